@@ -1,0 +1,112 @@
+/* Panels of the Ask page that show pass one and the next token, and the sliders. */
+"use strict";
+
+(() => {
+  const { panels, page, h, hear, number, percent, duration, visible } = window.t2ui;
+  const dot = (colour) => h("i.dot", { style: { "--colour": colour || "var(--t2-base)" } });
+  const skeleton = (rows) =>
+    h("div.skeleton", { ariaLabel: "loading" }, Array.from({ length: rows }, () => h("i")));
+  const message = (text, remedy) =>
+    h("div.empty", null, h("p", null, text), remedy ? h("p.remedy", null, remedy) : null);
+
+  /* --- pass one: a bar for each label; a click on another label corrects it ------------------- */
+
+  panels.classification = (host, api) => {
+    const correct = (label) => api.trigger("select", { label });
+    const bar = (row, value) => {
+      const chosen = row.label === value.chosen;
+      const raw = row.raw === null ? "" : `, ${number(row.raw)} before calibration`;
+      const act = chosen
+        ? "This label was used."
+        : row.expert
+          ? `Click to answer with ${row.expert} instead.`
+          : "Click to answer with the base model instead.";
+      return h(
+        "button.label-row" + (chosen ? ".chosen" : ""),
+        {
+          type: "button", ariaPressed: String(chosen),
+          title: `${row.label}: ${number(row.p)}${raw}. ${act}`,
+          onclick: () => correct(row.label),
+        },
+        h("span.name", null, dot(row.colour), row.label),
+        h("span.track", null,
+          h("b", { style: { "--w": `${100 * row.p}%`, "--colour": row.colour } }),
+          row.raw === null ? null : h("u", { style: { "--w": `${100 * row.raw}%` } })),
+        h("span.value", null, number(row.p)));
+    };
+    return (value) => {
+      host.dataset.state = value.state;
+      if (value.state === "waiting") return host.replaceChildren(skeleton(4));
+      if (value.state !== "done") return host.replaceChildren(message(value.message, value.remedy));
+      const share = value.share === null ? "" : ` · ${percent(value.share)} of the answer`;
+      host.replaceChildren(
+        h("div.label-rows", null, value.rows.map((row) => bar(row, value))),
+        h("p.said", { title: "The model's own words in pass one, right or wrong." },
+          "it said ", h("code", null, value.said || "(nothing)")),
+        h("p.foot", { title: "How long pass one took, and its share of the whole answer." },
+          `${value.method} · ${duration(value.seconds)}${share}`));
+    };
+  };
+
+  /* --- next token: base beside mixture, follows the sliders live ------------------------------ */
+
+  panels["next-token"] = (host, api) => {
+    let running = false;
+    let again = false;
+    let timer = null;
+    let shown = null;
+
+    /** Newest wins: while one request runs, only the last change is remembered. */
+    async function refresh() {
+      clearTimeout(timer);
+      if (!page.ready || !page.prompt.trim()) return draw();
+      if (running) {
+        again = true;
+        return;
+      }
+      running = true;
+      const asked = { prompt: page.prompt, weights: page.weights, normalise: page.normalise };
+      try {
+        shown = await api.server.next_token(asked);
+      } catch {
+        shown = { error: "The server could not be reached.", remedy: "Reload the page." };
+      }
+      running = false;
+      if (again) {
+        again = false;
+        if (shown.rows) draw();
+        return refresh();
+      }
+      draw();
+    }
+    hear("mixture", refresh);
+    hear("ready", refresh);
+    hear("prompt", () => {
+      clearTimeout(timer);
+      timer = setTimeout(refresh, 350);
+    });
+
+    const side = (kind, p) =>
+      h(`span.pair-bar.${kind}`, null, h("b", { style: { "--w": `${100 * p}%` } }),
+        h("em", null, p >= 0.995 ? "1.0" : number(p).replace(/^0/, "")));
+    function draw() {
+      if (!page.prompt.trim()) {
+        return host.replaceChildren(
+          message("The likeliest next tokens, base beside mixture, appear here as you type."));
+      }
+      if (!shown) return host.replaceChildren(skeleton(6));
+      if (shown.error) return host.replaceChildren(message(shown.error, shown.remedy));
+      const rows = shown.rows.map(([text, base, mixture]) =>
+        h("div.next-row", { title: `${JSON.stringify(text)}: base ${number(base, 3)}, mixture ${number(mixture, 3)}` },
+          h("code", null, visible(text)), side("base", base), side("mix", mixture)));
+      host.replaceChildren(
+        h("div.next-head", null, h("span"), h("span", null, "base"), h("span", null, "mixture")),
+        h("div.next-rows", null, rows),
+        h("p.foot", null,
+          h("span", { title: "Kullback–Leibler divergence of the mixture's next-token distribution from the base model's: 0 when they agree." },
+            `KL ${number(shown.kl)} nats`),
+          ` · ${duration(shown.seconds)}`));
+    }
+    return draw;
+  };
+})();

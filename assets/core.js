@@ -1,0 +1,159 @@
+/* The page's small library: builds elements, mounts panels, shows tooltips, keeps the mixture that
+   the sliders show. Panels are plain functions (host, api) -> draw(value), one per kind, registered
+   by the other files. Text from people and models only ever goes through textContent. */
+"use strict";
+
+window.t2ui = (() => {
+  const panels = {};
+  const page = { prompt: "", weights: {}, normalise: false, ready: false };
+
+  /** An element: h("div.card", {title: "…", onclick: f, style: {...}}, child, "text", null). */
+  function h(spec, props, ...children) {
+    const [tag, ...classes] = spec.split(".");
+    const node = document.createElement(tag || "div");
+    if (classes.length) node.className = classes.join(" ");
+    for (const [key, value] of Object.entries(props || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+      else if (key === "style") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
+      else if (key === "data") Object.assign(node.dataset, value);
+      else if (key in node && key !== "list" && key !== "popover") node[key] = value;
+      else node.setAttribute(key, value === true ? "" : value);
+    }
+    node.append(...children.flat(2).filter((c) => c !== null && c !== undefined && c !== false));
+    return node;
+  }
+
+  /** Called by every panel's js_on_load. */
+  function mount(kind, element, api) {
+    const host = element.querySelector(".t2");
+    if (!host || !panels[kind]) throw new Error(`no panel of kind ${kind}`);
+    const draw = panels[kind](host, api);
+    const redraw = () => {
+      draw(api.props.value);
+      host.dataset.ready = Number(host.dataset.ready || 0) + 1;
+    };
+    api.watch("value", redraw);
+    redraw();
+  }
+
+  const say = (name) => document.dispatchEvent(new CustomEvent(`t2ui:${name}`));
+  const hear = (name, callback) => document.addEventListener(`t2ui:${name}`, callback);
+
+  function setPrompt(text) {
+    if (text === page.prompt) return;
+    page.prompt = text || "";
+    say("prompt");
+  }
+
+  function setMixture(weights, normalise) {
+    const same = JSON.stringify([weights, normalise]) === JSON.stringify([page.weights, page.normalise]);
+    page.weights = weights;
+    page.normalise = normalise;
+    if (!same) say("mixture");
+  }
+
+  /* --- numbers ------------------------------------------------------------------------------- */
+
+  const number = (x, digits = 2) => (x < 0 ? "−" : "") + Math.abs(x).toFixed(digits);
+  const percent = (p) => {
+    const value = 100 * p;
+    const text = Math.abs(value) >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1);
+    return `${text.replace("-", "−")} %`;
+  };
+  const duration = (s) => (s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(1)} s`);
+  /** Whitespace made visible, for single tokens. */
+  const visible = (text) =>
+    text === "" ? "∅" : text.replace(/ /g, "·").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
+
+  /* --- one tooltip for everything ------------------------------------------------------------ */
+
+  let tip = null;
+  function showTip(anchor, content) {
+    hideTip();
+    tip = h("div.t2-tip", { role: "tooltip" }, content);
+    document.body.append(tip);
+    const a = anchor.getBoundingClientRect();
+    const t = tip.getBoundingClientRect();
+    const left = Math.max(8, Math.min(a.left + a.width / 2 - t.width / 2, innerWidth - t.width - 8));
+    const above = a.top - t.height - 8;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${above > 8 ? above : Math.min(a.bottom + 8, innerHeight - t.height - 8)}px`;
+  }
+  function hideTip() {
+    if (tip) tip.remove();
+    tip = null;
+  }
+  addEventListener("scroll", hideTip, true);
+  addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
+
+  /** Show `content(target)` while the pointer is on, or a finger taps, a child that matches. */
+  function tips(host, selector, content) {
+    const open = (event) => {
+      const target = event.target.closest(selector);
+      if (!target || !host.contains(target)) return hideTip();
+      const built = content(target);
+      if (built) showTip(target, built);
+    };
+    host.addEventListener("mouseover", open);
+    host.addEventListener("click", open);
+    host.addEventListener("mouseleave", hideTip);
+  }
+
+  /* --- copying and saving -------------------------------------------------------------------- */
+
+  async function copy(text, button) {
+    const old = button.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "copied";
+    } catch {
+      button.textContent = "press Ctrl+C"; // no clipboard without https: select it instead
+      const source = button.parentElement.querySelector("pre, input");
+      if (source?.select) source.select();
+      else if (source) getSelection().selectAllChildren(source);
+    }
+    setTimeout(() => (button.textContent = old), 1600);
+  }
+
+  function save(name, text) {
+    const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+
+  const isDark = () => document.body.classList.contains("dark");
+  function setDark(dark) {
+    document.body.classList.toggle("dark", dark);
+    say("theme");
+  }
+
+  /** Let a button open a panel beside it: top layer, closed by Escape or a click outside. */
+  function opens(button, panel) {
+    if (button.popoverTargetElement === panel) return;
+    panel.setAttribute("popover", "auto");
+    button.popoverTargetElement = panel;
+    panel.addEventListener("toggle", (event) => {
+      if (event.newState !== "open") return;
+      const b = button.getBoundingClientRect();
+      const p = panel.getBoundingClientRect();
+      const left = Math.max(8, Math.min(b.right - p.width, innerWidth - p.width - 8));
+      const below = b.bottom + 8;
+      const top = below + p.height < innerHeight - 8 ? below : Math.max(8, b.top - p.height - 8);
+      Object.assign(panel.style, { left: `${left}px`, top: `${top}px` });
+    });
+  }
+  // Gradio's own buttons exist only once it has drawn them: wired when they are first touched.
+  for (const name of ["pointerdown", "focusin"]) {
+    document.addEventListener(name, (event) => {
+      const button = event.target.closest?.("#settings-open");
+      const panel = document.getElementById("settings-panel");
+      if (button && panel) opens(button, panel);
+    }, true);
+  }
+
+  return {
+    panels, page, h, mount, say, hear, setPrompt, setMixture, number, percent, duration, visible,
+    tips, hideTip, copy, save, isDark, setDark, opens,
+  };
+})();

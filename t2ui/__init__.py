@@ -1,0 +1,34 @@
+"""t2ui: a studio for Transformer² experts.
+
+Public names are imported on first use, so that `import t2ui` stays light (no torch).
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Expert": "t2ui.expert",
+    "load_svf": "t2ui.expert",
+    "load_library": "t2ui.library",
+    "Mixture": "t2ui.mixture",
+    "mix": "t2ui.mixture",
+    "load_model": "t2ui.models",
+    "adapt": "t2ui.adapter",
+    "generate": "t2ui.generate",
+    "two_pass_infer": "t2ui.two_pass",
+    "train_svf": "t2ui.reinforce",
+    "evaluate": "t2ui.evaluate",
+    "InputError": "t2ui.errors",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 't2ui' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

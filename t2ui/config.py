@@ -1,0 +1,146 @@
+"""Settings as frozen dataclasses, checked when they are made. Knows nothing of torch or gradio."""
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from t2ui.errors import InputError
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+MAX_PROMPT_CHARS = 20_000
+ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
+DISPATCH_MODES = ("prompt", "expert", "none")
+ROUTINGS = ("hard", "soft")
+OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
+
+
+def default_cache_dir() -> Path:
+    """`T2UI_CACHE`, or `t2ui` in the user's cache directory."""
+    if os.environ.get("T2UI_CACHE"):
+        return Path(os.environ["T2UI_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base).expanduser() / "t2ui"
+
+
+def default_experts_dir() -> Path:
+    """The `experts` folder that ships with the project."""
+    return Path(__file__).resolve().parent.parent / "experts"
+
+
+def check_prompt(prompt: str) -> str:
+    """Return the prompt if it can be answered.
+
+    Raises:
+        InputError: empty, or longer than MAX_PROMPT_CHARS characters.
+    """
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InputError("The prompt is empty: type a question or an instruction.")
+    if len(prompt) > MAX_PROMPT_CHARS:
+        raise InputError(
+            f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARS:,} are "
+            "accepted: shorten it."
+        )
+    return prompt
+
+
+def check_alpha(name: str, value: float) -> float:
+    """Return one mixture weight as a float.
+
+    Raises:
+        InputError: not a number, not finite, or larger than ALPHA_LIMIT in magnitude.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"The weight of {name!r} is {value!r}; a number is expected.") from None
+    if not math.isfinite(number) or abs(number) > ALPHA_LIMIT:
+        raise InputError(
+            f"The weight of {name!r} is {number}; expected a finite number between "
+            f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
+        )
+    return number
+
+
+def _check_range(what: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(f"{what} is {value!r}; a number is expected.")
+    if not math.isfinite(value) or not low <= value <= high:
+        raise InputError(f"{what} is {value}; expected between {low:g} and {high:g}.")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one row is decoded. `temperature` 0 is greedy; then seed, top_p and top_k do nothing."""
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: all tokens
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
+        _check_range("temperature", self.temperature, 0, 5)
+        _check_range("top_p", self.top_p, 1e-6, 1)
+        _check_range("top_k", self.top_k, 0, 1_000_000)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        for what in ("max_new_tokens", "top_k", "seed"):
+            if getattr(self, what) != int(getattr(self, what)):
+                raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")
+            object.__setattr__(self, what, int(getattr(self, what)))
+        if any(not isinstance(s, str) or not s for s in self.stop):
+            raise InputError(f"stop is {self.stop!r}; expected non-empty strings.")
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What the worker process loads and how much it takes on at once."""
+
+    model: str = DEFAULT_MODEL
+    experts_dir: Path = field(default_factory=default_experts_dir)
+    device: str = "auto"
+    dtype: str = "auto"
+    cache_dir: Path = field(default_factory=default_cache_dir)
+    max_rows: int = 16  # rows decoded in one batch; further requests queue
+    max_queue: int = 200
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "experts_dir", Path(self.experts_dir))
+        object.__setattr__(self, "cache_dir", Path(self.cache_dir))
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise InputError(
+                f"dtype is {self.dtype!r}; expected auto, float32, bfloat16 or float16."
+            )
+        _check_range("max_rows", self.max_rows, 2, 1024)
+        _check_range("max_queue", self.max_queue, 1, 10_000)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an expert is trained. Defaults are those that the shipped experts were trained with."""
+
+    steps: int = 60
+    batch: int = 24  # questions a step
+    learning_rate: float = 5e-3
+    kl_coeff: float = 0.1
+    clip_norm: float = 1.0
+    modules: str = "all"
+    seed: int = 0
+    micro_batch_tokens: int = 2000  # memory: forward and backward hold this many at once
+    evaluate_every: int = 10  # steps
+    validation_rows: int = 240
+    checkpoint_every: int = 5  # steps
+
+    def __post_init__(self) -> None:
+        _check_range("steps", self.steps, 1, 1_000_000)
+        _check_range("batch", self.batch, 1, 100_000)
+        _check_range("learning_rate", self.learning_rate, 1e-8, 1)
+        _check_range("kl_coeff", self.kl_coeff, 0, 100)
+        _check_range("clip_norm", self.clip_norm, 1e-9, 1e9)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        _check_range("micro_batch_tokens", self.micro_batch_tokens, 1, 10_000_000)
+        _check_range("evaluate_every", self.evaluate_every, 1, 1_000_000)
+        _check_range("validation_rows", self.validation_rows, 1, 1_000_000)
+        _check_range("checkpoint_every", self.checkpoint_every, 1, 1_000_000)

@@ -1,0 +1,243 @@
+"""Singular value decompositions of a model's attention and MLP matrices, cached on disk.
+
+Knows torch modules and their names, nothing about transformers, experts or text. Every matrix is
+seen as W of shape (out, in), whatever way its module stores it.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from t2ui.config import default_cache_dir
+from t2ui.errors import InputError
+
+Progress = Callable[[str, float | None], None]
+
+MODULES = ("all", "attention", "mlp")
+# Parent module name -> (kind, names of the matrices in it). c_proj is in both halves of a GPT-2
+# block, so a matrix is known by its parent and its own name together.
+_BLOCK_PARTS = {
+    "self_attn": ("attention", {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"}),
+    "attn": ("attention", {"c_attn", "c_proj"}),
+    "mlp": ("mlp", {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "c_fc", "c_proj"}),
+}
+_NAME = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.(\w+)\.(\w+)$")
+
+
+class Factors(NamedTuple):
+    """W = U diag(S) Vh, r = min(out, in). U and Vh in the weight's dtype, S always float32."""
+
+    U: Tensor  # (out, r)
+    S: Tensor  # (r,)
+    Vh: Tensor  # (r, in)
+
+
+def kind_of(name: str) -> str | None:
+    """ "attention" or "mlp" for the full name of a block's matrix, None for any other module."""
+    found = _NAME.search(name)
+    if not found:
+        return None
+    kind, leaves = _BLOCK_PARTS.get(found[2], (None, ()))
+    return kind if found[3] in leaves else None
+
+
+def layer_of(name: str) -> int:
+    """Index of the transformer block that holds the matrix of this full module name."""
+    found = _NAME.search(name)
+    if not found:
+        raise InputError(f"{name!r} is not the name of a block's matrix (…layers.N.part.matrix).")
+    return int(found[1])
+
+
+def leaf_of(name: str) -> str:
+    """The matrix's own name, e.g. "up_proj"."""
+    return name.rsplit(".", 1)[-1]
+
+
+def adapted_modules(model: nn.Module, modules: str = "all") -> dict[str, nn.Module]:
+    """The attention and MLP matrices of a model's language backbone, by full module name.
+
+    The backbone is what holds the input embedding, so the vision tower of a vision-language model
+    is left out whatever it is called.
+
+    Args:
+        model: a causal language model, or a vision-language model around one.
+        modules: "mlp", "attention" or "all".
+
+    Raises:
+        InputError: an unknown choice, or a model without such matrices; lists what was found.
+    """
+    if modules not in MODULES:
+        raise InputError(f"modules is {modules!r}; expected one of {', '.join(MODULES)}.")
+    prefix = _backbone_prefix(model)
+    inside = {n: m for n, m in model.named_modules() if n.startswith(prefix)}
+    found = {n: m for n, m in inside.items() if kind_of(n) and hasattr(m, "weight")}
+    wanted = {"attention", "mlp"} if modules == "all" else {modules}
+    missing = wanted - {kind_of(n) for n in found}
+    if missing:
+        seen = Counter(
+            f"{'.'.join(n.split('.')[-2:])} {type(m).__name__}{tuple(m.weight.shape)}"
+            for n, m in inside.items()
+            if getattr(getattr(m, "weight", None), "ndim", 0) == 2
+        )
+        listing = "; ".join(f"{count}× {what}" for what, count in seen.most_common(12))
+        raise InputError(
+            f"{type(model).__name__} has no {' and no '.join(sorted(missing))} matrices that SVF "
+            f"knows how to adapt. Found: {listing or 'no matrices at all'}. Expected blocks named "
+            "layers.N or h.N with self_attn or attn, and mlp."
+        )
+    chosen = {n: m for n, m in found.items() if kind_of(n) in wanted}
+    for name, module in chosen.items():
+        if module.weight.ndim != 2 or not module.weight.is_floating_point():
+            raise InputError(
+                f"{name} has a weight of dtype {module.weight.dtype} and shape "
+                f"{tuple(module.weight.shape)}; SVF needs a float matrix: load the model "
+                "without quantisation."
+            )
+    return chosen
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """The module's weight as W (out, in): GPT-2's Conv1D stores its transpose."""
+    weight = module.weight.detach()
+    return weight.T if type(module).__name__ == "Conv1D" else weight
+
+
+def decompose(weight: Tensor) -> Factors:
+    """Float32 SVD of W (out, in); U and Vh come back in W's dtype, S in float32."""
+    U, S, Vh = torch.linalg.svd(weight.float(), full_matrices=False)
+    return Factors(U.to(weight.dtype).contiguous(), S, Vh.to(weight.dtype).contiguous())
+
+
+def reconstruct(factors: Factors, z: Tensor) -> Tensor:
+    """W′ = U diag(S ⊙ z) Vh (paper, section 3.1), float32, shape (out, in); z has shape (r,)."""
+    return (factors.U.float() * (factors.S * z.float())) @ factors.Vh.float()
+
+
+def captured_variance(S: Tensor) -> Tensor:
+    """Σ_{i≤k} S_i / Σ S_i for every k (paper, Appendix C); shape (r,), float32."""
+    total = S.sum()
+    return S.cumsum(0) / total if total > 0 else torch.ones_like(S)
+
+
+def fingerprint(factors: Mapping[str, Factors]) -> str:
+    """Identify the base model that these matrices come from, whatever its dtype.
+
+    A hash of names and shapes, then the leading singular values of eight matrices spread over the
+    model. Compare with `same_model` and `same_shapes`, never as strings: a change of dtype moves
+    singular values in their fourth digit.
+    """
+    names = sorted(factors)
+    shapes = [(n, factors[n].U.shape[0], factors[n].Vh.shape[1]) for n in names]
+    digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:12]
+    picked = [names[i * (len(names) - 1) // 7] for i in range(8)]
+    return digest + ":" + ",".join(f"{factors[n].S[0].item():.5g}" for n in picked)
+
+
+def same_shapes(a: str, b: str) -> bool:
+    """Whether two fingerprints are of models with the same matrices' names and shapes."""
+    return a.split(":")[0] == b.split(":")[0]
+
+
+def same_model(a: str, b: str) -> bool:
+    """Whether two fingerprints are of the same weights, within 0.2 % (a change of dtype)."""
+    if not same_shapes(a, b):
+        return False
+    left, right = ([float(v) for v in f.split(":")[1].split(",")] for f in (a, b))
+    return all(abs(p - q) <= 2e-3 * max(abs(p), abs(q)) for p, q in zip(left, right, strict=True))
+
+
+def load_or_decompose(
+    weights: Mapping[str, Tensor],  # name -> (out, in)
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Factors]:
+    """Decompose every matrix, or read the decomposition back from the disk cache.
+
+    The cache file is named by a hash of the weights' bytes. It is written beside and renamed,
+    under a lock, so two processes may start at once; what is read is checked against the weights
+    and rebuilt when it does not fit.
+
+    Returns:
+        name -> Factors, on the weights' devices.
+    """
+    folder = (cache_dir or default_cache_dir()) / "svd"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_content_key(weights)}.safetensors"
+    with FileLock(f"{path}.lock"):
+        factors = _read_cache(path, weights)
+        if factors is None:
+            factors = {}
+            for i, (name, weight) in enumerate(weights.items()):
+                if progress:
+                    progress(f"decomposing {name}", i / len(weights))
+                factors[name] = decompose(weight)
+            _write_cache(path, factors)
+    return factors
+
+
+def _backbone_prefix(model: nn.Module) -> str:
+    """Name prefix, with its dot, of the module that holds the input embedding."""
+    get = getattr(model, "get_input_embeddings", None)
+    embedding = get() if get else None
+    for name, module in model.named_modules():
+        if module is embedding and embedding is not None:
+            return name.rpartition(".")[0] + "." if "." in name else ""
+    raise InputError(
+        f"{type(model).__name__} has no input embedding: a causal language model is expected."
+    )
+
+
+def _content_key(weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(b"t2ui svd 1")
+    for name, weight in weights.items():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+def _read_cache(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Factors] | None:
+    """What the cache file holds, or None when there is none or it does not fit the weights."""
+    if not path.exists():
+        return None
+    try:
+        flat = load_file(path)
+        factors = {}
+        for name, weight in weights.items():
+            parts = (flat[f"{name}.{part}"].to(weight.device) for part in Factors._fields)
+            factors[name] = Factors(*parts)
+    except (SafetensorError, KeyError, OSError):
+        return None  # truncated or not ours: decomposed again and overwritten
+    fits = all(_fits(factors[name], weight) for name, weight in weights.items())
+    return factors if fits else None
+
+
+def _fits(factors: Factors, weight: Tensor) -> bool:
+    """Whether W x = U (S ⊙ (Vh x)) for one fixed x: catches damage inside a well-formed file."""
+    x = torch.linspace(-1, 1, weight.shape[1], device=weight.device, dtype=weight.dtype)
+    expected = (weight @ x).float()
+    got = (factors.U @ (factors.S * (factors.Vh @ x).float()).to(weight.dtype)).float()
+    scale = factors.S[0] * x.float().norm()
+    tolerance = 1e-4 if weight.dtype == torch.float32 else 3e-2
+    return bool((got - expected).norm() <= tolerance * scale)
+
+
+def _write_cache(path: Path, factors: Mapping[str, Factors]) -> None:
+    flat = {
+        f"{name}.{part}": tensor.cpu().contiguous()
+        for name, parts in factors.items()
+        for part, tensor in parts._asdict().items()
+    }
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(flat, beside, metadata={"format": "t2ui.svd", "version": "1"})
+    os.replace(beside, path)

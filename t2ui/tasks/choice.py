@@ -1,0 +1,71 @@
+"""Multiple-choice questions (ARC): the policy chooses among the options' own texts.
+
+The question is asked alone, without the list of options, as a person would ask it; what the model
+knows then shows in the options' likelihoods (small models cannot name a letter).
+"""
+
+from pathlib import Path
+
+from t2ui.errors import InputError
+from t2ui.likelihood import Question
+from t2ui.models import chat_ids
+from t2ui.tasks import ClosedRow, ClosedTask
+from t2ui.tasks.rows import read_jsonl
+
+FIELDS = ("id", "question", "choices", "answerKey")
+STYLES = ("chat", "plain")  # plain: the layout of lm-evaluation-harness, "Question: …\nAnswer:"
+
+
+def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = False) -> ClosedTask:
+    """ARC-Easy or ARC-Challenge: train.jsonl, dev.jsonl (validation), test.jsonl.
+
+    Args:
+        style: how the question is put to the model.
+        end: whether the end-of-turn token counts as part of each option.
+    """
+    parts = {
+        part: tuple(
+            choice_row(tokenizer, row, f"{path.name}, row {number}", style, end)
+            for number, row in enumerate(read_jsonl(path, FIELDS), start=1)
+        )
+        for part, path in {
+            "train": data / name / "train.jsonl",
+            "validation": data / name / "dev.jsonl",
+            "test": data / name / "test.jsonl",
+        }.items()
+    }
+    return ClosedTask(
+        name, **parts, labels=("reasoning",), data={"train": f"{name} train, CC BY-SA 4.0, AI2"}
+    )
+
+
+def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> ClosedRow:
+    """One ARC row as token ids.
+
+    Raises:
+        InputError: fewer than two choices, or a key that no choice carries.
+    """
+    texts = [choice["text"].strip() for choice in row["choices"]]
+    labels = [str(choice["label"]) for choice in row["choices"]]
+    if len(texts) < 2 or str(row["answerKey"]) not in labels:
+        raise InputError(
+            f"{where}: answerKey {row['answerKey']!r} among choices {labels}; expected at least "
+            "two choices, one of them with that label."
+        )
+    if style == "chat":
+        prompt = chat_ids(tokenizer, row["question"])
+        options = texts
+    elif style == "plain":
+        prompt = tokenizer.encode(f"Question: {row['question']}\nAnswer:")
+        options = [f" {text}" for text in texts]
+    else:
+        raise InputError(f"style is {style!r}; expected {' or '.join(STYLES)}.")
+    ending = (tokenizer.eos_token_id,) if end else ()
+    ids = tuple((*tokenizer.encode(o, add_special_tokens=False), *ending) for o in options)
+    return ClosedRow(
+        id=str(row["id"]),
+        question=Question(tuple(prompt), ids),
+        correct=labels.index(str(row["answerKey"])),
+        lengths=tuple(len(option.encode()) for option in options),
+        family=where.split(",")[0],
+    )

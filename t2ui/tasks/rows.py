@@ -1,0 +1,43 @@
+"""Reading JSON Lines, with errors that name the line."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from t2ui.errors import InputError
+
+
+def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file; blank lines are skipped.
+
+    Raises:
+        InputError: no such file, a line that is not a JSON object or lacks a field, or no rows.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no data file at {path}: give the folder that holds it.")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path.name}, line {number}: not JSON ({error.msg}).") from None
+        missing = [f for f in fields if not isinstance(row, dict) or f not in row]
+        if missing:
+            raise InputError(
+                f"{path.name}, line {number}: no field {', '.join(missing)}; every line needs "
+                f"{', '.join(fields)}."
+            )
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{path.name} has no rows.")
+    return rows
+
+
+def shuffled(rows: list, seed: int) -> list:
+    """The rows in an order that depends on the seed alone."""
+    order = list(rows)
+    random.Random(seed).shuffle(order)
+    return order

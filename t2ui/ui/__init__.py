@@ -1,0 +1,33 @@
+"""The app's table of contents: `build(client)` makes the page, one file a part.
+
+    header.py    name, status                 ask.py       the Ask page
+    inspect.py   the Inspect page             settings.py  its Settings
+    api.py       /ask and /experts by name    live.py      its next-token card
+    panel.py     how JSON is drawn            theme.py     the look, launch options
+
+Pure, without gradio: controls, mixture, views, matrices, permalink, snippets, colours. `listen`
+follows the worker's jobs. Nothing here knows torch, and nothing is kept between sessions.
+"""
+
+import gradio as gr
+
+from t2ui.ui.ask import ask_page, wire_start
+from t2ui.ui.header import header
+from t2ui.ui.listen import Client
+from t2ui.ui.panel import ASSETS
+from t2ui.ui.theme import launch_options
+
+__all__ = ["build", "launch_options"]
+
+
+def build(client: Client) -> gr.Blocks:
+    """The whole app on a worker's client. Launch it with `launch_options()`."""
+    gr.set_static_paths([ASSETS])
+    with gr.Blocks(title="t2ui", analytics_enabled=False) as demo:
+        top = header(client)
+        with gr.Tabs(elem_id="pages"):
+            with gr.Tab("Ask", id="ask"):
+                page = ask_page(client)
+        wire_start(client, page, top, demo)
+    demo.queue(default_concurrency_limit=8, max_size=200)
+    return demo

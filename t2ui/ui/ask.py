@@ -1,0 +1,239 @@
+"""The Ask page: prompt, pass one, mixture, next token, and both answers. Layout and wiring only."""
+
+import html
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.errors import InputError
+from t2ui.messages import Experts, ListExperts
+from t2ui.ui.controls import clean_controls
+from t2ui.ui.listen import Client, answer, listen
+from t2ui.ui.live import next_token_card
+from t2ui.ui.mixture import corrected, empty_mixer, with_experts
+from t2ui.ui.panel import panel
+from t2ui.ui.permalink import from_query, to_query
+from t2ui.ui.settings import Settings, settings_popover
+from t2ui.ui.snippets import snippets
+from t2ui.ui.views import AskView, no_answer, no_classification
+
+STARTERS = (
+    ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
+    ("3 cows and 4 more", "A farmer has 3 cows. He buys 4 more and sells 2. How many has he now?"),
+    ("Which gas do plants take in?", "Which gas do plants take in from the air: oxygen, nitrogen, "
+     "carbon dioxide or helium?"),
+    ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
+)  # fmt: skip
+DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
+PAGE = {"api_visibility": "private", "show_progress": "hidden"}
+QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
+EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
+STOPPED_JS = """(...panes) => panes.map((p) =>
+    ['waiting', 'streaming'].includes(p.state) ? {...p, state: 'stopped', message: 'Stopped.'} : p)"""
+
+
+@dataclass(frozen=True)
+class AskPage:
+    """The page's components that others read or wire."""
+
+    prompt: Component
+    dispatch: Component
+    mixer: Component
+    classification: Component
+    base: Component
+    adapted: Component
+    footer: Component
+    settings: Settings
+    buttons: dict[str, Component]
+
+    @property
+    def controls(self) -> list[Component]:
+        """The inputs of `clean_controls`, in order."""
+        return [self.prompt, self.dispatch, self.mixer, *self.settings.for_controls]
+
+
+def ask_page(client: Client) -> AskPage:
+    """Build the page inside the current tab."""
+    with gr.Row(elem_id="ask-bar", elem_classes="t2-card"):
+        prompt = gr.Textbox(
+            placeholder="Ask something, or start from one of the prompts below. Enter asks, "
+            "Shift+Enter begins a new line.",
+            lines=1, max_lines=12, show_label=False, container=False, elem_id="prompt",
+        )  # fmt: skip
+        with gr.Column(elem_id="ask-actions", min_width=0):
+            with gr.Row(elem_id="ask-buttons"):
+                ask = gr.Button("Ask ▸", variant="primary", elem_id="ask", min_width=0)
+                stop = gr.Button("Stop", elem_id="stop", min_width=0)
+                gr.Button("Settings", elem_id="settings-open", min_width=0)
+            dispatch = gr.Radio(
+                [(label, mode) for mode, label in DISPATCHERS.items()],
+                value="prompt", label="Dispatcher", container=False, elem_id="dispatch-mode",
+            )  # fmt: skip
+    settings = settings_popover()
+    with gr.Row(elem_id="starters"):
+        for label, text in STARTERS:
+            starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
+            starter.click(None, None, prompt, js=f"() => {json.dumps(text)}")
+    with gr.Row(elem_id="cards"):
+        with card("Pass one", "The model reads the prompt once and says which kind it is."):
+            classification = panel("classification", no_classification("prompt"), "classification")
+        with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
+            mixer = panel("mixer", empty_mixer(), "mixer")
+        with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
+            next_token_card(client)
+    with gr.Row(elem_id="answers"):
+        with card("Base", "The model as it is, z = 1.", elem_id="card-base"):
+            base = panel("answer", no_answer("base"), "answer-base", {"pane": "base"})
+        with card("Adapted", "The same model with the mixture applied.", elem_id="card-adapted"):
+            adapted = panel("answer", no_answer("adapted"), "answer-adapted", {"pane": "adapted"})
+    footer = panel("footer", {"receipt": None, "code": None, "link": None}, "footer")
+    page = AskPage(
+        prompt, dispatch, mixer, classification, base, adapted, footer, settings,
+        {"ask": ask, "stop": stop},
+    )  # fmt: skip
+    _wire_ask(client, page)
+    _wire_sliders(page)
+    _wire_footer(client, page)
+    return page
+
+
+def card(title: str, hint: str, side_id: str = "", elem_id: str | None = None) -> gr.Column:
+    """A card with a title; `side_id` names an element at the right end of the title line."""
+    column = gr.Column(elem_classes="t2-card", elem_id=elem_id, min_width=0)
+    side = f'<span class="side" id="{side_id}"></span>' if side_id else ""
+    with column:
+        gr.HTML(
+            f'<div class="card-head"><h3 title="{html.escape(hint)}">{html.escape(title)}</h3>'
+            f"{side}</div>",
+            apply_default_css=False,
+        )
+    return column
+
+
+def _wire_ask(client: Client, page: AskPage) -> None:
+    panels = {
+        "classification": page.classification,
+        "mixer": page.mixer,
+        "base": page.base,
+        "adapted": page.adapted,
+    }
+
+    async def run(*values: Any) -> AsyncIterator[dict]:
+        controls = clean_controls(*values)
+        try:
+            request = controls.request()
+        except InputError as error:
+            gr.Warning(html.escape(str(error)), title="Nothing was asked")
+            yield gr.skip()
+            return
+        view = AskView(controls, values[2], client.status())
+        yield {panels[name]: value for name, value in view.values().items() if name != "mixer"}
+        async with aclosing(listen(client, request)) as batches:
+            async for batch in batches:
+                changed = {name for event in batch for name in view.apply(event)}
+                now = view.values()
+                update = {panels[name]: now[name] for name in sorted(changed)}
+                if view.receipt:
+                    update[page.footer] = {"receipt": view.receipt, "code": None, "link": None}
+                yield update or gr.skip()
+
+    asked = gr.on(
+        [page.buttons["ask"].click, page.prompt.submit],
+        run,
+        page.controls,
+        [*panels.values(), page.footer],
+        concurrency_id="worker",
+        concurrency_limit=64,
+        **PAGE,
+    )
+    panes = [page.classification, page.base, page.adapted]
+    page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)
+
+
+def _wire_sliders(page: AskPage) -> None:
+    """The rules that keep the sliders and the dispatcher's switch in agreement."""
+    # a hand on a slider: the dispatcher is off (assets/mixer.js says so)
+    page.mixer.input(None, None, page.dispatch, js="() => 'none'")
+    page.settings.normalise.input(
+        None, [page.settings.normalise, page.mixer], page.mixer,
+        js="(on, mixer) => ({...mixer, normalise: on})",
+    )  # fmt: skip
+    page.prompt.change(None, page.prompt, None, js="(text) => { t2ui.setPrompt(text); }")
+
+    def switch(mode: str, mixer: dict, shown: dict) -> tuple[dict, dict]:
+        words = {"none": "", "prompt": "The dispatcher sets the sliders at the next Ask."}
+        note = words.get(mode, "The classification expert sets the sliders at the next Ask.")
+        now = shown if shown.get("state") == "done" else no_classification(mode)
+        return {**mixer, "note": note}, now
+
+    page.dispatch.input(
+        switch, [page.dispatch, page.mixer, page.classification],
+        [page.mixer, page.classification], **QUICK,
+    )  # fmt: skip
+
+    def correct(mixer: dict, shown: dict, event: gr.EventData) -> tuple[dict, str, dict]:
+        label = str(event._data.get("label"))
+        if label not in [row["label"] for row in shown.get("rows", [])]:
+            return mixer, "none", shown
+        return corrected(mixer, label), "none", {**shown, "chosen": label}
+
+    page.classification.select(
+        correct, [page.mixer, page.classification],
+        [page.mixer, page.dispatch, page.classification], **QUICK,
+    )  # fmt: skip
+
+
+def _wire_footer(client: Client, page: AskPage) -> None:
+    def show(footer: dict, request: gr.Request, *values: Any) -> dict:
+        controls = clean_controls(*values)
+        link, note = to_query(controls)
+        url = f"{request.headers.get('x-forwarded-proto', 'http')}://{request.headers['host']}"
+        files = {
+            expert["name"]: f"experts/{client.status().model}/{expert['name']}.safetensors"
+            for expert in values[2].get("experts") or []
+        }
+        code = snippets(controls, client.status().model, files, url)
+        return {**footer, "code": code, "link": link, "link_note": note}
+
+    page.footer.select(show, [page.footer, *page.controls], page.footer, **QUICK)
+
+
+def wire_start(client: Client, page: AskPage, header: Component, demo: gr.Blocks) -> None:
+    """Fill the page: from the link when it opens, with the experts once the model is up."""
+    settings = page.settings
+
+    def from_link(request: gr.Request) -> list[Any]:
+        asked = from_query(dict(request.query_params))
+        sampling = asked.sampling
+        return [
+            asked.prompt, asked.dispatch, asked.routing, asked.threshold, asked.normalise,
+            sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed,
+        ]  # fmt: skip
+
+    demo.load(
+        from_link,
+        None,
+        [
+            page.prompt, page.dispatch, settings.routing, settings.threshold, settings.normalise,
+            settings.max_new_tokens, settings.temperature, settings.top_p, settings.seed,
+        ],
+        **QUICK,
+    )  # fmt: skip
+
+    async def list_experts(mixer: dict, request: gr.Request) -> dict:
+        found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
+        if not isinstance(found, Experts):
+            return {**mixer, "experts": [], "note": f"{found.message} {found.remedy}"}
+        wanted = None
+        if mixer.get("experts") is None:  # the first time: the link has a say
+            asked = from_query(dict(request.query_params))
+            mixer = {**mixer, "normalise": asked.normalise}
+            wanted = asked.mixture
+        return with_experts(mixer, found.experts, found.problems, wanted)
+
+    header.load(list_experts, page.mixer, page.mixer, concurrency_limit=None, **PAGE)

@@ -1,0 +1,27 @@
+"""One colour for each expert, the same on slider, bar, chip, curve and token tint.
+
+Okabe and Ito's set first (safe for colour-blind readers), then Paul Tol's muted one. A name keeps
+its colour whatever else is in the library, unless two unknown names want the same one.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+KNOWN = {"math": "#0072B2", "code": "#E69F00", "reasoning": "#009E73", "dispatch": "#CC79A7"}
+FREE = ("#56B4E9", "#D55E00", "#AA4499", "#999933", "#44AA99", "#6699CC", "#CC6677", "#88AA22")
+BASE = "#868e99"
+
+
+def expert_colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, in any order of names the same."""
+    colours: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(set(names)):
+        if name in KNOWN:
+            colours[name] = KNOWN[name]
+            continue
+        first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        wishes = [FREE[(first + i) % len(FREE)] for i in range(len(FREE))]
+        colours[name] = next((colour for colour in wishes if colour not in taken), wishes[0])
+        taken.add(colours[name])
+    return colours

@@ -1,0 +1,160 @@
+"""The mixer's value: the experts found, α of each, who set it last. Plain data, pure functions.
+
+The value lives in the browser and comes back with every event, so it is untrusted: `weights`
+reads it. α is the single state everybody moves; `strength` multiplies every α at once.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from t2ui.config import ALPHA_LIMIT
+from t2ui.messages import ExpertInfo
+from t2ui.ui.colours import expert_colours
+
+LOW, HIGH = -1.0, 2.0  # what a slider offers
+MAX_STRENGTH = 2.0
+
+
+def empty_mixer() -> dict[str, Any]:
+    """Before the experts are known: the page shows a skeleton."""
+    return {
+        "experts": None,
+        "alpha": {},
+        "zero": {},
+        "strength": 1.0,
+        "normalise": False,
+        "presets": [],
+        "set_by": "",
+        "note": "",
+    }
+
+
+def finite(value: Any, low: float, high: float, default: float) -> float:
+    """A number within [low, high]; what is no finite number becomes the default."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return default
+    return min(high, max(low, number)) if math.isfinite(number) else default
+
+
+def element_id(name: str) -> str:
+    """An expert's name as part of an element id."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+
+
+def presets(experts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Base, each expert, and the even mix of those that answer (not the dispatcher)."""
+    zero = {expert["name"]: 0.0 for expert in experts}
+    found = [
+        {"name": "base", "alpha": zero, "colour": "", "hint": "All sliders to 0: the base model."}
+    ]
+    for expert in experts:
+        name = expert["name"]
+        alone = {**zero, name: 1.0}
+        found.append(
+            {"name": name, "alpha": alone, "colour": expert["colour"], "hint": f"Only {name}, at 1."}
+        )
+    answering = [expert["name"] for expert in experts if expert["kind"] == "expert"]
+    if len(answering) > 1:
+        share = round(1 / len(answering), 4)
+        found.append(
+            {
+                "name": "even",
+                "alpha": {**zero, **dict.fromkeys(answering, share)},
+                "colour": "",
+                "hint": f"Every answering expert at {share:.2f}.",
+            }
+        )
+    return found
+
+
+def with_experts(
+    mixer: Mapping[str, Any],
+    infos: tuple[ExpertInfo, ...],
+    problems: tuple[tuple[str, str], ...] = (),
+    wanted: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The mixer for a library: keeps the α of experts it had; `wanted` comes from a permalink."""
+    colours = expert_colours(info.name for info in infos)
+    ordered = sorted(infos, key=lambda info: (info.kind != "expert", info.name))
+    experts = [
+        {
+            "name": info.name,
+            "id": element_id(info.name),
+            "colour": colours[info.name],
+            "kind": info.kind,
+            "labels": list(info.labels),
+            "hint": info.description + (" (from another base model)" if info.transfer else ""),
+        }
+        for info in ordered
+    ]
+    before = mixer.get("alpha") or {}
+    asked = dict(wanted or {})
+    alpha = {
+        expert["name"]: finite(asked.get(expert["name"], before.get(expert["name"])), LOW, HIGH, 0.0)
+        for expert in experts
+    }
+    notes = []
+    unknown = sorted(set(asked) - set(alpha))
+    if unknown:
+        notes.append(f"The link names experts that are not here: {', '.join(unknown)}.")
+    if problems:
+        notes.append("Not loaded: " + "; ".join(f"{file}: {why}" for file, why in problems))
+    return {
+        **mixer,
+        "experts": experts,
+        "alpha": alpha,
+        "zero": dict.fromkeys(alpha, 0.0),
+        "presets": presets(experts),
+        "set_by": "permalink" if wanted else mixer.get("set_by", ""),
+        "note": " ".join(notes),
+    }
+
+
+def weights(mixer: Any) -> dict[str, float]:
+    """The mixture that answers: strength × α for each known expert, zeros left out."""
+    if not isinstance(mixer, Mapping):
+        return {}
+    strength = finite(mixer.get("strength"), 0.0, MAX_STRENGTH, 1.0)
+    alpha = mixer.get("alpha")
+    if not isinstance(alpha, Mapping):
+        return {}
+    known = {expert.get("name") for expert in mixer.get("experts") or []}
+    mixture = {
+        name: round(strength * finite(value, -ALPHA_LIMIT, ALPHA_LIMIT, 0.0), 6)
+        for name, value in alpha.items()
+        if name in known
+    }
+    return {name: value for name, value in mixture.items() if value}
+
+
+def base_share(mixture: Mapping[str, float], normalise: bool = False) -> float:
+    """1 − Σα: what is left to the base model. Nothing when the weights are normalised."""
+    total = sum(mixture.values())
+    return 0.0 if normalise and abs(total) > 1e-9 else 1.0 - total
+
+
+def moved(mixer: Mapping[str, Any], mixture: Mapping[str, float], by: str, note: str = "") -> dict:
+    """The mixer after somebody else than a hand set the weights: strength goes back to 1."""
+    names = [expert["name"] for expert in mixer.get("experts") or []]
+    alpha = {name: float(mixture.get(name, 0.0)) for name in names}
+    return {**mixer, "alpha": alpha, "strength": 1.0, "set_by": by, "note": note}
+
+
+def expert_of(mixer: Mapping[str, Any], label: str) -> str | None:
+    """The expert that answers a label of pass one: by name, else by the labels it carries."""
+    answering = [e for e in mixer.get("experts") or [] if e["kind"] == "expert"]
+    for expert in answering:
+        if expert["name"] == label:
+            return label
+    return next((e["name"] for e in answering if label in e["labels"]), None)
+
+
+def corrected(mixer: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """The mixer after a click on another label: its expert alone at 1, or the base model."""
+    expert = expert_of(mixer, label)
+    note = f"Corrected to {label}: press Ask to answer with {expert or 'the base model'}."
+    return moved(mixer, {expert: 1.0} if expert else {}, "you", note)

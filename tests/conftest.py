@@ -1,0 +1,91 @@
+"""Fixtures for all tests: tiny models, the tiny tokenizer, the default model, folders.
+
+Models are shared by the whole session: a test that changes one puts it back, and each model's
+fixture checks at the end that all of them did. torch is imported only by fixtures that need it, so
+tests of the light half of the project stay light.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from t2ui.config import default_cache_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_CACHE = default_cache_dir()  # before the fixture below points T2UI_CACHE elsewhere
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_cache(tmp_path_factory):
+    """Tests write their decompositions and models to a folder that goes with the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("T2UI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_this_test(request, monkeypatch):
+    """Tests marked `model` see the real cache: the default model is downloaded only once."""
+    if request.node.get_closest_marker("model"):
+        monkeypatch.setenv("T2UI_CACHE", str(REAL_CACHE))
+
+
+@pytest.fixture(scope="session")
+def real_cache() -> Path:
+    """The user's own cache folder, for session and module fixtures around `default_model`."""
+    return REAL_CACHE
+
+
+@pytest.fixture(scope="session")
+def default_model(real_cache):
+    """(model, tokenizer) of the embedded default, on the CPU. For tests marked `model`."""
+    from t2ui.models import load_model
+
+    return load_model(device="cpu", cache_dir=real_cache)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of public task data: T2UI_DATA, or shared/data beside the project."""
+    folder = Path(os.environ.get("T2UI_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no task data: {folder} is not a folder (set T2UI_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    from tiny import make_tokenizer
+
+    return make_tokenizer()
+
+
+def _shared(architecture: str):
+    """A session fixture with one tiny model that must be at the end what it was at the start."""
+
+    @pytest.fixture(scope="session", name=f"tiny_{architecture}")
+    def fixture():
+        import torch
+        from tiny import make_tiny
+
+        model = make_tiny(architecture)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        yield model
+        after = model.state_dict()
+        assert after.keys() == before.keys(), f"a test left tiny_{architecture} with other modules"
+        changed = [name for name in before if not torch.equal(before[name], after[name])]
+        assert not changed, f"a test left tiny_{architecture} with other weights: {changed}"
+
+    return fixture
+
+
+tiny_llama = _shared("llama")
+tiny_qwen2 = _shared("qwen2")
+tiny_qwen3 = _shared("qwen3")
+tiny_gemma2 = _shared("gemma2")
+tiny_gemma3 = _shared("gemma3")
+tiny_mistral = _shared("mistral")
+tiny_phi3 = _shared("phi3")
+tiny_gpt2 = _shared("gpt2")
+tiny_llava = _shared("llava")
