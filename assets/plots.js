@@ -1,0 +1,172 @@
+/* Plots: draws plotly figures in the page's colours, light and dark, and answers clicks by row.
+   plotly.js is loaded from this server when the first plot is drawn. */
+"use strict";
+
+(() => {
+  const { panels, h, hear, save } = window.t2ui;
+  let loading = null;
+
+  function plotly(source) {
+    loading ||= new Promise((resolve, reject) => {
+      const script = h("script", { src: source, onload: () => resolve(window.Plotly), onerror: reject });
+      document.head.append(script);
+    });
+    return loading;
+  }
+
+  /** The values of an int8 heatmap trace: numbers, or null where there is no component. */
+  function decode(z, scale) {
+    const bytes = Uint8Array.from(atob(z.bdata), (c) => c.charCodeAt(0));
+    const codes = new Int8Array(bytes.buffer);
+    const [rows, columns] = z.shape.split(",").map(Number);
+    return Array.from({ length: rows }, (_, r) =>
+      Array.from(codes.subarray(r * columns, (r + 1) * columns), (q) => (q === -128 ? null : q * scale)));
+  }
+
+  function parse(text) {
+    const figure = JSON.parse(text);
+    for (const trace of figure.data) {
+      if (trace.type === "heatmap" && trace.meta?.scale && trace.z.bdata) trace.z = decode(trace.z, trace.meta.scale);
+    }
+    return figure;
+  }
+
+  /** The page's colours, read at every drawing so that the theme can change under the plot. */
+  function themed(host, figure) {
+    const css = getComputedStyle(host);
+    const colour = (name) => css.getPropertyValue(`--t2-${name}`).trim();
+    const down = colour("down"), neutral = colour("neutral"), up = colour("up");
+    const axis = {
+      gridcolor: colour("line"), linecolor: colour("line"), tickfont: { color: colour("muted"), size: 12 },
+      title: { font: { color: colour("muted"), size: 13 } }, tickcolor: colour("line"),
+    };
+    const bar = { tickfont: { color: colour("muted"), size: 12 }, title: { font: { color: colour("muted"), size: 13 } } };
+    const template = {
+      layout: {
+        font: { family: css.fontFamily, size: 13, color: colour("ink") },
+        paper_bgcolor: colour("card"), plot_bgcolor: colour("card"), xaxis: axis, yaxis: axis,
+        legend: { font: { size: 13 }, bgcolor: "rgba(0,0,0,0)" },
+        hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink"), family: css.fontFamily, size: 13 } },
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("faint"), activecolor: colour("accent"), orientation: "h" },
+      },
+      data: { heatmap: [{ colorscale: [[0, down], [0.5, neutral], [1, up]], colorbar: bar }] },
+    };
+    return { ...figure.layout, template, autosize: true };
+  }
+
+  /** A plot in `host`; `onrow` is told the row of a click. Returns draw(figure text, file name). */
+  function plot(host, onrow) {
+    let figure = null;
+    let text = "";
+    let fileName = "t2ui";
+    let marked = -1;
+    const marks = () => marked < 0 ? figure.layout.shapes || [] : [{
+      type: "rect", xref: "paper", x0: 0, x1: 1, yref: "y", y0: marked - 0.5, y1: marked + 0.5,
+      line: { color: getComputedStyle(host).getPropertyValue("--t2-ink").trim(), width: 1.5 },
+    }];
+    async function draw() {
+      if (!figure || !host.isConnected || !host.clientWidth) return;
+      const Plotly = await plotly(host.closest("[data-plotly]").dataset.plotly);
+      const config = {
+        displaylogo: false, responsive: false, displayModeBar: true,
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+        toImageButtonOptions: { format: "png", filename: fileName, scale: 2 },
+      };
+      const layout = { ...themed(host, figure), shapes: marks(), width: host.clientWidth, height: host.clientHeight };
+      await Plotly.react(host, figure.data, layout, config);
+      if (onrow && !host.dataset.listens) {
+        host.dataset.listens = "1";
+        host.on("plotly_click", (event) => {
+          const place = event.points[0].pointNumber;
+          onrow(Array.isArray(place) ? place[0] : place);
+        });
+      }
+      host.dataset.ready = Number(host.dataset.ready || 0) + 1;
+    }
+    new ResizeObserver(draw).observe(host);
+    hear("theme", draw);
+    const update = (newText, name) => {
+      fileName = name;
+      if (newText !== text) figure = parse(newText);
+      text = newText;
+      draw();
+    };
+    /** Put a frame around a row. */
+    update.mark = (row) => {
+      marked = row;
+      if (host.data) window.Plotly.relayout(host, { shapes: marks() });
+    };
+    return update;
+  }
+
+  /** What both plot panels share: a plot, or a message in its place. */
+  function frame(host, value, area) {
+    const other = value.state === "waiting"
+      ? h("div.skeleton", null, h("i"), h("i"), h("i"), h("i"), h("i"))
+      : h("div.empty", null, h("p", null, value.message), value.remedy ? h("p.remedy", null, value.remedy) : null);
+    const cover = host.querySelector(".cover");
+    cover.replaceChildren(value.state === "done" ? "" : other);
+    cover.hidden = value.state === "done";
+    area.style.visibility = value.state === "done" ? "" : "hidden";
+    host.dataset.state = value.state;
+  }
+
+  panels.heatmap = (host, api) => {
+    const area = h("div.plot", { tabIndex: 0, ariaLabel: "Heatmap of z − 1. Arrow keys move from row to row, Enter opens." });
+    const caption = h("p.foot");
+    host.replaceChildren(h("div.cover"), area, caption);
+    let value = null;
+    let row = -1;
+    const open = (wanted) => {
+      row = Math.max(0, Math.min(value.names.length - 1, wanted));
+      draw.mark(row);
+      api.trigger("select", { name: value.names[row] });
+    };
+    area.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (!step || value?.state !== "done") return;
+      event.preventDefault();
+      open(row + step);
+    });
+    const draw = plot(area, open);
+    return (next) => {
+      const name = value?.names?.[row];
+      value = next;
+      row = name ? value.names.indexOf(name) : -1;
+      draw.mark(row);
+      frame(host, value, area);
+      if (value.state !== "done") return (caption.textContent = "");
+      caption.textContent = value.caption;
+      draw(value.figure, value.file);
+    };
+  };
+
+  panels.component = (host) => {
+    const area = h("div.plot");
+    const head = h("p.matrix");
+    const list = h("ol.changes");
+    host.replaceChildren(h("div.cover"), head, area, list);
+    const draw = plot(area, null);
+    return (value) => {
+      frame(host, value, area);
+      head.replaceChildren();
+      list.replaceChildren();
+      if (value.state !== "done") return;
+      head.append(h("b", null, value.title), h("span", null, value.facts));
+      list.append(...value.top.map((one) =>
+        h("li", { title: one.hint }, h("em", null, `#${one.index}`),
+          one.words.map((w) => h(w.up ? "span.up" : "span.down", null,
+            value.top_coloured ? h("i.dot", { style: { "--colour": w.colour } }) : null, w.text)))));
+      draw(value.figure, value.file);
+    };
+  };
+
+  /** Saves what Python sends: {name, text, stamp}; a new stamp is a new file. */
+  panels.download = (host) => {
+    let last = null;
+    return (value) => {
+      if (value.stamp && value.stamp !== last) save(value.name, value.text);
+      last = value.stamp;
+    };
+  };
+})();

@@ -37,8 +37,8 @@ class Classification:
     """What pass one found. Probabilities are over the labels; `seconds` is its whole cost."""
 
     label: str  # the most likely by `probabilities`
-    probabilities: dict[str, float]  # calibrated against a content-free prompt
-    raw: dict[str, float]
+    probabilities: dict[str, float]  # the base model's are calibrated on a content-free prompt
+    raw: dict[str, float]  # not calibrated; the same thing for a classification expert
     said: str  # the model's own words, e.g. "\\boxed{code}"
     seconds: float
 
@@ -109,11 +109,11 @@ class Dispatcher:
             started = time.perf_counter()
             scores, said = self._read(prepared, prompt, words=True)
         raw = scores.softmax(0)
-        calibrated = (scores - prepared.content_free).softmax(0)
+        # Training has taken the label bias out of a classification expert already.
+        decided = raw if expert else (scores - prepared.content_free).softmax(0)
         seconds = time.perf_counter() - started
-        best = int(calibrated.argmax())
         return Classification(
-            labels[best], _named(labels, calibrated), _named(labels, raw), said, seconds
+            labels[int(decided.argmax())], _named(labels, decided), _named(labels, raw), said, seconds
         )
 
     def _prepare(self, labels: Sequence[str]) -> "_Prepared":

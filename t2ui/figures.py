@@ -6,7 +6,7 @@ blue turned down). A heatmap's values travel as int8 with a scale in the trace's
 of float64; the browser decodes them, −128 being "no component there".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def quantise(
 
 def heatmap(
     values: np.ndarray,  # (rows, columns) float32, z − 1 or a difference of two
-    labels: Sequence[str],  # (rows,) shown on hover
+    labels: Sequence[str],  # (rows,) unique, shown on hover
     layers: Sequence[int],  # (rows,)
     mean_abs: np.ndarray,  # (rows,) mean |values| of each row
     bin_size: int = 1,
@@ -50,35 +50,62 @@ def heatmap(
     rows, columns = values.shape
     codes, scale = quantise(values)
     limit = robust_limit(values)
+    what = "component" if bin_size == 1 else "components from"
     index = np.arange(columns) * bin_size
-    what = "component" if bin_size == 1 else f"components from"
     figure = go.Figure()
     figure.add_heatmap(
-        z=codes, x=index, y=np.arange(rows), zmin=-limit, zmax=limit, zmid=0,
+        z=codes,
+        x=index,
+        y=list(labels),
+        zmin=-limit,
+        zmax=limit,
         meta={"scale": scale, "role": "diverging"},
-        hovertemplate="<b>%{text}</b><br>" + what + " %{x}<br>" + title + " = %{z:+.3f}<extra></extra>",
+        zhoverformat="+.3f",
+        hovertemplate=f"<b>%{{y}}</b><br>{what} %{{x}}<br>{title} = %{{z}}<extra></extra>",
         colorbar={
-            "title": {"text": f"{title}: turned down · up", "side": "right"},
-            "thickness": 10, "len": 1, "outlinewidth": 0, "x": 1.0, "tickformat": "+.2f", "nticks": 7,
+            "title": {"text": f"turned down   ·   {title}   ·   turned up", "side": "right"},
+            "thickness": 10,
+            "len": 1,
+            "x": 1.0,
+            "outlinewidth": 0,
+            "nticks": 7,
+            "tickformat": "+.2~f",
         },
-    )  # fmt: skip
+    )
     figure.add_bar(
-        x=np.asarray(mean_abs, dtype=np.float32), y=np.arange(rows), orientation="h", xaxis="x2",
-        marker={"color": BASE, "line": {"width": 0}}, customdata=list(labels), showlegend=False,
-        hovertemplate="<b>%{customdata}</b><br>mean |" + title + "| = %{x:.4f}<extra></extra>",
-    )  # fmt: skip
+        x=np.asarray(mean_abs, dtype=np.float32),
+        y=list(labels),
+        orientation="h",
+        xaxis="x2",
+        marker={"color": BASE, "line": {"width": 0}},
+        showlegend=False,
+        hovertemplate=f"<b>%{{y}}</b><br>mean |{title}| = %{{x:.4f}}<extra></extra>",
+    )
     starts = [row for row in range(rows) if row == 0 or layers[row] != layers[row - 1]]
-    step = max(1, -(-len(starts) // 16))
+    shown = starts[:: max(1, -(-len(starts) // 16))]
+    flat = {"zeroline": False, "showgrid": False}
     figure.update_layout(
-        meta={"labels": list(labels)},
-        uirevision=key, bargap=0.15, margin={"l": 36, "r": 8, "t": 8, "b": 40}, hovermode="closest",
-        xaxis={"title": axis_title(bin_size), "domain": [0, 0.8], "zeroline": False, "showgrid": False},
-        xaxis2={"title": "mean", "domain": [0.82, 0.98], "rangemode": "tozero", "nticks": 3,
-                "zeroline": False},
-        yaxis={"title": {"text": "layer", "standoff": 4}, "autorange": "reversed", "showgrid": False,
-               "zeroline": False, "tickvals": starts[::step],
-               "ticktext": [str(layers[row]) for row in starts[::step]]},
-    )  # fmt: skip
+        uirevision=key,
+        bargap=0.15,
+        margin={"l": 40, "r": 6, "t": 30, "b": 38},
+        hovermode="closest",
+        xaxis={"title": axis_title(bin_size), "domain": [0, 0.87], **flat},
+        xaxis2={
+            "title": "mean",
+            "domain": [0.885, 1],
+            "rangemode": "tozero",
+            "nticks": 2,
+            "tickangle": 0,
+            "zeroline": False,
+        },
+        yaxis={
+            "title": {"text": "layer", "standoff": 4},
+            "autorange": "reversed",
+            "tickvals": [labels[row] for row in shown],
+            "ticktext": [str(layers[row]) for row in shown],
+            **flat,
+        },
+    )
     return figure
 
 
@@ -116,44 +143,98 @@ def component(
     log: bool = True,
     key: str = "",
 ) -> go.Figure:
-    """One matrix by singular index: σ and σ·z, z, captured variance, and for two their difference."""
-    index = np.arange(len(sigma))
+    """One matrix by singular index: σ and σ·z, z, captured variance; for two, their difference."""
     figure = go.Figure()
-    panels = 4 if len(series) == 2 else 3
-
-    def line(y: np.ndarray, name: str, colour: str, panel: int, **extra: object) -> None:
-        axes = {} if panel == 1 else {"xaxis": "x", "yaxis": f"y{panel}"}
-        figure.add_scattergl(
-            x=index, y=np.asarray(y, dtype=np.float32), name=name, mode="lines",
-            legendgroup=name, line={"color": colour, "width": 1.5}, **axes, **extra,
-        )  # fmt: skip
-
-    line(sigma, "base", BASE, 1, hovertemplate="σ = %{y:.3g}")
+    add = _line_adder(figure, len(sigma))
+    # the base is drawn first and wider, so that it shows where the others cover it
+    add(sigma, "base", BASE, 1, width=4, hovertemplate="σ = %{y:.3g}", showlegend=True)
+    add(captured, "base", BASE, 3, width=4, hovertemplate="%{y:.1%}")
     for one in series:
-        line(sigma * one.z, one.name, one.colour, 1, hovertemplate="σ·z = %{y:.3g}")
-        line(one.z, one.name, one.colour, 2, showlegend=False, hovertemplate="z = %{y:.3f}")
-        line(one.captured, one.name, one.colour, 3, showlegend=False, hovertemplate="%{y:.1%}")
-    line(captured, "base", BASE, 3, showlegend=False, hovertemplate="%{y:.1%}")
+        scaled = np.asarray(sigma) * np.asarray(one.z)
+        if log:  # a component that was turned around has no place on a log axis
+            scaled = np.where(scaled > 0, scaled, np.nan)
+        add(scaled, one.name, one.colour, 1, hovertemplate="σ·z = %{y:.3g}", showlegend=True)
+        add(one.z, one.name, one.colour, 2, hovertemplate="z = %{y:.3f}")
+        add(one.captured, one.name, one.colour, 3, hovertemplate="%{y:.1%}")
     titles = ["σ and σ·z", "z", "captured"]
     if len(series) == 2:
-        name = f"z of {series[0].name} − {series[1].name}"
-        line(series[0].z - series[1].z, name, series[0].colour, 4, showlegend=False, fill="tozeroy",
-             hovertemplate="%{y:+.3f}")  # fmt: skip
-        titles.append("z difference")
+        first, second = series
+        name = f"z of {first.name} − {second.name}"
+        add(first.z - second.z, name, first.colour, 4, fill="tozeroy", hovertemplate="%{y:+.3f}")
+        titles.append("difference of z")
+    _stack_axes(figure, titles)
+    figure.update_layout(
+        uirevision=key,
+        hovermode="x unified",
+        margin={"l": 52, "r": 6, "t": 30, "b": 36},
+        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        yaxis3={"tickformat": ".0%", "rangemode": "tozero"},
+        shapes=[
+            {
+                "type": "line",
+                "xref": "x domain",
+                "yref": "y2",
+                **{"x0": 0, "x1": 1, "y0": 1, "y1": 1},
+                "line": {"color": BASE, "width": 1, "dash": "dot"},
+            }
+        ],
+    )
+    if log:
+        figure.update_layout(yaxis={"type": "log", "tickvals": log_ticks(sigma)})
+    return figure
+
+
+def log_ticks(
+    values: np.ndarray,  # (n,) positive
+) -> list[float]:
+    """1, 2 and 5 of every decade the values reach, only the decades when there are many."""
+    positive = np.asarray(values)[np.asarray(values) > 0]
+    if not positive.size:
+        return [1.0]
+    low, high = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    decades = np.arange(low, high + 1)
+    return [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
+
+
+def _line_adder(figure: go.Figure, points: int) -> Callable[..., None]:
+    index = np.arange(points)
+
+    def add(
+        values: np.ndarray, name: str, colour: str, panel: int, width: float = 1.5, **extra: object
+    ) -> None:
+        figure.add_scatter(
+            x=index,
+            y=np.asarray(values, dtype=np.float32),
+            yaxis="y" if panel == 1 else f"y{panel}",
+            name=name,
+            mode="lines",
+            legendgroup=name,
+            line={"color": colour, "width": width},
+            opacity=0.55 if width > 2 else 1.0,
+            **{"showlegend": False, **extra},
+        )
+
+    return add
+
+
+def _stack_axes(figure: go.Figure, titles: Sequence[str]) -> None:
+    """One y axis a panel, from top to bottom, over a common x axis."""
     gap = 0.05
-    height = (1 - gap * (panels - 1)) / panels
+    height = (1 - gap * (len(titles) - 1)) / len(titles)
     for number, title in enumerate(titles, start=1):
         top = 1 - (number - 1) * (height + gap)
-        axis = {"domain": [max(0.0, top - height), top], "title": {"text": title, "standoff": 2},
-                "zeroline": False, "nticks": 5}  # fmt: skip
+        axis = {
+            "domain": [max(0.0, top - height), top],
+            "title": {"text": title, "standoff": 2},
+            "zeroline": False,
+            "nticks": 5,
+        }
         figure.update_layout({"yaxis" if number == 1 else f"yaxis{number}": axis})
     figure.update_layout(
-        uirevision=key, hovermode="x unified", margin={"l": 52, "r": 8, "t": 26, "b": 36},
-        xaxis={"title": "singular index, largest σ first", "anchor": f"y{panels}", "zeroline": False},
-        yaxis_type="log" if log else "linear",
-        yaxis3={"tickformat": ".0%", "rangemode": "tozero"},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        shapes=[{"type": "line", "xref": "x domain", "x0": 0, "x1": 1, "yref": "y2", "y0": 1, "y1": 1,
-                 "line": {"color": BASE, "width": 1, "dash": "dot"}}],
-    )  # fmt: skip
-    return figure
+        xaxis={
+            "title": "singular index, largest σ first",
+            "anchor": "y" if len(titles) == 1 else f"y{len(titles)}",
+            "zeroline": False,
+        }
+    )

@@ -57,6 +57,20 @@ def labels_of(experts: dict[str, Expert]) -> tuple[str, ...]:
     return (*found, OTHERS)
 
 
+def expert_files(folder: str | Path) -> list[Path]:
+    """The .safetensors and .svf files of a folder, by name; none where there is no folder."""
+    if not Path(folder).is_dir():
+        return []
+    found = (p for p in Path(folder).iterdir() if p.suffix in SUFFIXES and p.name[0] != ".")
+    return sorted(found)
+
+
+def experts_folder(root: Path, model: str) -> Path:
+    """Where a model's experts are: the sub-folder of its name, or the folder itself."""
+    own = root / Path(model).name
+    return own if own.is_dir() else root
+
+
 def load_library(folder: str | Path) -> Library:
     """Read every .safetensors and .svf file of a folder (not of its subfolders).
 
@@ -64,10 +78,7 @@ def load_library(folder: str | Path) -> Library:
     first by file name is kept, the other is reported.
     """
     experts, files, problems = {}, {}, []
-    paths = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-    for path in paths:
-        if path.suffix not in SUFFIXES or path.name.startswith("."):
-            continue
+    for path in expert_files(folder):
         try:
             expert = Expert.load(path)
             if expert.name in experts:

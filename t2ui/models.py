@@ -41,6 +41,8 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model, or a vision-language model, with its tokenizer.
 
+    One at a time in a process: transformers changes process-wide defaults while it loads.
+
     Args:
         name: "smollm2-135m-instruct", a hub id, a local folder, or a `.gguf` file.
         device: "auto" takes CUDA, then MPS, then the CPU.

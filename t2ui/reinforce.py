@@ -26,6 +26,7 @@ from t2ui.expert import Expert
 from t2ui.likelihood import option_log_likelihoods
 from t2ui.models import model_name
 from t2ui.tasks import ClosedRow, ClosedTask
+from t2ui.tasks.rows import micro_batches
 
 
 def exact_policy_loss(
@@ -96,7 +97,7 @@ class Trainer:
         values = {"validation": self.best, "best_step": self.best_step, "seconds": self.seconds}
         yield self._log(TrainEvent("end", self.step, values))
 
-    def expert(self, name: str, **details: Any) -> Expert:
+    def expert(self, name: str, command: str = "", **details: Any) -> Expert:
         """The best scales by validation, as an expert with its provenance.
 
         Raises:
@@ -118,6 +119,8 @@ class Trainer:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
             "data": self.task.data,
+            "curve": self._curve(),
+            "command": command,
         }
         return Expert(
             name=name,
@@ -182,7 +185,7 @@ class Trainer:
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
         rewards, kls, right = 0.0, 0.0, 0
-        for batch in _micro_batches(rows, self.config.micro_batch_tokens):
+        for batch in micro_batches(rows, self.config.micro_batch_tokens):
             references = self._references(batch)
             with self.adapter.applied(self._scales(self.offset)):
                 scores = option_log_likelihoods(self.model, [row.question for row in batch])
@@ -218,7 +221,7 @@ class Trainer:
         scales = {n: z.detach() for n, z in self._scales(self.offset).items()}
         right, reward = 0, 0.0
         with torch.inference_mode(), self.adapter.applied(scales, "merged"):
-            for batch in _micro_batches(rows, self.config.micro_batch_tokens):
+            for batch in micro_batches(rows, self.config.micro_batch_tokens):
                 scores = option_log_likelihoods(self.model, [row.question for row in batch])
                 for row, score in zip(batch, scores, strict=True):
                     right += int(score.argmax()) == row.correct
@@ -254,6 +257,15 @@ class Trainer:
     def _scales(self, offset: Tensor) -> dict[str, Tensor]:
         return dict(zip(self.adapter.names, (1 + offset).split(self.sizes), strict=True))
 
+    def _curve(self) -> list[tuple[int, float]]:
+        """Validation accuracy by step, from the log; a resumed step counts once."""
+        curve = {}
+        for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            if event["kind"] == "validation":
+                curve[event["step"]] = event["values"]["accuracy"]
+        return sorted(curve.items())
+
     def _log(self, event: TrainEvent) -> TrainEvent:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(event)) + "\n")
@@ -265,10 +277,18 @@ def train_svf(
     task: ClosedTask,
     config: TrainConfig | None = None,
     folder: Path = Path("runs/expert"),
+    name: str = "",
+    **details: Any,
 ) -> Iterator[TrainEvent]:
     """Train scales for a model; yields events. The model is as it was afterwards.
 
-    Ends by writing `expert.safetensors` into the folder; call it again to resume.
+    Ends by writing `<name>.safetensors` into the folder; call it again to resume.
+
+    Args:
+        folder: of this run alone: log, checkpoint, and the expert at the end.
+        name: the expert's; the task's by default.
+        details: further fields of the Expert (description, license), and `command`, which goes
+            into its training record.
     """
     config = config or TrainConfig()
     held = attached(model)
@@ -277,7 +297,8 @@ def train_svf(
         with adapter.kept():
             trainer = Trainer(adapter, task, config, folder)
             yield from trainer.run()
-            trainer.expert(task.name).save(folder / "expert.safetensors")
+            expert = trainer.expert(name or task.name, **details)
+            expert.save(folder / f"{expert.name}.safetensors")
     finally:
         if held is None:
             adapter.remove()
@@ -300,18 +321,6 @@ def _rewards(row: ClosedRow) -> Tensor:  # (options,) in {−1, 1}
     rewards = torch.full((len(row.question.options),), -1.0)
     rewards[row.correct] = 1.0
     return rewards
-
-
-def _micro_batches(rows: Sequence[ClosedRow], tokens: int) -> Iterator[list[ClosedRow]]:
-    """Rows of like length together, at most so many tokens a batch with padding counted."""
-    batch: list[ClosedRow] = []
-    for row in sorted(rows, key=lambda row: row.question.tokens):
-        if batch and row.question.tokens * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _permutation(count: int, seed: int, epoch: int) -> list[int]:

@@ -47,10 +47,13 @@ class Backend(Protocol):
         """Pass one, and the ask's rows into the batch; its first events."""
 
     def step(self) -> Iterable[Envelope]:
-        """One decode step of the batch: events of any of its asks, Done or Failed included."""
+        """One decode step of the batch: events of any of its asks, up to Done.
 
-    def stop(self, job_id: str) -> Done | None:
-        """Take an ask out of the batch; None if it is not there."""
+        An exception in an event's place ends that ask alone; one that is raised ends them all.
+        """
+
+    def stop(self, job_id: str) -> list[Event]:
+        """Take an ask out of the batch; its last events, none if it is not there."""
 
     def clear(self) -> list[str]:
         """Empty the batch after a failed step; the job ids that were in it."""
@@ -140,7 +143,8 @@ class Loop:
 
     def _step(self) -> Iterator[Envelope]:
         try:
-            yield from self._backend.step()
+            for job_id, event in self._backend.step():
+                yield job_id, self._failed(event) if isinstance(event, Exception) else event
         except Exception as error:
             # the step left no one's cache in a known state: every ask in the batch ends here
             failed = self._failed(error)
@@ -153,9 +157,7 @@ class Loop:
                 waiting.remove(entry)
                 self._said.pop(job_id, None)
                 self._out.append((job_id, Done(cancelled=True)))
-        done = self._backend.stop(job_id)
-        if done is not None:
-            self._out.append((job_id, done))
+        self._out += [(job_id, event) for event in self._backend.stop(job_id)]
 
     def _failed(self, error: Exception) -> Failed:
         if _is_out_of_memory(error):

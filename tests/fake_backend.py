@@ -60,7 +60,7 @@ class FakeBackend:
                 yield job_id, Done(timings={"total": 1.0})
 
     def stop(self, job_id: str):
-        return Done(cancelled=True) if self.left.pop(job_id, None) else None
+        return [Done(cancelled=True)] if self.left.pop(job_id, None) else []
 
     def clear(self):
         ids = list(self.left)

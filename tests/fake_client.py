@@ -131,7 +131,8 @@ class FakeClient:
         if self.state is not None:
             return Status(self.state, model, "cpu", "the worker died; it starts again")
         if left > 0:
-            return Status("loading", model, "", "decomposing 210 matrices", 1 - left / self._loading)
+            done = 1 - left / self._loading
+            return Status("loading", model, "", "decomposing 210 matrices", done)
         running = len(self.open_jobs)
         return Status("busy" if running else "ready", model, "cpu", "", None, running, self.queued)
 
@@ -163,7 +164,8 @@ class FakeClient:
             best = "code" if "code" in labels else labels[0]
             p = {label: 0.93 if label == best else 0.07 / (len(labels) - 1) for label in labels}
             raw = {label: 0.71 if label == best else 0.29 / (len(labels) - 1) for label in labels}
-            events.append((0.2, Classified(best, p, raw, f"\\boxed{{{best}}}", ask.dispatch, 0.084)))
+            said = f"\\boxed{{{best}}}"
+            events.append((0.2, Classified(best, p, raw, said, ask.dispatch, 0.084)))
             if best != "others":
                 mixture = dict.fromkeys(self.names, 0.0) | {best: 1.0}
             by = "classification expert" if ask.dispatch == "expert" else "prompt dispatcher"
@@ -183,7 +185,8 @@ class FakeClient:
                 if i < len(pieces):
                     some = tuple(pieces[i : i + 3])
                     events.append((due, Tokens(pane, some, i + len(some), 0.03 * (i + 3))))
-        first = next((i for i, (a, b) in enumerate(zip(base, adapted, strict=False)) if a != b), None)
+        pairs = enumerate(zip(base, adapted, strict=False))
+        first = next((i for i, (a, b) in pairs if a != b), None)
         end = events[-1][0] + 0.1
         shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted)) if ask.compare else ()
         events.append((end, Compared(shifts, first)))
@@ -256,7 +259,8 @@ class FakeClient:
     def _component(self, request):
         z = self.z(request.name, request.mixture)
         rank = len(z)
-        sigma = (9 * np.exp(-np.arange(rank) / 40) + 2.5 * np.exp(-np.arange(rank) / 500)).astype("f4")
+        index = np.arange(rank)
+        sigma = (9 * np.exp(-index / 40) + 2.5 * np.exp(-index / 500)).astype("f4")
         captured = np.cumsum(sigma) / sigma.sum()
         adapted = np.cumsum(sigma * abs(z)) / (sigma * abs(z)).sum()
         top = tuple(int(i) for i in np.argsort(-abs(z - 1))[:10])

@@ -132,20 +132,21 @@ def test_what_a_killed_process_left_is_cleared_away(gguf_file, cache):
     assert entries(cache) == [entry.name]
 
 
-def test_two_that_start_at_once_build_once_and_both_load(gguf_file, cache):
-    said, names = [], []
+def test_two_that_start_at_once_build_once_and_both_get_it(gguf_file, cache):
+    said, folders = [], []
 
     def start():
-        model, _, told = load(gguf_file, cache)
-        said.extend(told)
-        names.append(model_name(model))
+        folders.append(
+            model_cache.gguf_folder(gguf_file, cache, lambda text, _: said.append(text))
+        )
 
     threads = [threading.Thread(target=start) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert names == ["tiny.Q8_0"] * 2 and builds(said) == 1
+    assert len(folders) == 2 and len(set(folders)) == 1 and builds(said) == 1
+    assert (folders[0] / "model.safetensors").is_file()
 
 
 def test_a_whole_entry_is_read_without_the_lock(gguf_file, cache):

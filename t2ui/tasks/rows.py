@@ -1,11 +1,15 @@
-"""Reading JSON Lines, with errors that name the line."""
+"""Lists of rows: read from JSON Lines, shuffled by a seed, cut into batches."""
 
 import json
 import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2ui.errors import InputError
+
+if TYPE_CHECKING:
+    from t2ui.tasks import ClosedRow
 
 
 def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -41,3 +45,15 @@ def shuffled(rows: list, seed: int) -> list:
     order = list(rows)
     random.Random(seed).shuffle(order)
     return order
+
+
+def micro_batches(rows: Sequence["ClosedRow"], tokens: int) -> Iterator[list["ClosedRow"]]:
+    """Rows of like length together, at most so many tokens a batch with padding counted."""
+    batch: list["ClosedRow"] = []
+    for row in sorted(rows, key=lambda row: row.question.tokens):
+        if batch and row.question.tokens * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

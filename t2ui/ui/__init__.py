@@ -11,10 +11,13 @@ follows the worker's jobs. Nothing here knows torch, and nothing is kept between
 
 import gradio as gr
 
-from t2ui.ui.ask import ask_page, wire_start
+from t2ui.figures import plotly_file
+from t2ui.ui.ask import ask_page
 from t2ui.ui.header import header
+from t2ui.ui.inspect import inspect_page
 from t2ui.ui.listen import Client
 from t2ui.ui.panel import ASSETS
+from t2ui.ui.start import wire_start
 from t2ui.ui.theme import launch_options
 
 __all__ = ["build", "launch_options"]
@@ -22,12 +25,15 @@ __all__ = ["build", "launch_options"]
 
 def build(client: Client) -> gr.Blocks:
     """The whole app on a worker's client. Launch it with `launch_options()`."""
-    gr.set_static_paths([ASSETS])
+    gr.set_static_paths([ASSETS, plotly_file()])
     with gr.Blocks(title="t2ui", analytics_enabled=False) as demo:
         top = header(client)
         with gr.Tabs(elem_id="pages"):
             with gr.Tab("Ask", id="ask"):
                 page = ask_page(client)
-        wire_start(client, page, top, demo)
+            with gr.Tab("Inspect", id="inspect") as tab:
+                inspected = inspect_page(client, page.mixer, tab)
+        choices = [inspected.look, inspected.compare, inspected.module, inspected.layer]
+        wire_start(client, page, top, choices, demo)
     demo.queue(default_concurrency_limit=8, max_size=200)
     return demo

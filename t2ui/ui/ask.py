@@ -11,13 +11,12 @@ import gradio as gr
 from gradio.components import Component
 
 from t2ui.errors import InputError
-from t2ui.messages import Experts, ListExperts
 from t2ui.ui.controls import clean_controls
-from t2ui.ui.listen import Client, answer, listen
+from t2ui.ui.listen import Client, listen
 from t2ui.ui.live import next_token_card
-from t2ui.ui.mixture import corrected, empty_mixer, with_experts
+from t2ui.ui.mixture import corrected, empty_mixer
 from t2ui.ui.panel import panel
-from t2ui.ui.permalink import from_query, to_query
+from t2ui.ui.permalink import to_query
 from t2ui.ui.settings import Settings, settings_popover
 from t2ui.ui.snippets import snippets
 from t2ui.ui.views import AskView, no_answer, no_classification
@@ -32,9 +31,8 @@ STARTERS = (
 DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
 PAGE = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
-EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
-STOPPED_JS = """(...panes) => panes.map((p) =>
-    ['waiting', 'streaming'].includes(p.state) ? {...p, state: 'stopped', message: 'Stopped.'} : p)"""
+STOPPED_JS = """(...panes) => panes.map((pane) => ['waiting', 'streaming'].includes(pane.state)
+    ? {...pane, state: 'stopped', message: 'Stopped before it was done.'} : pane)"""
 
 
 @dataclass(frozen=True)
@@ -201,39 +199,3 @@ def _wire_footer(client: Client, page: AskPage) -> None:
         return {**footer, "code": code, "link": link, "link_note": note}
 
     page.footer.select(show, [page.footer, *page.controls], page.footer, **QUICK)
-
-
-def wire_start(client: Client, page: AskPage, header: Component, demo: gr.Blocks) -> None:
-    """Fill the page: from the link when it opens, with the experts once the model is up."""
-    settings = page.settings
-
-    def from_link(request: gr.Request) -> list[Any]:
-        asked = from_query(dict(request.query_params))
-        sampling = asked.sampling
-        return [
-            asked.prompt, asked.dispatch, asked.routing, asked.threshold, asked.normalise,
-            sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed,
-        ]  # fmt: skip
-
-    demo.load(
-        from_link,
-        None,
-        [
-            page.prompt, page.dispatch, settings.routing, settings.threshold, settings.normalise,
-            settings.max_new_tokens, settings.temperature, settings.top_p, settings.seed,
-        ],
-        **QUICK,
-    )  # fmt: skip
-
-    async def list_experts(mixer: dict, request: gr.Request) -> dict:
-        found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
-        if not isinstance(found, Experts):
-            return {**mixer, "experts": [], "note": f"{found.message} {found.remedy}"}
-        wanted = None
-        if mixer.get("experts") is None:  # the first time: the link has a say
-            asked = from_query(dict(request.query_params))
-            mixer = {**mixer, "normalise": asked.normalise}
-            wanted = asked.mixture
-        return with_experts(mixer, found.experts, found.problems, wanted)
-
-    header.load(list_experts, page.mixer, page.mixer, concurrency_limit=None, **PAGE)

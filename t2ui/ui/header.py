@@ -1,4 +1,4 @@
-"""The header: name, the model's state, light or dark. Its `load` event fires when the model is up."""
+"""The header: name, the model's state, light or dark. Its `load` fires when the model is up."""
 
 import gradio as gr
 

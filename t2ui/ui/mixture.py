@@ -55,7 +55,12 @@ def presets(experts: list[dict[str, Any]]) -> list[dict[str, Any]]:
         name = expert["name"]
         alone = {**zero, name: 1.0}
         found.append(
-            {"name": name, "alpha": alone, "colour": expert["colour"], "hint": f"Only {name}, at 1."}
+            {
+                "name": name,
+                "alpha": alone,
+                "colour": expert["colour"],
+                "hint": f"Only {name}, at 1.",
+            }
         )
     answering = [expert["name"] for expert in experts if expert["kind"] == "expert"]
     if len(answering) > 1:
@@ -94,8 +99,8 @@ def with_experts(
     before = mixer.get("alpha") or {}
     asked = dict(wanted or {})
     alpha = {
-        expert["name"]: finite(asked.get(expert["name"], before.get(expert["name"])), LOW, HIGH, 0.0)
-        for expert in experts
+        name: finite(asked.get(name, before.get(name)), LOW, HIGH, 0.0)
+        for name in (expert["name"] for expert in experts)
     }
     notes = []
     unknown = sorted(set(asked) - set(alpha))

@@ -1,4 +1,4 @@
-"""A link that carries prompt, mixture, dispatcher and settings: `Controls` to query string and back.
+"""A link with prompt, mixture, dispatcher and settings: `Controls` to query string and back.
 
 Reading is for untrusted text: whatever does not make sense is clamped or falls back to the
 default, and nothing is ever evaluated. Only what differs from the defaults is written.

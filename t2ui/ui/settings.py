@@ -58,5 +58,7 @@ def settings_popover() -> Settings:
             0, 1, 0, step=0.05, label="Below this probability the base model answers",
             elem_id="threshold",
         )  # fmt: skip
-        normalise = gr.Checkbox(False, label="Normalise: divide the α by their sum", elem_id="normalise")
+        normalise = gr.Checkbox(
+            False, label="Normalise: divide the α by their sum", elem_id="normalise"
+        )
     return Settings(routing, threshold, normalise, max_new_tokens, temperature, top_p, seed)

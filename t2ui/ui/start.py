@@ -1,0 +1,61 @@
+"""How a visit begins: what the link carries, then the experts once the model is up."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.messages import Experts, ListExperts
+from t2ui.ui.ask import PAGE, QUICK, AskPage
+from t2ui.ui.inspect import choices
+from t2ui.ui.listen import Client, answer
+from t2ui.ui.mixture import with_experts
+from t2ui.ui.permalink import from_query
+
+EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
+
+
+def wire_start(
+    client: Client, page: AskPage, header: Component, inspected: list[Component], demo: gr.Blocks
+) -> None:
+    """Fill the pages: from the link when they open, with the experts once the model is up.
+
+    `inspected` are the Inspect page's choices, in the order of `inspect.choices`.
+    """
+    settings = page.settings
+
+    def from_link(request: gr.Request) -> list[Any]:
+        asked = from_query(dict(request.query_params))
+        sampling = asked.sampling
+        return [
+            asked.prompt, asked.dispatch, asked.routing, asked.threshold, asked.normalise,
+            sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed,
+        ]  # fmt: skip
+
+    demo.load(
+        from_link,
+        None,
+        [
+            page.prompt, page.dispatch, settings.routing, settings.threshold, settings.normalise,
+            settings.max_new_tokens, settings.temperature, settings.top_p, settings.seed,
+        ],
+        **QUICK,
+    )  # fmt: skip
+
+    async def list_experts(mixer: dict, request: gr.Request) -> tuple[dict, dict]:
+        found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
+        if not isinstance(found, Experts):
+            note = f"{found.message} {found.remedy}"
+            return {**mixer, "experts": [], "note": note}, {"modules": [], "layers": 0}
+        library = {"modules": list(found.modules), "layers": found.layers}
+        wanted = None
+        if mixer.get("experts") is None:  # the first time: the link has a say
+            asked = from_query(dict(request.query_params))
+            mixer = {**mixer, "normalise": asked.normalise}
+            wanted = asked.mixture
+        return with_experts(mixer, found.experts, found.problems, wanted), library
+
+    library = gr.State({"modules": [], "layers": 0})
+    header.load(
+        list_experts, page.mixer, [page.mixer, library], concurrency_limit=None, **PAGE
+    ).then(choices, [page.mixer, library], inspected, **QUICK)
