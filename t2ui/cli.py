@@ -6,27 +6,34 @@ Every command has `--json` for machines. Bad input is one line on stderr and exi
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from t2ui.cli_experts import experts_app
+from t2ui.cli_shared import (
+    AsJson,
+    Device,
+    Folder,
+    Model,
+    existing,
+    load,
+    note,
+    one,
+    print_json,
+    progress,
+    report_problems,
+)
 from t2ui.config import DEFAULT_MODEL, Sampling, TrainConfig, check_alpha, default_experts_dir
 from t2ui.errors import InputError
 
+Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A studio for Transformer² experts.")  # fmt: skip
-experts_app = typer.Typer(no_args_is_help=True, help="Look at, check and document expert files.")
 app.add_typer(experts_app, name="experts")
-
-Model = Annotated[str, typer.Option(help="Default name, hub id, local folder or .gguf file.")]
-Folder = Annotated[
-    Path | None, typer.Option("--experts", help="Folder with expert files.", show_default=False)
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
-Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
 
 
 def main() -> None:
@@ -66,9 +73,9 @@ def ask(
     from t2ui.mixture import Mixture
     from t2ui.two_pass import two_pass_infer
 
-    loaded, tokenizer = _load(model, device)
+    loaded, tokenizer = load(model, device)
     library = _library(experts, loaded)
-    _report_problems(library)
+    report_problems(library)
     result = two_pass_infer(
         loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
         mixture=Mixture(weights) if weights else None, sampling=sampling,
@@ -76,7 +83,7 @@ def ask(
     )  # fmt: skip
     if as_json:
         found = result.classification
-        _print_json({
+        print_json({
             "text": result.text, "label": result.label, "probabilities": result.probabilities,
             "said": found.said if found else None, "mixture": dict(result.mixture.weights),
             "base_share": result.mixture.base_share, "note": result.note,
@@ -85,104 +92,10 @@ def ask(
         return
     if result.label:
         shares = ", ".join(f"{n} {p:.2f}" for n, p in result.probabilities.items())
-        _note(f"pass one: {shares}")
+        note(f"pass one: {shares}")
     answering = ", ".join(f"{n} {a:g}" for n, a in result.mixture.weights.items()) or "base model"
-    _note(f"mixture: {answering}{'; ' + result.note if result.note else ''}")
+    note(f"mixture: {answering}{'; ' + result.note if result.note else ''}")
     print(result.text)
-
-
-@experts_app.command("list")
-def experts_list(
-    folder: Annotated[Path | None, typer.Argument(show_default=False)] = None,
-    as_json: AsJson = False,
-) -> None:
-    """The experts of a folder, and what is wrong with files that do not load."""
-    from t2ui.library import load_library
-
-    library = load_library(_existing(folder or _shipped()))
-    if as_json:
-        _print_json({
-            "experts": [_facts(e, library.files[n]) for n, e in library.experts.items()],
-            "problems": [{"file": f, "reason": r} for f, r in library.problems],
-        })  # fmt: skip
-        return
-    for name, expert in library.experts.items():
-        kind = "dispatcher" if expert.is_dispatcher else "expert"
-        print(f"{name:16} {kind:10} {expert.parameters:>9,} scales  {expert.base_model:24} "
-              f"{expert.description}")  # fmt: skip
-    if not library.experts:
-        _note("no experts in this folder")
-    _report_problems(library)
-
-
-@experts_app.command("show")
-def experts_show(
-    expert: Annotated[str, typer.Argument(help="A name in the experts folder, or a file.")],
-    folder: Folder = None,
-    as_json: AsJson = False,
-) -> None:
-    """Everything an expert file says about itself."""
-    loaded, path = _one(expert, folder)
-    facts = _facts(loaded, path)
-    if as_json:
-        _print_json(facts)
-        return
-    for key, value in facts.items():
-        shown = value if isinstance(value, (str, int, float)) else json.dumps(value)
-        print(f"{key:12} {shown}")
-
-
-@experts_app.command("verify")
-def experts_verify(
-    files: Annotated[list[Path], typer.Argument(help="Expert files or folders.")],
-    model: Annotated[
-        str, typer.Option(help="Also check that they fit this model.", show_default=False)
-    ] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Check files: format, hash, finite values and, with --model, fit. Exit status 2 if one fails."""
-    from t2ui.adapter import adapt
-    from t2ui.expert import Expert
-    from t2ui.library import expert_files
-
-    adapter = adapt(_load(model, "auto")[0], progress=_progress) if model else None
-    checked = []
-    for path in [p for f in files for p in (expert_files(f) if f.is_dir() else [f])]:
-        try:
-            loaded = Expert.load(path)
-            if adapter:
-                adapter.check(loaded)
-            reason = ""
-        except InputError as error:
-            reason = str(error)
-        checked.append({"file": str(path), "ok": not reason, "reason": reason})
-    if not checked:
-        raise InputError(f"No expert files in {', '.join(map(str, files))}.")
-    if as_json:
-        _print_json(checked)
-    else:
-        for entry in checked:
-            print(f"{'ok ' if entry['ok'] else 'BAD'} {entry['file']} {entry['reason']}".rstrip())
-    if not all(entry["ok"] for entry in checked):
-        raise typer.Exit(2)
-
-
-@experts_app.command("card")
-def experts_card(
-    folder: Annotated[Path | None, typer.Argument(show_default=False)] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the folder's README.md from the expert files' metadata."""
-    from t2ui.card import write_card
-    from t2ui.library import load_library
-
-    folder = _existing(folder or _shipped())
-    library = load_library(folder)
-    _report_problems(library)
-    if not library.experts:
-        raise InputError(f"{folder} holds no expert that loads: nothing to describe.")
-    path = write_card(library, folder)
-    _print_json({"card": str(path), "experts": sorted(library.experts)}) if as_json else print(path)
 
 
 @app.command()
@@ -192,6 +105,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; the same folder resumes it.")],
     name: Annotated[str, typer.Option(help="The expert's name.")] = "",
     description: str = "",
+    license: Annotated[str, typer.Option(help="Of the expert, e.g. Apache-2.0.")] = "",
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -211,10 +125,10 @@ def train(
     from t2ui.reinforce import train_svf
     from t2ui.tasks import load_task
 
-    loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=_progress)
+    loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
     options = {"leave_out": tuple(leave_out.split(","))} if leave_out else {}
-    rows = load_task(task, tokenizer, _existing(data), **options)
-    details = {"name": name or task, "description": description,
+    rows = load_task(task, tokenizer, existing(data), **options)
+    details = {"name": name or task, "description": description, "license": license,
                "command": f"python -m t2ui {' '.join(sys.argv[1:])}"}  # fmt: skip
     try:
         for event in train_svf(loaded, rows, config, out, **details):
@@ -224,7 +138,7 @@ def train(
             )
             print(json.dumps(shown) if as_json else line, flush=True)
     except KeyboardInterrupt:
-        _note(f"stopped; the same command resumes from {out / 'checkpoint.safetensors'}")
+        note(f"stopped; the same command resumes from {out / 'checkpoint.safetensors'}")
         raise
 
 
@@ -243,7 +157,7 @@ def evaluate(
     hard: Annotated[
         Path | None, typer.Option(help="dispatch: a JSON Lines file of further prompts.")
     ] = None,
-    note: Annotated[str, typer.Option(help="Added to the set's name in the records.")] = "",
+    remark: Annotated[str, typer.Option(help="Added to the set's name in the records.")] = "",
     write: Annotated[bool, typer.Option(help="Keep the records in the expert's file.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -252,18 +166,18 @@ def evaluate(
         raise InputError(f"limit is {limit}; at least one row is needed.")
     from t2ui.adapter import adapt
 
-    chosen, path = _one(expert, experts)
-    loaded, tokenizer = _load(model, device)
-    with adapt(loaded, progress=_progress) as adapter:
+    chosen, path = one(expert, experts)
+    loaded, tokenizer = load(model, device)
+    with adapt(loaded, progress=progress) as adapter:
         adapter.check(chosen)
         if task == "dispatch":
-            records = _evaluate_dispatch(adapter, tokenizer, chosen, data, hard, limit, seed)
+            records = _evaluate_dispatch(adapter, tokenizer, chosen, data, hard, limit)
         else:
             records = _evaluate_choice(adapter, tokenizer, chosen, task, data, style, end, limit,
                                        seed)  # fmt: skip
     command = f"python -m t2ui {' '.join(sys.argv[1:])}"
     records = [
-        {**r, "set": r["set"] + (f", {note}" if note else ""), "seed": seed, "command": command}
+        {**r, "set": r["set"] + (f", {remark}" if remark else ""), "seed": seed, "command": command}
         for r in records
     ]
     if write:
@@ -272,7 +186,7 @@ def evaluate(
                 if (m["set"], m.get("protocol"), m.get("classifier")) not in known]  # fmt: skip
         replace(chosen, metrics=kept + records).save(path)
     if as_json:
-        _print_json(records)
+        print_json(records)
         return
     for record in records:
         print("  ".join(f"{k} {v}" for k, v in record.items() if k not in ("confusion", "command")))
@@ -292,10 +206,10 @@ def serve(
     from t2ui.config import WorkerConfig
     from t2ui.ui import launch
 
-    config = WorkerConfig(model=model, device=device,
-                          experts_dir=_existing(experts) if experts else default_experts_dir())  # fmt: skip
+    folder = existing(experts) if experts else default_experts_dir()
+    config = WorkerConfig(model=model, device=device, experts_dir=folder)
     launch(connect(config), host=host, port=port,
-           started=lambda url: _print_json({"url": url}) if as_json else None)  # fmt: skip
+           started=lambda url: print_json({"url": url}) if as_json else None)  # fmt: skip
 
 
 def parse_mix(text: str) -> dict[str, float]:
@@ -313,18 +227,18 @@ def _evaluate_choice(adapter, tokenizer, expert, task, data, style, end, limit, 
     from t2ui.evaluate import compare_closed, sample
     from t2ui.tasks import load_task
 
-    rows = load_task(task, tokenizer, _existing(data), style=style, end=end).test
+    rows = load_task(task, tokenizer, existing(data), style=style, end=end).test
     rows = sample(rows, limit, seed)
     layout = f"{task} test, {style}{' with end token' if end else ''}"
     return compare_closed(adapter, rows, expert, layout, progress=_counter(2 * len(rows)))
 
 
-def _evaluate_dispatch(adapter, tokenizer, expert, data, hard, limit, seed):
+def _evaluate_dispatch(adapter, tokenizer, expert, data, hard, limit):
     from t2ui.dispatch import Dispatcher
     from t2ui.evaluate import dispatch_table
     from t2ui.tasks.dispatch_rows import test_prompts
 
-    prompts = test_prompts(_existing(data), hard, limit, seed)
+    prompts = test_prompts(existing(data), hard, limit)
     dispatcher = Dispatcher(adapter.model, tokenizer, adapter)
     counter = _counter(2 * len(prompts))
     records = []
@@ -334,67 +248,13 @@ def _evaluate_dispatch(adapter, tokenizer, expert, data, hard, limit, seed):
     return records
 
 
-def _load(model: str, device: str):
-    from t2ui.models import load_model
-
-    return load_model(model, device=device, progress=_progress)
-
-
 def _library(folder: Path | None, model):
     from t2ui.library import experts_folder, load_library
     from t2ui.models import model_name
 
     if folder is not None:
-        return load_library(_existing(folder))
+        return load_library(existing(folder))
     return load_library(experts_folder(default_experts_dir(), model_name(model)))
-
-
-def _one(expert: str, folder: Path | None):
-    from t2ui.expert import SUFFIXES, Expert
-    from t2ui.library import load_library
-
-    if Path(expert).suffix in SUFFIXES:
-        return Expert.load(expert), Path(expert)
-    library = load_library(_existing(folder or _shipped()))
-    if expert not in library.experts:
-        _report_problems(library)
-        raise InputError(
-            f"There is no expert named {expert!r}; there are: "
-            f"{', '.join(sorted(library.experts)) or 'none'}. A file's path works too."
-        )
-    return library.experts[expert], library.files[expert]
-
-
-def _facts(expert, path: Path) -> dict[str, Any]:
-    facts = asdict(replace(expert, scales=dict(list(expert.scales.items())[:1])))
-    del facts["scales"]
-    return {**facts, "labels": list(expert.labels), "parameters": expert.parameters,
-            "matrices": len(expert.scales), "file": str(path), "bytes": path.stat().st_size}  # fmt: skip
-
-
-def _shipped() -> Path:
-    return default_experts_dir() / DEFAULT_MODEL
-
-
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}: check the path.")
-    return folder
-
-
-def _report_problems(library) -> None:
-    for file, reason in library.problems:
-        _note(f"{file}: {reason}")
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _progress(text: str, fraction: float | None) -> None:
-    if sys.stderr.isatty():
-        share = "" if fraction is None else f" {fraction:4.0%}"
-        print(f"\r\033[K{text}{share}", end="" if (fraction or 0) < 1 else "\n", file=sys.stderr)
 
 
 def _counter(total: int) -> Callable[[int], None]:
@@ -403,10 +263,6 @@ def _counter(total: int) -> Callable[[int], None]:
     def count(more: int) -> None:
         nonlocal done
         done += more
-        _progress(f"{done} of {total}", done / total)
+        progress(f"{done} of {total}", done / total)
 
     return count
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -27,7 +27,7 @@ INSTRUCTION = (
     "Answer with the category's name in \\boxed{{}}.\n\nRequest: "
 )
 ANSWER_START = "\\boxed{"
-CONTENT_FREE = "N/A"  # what the label bias is measured on (Zhao et al. 2021, "Calibrate before use")
+CONTENT_FREE = "N/A"  # measures the label bias (Zhao et al. 2021, "Calibrate before use")
 HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt pass one reads this much
 MAX_OWN_WORDS = 12  # tokens
 
@@ -112,9 +112,8 @@ class Dispatcher:
         # Training has taken the label bias out of a classification expert already.
         decided = raw if expert else (scores - prepared.content_free).softmax(0)
         seconds = time.perf_counter() - started
-        return Classification(
-            labels[int(decided.argmax())], _named(labels, decided), _named(labels, raw), said, seconds
-        )
+        label = labels[int(decided.argmax())]
+        return Classification(label, _named(labels, decided), _named(labels, raw), said, seconds)
 
     def _prepare(self, labels: Sequence[str]) -> "_Prepared":
         from transformers import DynamicCache

@@ -99,14 +99,14 @@ def compare_closed(
 
 def dispatch_table(
     dispatcher: Dispatcher,
-    prompts: Sequence[tuple[str, str, str]],  # (family, label, prompt)
+    prompts: Sequence[tuple[str, str, str]],  # (label, family, prompt)
     labels: Sequence[str],
     expert: Expert | None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Record]:
     """Mis-routes of pass one by family, with what they were taken for; "all" comes last."""
     taken: dict[str, list[tuple[str, str]]] = {}
-    for family, label, prompt in prompts:
+    for label, family, prompt in prompts:
         found = dispatcher.classify(prompt, labels, expert).label
         taken.setdefault(family, []).append((label, found))
         if progress:

@@ -60,8 +60,8 @@ def heatmap(
         zmin=-limit,
         zmax=limit,
         meta={"scale": scale, "role": "diverging"},
-        zhoverformat="+.3f",
-        hovertemplate=f"<b>%{{y}}</b><br>{what} %{{x}}<br>{title} = %{{z}}<extra></extra>",
+        # percent: plotly refuses a sign in its other formats
+        hovertemplate=f"<b>%{{y}}</b><br>{what} %{{x}}<br>{title} = %{{z:+.1%}}<extra></extra>",
         colorbar={
             "title": {"text": f"turned down   ·   {title}   ·   turned up", "side": "right"},
             "thickness": 10,
@@ -69,7 +69,7 @@ def heatmap(
             "x": 1.0,
             "outlinewidth": 0,
             "nticks": 7,
-            "tickformat": "+.2~f",
+            "tickformat": "+.0%" if limit > 0.04 else "+.1%",
         },
     )
     figure.add_bar(
@@ -113,7 +113,7 @@ def axis_title(bin_size: int) -> str:
     """Words for the singular index, saying so when columns are means over several."""
     if bin_size == 1:
         return "singular index, largest σ first"
-    return f"singular index, largest σ first (each column: mean of {bin_size})"
+    return f"singular index, largest σ first (means of {bin_size})"
 
 
 def robust_limit(
@@ -160,7 +160,7 @@ def component(
     if len(series) == 2:
         first, second = series
         name = f"z of {first.name} − {second.name}"
-        add(first.z - second.z, name, first.colour, 4, fill="tozeroy", hovertemplate="%{y:+.3f}")
+        add(first.z - second.z, name, first.colour, 4, fill="tozeroy", hovertemplate="%{y:.3f}")
         titles.append("difference of z")
     _stack_axes(figure, titles)
     figure.update_layout(

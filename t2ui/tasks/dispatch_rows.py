@@ -1,7 +1,8 @@
 """Prompts with the label that pass one should give them: math, code, reasoning or others.
 
-Training prompts come from the training splits of public sets and, for `others`, from requests
-that we wrote (others.jsonl); test prompts from splits and sets that no training reads.
+Training prompts come from the training splits of public sets and from requests of every label that
+we wrote as people type them (requests.jsonl; for `others` there is nothing else); test prompts come
+from splits and sets that no training reads.
 """
 
 import random
@@ -16,7 +17,8 @@ from t2ui.tasks import ClosedRow, ClosedTask
 from t2ui.tasks.rows import read_jsonl, shuffled
 
 LABELS = ("math", "code", "reasoning", OTHERS)
-OWN_REQUESTS = Path(__file__).with_name("others.jsonl")
+OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
+OWN_FAMILY = "own requests"
 PER_LABEL = 480  # training prompts of each label; validation has a sixth of that
 TEST_PER_SET = 400
 SPLIT_SEED = 2501  # splits arith_aggregate, which comes in one piece; half is never trained on
@@ -32,9 +34,16 @@ def load(
 ) -> ClosedTask:
     """Rows for the classification expert.
 
+    Every training request of our own trains, while there are at most half of `PER_LABEL`; the
+    rest are public prompts, if there are any. The own validation requests are validation rows.
+
     Args:
         leave_out: families that training must not see, to measure how it does on unseen ones.
-        hard: a JSON Lines file of further test prompts with `prompt` and `label`.
+        hard: a JSON Lines file of further test prompts with `prompt`, `label` and `note`. A note
+            of `others` that ends in "not trained on" makes the row an unseen kind.
+
+    Raises:
+        InputError: `leave_out` leaves a label without training prompts, or a file is unreadable.
     """
     form = DispatchPrompt.of(tokenizer, LABELS)
     pools = {
@@ -42,37 +51,23 @@ def load(
         "code": [_mbpp(data, ("train",))],
         "reasoning": [_arc(data, "easy", "train"), _arc(data, "challenge", "train"),
                       _strategyqa(data, "train")],
-        OTHERS: [_own("train")],
+        OTHERS: [],
     }  # fmt: skip
     train: list[ClosedRow] = []
     validation: list[ClosedRow] = []
     for label, families in pools.items():
-        kept = [f for f in families if f[0][0] not in leave_out]
-        if not kept:
+        public = _interleaved([f for f in families if f[0][0] not in leave_out])
+        own, own_held = [], []
+        if OWN_FAMILY not in leave_out:
+            own, own_held = _own(label, "train"), _own(label, "validation")
+        held = max(min(len(public) // 7, PER_LABEL // 6 - len(own_held)), 0)
+        prompts = _interleaved([f for f in (own, public[held:]) if f])[:PER_LABEL]
+        if not prompts:
             raise InputError(f"leave_out {list(leave_out)} leaves no training prompts for {label}.")
-        prompts = _interleaved(kept)
-        rows = [_row(tokenizer, form, label, *prompt) for prompt in prompts]
-        held = max(len(rows) // 7, 1) if label != OTHERS else 0
-        held = min(held, PER_LABEL // 6)
-        validation += rows[:held]
-        train += rows[held : held + PER_LABEL]
-    validation += [_row(tokenizer, form, OTHERS, *p) for p in _own("validation")]
-    test = [
-        _row(tokenizer, form, label, *prompt)
-        for label, prompts in [
-            ("math", _gsm8k(data, "test")),
-            ("math", _arith(data, 1)),
-            ("code", _mbpp(data, ("test",))),
-            ("code", _humaneval(data)),
-            ("reasoning", _arc(data, "easy", "test")),
-            ("reasoning", _arc(data, "challenge", "test")),
-            ("reasoning", _strategyqa(data, "dev")),
-        ]
-        for prompt in prompts[:TEST_PER_SET]
-    ]
-    if hard is not None:
-        for row in read_jsonl(hard, ("prompt", "label")):
-            test.append(_row(tokenizer, form, row["label"], f"hard {row['label']}", row["prompt"]))
+        train += [_row(tokenizer, form, label, *prompt) for prompt in prompts]
+        held_out = public[:held] + own_held
+        validation += [_row(tokenizer, form, label, *prompt) for prompt in held_out]
+    test = [_row(tokenizer, form, *labelled) for labelled in test_prompts(data, hard)]
     return ClosedTask(
         "dispatch",
         tuple(shuffled(train, SPLIT_SEED)),
@@ -81,13 +76,38 @@ def load(
         labels=LABELS,
         objective="dispatch",
         data={
-            "math": "GSM8K train (MIT), half of AllArith and Perturb (MIT)",
-            "code": "MBPP train (CC BY 4.0)",
-            "reasoning": "ARC train (CC BY-SA 4.0), StrategyQA train (MIT)",
-            "others": "everyday requests of our own (Apache-2.0)",
+            "math": "GSM8K train (MIT), half of AllArith and Perturb (MIT), own requests",
+            "code": "MBPP train (CC BY 4.0), own requests",
+            "reasoning": "ARC train (CC BY-SA 4.0), StrategyQA train (MIT), own requests",
+            "others": "own requests",
+            "own requests": "written for this project (Apache-2.0)",
             "left out": ", ".join(leave_out) or "nothing",
         },
     )
+
+
+def test_prompts(
+    data: Path, hard: Path | None = None, limit: int = TEST_PER_SET
+) -> list[tuple[str, str, str]]:
+    """(label, family, prompt) from splits and sets that no training reads, so many a family.
+
+    Args:
+        hard: a file of further prompts, see `load`; all of it is taken.
+    """
+    families = [
+        ("math", _gsm8k(data, "test")),
+        ("math", _arith(data, 1)),
+        ("code", _mbpp(data, ("test",))),
+        ("code", _humaneval(data)),
+        ("reasoning", _arc(data, "easy", "test")),
+        ("reasoning", _arc(data, "challenge", "test")),
+        ("reasoning", _strategyqa(data, "dev")),
+    ]
+    found = [(label, *prompt) for label, prompts in families for prompt in prompts[:limit]]
+    if hard is not None:
+        for row in read_jsonl(hard, ("prompt", "label", "note")):
+            found.append((row["label"], _hard_family(row), row["prompt"]))
+    return found
 
 
 def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) -> ClosedRow:
@@ -103,7 +123,7 @@ def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) 
 
 def _interleaved(families: Sequence[Prompts]) -> Prompts:
     """One prompt of each family in turn, so that small families are not drowned."""
-    longest = max(map(len, families))
+    longest = max(map(len, families), default=0)
     return [f[i] for i in range(longest) for f in families if i < len(f)]
 
 
@@ -147,9 +167,18 @@ def _arc(data: Path, level: str, part: str) -> Prompts:
     return _questions(data / f"arc_{level}" / f"{part}.jsonl", f"arc_{level}", prompt)
 
 
-def _own(split: str) -> Prompts:
-    rows = read_jsonl(OWN_REQUESTS, ("prompt", "split"))
-    return shuffled([("own requests", r["prompt"]) for r in rows if r["split"] == split], 0)
+def _own(label: str, split: str) -> Prompts:
+    rows = read_jsonl(OWN_REQUESTS, ("prompt", "label", "split"))
+    wanted = [r["prompt"] for r in rows if (r["label"], r["split"]) == (label, split)]
+    return shuffled([(OWN_FAMILY, prompt) for prompt in wanted], 0)
+
+
+def _hard_family(row: dict) -> str:
+    """What a hard row is reported under; for `others`, whether its kind of request is trained."""
+    if row["label"] != OTHERS:
+        return f"hard {row['label']}"
+    unseen = row["note"].endswith("not trained on")
+    return f"hard others, {'unseen' if unseen else 'trained'} kinds"
 
 
 def _questions(

@@ -49,7 +49,7 @@ def shuffled(rows: list, seed: int) -> list:
 
 def micro_batches(rows: Sequence["ClosedRow"], tokens: int) -> Iterator[list["ClosedRow"]]:
     """Rows of like length together, at most so many tokens a batch with padding counted."""
-    batch: list["ClosedRow"] = []
+    batch: list[ClosedRow] = []
     for row in sorted(rows, key=lambda row: row.question.tokens):
         if batch and row.question.tokens * (len(batch) + 1) > tokens:
             yield batch

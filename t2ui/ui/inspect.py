@@ -95,7 +95,7 @@ def inspect_page(client: Client, mixer: Component, tab: gr.Tab) -> InspectPage:
 
 def choices(mixer: dict, library: dict) -> list[Any]:
     """Updates of look, compare, module and layer for the library that was found."""
-    experts = [(e["name"], f"expert:{e['name']}") for e in mixer.get("experts") or []]
+    experts = [(f"{e['name']} expert", f"expert:{e['name']}") for e in mixer.get("experts") or []]
     first = experts[0][1] if experts else MIXTURE
     modules = ["all", *KINDS, *library["modules"]]
     layers = ["all", *(str(layer) for layer in range(library["layers"]))]

@@ -105,6 +105,11 @@ def in_words(z: float) -> str:
     return f"turned {'up' if z > 1 else 'down'} by {percent(z - 1)}"
 
 
+def short(z: float) -> str:
+    """The same with an arrow, where two stand beside each other."""
+    return f"× {z:.2f}".replace("-", "−") if z < 0 else f"{'↑' if z > 1 else '↓'} {percent(z - 1)}"
+
+
 def component_view(
     series: Sequence[tuple[str, str, ComponentData]], log: bool, file: str
 ) -> dict[str, Any]:
@@ -133,10 +138,14 @@ def component_view(
         "top": [
             {
                 "index": int(i),
-                "hint": f"component {i}: σ = {first.sigma[i]:.3g}, "
-                + ", ".join(f"z of {name} = {data.z[i]:.3f}" for name, _, data in series),
+                "hint": f"component {i}: σ = {first.sigma[i]:.3g}; "
+                + "; ".join(f"{n}: z = {d.z[i]:.3f}, {in_words(float(d.z[i]))}" for n, _, d in series),
                 "words": [
-                    {"text": in_words(float(d.z[i])), "up": bool(d.z[i] > 1), "colour": colour}
+                    {
+                        "text": short(float(d.z[i])) if len(series) > 1 else in_words(float(d.z[i])),
+                        "up": bool(d.z[i] > 1),
+                        "colour": colour,
+                    }
                     for _, colour, d in series
                 ],
             }

@@ -1,0 +1,36 @@
+"""What the benchmarks share: the default model, adapted, and experts to mix."""
+
+import torch
+
+from t2ui.adapter import Adapter, adapt
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.expert import Expert
+from t2ui.library import load_library
+from t2ui.models import load_model
+
+
+def adapted_default():
+    """model, tokenizer, adapter of the embedded default model."""
+    model, tokenizer = load_model()
+    return model, tokenizer, adapt(model)
+
+
+def three_experts(adapter: Adapter) -> dict[str, Expert]:
+    """Three experts to mix: shipped ones that answer, filled up with random ones of the same
+    shapes. Speed depends on the shapes alone."""
+    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
+    experts = dict(list(shipped.items())[:3])
+    generator = torch.Generator().manual_seed(0)
+    for i in range(3 - len(experts)):
+        scales = {
+            name: 1 + 0.05 * torch.randn(factors.S.shape, generator=generator)
+            for name, factors in adapter.factors.items()
+        }
+        experts[f"random{i}"] = Expert(f"random{i}", scales)
+    return experts
+
+
+def describe_machine() -> None:
+    """One line that a number is worthless without."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads")

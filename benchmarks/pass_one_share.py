@@ -1,0 +1,55 @@
+"""What pass one costs, as a share of a 128-token answer: `python benchmarks/pass_one_share.py`."""
+
+import statistics
+import time
+
+import torch
+from common import adapted_default, describe_machine
+
+from t2ui.config import DEFAULT_MODEL, Sampling, default_experts_dir
+from t2ui.dispatch import Dispatcher
+from t2ui.generate import Row, generate
+from t2ui.library import load_library
+from t2ui.models import chat_ids
+
+PROMPTS = (
+    "Write a Python function that returns the nth Fibonacci number.",
+    "A farmer has 3 cows and buys 4 more. How many cows does the farmer have?",
+    "Which gas do plants take in from the air?",
+    "Write a letter to my landlord about the broken heating.",
+    "Explain how a bicycle stays upright when it moves.",
+)
+ANSWER_TOKENS = 128
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    describe_machine()
+    model, tokenizer, adapter = adapted_default()
+    library = load_library(default_experts_dir() / DEFAULT_MODEL)
+    dispatcher = Dispatcher(model, tokenizer, adapter)
+    model.generation_config.eos_token_id = None  # every answer has its 128 tokens
+    for mode, expert in (("prompt", None), ("expert", library.dispatcher)):
+        if mode == "expert" and expert is None:
+            print("expert: no classification expert in the library")
+            continue
+        labels = expert.labels if expert else ("math", "code", "reasoning", "others")
+        dispatcher.classify(PROMPTS[0], labels, expert)  # the instruction is prefilled once
+        shares = []
+        for prompt in PROMPTS:
+            started = time.perf_counter()
+            dispatcher.classify(prompt, labels, expert)
+            pass_one = time.perf_counter() - started
+            started = time.perf_counter()
+            row = Row(0, chat_ids(tokenizer, prompt), None, Sampling(ANSWER_TOKENS))
+            generate(model, tokenizer, [row], adapter)
+            shares.append(pass_one / (time.perf_counter() - started))
+        print(
+            f"dispatch {mode}: pass one takes {statistics.median(shares):.1%} of the base model's "
+            f"{ANSWER_TOKENS}-token answer (median of {len(shares)} prompts; "
+            f"{min(shares):.1%} to {max(shares):.1%})"
+        )
+
+
+if __name__ == "__main__":
+    main()
