@@ -133,15 +133,16 @@ window.t2ui = (() => {
     if (button.popoverTargetElement === panel) return;
     panel.setAttribute("popover", "auto");
     button.popoverTargetElement = panel;
-    panel.addEventListener("toggle", (event) => {
-      if (event.newState !== "open") return;
+    const place = () => {
       const b = button.getBoundingClientRect();
       const p = panel.getBoundingClientRect();
       const left = Math.max(8, Math.min(b.right - p.width, innerWidth - p.width - 8));
       const below = b.bottom + 8;
       const top = below + p.height < innerHeight - 8 ? below : Math.max(8, b.top - p.height - 8);
       Object.assign(panel.style, { left: `${left}px`, top: `${top}px` });
-    });
+    };
+    // its size is known when it opens, and changes when its content arrives
+    new ResizeObserver(() => panel.matches(":popover-open") && place()).observe(panel);
   }
   // Gradio's own buttons exist only once it has drawn them: wired when they are first touched.
   for (const name of ["pointerdown", "focusin"]) {

@@ -21,9 +21,9 @@
       const bar = value.progress === null || value.state !== "loading" ? null
         : h("span.progress", { title: `${Math.round(100 * value.progress)} %` },
             h("b", { style: { "--w": `${100 * value.progress}%` } }));
-      status.replaceChildren(h("i.dot"), h("span.words", null, value.words), bar || "",
+      status.replaceChildren(h("i.dot"), h("span.words", null, h("span.who", null, `${value.who} · `), value.what), bar || "",
         value.state === "failed" || value.state === "restarting" ? h("span.banner", { role: "alert" }, value.detail) : "");
-      status.title = value.detail || value.words;
+      status.title = [value.who, value.what, value.detail].join("\n");
       const ready = value.state === "ready" || value.state === "busy";
       document.body.classList.toggle("t2-ready", ready);
       if (ready && !page.ready) {
@@ -42,7 +42,7 @@
           wait = draw(await api.server.status());
         } catch {
           wait = draw({
-            state: "restarting", words: "no connection to the server", progress: null,
+            state: "restarting", who: "no connection", what: "trying again", progress: null,
             detail: "The page cannot reach its server. It tries again every second; start the app if it does not run.",
           });
         }

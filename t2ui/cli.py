@@ -204,12 +204,16 @@ def serve(
     """Open the app; the same as `python app.py`."""
     from t2ui.client import connect
     from t2ui.config import WorkerConfig
-    from t2ui.ui import launch
+    from t2ui.ui import build, launch_options
 
     folder = existing(experts) if experts else default_experts_dir()
     config = WorkerConfig(model=model, device=device, experts_dir=folder)
-    launch(connect(config), host=host, port=port,
-           started=lambda url: print_json({"url": url}) if as_json else None)  # fmt: skip
+    if as_json:
+        print_json({"url": f"http://{host}:{port}", "model": model})
+    with connect(config) as client:
+        build(client).launch(
+            server_name=host, server_port=port, quiet=as_json, **launch_options()
+        )
 
 
 def parse_mix(text: str) -> dict[str, float]:

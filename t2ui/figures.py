@@ -61,15 +61,15 @@ def heatmap(
         zmax=limit,
         meta={"scale": scale, "role": "diverging"},
         # percent: plotly refuses a sign in its other formats
-        hovertemplate=f"<b>%{{y}}</b><br>{what} %{{x}}<br>{title} = %{{z:+.1%}}<extra></extra>",
+        hovertemplate=f"<b>%{{y}}</b><br>{what} %{{x}}<br>{title} = %{{z:+.2%}}<extra></extra>",
         colorbar={
             "title": {"text": f"turned down   ·   {title}   ·   turned up", "side": "right"},
             "thickness": 10,
             "len": 1,
             "x": 1.0,
             "outlinewidth": 0,
-            "nticks": 7,
-            "tickformat": "+.0%" if limit > 0.04 else "+.1%",
+            "tickvals": signed_ticks(limit),
+            "tickformat": "+.0%" if limit > 0.04 else "+.1%" if limit > 0.004 else "+.2%",
         },
     )
     figure.add_bar(
@@ -111,9 +111,15 @@ def heatmap(
 
 def axis_title(bin_size: int) -> str:
     """Words for the singular index, saying so when columns are means over several."""
-    if bin_size == 1:
-        return "singular index, largest σ first"
-    return f"singular index, largest σ first (means of {bin_size})"
+    return "singular index" if bin_size == 1 else f"singular index (means of {bin_size})"
+
+
+def signed_ticks(limit: float) -> list[float]:
+    """Round values from −limit to limit, 0 among them exactly."""
+    unit = 10.0 ** np.floor(np.log10(limit / 2))
+    step = float(max(s * unit for s in (1, 2, 5) if s * unit <= limit / 2))
+    count = int(limit / step + 1e-9)
+    return [round(i * step, 12) for i in range(-count, count + 1)]
 
 
 def robust_limit(

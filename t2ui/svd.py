@@ -7,6 +7,7 @@ seen as W of shape (out, in), whatever way its module stores it.
 import hashlib
 import os
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import NamedTuple
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from t2ui.config import default_cache_dir
@@ -32,6 +33,7 @@ _BLOCK_PARTS = {
     "mlp": ("mlp", {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "c_fc", "c_proj"}),
 }
 _NAME = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.(\w+)\.(\w+)$")
+_IN_BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.\d+\.")
 
 
 class Factors(NamedTuple):
@@ -84,17 +86,23 @@ def adapted_modules(model: nn.Module, modules: str = "all") -> dict[str, nn.Modu
     found = {n: m for n, m in inside.items() if kind_of(n) and hasattr(m, "weight")}
     wanted = {"attention", "mlp"} if modules == "all" else {modules}
     missing = wanted - {kind_of(n) for n in found}
-    if missing:
+    # An unknown matrix in a block is a part of an attention or MLP that would stay as it is.
+    strange = [n for n, m in inside.items() if _IN_BLOCK.search(n) and _is_matrix(m)]
+    strange = [n for n in strange if n not in found]
+    if missing or strange:
         seen = Counter(
             f"{'.'.join(n.split('.')[-2:])} {type(m).__name__}{tuple(m.weight.shape)}"
             for n, m in inside.items()
-            if getattr(getattr(m, "weight", None), "ndim", 0) == 2
+            if _is_matrix(m)
         )
         listing = "; ".join(f"{count}× {what}" for what, count in seen.most_common(12))
+        problem = f"no {' and no '.join(sorted(missing))} matrices that SVF knows how to adapt"
+        if not missing:
+            problem = f"a matrix that SVF does not know, {strange[0]}"
         raise InputError(
-            f"{type(model).__name__} has no {' and no '.join(sorted(missing))} matrices that SVF "
-            f"knows how to adapt. Found: {listing or 'no matrices at all'}. Expected blocks named "
-            "layers.N or h.N with self_attn or attn, and mlp."
+            f"{type(model).__name__} has {problem}. Found: {listing or 'no matrices at all'}. "
+            "Expected blocks named layers.N or h.N with self_attn or attn, and mlp, and nothing "
+            "else in them."
         )
     chosen = {n: m for n, m in found.items() if kind_of(n) in wanted}
     for name, module in chosen.items():
@@ -165,8 +173,8 @@ def load_or_decompose(
     """Decompose every matrix, or read the decomposition back from the disk cache.
 
     The cache file is named by a hash of the weights' bytes. It is written beside and renamed,
-    under a lock, so two processes may start at once; what is read is checked against the weights
-    and rebuilt when it does not fit.
+    under a lock, so two processes may start at once; what is read is checked against a checksum
+    and rebuilt when it is damaged.
 
     Returns:
         name -> Factors, on the weights' devices.
@@ -184,6 +192,10 @@ def load_or_decompose(
                 factors[name] = decompose(weight)
             _write_cache(path, factors)
     return factors
+
+
+def _is_matrix(module: nn.Module) -> bool:
+    return getattr(getattr(module, "weight", None), "ndim", 0) == 2
 
 
 def _backbone_prefix(model: nn.Module) -> str:
@@ -207,29 +219,31 @@ def _content_key(weights: Mapping[str, Tensor]) -> str:
 
 
 def _read_cache(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Factors] | None:
-    """What the cache file holds, or None when there is none or it does not fit the weights."""
+    """What the cache file holds, or None when there is none, or a damaged one."""
     if not path.exists():
         return None
     try:
-        flat = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            flat = {key: file.get_tensor(key) for key in file.keys()}
+        if metadata.get("crc32") != _checksum(flat):
+            return None
         factors = {}
         for name, weight in weights.items():
             parts = (flat[f"{name}.{part}"].to(weight.device) for part in Factors._fields)
             factors[name] = Factors(*parts)
     except (SafetensorError, KeyError, OSError):
         return None  # truncated or not ours: decomposed again and overwritten
-    fits = all(_fits(factors[name], weight) for name, weight in weights.items())
-    return factors if fits else None
+    return factors
 
 
-def _fits(factors: Factors, weight: Tensor) -> bool:
-    """Whether W x = U (S ⊙ (Vh x)) for one fixed x: catches damage inside a well-formed file."""
-    x = torch.linspace(-1, 1, weight.shape[1], device=weight.device, dtype=weight.dtype)
-    expected = (weight @ x).float()
-    got = (factors.U @ (factors.S * (factors.Vh @ x).float()).to(weight.dtype)).float()
-    scale = factors.S[0] * x.float().norm()
-    tolerance = 1e-4 if weight.dtype == torch.float32 else 3e-2
-    return bool((got - expected).norm() <= tolerance * scale)
+def _checksum(flat: Mapping[str, Tensor]) -> str:
+    """CRC-32 of names and bytes: against damage, not malice, at a few GB/s."""
+    total = 0
+    for key in sorted(flat):
+        total = zlib.crc32(key.encode(), total)
+        total = zlib.crc32(flat[key].contiguous().view(torch.uint8).numpy(), total)
+    return f"{total:08x}"
 
 
 def _write_cache(path: Path, factors: Mapping[str, Factors]) -> None:
@@ -238,6 +252,10 @@ def _write_cache(path: Path, factors: Mapping[str, Factors]) -> None:
         for name, parts in factors.items()
         for part, tensor in parts._asdict().items()
     }
+    metadata = {"format": "t2ui.svd", "version": "2", "crc32": _checksum(flat)}
     beside = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(flat, beside, metadata={"format": "t2ui.svd", "version": "1"})
-    os.replace(beside, path)
+    try:
+        save_file(flat, beside, metadata=metadata)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -190,7 +190,7 @@ class FakeClient:
         end = events[-1][0] + 0.1
         shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted)) if ask.compare else ()
         events.append((end, Compared(shifts, first)))
-        timings = {"dispatch": 0.084, "decode": 4.1, "total": 4.2}
+        timings = {"pass_one": 0.084, "decode": 4.1, "total": 4.2, "pass_one_share": 0.02}
         receipt = {"model": "smollm2-135m-instruct", "mixture": mixture, "seed": ask.sampling.seed}
         return [*events, (end + 0.05, Done(timings=timings, receipt=receipt))]
 

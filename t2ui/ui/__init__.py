@@ -12,6 +12,7 @@ follows the worker's jobs. Nothing here knows torch, and nothing is kept between
 import gradio as gr
 
 from t2ui.figures import plotly_file
+from t2ui.ui.api import publish
 from t2ui.ui.ask import ask_page
 from t2ui.ui.header import header
 from t2ui.ui.inspect import inspect_page
@@ -35,5 +36,6 @@ def build(client: Client) -> gr.Blocks:
                 inspected = inspect_page(client, page.mixer, tab)
         choices = [inspected.look, inspected.compare, inspected.module, inspected.layer]
         wire_start(client, page, top, choices, demo)
+        publish(client)
     demo.queue(default_concurrency_limit=8, max_size=200)
     return demo

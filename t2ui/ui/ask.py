@@ -191,11 +191,12 @@ def _wire_footer(client: Client, page: AskPage) -> None:
         controls = clean_controls(*values)
         link, note = to_query(controls)
         url = f"{request.headers.get('x-forwarded-proto', 'http')}://{request.headers['host']}"
+        model = client.status().model
         files = {
-            expert["name"]: f"experts/{client.status().model}/{expert['name']}.safetensors"
+            expert["name"]: f"experts/{model}/{expert['file']}"
             for expert in values[2].get("experts") or []
         }
-        code = snippets(controls, client.status().model, files, url)
+        code = snippets(controls, model, files, url)
         return {**footer, "code": code, "link": link, "link_note": note}
 
     page.footer.select(show, [page.footer, *page.controls], page.footer, **QUICK)

@@ -135,23 +135,22 @@ def component_view(
         "facts": f"{first.shape[0]} × {first.shape[1]}, {rank} components · the first {half} hold "
         f"half of Σσ · mean change {percent(mean)}",
         "top_coloured": len(series) > 1,
-        "top": [
-            {
-                "index": int(i),
-                "hint": f"component {i}: σ = {first.sigma[i]:.3g}; "
-                + "; ".join(f"{n}: z = {d.z[i]:.3f}, {in_words(float(d.z[i]))}" for n, _, d in series),
-                "words": [
-                    {
-                        "text": short(float(d.z[i])) if len(series) > 1 else in_words(float(d.z[i])),
-                        "up": bool(d.z[i] > 1),
-                        "colour": colour,
-                    }
-                    for _, colour, d in series
-                ],
-            }
-            for i in top
-        ],
+        "top": [_change(int(i), series) for i in top],
         "file": file,
+    }
+
+
+def _change(i: int, series: Sequence[tuple[str, str, ComponentData]]) -> dict[str, Any]:
+    """Component i in words, short ones where two stand beside each other."""
+    words = in_words if len(series) == 1 else short
+    of_each = [f"{name}: z = {d.z[i]:.3f}, {in_words(float(d.z[i]))}" for name, _, d in series]
+    return {
+        "index": i,
+        "hint": f"component {i}: σ = {series[0][2].sigma[i]:.3g}; {'; '.join(of_each)}",
+        "words": [
+            {"text": words(float(d.z[i])), "up": bool(d.z[i] > 1), "colour": colour}
+            for _, colour, d in series
+        ],
     }
 
 

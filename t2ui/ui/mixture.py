@@ -92,6 +92,7 @@ def with_experts(
             "colour": colours[info.name],
             "kind": info.kind,
             "labels": list(info.labels),
+            "file": info.file_name,
             "hint": info.description + (" (from another base model)" if info.transfer else ""),
         }
         for info in ordered
@@ -136,10 +137,17 @@ def weights(mixer: Any) -> dict[str, float]:
     return {name: value for name, value in mixture.items() if value}
 
 
-def base_share(mixture: Mapping[str, float], normalise: bool = False) -> float:
-    """1 − Σα: what is left to the base model. Nothing when the weights are normalised."""
+def normalised(mixture: Mapping[str, float]) -> dict[str, float]:
+    """The weights divided by their sum; as they are when that is 0."""
     total = sum(mixture.values())
-    return 0.0 if normalise and abs(total) > 1e-9 else 1.0 - total
+    if abs(total) < 1e-9:
+        return dict(mixture)
+    return {name: round(value / total, 6) for name, value in mixture.items()}
+
+
+def base_share(mixture: Mapping[str, float]) -> float:
+    """1 − Σα: what is left to the base model."""
+    return 1.0 - sum(mixture.values())
 
 
 def moved(mixer: Mapping[str, Any], mixture: Mapping[str, float], by: str, note: str = "") -> dict:

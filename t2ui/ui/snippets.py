@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from t2ui.config import DEFAULT_MODEL
 from t2ui.ui.controls import Controls
+from t2ui.ui.mixture import normalised
 
 
 def snippets(
@@ -22,40 +23,45 @@ def snippets(
     }
 
 
+def weights_of(controls: Controls) -> dict[str, float]:
+    """The weights the sliders answer with."""
+    return normalised(controls.mixture) if controls.normalise else dict(controls.mixture)
+
+
 def command_line(controls: Controls, model: str) -> str:
-    """A `python -m t2ui ask` command."""
-    parts = ["python -m t2ui ask", shlex.quote(controls.prompt)]
-    if controls.dispatch == "none":
-        if controls.mixture:
-            mix = ",".join(f"{name}={value:g}" for name, value in controls.mixture.items())
-            parts.append(f"--mix {shlex.quote(mix)}")
-        parts.append("--dispatch none")
-    else:
-        parts.append(f"--dispatch {controls.dispatch}")
-        if controls.routing != "hard":
-            parts.append(f"--routing {controls.routing}")
-        if controls.threshold:
-            parts.append(f"--threshold {controls.threshold:g}")
-    if controls.normalise:
-        parts.append("--normalise")
+    """A `python -m t2ui ask` command, with a comment for what it has no option for."""
     sampling = controls.sampling
+    parts = ["python -m t2ui ask", shlex.quote(controls.prompt)]
+    missing = []
+    if controls.dispatch == "none":
+        mix = ",".join(f"{name}={value:g}" for name, value in weights_of(controls).items())
+        parts += [f"--mix {shlex.quote(mix)}"] if mix else []
+    else:
+        missing += [f"routing {controls.routing}"] if controls.routing != "hard" else []
+        missing += [f"threshold {controls.threshold:g}"] if controls.threshold else []
+    parts.append(f"--dispatch {controls.dispatch}")
     parts.append(f"--max-new-tokens {sampling.max_new_tokens}")
     if sampling.temperature:
-        parts.append(f"--temperature {sampling.temperature:g} --top-p {sampling.top_p:g}")
-        parts.append(f"--seed {sampling.seed}")
+        parts.append(f"--temperature {sampling.temperature:g} --seed {sampling.seed}")
+        missing += [f"top-p {sampling.top_p:g}"] if sampling.top_p != 1 else []
     if model != DEFAULT_MODEL:
         parts.append(f"--model {shlex.quote(model)}")
-    return " \\\n  ".join(parts)
+    note = f"# only from Python and here: {', '.join(missing)}\n" if missing else ""
+    return note + " \\\n  ".join(parts)
 
 
 def http(controls: Controls, url: str) -> str:
     """Two curl calls: Gradio's API answers a question with an id, and the id with the events."""
-    if controls.dispatch == "none":
-        arguments = [controls.prompt, controls.mixture, "none"]
-    else:
-        arguments = [controls.prompt, {}, controls.dispatch]
+    manual = controls.dispatch == "none"
     sampling = controls.sampling
-    arguments += [sampling.max_new_tokens, sampling.seed, sampling.temperature]
+    arguments = [
+        controls.prompt,
+        weights_of(controls) if manual else {},
+        controls.dispatch,
+        sampling.max_new_tokens,
+        sampling.seed,
+        sampling.temperature,
+    ]
     body = json.dumps({"data": arguments}, ensure_ascii=False)
     return (
         f"URL={url}/gradio_api/call/ask\n"
@@ -70,31 +76,32 @@ def python(controls: Controls, model: str, files: Mapping[str, str]) -> str:
     """A script against the library's public names."""
     sampling = controls.sampling
     manual = controls.dispatch == "none"
-    used = [name for name in files if not manual or name in controls.mixture]
+    weights = weights_of(controls)
+    used = [name for name in files if not manual or name in weights]
     loads = "".join(f"    {name!r}: load_svf({files[name]!r}),\n" for name in used)
     arguments = [f"max_new_tokens={sampling.max_new_tokens}"]
     if sampling.temperature:
-        arguments += [
-            f"temperature={sampling.temperature:g}",
-            f"top_p={sampling.top_p:g}",
-            f"seed={sampling.seed}",
-        ]
-    lines = [
-        "from t2ui import Sampling, load_model, load_svf, two_pass_infer",
-        "",
-        f"model, tokenizer = load_model({model!r})",
-        f"experts = {{\n{loads}}}" if loads else "experts = {}",
-        f"prompt = {controls.prompt!r}",
-        "result = two_pass_infer(",
-        "    model, tokenizer, prompt, experts,",
-    ]
+        arguments.append(f"temperature={sampling.temperature:g}")
+        arguments.append(f"top_p={sampling.top_p:g}")
+        arguments.append(f"seed={sampling.seed}")
     if manual:
-        lines.append(f"    dispatch='none', mixture={controls.mixture!r},")
+        choice = f"mixture=Mixture({weights!r})"
     else:
-        lines.append(f"    dispatch={controls.dispatch!r}, routing={controls.routing!r},")
-        if controls.threshold:
-            lines.append(f"    threshold={controls.threshold:g},")
-    if controls.normalise:
-        lines.append("    normalise=True,")
-    lines += [f"    sampling=Sampling({', '.join(arguments)}),", ")", "print(result)"]
-    return "\n".join(lines)
+        choice = f"dispatch={controls.dispatch!r}, routing={controls.routing!r}"
+        choice += f", threshold={controls.threshold:g}" if controls.threshold else ""
+    return "\n".join(
+        [
+            f"from t2ui import {'Mixture, ' if manual else ''}load_model, load_svf, two_pass_infer",
+            "from t2ui.config import Sampling",
+            "",
+            f"model, tokenizer = load_model({model!r})",
+            f"experts = {{\n{loads}}}" if loads else "experts = {}",
+            f"prompt = {controls.prompt!r}",
+            "result = two_pass_infer(",
+            "    model, tokenizer, prompt, experts,",
+            f"    {choice},",
+            f"    sampling=Sampling({', '.join(arguments)}),",
+            ")",
+            "print(result)",
+        ]
+    )

@@ -31,19 +31,19 @@ METHODS = {"prompt": "asked the model", "expert": "asked with the classification
 def status_view(status: Status) -> dict[str, Any]:
     """The header's line, e.g. "smollm2-135m-instruct · cpu · ready · queue 0"."""
     state = "busy" if status.state == "ready" and status.queued else status.state
-    parts = [status.model.rstrip("/").rsplit("/", 1)[-1]]
+    who = [status.model.rstrip("/").rsplit("/", 1)[-1]]
     if status.device:
-        parts.append(status.device)
+        who.append(status.device)
+    what = [state]
     if status.state == "loading":
         done = "" if status.progress is None else f" {status.progress:.0%}"
-        parts.append(f"loading{done}{': ' + status.detail if status.detail else ''}")
-    else:
-        parts.append(state)
-    if status.state in ("ready", "busy"):
-        parts.append(f"queue {status.queued}")
+        what = [f"loading{done}{': ' + status.detail if status.detail else ''}"]
+    elif status.state in ("ready", "busy"):
+        what.append(f"queue {status.queued}")
     return {
         "state": state,
-        "words": " · ".join(parts),
+        "who": " · ".join(who),
+        "what": " · ".join(what),
         "detail": status.detail,
         "progress": status.progress,
     }
@@ -203,10 +203,9 @@ class AskView:
         for pane in PANES:
             self.panes[pane] = {**self.panes[pane], "state": state}
         changed = set(PANES)
-        seconds = event.timings.get("total") or sum(event.timings.values())
-        if self.classification["state"] == "done" and seconds:
-            share = min(1.0, self.classification["seconds"] / seconds)
-            self.classification = {**self.classification, "share": share}
+        share = event.timings.get("pass_one_share")
+        if self.classification["state"] == "done" and share is not None:
+            self.classification = {**self.classification, "share": float(share)}
             changed.add("classification")
         elif self.classification["state"] == "waiting":
             self.classification = no_classification("prompt")

@@ -1,0 +1,97 @@
+"""The API by name, for scripts: `/ask` and `/experts`. The page's own events stay private."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from t2ui.config import DISPATCH_MODES, check_alpha
+from t2ui.errors import InputError
+from t2ui.messages import Classified, Done, Experts, Failed, ListExperts, Mixed, Tokens
+from t2ui.ui.controls import Controls, clean_sampling
+from t2ui.ui.listen import Client, answer, listen
+
+TIMEOUT_SECONDS = 60.0
+
+
+def publish(client: Client) -> None:
+    """Add the endpoints to the page under construction."""
+
+    async def ask(
+        prompt: str,
+        mixture: dict[str, float] | None = None,
+        dispatch: str = "",
+        max_new_tokens: int = 128,
+        seed: int = 0,
+        temperature: float = 0.0,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Answer a prompt with the base model and adapted, side by side.
+
+        With a mixture ({"math": 0.7}) that answers; without one, pass one chooses: dispatch is
+        "prompt" (default), "expert" or "none". Yields what is there so far; the last is complete.
+        """
+        try:
+            controls = _controls(prompt, mixture, dispatch)
+            sampling = clean_sampling(max_new_tokens, temperature, 1.0, seed)
+            request = Controls(*controls, sampling=sampling).request()
+        except InputError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        result: dict[str, Any] = {"classification": None, "base": "", "adapted": ""}
+        async with aclosing(listen(client, request)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    result = _fold(result, event)
+                yield result if batch else gr.skip()
+
+    async def experts() -> dict[str, Any]:
+        """The experts found, the files that could not be used, and the labels of pass one."""
+        found = await answer(client, ListExperts(), Experts, TIMEOUT_SECONDS)
+        if isinstance(found, Failed):
+            raise gr.Error(f"{found.message} {found.remedy}", print_exception=False)
+        return asdict(found)
+
+    gr.api(ask, api_name="ask", concurrency_id="worker", concurrency_limit=64)
+    gr.api(experts, api_name="experts", concurrency_limit=None)
+
+
+def _controls(prompt: str, mixture: Any, dispatch: str) -> tuple[str, dict[str, float], str]:
+    """Prompt, mixture and dispatch mode; a given mixture means no pass one.
+
+    Raises:
+        InputError: a mixture and a dispatcher, an unknown mode, or a weight that is no weight.
+    """
+    if dispatch and dispatch not in DISPATCH_MODES:
+        raise InputError(f"dispatch is {dispatch!r}; expected {', '.join(DISPATCH_MODES)}.")
+    if mixture is not None and not isinstance(mixture, dict):
+        raise InputError(f"mixture is {mixture!r}; expected an object like {{'math': 0.7}}.")
+    if mixture and dispatch not in ("", "none"):
+        raise InputError("A mixture and a dispatcher were both given: choose one of them.")
+    weights = {str(name): check_alpha(str(name), value) for name, value in (mixture or {}).items()}
+    return prompt, weights, "none" if weights else dispatch or "prompt"
+
+
+def _fold(result: dict[str, Any], event: Any) -> dict[str, Any]:
+    """The result so far with one more event.
+
+    Raises:
+        gr.Error: the request failed.
+    """
+    if isinstance(event, Classified):
+        return {**result, "classification": asdict(event)}
+    if isinstance(event, Mixed):
+        return {
+            **result,
+            "mixture": event.mixture,
+            "base_share": event.base_share,
+            "set_by": event.set_by,
+            "note": event.note,
+        }
+    if isinstance(event, Tokens):
+        return {**result, event.pane: result[event.pane] + "".join(event.pieces)}
+    if isinstance(event, Failed):
+        raise gr.Error(f"{event.message} {event.remedy}".strip(), print_exception=False)
+    if isinstance(event, Done):
+        return {**result, "timings": event.timings, "receipt": event.receipt}
+    return result
