@@ -89,8 +89,9 @@
 
     function statistics(value) {
       if (!value.tokens) return [];
-      const speed = value.seconds > 0 ? ` · ${number(value.tokens / value.seconds, 0)} tokens/s` : "";
-      const parts = [`${value.tokens} tokens · ${duration(value.seconds)}${speed}`];
+      const rate = value.tokens / value.seconds;
+      const speed = value.seconds > 0 ? ` · ${number(rate, rate < 10 ? 1 : 0)} tokens/s` : "";
+      const parts = [`${value.tokens} ${value.tokens === 1 ? "token" : "tokens"} · ${duration(value.seconds)}${speed}`];
       if (value.state === "stopped") parts.push(" · stopped");
       if (pane === "adapted" && value.state === "done" && value.compared) {
         parts.push(value.first === null ? " · the same as the base model's" : ` · first difference at token ${value.first + 1}`);

@@ -94,6 +94,7 @@
         return host.replaceChildren(
           message("The likeliest next tokens, base beside mixture, appear here as you type."));
       }
+      if (page.failed) return host.replaceChildren(message(page.failed));
       if (!shown) return host.replaceChildren(skeleton(6));
       if (shown.error) return host.replaceChildren(message(shown.error, shown.remedy));
       const rows = shown.rows.map(([text, base, mixture]) =>

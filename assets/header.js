@@ -1,9 +1,33 @@
-/* The header: name, the model's state (asked for every second while something happens, less often
+/* Hints on what Gradio draws, and the header: name, the model's state (asked for every second while something happens, less often
    at rest, never in a hidden tab), and the switch between light and dark. */
 "use strict";
 
 (() => {
   const { panels, page, h, say, isDark, setDark } = window.t2ui;
+
+  const HINTS = {
+    "#dispatch-mode label:has([value=prompt])": "Pass one by prompt: the model itself is asked which kind the prompt is.",
+    "#dispatch-mode label:has([value=expert])": "Pass one with the expert that was trained to classify prompts.",
+    "#dispatch-mode label:has([value=none])": "No pass one: the sliders decide.",
+    "#dispatch-mode": "Pass one reads the prompt and chooses the mixture (Transformer², two-pass inference).",
+    "#ask": "Answer with the base model and with the mixture, side by side.",
+    "#stop": "Stop the answer that is being written.",
+    "#temperature": "Above 0, tokens are drawn at random: the higher, the wilder.",
+    "#top-p": "Only the likeliest tokens that together reach this probability are drawn. Matters above temperature 0.",
+    "#seed": "The same seed draws the same tokens. Matters above temperature 0.",
+    "#threshold": "When pass one is less sure than this, the base model answers.",
+    "#normalise": "Weighted mean of the experts: nothing is left to the base model.",
+    "#inspect-look": "z − 1 for an expert: 0 leaves a singular value as it is, 0.12 turns it up by 12 %.",
+    "#inspect-compare": "A second expert, in its own colour, and the difference of the two.",
+    "#inspect-module": "attention: q, k, v, o. mlp: gate, up, down.",
+    "#inspect-log": "Singular values span decades: a log scale shows the small ones.",
+  };
+  document.addEventListener("pointerover", (event) => {
+    for (const [selector, hint] of Object.entries(HINTS)) {
+      const target = event.target.closest?.(selector);
+      if (target && !target.title) target.title = hint;
+    }
+  });
 
   panels.header = (host, api) => {
     const status = h("div.status", { role: "status", ariaLive: "polite" });
@@ -25,13 +49,12 @@
         value.state === "failed" || value.state === "restarting" ? h("span.banner", { role: "alert" }, value.detail) : "");
       status.title = [value.who, value.what, value.detail].join("\n");
       const ready = value.state === "ready" || value.state === "busy";
-      document.body.classList.toggle("t2-ready", ready);
-      if (ready && !page.ready) {
-        page.ready = true;
-        api.trigger("load", {});
-        say("ready");
-      }
+      const failed = value.state === "failed";
+      const changed = ready !== page.ready || failed !== Boolean(page.failed);
       page.ready = ready;
+      page.failed = failed ? value.detail || "The model is not running." : "";
+      if (changed && (ready || failed)) api.trigger("load", {}); // the experts, or why there are none
+      if (changed) say("ready");
       return value.state === "ready" ? 3000 : 1000;
     }
 

@@ -18,6 +18,7 @@ from t2ui.cli_shared import (
     Device,
     Folder,
     Model,
+    command_line,
     existing,
     load,
     note,
@@ -36,10 +37,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(experts_app, name="experts")
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a person's mistake is one line and exit status 2."""
     try:
-        app()
+        app(arguments)
     except InputError as error:
         print(f"t2ui: {error}", file=sys.stderr)
         sys.exit(2)
@@ -129,7 +130,7 @@ def train(
     options = {"leave_out": tuple(leave_out.split(","))} if leave_out else {}
     rows = load_task(task, tokenizer, existing(data), **options)
     details = {"name": name or task, "description": description, "license": license,
-               "command": f"python -m t2ui {' '.join(sys.argv[1:])}"}  # fmt: skip
+               "command": command_line()}  # fmt: skip
     try:
         for event in train_svf(loaded, rows, config, out, **details):
             shown = {"kind": event.kind, "step": event.step, **event.values}
@@ -175,9 +176,8 @@ def evaluate(
         else:
             records = _evaluate_choice(adapter, tokenizer, chosen, task, data, style, end, limit,
                                        seed)  # fmt: skip
-    command = f"python -m t2ui {' '.join(sys.argv[1:])}"
     records = [
-        {**r, "set": r["set"] + (f", {remark}" if remark else ""), "seed": seed, "command": command}
+        {**r, "set": r["set"] + (f", {remark}" if remark else ""), "seed": seed, "command": command_line()}
         for r in records
     ]
     if write:
@@ -197,8 +197,10 @@ def serve(
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: int = 7860,
+    host: Annotated[
+        str, typer.Option(envvar="GRADIO_SERVER_NAME", help="0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT")] = 7860,
     as_json: AsJson = False,
 ) -> None:
     """Open the app; the same as `python app.py`."""
@@ -211,9 +213,14 @@ def serve(
     if as_json:
         print_json({"url": f"http://{host}:{port}", "model": model})
     with connect(config) as client:
-        build(client).launch(
-            server_name=host, server_port=port, quiet=as_json, **launch_options()
-        )
+        try:
+            build(client).launch(
+                server_name=host, server_port=port, quiet=as_json, **launch_options()
+            )
+        except OSError as error:
+            raise InputError(
+                f"Cannot listen on {host}:{port} ({error}): choose another --port."
+            ) from None
 
 
 def parse_mix(text: str) -> dict[str, float]:

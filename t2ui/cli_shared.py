@@ -1,6 +1,7 @@
 """What the commands share: options, loading, notes for people, results for machines."""
 
 import json
+import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -41,6 +42,12 @@ def one(expert: str, folder: Path | None):
             f"{', '.join(sorted(library.experts)) or 'none'}. A file's path works too."
         )
     return library.experts[expert], library.files[expert]
+
+
+def command_line() -> str:
+    """The command as typed, for records that others read: absolute paths lose their folders."""
+    words = (Path(w).name if Path(w).is_absolute() else w for w in sys.argv[1:])
+    return f"python -m t2ui {shlex.join(words)}"
 
 
 def facts(expert, path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ INSTRUCTION = (
 ANSWER_START = "\\boxed{"
 CONTENT_FREE = "N/A"  # measures the label bias (Zhao et al. 2021, "Calibrate before use")
 HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt pass one reads this much
-MAX_OWN_WORDS = 12  # tokens
+MAX_OWN_WORDS = 5  # tokens; a model that rambles must not make pass one dear
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,10 @@ class Dispatcher:
             own = self._own_words(prepared, question, logits) if words else ()
         finally:
             _shorten(cache, cache.get_seq_length() - start)  # the next prompt finds it as it was
-        said = ANSWER_START + self.tokenizer.decode(own, skip_special_tokens=True) if words else ""
-        return scores, said
+        if not words:
+            return scores, ""
+        said = ANSWER_START + self.tokenizer.decode(own, skip_special_tokens=True)
+        return scores, said if "}" in said else f"{said}…"
 
     def _own_words(
         self, prepared: "_Prepared", question: Question, logits: list[Tensor]

@@ -40,7 +40,7 @@ class Expert:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     created: str = ""
     license: str = ""
-    sha256: str = ""
+    sha256: str = ""  # of the tensors as stored; by default as they would be stored in float32
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.strip():
@@ -49,9 +49,16 @@ class Expert:
             raise InputError(f"Expert {self.name!r} has no scale vectors.")
         for matrix, z in self.scales.items():
             _check_scale(self.name, matrix, z)
-        clean = {matrix: z.detach().float().cpu() for matrix, z in sorted(self.scales.items())}
+        # A copy: safetensors maps files, so one that is overwritten in place would change an
+        # expert that is in use, and one that is cut off would kill the process.
+        clean = {
+            matrix: z.detach().to("cpu", torch.float32, copy=True)
+            for matrix, z in sorted(self.scales.items())
+        }
         object.__setattr__(self, "scales", clean)
         object.__setattr__(self, "labels", tuple(self.labels))
+        if not self.sha256:  # so that receipts and caches can tell unsaved experts apart
+            object.__setattr__(self, "sha256", tensors_sha256(clean))
 
     @property
     def parameters(self) -> int:
@@ -98,14 +105,11 @@ class Expert:
                 f"{path.name} is damaged: its tensors hash to {digest[:12]}…, its metadata says "
                 f"{str(metadata.get('sha256'))[:12]}…; get it again."
             )
-        try:
-            details = {
-                "labels": tuple(json.loads(metadata.get("labels", "[]"))),
-                "training": json.loads(metadata.get("training", "{}")),
-                "metrics": json.loads(metadata.get("metrics", "[]")),
-            }
-        except (json.JSONDecodeError, TypeError) as error:
-            raise InputError(f"{path.name} has metadata that is not JSON ({error}).") from None
+        details = {
+            "labels": _metadata_list(path.name, metadata, "labels", str),
+            "training": _metadata_json(path.name, metadata, "training", dict),
+            "metrics": _metadata_list(path.name, metadata, "metrics", dict),
+        }
         texts = ("base_model", "fingerprint", "description", "task", "objective", "created")
         return cls(
             name=metadata.get("name") or path.stem,
@@ -192,6 +196,24 @@ def _check_scale(expert: str, matrix: str, z: Tensor) -> None:
             f"Expert {expert!r}, {matrix}: {bad} of {z.numel()} scales are NaN or infinite; the "
             "file cannot be used: train or export it again."
         )
+
+
+def _metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: type) -> Any:
+    """One entry of the metadata, which are strings, as the JSON value that it holds."""
+    try:
+        value = json.loads(metadata.get(key) or json.dumps(kind()))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file_name}: its {key} are not JSON ({error.msg}).") from None
+    if not isinstance(value, kind):
+        raise InputError(f"{file_name}: its {key} are {value!r}; expected a JSON {kind.__name__}.")
+    return value
+
+
+def _metadata_list(file_name: str, metadata: dict[str, str], key: str, kind: type) -> list[Any]:
+    values = _metadata_json(file_name, metadata, key, list)
+    if not all(isinstance(value, kind) for value in values):
+        raise InputError(f"{file_name}: its {key} are {values!r}; expected {kind.__name__}s.")
+    return values
 
 
 def _pack_int8(scales: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ a cancelled one is gone after the step under way. Knows token ids, scales and te
 of prompts, experts' names or processes.
 """
 
+import operator
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,7 @@ class Decoder:
         self._rows: list[_Running] = []  # in the order of the batch
         self._cache: DynamicCache | None = None
         self._attention = torch.zeros(0, 0, dtype=torch.long)  # (B, T), 0 is left padding
-        self._plan: list[int | None] = []  # the scales that `_setting` was made for
+        self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
 
     def __len__(self) -> int:
@@ -149,11 +150,13 @@ class Decoder:
     def _set_rows(self) -> None:
         """The rows' scales; merged into one weight where they are all the same and the answer is
         long enough to pay for it."""
-        plan = [id(r.row.scales) if r.row.scales else None for r in self._rows]
-        if plan == self._plan and self._setting is not None:
+        # The scales themselves are held, not their ids: a freed one's address may be used again.
+        plan = [r.row.scales or None for r in self._rows]
+        same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
+        if same and self._setting is not None:
             return self.adapter.restore(self._setting)
         longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in self._rows)
-        if len(set(plan)) == 1 and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
+        if len(set(map(id, plan))) == 1 and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
             self.adapter.set(self._rows[0].row.scales, "merged")
         else:
             self.adapter.set_rows([r.row.scales for r in self._rows])

@@ -79,6 +79,7 @@ class Desk:
         self.closed = False
 
     def submit(self, request: Request) -> Job:
+        """Open a job and hand its request to the worker, if there is one."""
         job = Job(uuid.uuid4().hex, request, self.cancel)
         with self._changed:
             if self.closed:
@@ -96,6 +97,7 @@ class Desk:
         return job
 
     def cancel(self, job_id: str) -> None:
+        """Stop a job: at once if nobody has begun it, else when the worker says so."""
         with self._changed:
             job = self._open.get(job_id)
             if job is None:
@@ -150,12 +152,14 @@ class Desk:
             self._set("failed", f"{failure.message} {failure.remedy}".strip())
 
     def status(self) -> Status:
+        """The worker's state as last heard."""
         status = self._status
         if status.state in ("loading", "restarting"):
             return dataclasses.replace(status, queued=len(self._open))
         return status
 
     def wait_ready(self, timeout: float) -> Status:
+        """Block until the worker is up or has failed, at most `timeout` seconds."""
         with self._changed:
             if not self._failure and not self.closed:
                 self._want()
@@ -176,6 +180,7 @@ class Desk:
             return not self.closed
 
     def close(self) -> None:
+        """End every job and ask the worker to stop."""
         with self._changed:
             self.closed = True
             if self._outbox is not None:

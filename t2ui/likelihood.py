@@ -49,10 +49,6 @@ def option_log_likelihoods(
     The options of a question share its prompt: they lie behind one another in one row, and an
     attention pattern keeps each from seeing the others.
     """
-    window = _window(model)
-    if window is not None and any(question.tokens > window for question in questions):
-        # A shared row would stretch distances beyond what a sliding window may see.
-        return [_one_by_one(model, question) for question in questions]
     rows = [_pack(question) for question in questions]
     left = max(len(row.prompt) for row in rows)
     right = max(len(row.tail) for row in rows)
@@ -70,7 +66,7 @@ def option_log_likelihoods(
         logits = model(
             input_ids=ids.to(device),
             position_ids=positions.to(device),
-            attention_mask=_additive(allowed.unsqueeze(1), model.dtype).to(device),
+            attention_mask=_attention(model, allowed, positions, positions),
             use_cache=False,
             logits_to_keep=right + 1,
         ).logits
@@ -100,11 +96,13 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     device, past = model.device, cache.get_seq_length()
     ids = torch.tensor([[*row.prompt, *row.tail]], device=device)
     seen = torch.cat([torch.ones(len(row.allowed), past, dtype=torch.bool), row.allowed], dim=1)
+    positions = torch.tensor([row.positions]) + past
+    seen_positions = torch.cat([torch.arange(past)[None], positions], dim=1)
     with contiguous_head(model):
         logits = model(
             input_ids=ids,
-            position_ids=torch.tensor([row.positions], device=device) + past,
-            attention_mask=_additive(seen[None, None], model.dtype).to(device),
+            position_ids=positions.to(device),
+            attention_mask=_attention(model, seen[None], positions, seen_positions),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=len(row.tail) + 1,
@@ -118,14 +116,6 @@ def completion_logits(model: nn.Module, prompt: Ids, completion: Ids) -> Tensor:
     with contiguous_head(model):
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(completion)).logits
     return logits[0].float()
-
-
-def _one_by_one(model: nn.Module, question: Question) -> Tensor:  # (options,)
-    scores = [
-        _summed(completion_logits(model, question.prompt, option), option)
-        for option in question.options
-    ]
-    return torch.stack(scores)
 
 
 def _summed(logits: Tensor, option: Ids) -> Tensor:  # (T, V), T ids -> ()
@@ -165,12 +155,31 @@ def _pack(question: Question) -> _Packed:
     return _Packed(question.prompt, tuple(tail), positions, allowed, tuple(predicting))
 
 
-def _window(model: nn.Module) -> int | None:
-    """The sliding window of models that have one in some layer."""
+def _attention(
+    model: nn.Module,
+    allowed: Tensor,  # (B, T, S) bool: query t may see key s
+    queries: Tensor,  # (B, T) positions
+    keys: Tensor,  # (B, S) positions
+) -> Tensor | dict[str, Tensor]:
+    """The pattern as transformers takes it, (B, 1, T, S); by kind of layer where a model has both.
+
+    transformers leaves a given pattern as it is, so the sliding window has to be in it. Distances
+    are between positions: options lie behind one another in a row, but each follows the prompt.
+    """
     config = model.config.get_text_config()
-    return getattr(config, "sliding_window", None)
+    window = getattr(config, "sliding_window", None)
+    full = _additive(allowed, model)
+    if window is None:
+        return full
+    near = queries[:, :, None] - keys[:, None, :] < window
+    sliding = _additive(allowed & near, model)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    if len(kinds) > 1:
+        return {"full_attention": full, "sliding_attention": sliding}
+    return sliding if kinds == {"sliding_attention"} else full
 
 
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+def _additive(allowed: Tensor, model: nn.Module) -> Tensor:  # (B, T, S) -> (B, 1, T, S)
     """0 where attention is allowed, the dtype's least value elsewhere."""
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+    zeros = torch.zeros(allowed.shape, dtype=model.dtype)
+    return zeros.masked_fill(~allowed, torch.finfo(model.dtype).min)[:, None].to(model.device)

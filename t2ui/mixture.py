@@ -79,13 +79,14 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
             f"{', '.join(sorted(experts)) or 'none'}."
         )
     mixed: dict[str, Tensor] = {}
-    for name, alpha in mixture.weights.items():
-        per_layer = isinstance(alpha, tuple)
+    # With normalise, one expert's weights per layer make every expert's α depend on the layer.
+    layers = next((len(a) for a in mixture.weights.values() if isinstance(a, tuple)), None)
+    for name in mixture.weights:
         for matrix, z in experts[name].scales.items():
-            layer = layer_of(matrix) if per_layer else 0
-            if per_layer and layer >= len(alpha):
+            layer = 0 if layers is None else layer_of(matrix)
+            if layers is not None and layer >= layers:
                 raise InputError(
-                    f"{len(alpha)} per-layer weights for {name!r}, but it adapts layer {layer}: "
+                    f"{layers} per-layer weights were given, but {name!r} adapts layer {layer}: "
                     "give one weight per layer."
                 )
             weight = mixture.at_layer(layer)[name]

@@ -90,7 +90,7 @@ class _Asking:
 
 
 class Serving:
-    """The backend of the worker; see `worker.Backend`. Not thread-safe."""
+    """The backend of the worker; see `loop.Backend`. Not thread-safe."""
 
     def __init__(self, model, tokenizer, adapter: Adapter, experts_dir: Path):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter

@@ -7,8 +7,8 @@ nothing of requests.
 from pathlib import Path
 
 from t2ui.adapter import Adapter
-from t2ui.expert import SUFFIXES, Expert
-from t2ui.library import Library, load_library
+from t2ui.expert import Expert
+from t2ui.library import Library, expert_files, experts_folder, load_library
 from t2ui.messages import ExpertInfo, Experts
 from t2ui.svd import layer_of, leaf_of
 
@@ -17,21 +17,17 @@ class Shelf:
     """The experts folder, read again when a file in it changes."""
 
     def __init__(self, experts_dir: Path, model: str, adapter: Adapter) -> None:
-        self._places = [experts_dir / model, experts_dir / model.rpartition("/")[2], experts_dir]
+        self._experts_dir, self._model = experts_dir, model
         self._adapter = adapter
         self._seen: tuple | None = None
         self._library = Library()
 
-    @property
-    def folder(self) -> Path:
-        """The model's own folder inside the experts folder, or that folder itself."""
-        return next((place for place in self._places[:-1] if place.is_dir()), self._places[-1])
-
     def library(self) -> Library:
         """The experts that fit the model."""
-        seen = _signature(self.folder)
+        folder = experts_folder(self._experts_dir, self._model)
+        seen = _signature(folder)
         if seen != self._seen:
-            self._library = load_library(self.folder).fitting(self._adapter)
+            self._library = load_library(folder).fitting(self._adapter)
             self._seen = seen
         return self._library
 
@@ -69,11 +65,10 @@ class Shelf:
 def _signature(folder: Path) -> tuple:
     """Names, times and sizes of the expert files, to see whether anything changed."""
     found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix in SUFFIXES:
-            try:
-                stat = path.stat()
-            except FileNotFoundError:  # it went away just now; the next look sees that
-                continue
-            found.append((path.name, stat.st_mtime_ns, stat.st_size))
+    for path in expert_files(folder):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # it went away just now; the next look sees that
+            continue
+        found.append((path.name, stat.st_mtime_ns, stat.st_size))
     return (folder, *found)

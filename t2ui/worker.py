@@ -1,198 +1,26 @@
-"""The loop that owns the model: which request is worked on when, and how each one ends.
+"""The process that owns the model: loads it, then serves until its client is gone.
 
-`main` is a process of its own that ends when its parent does, `serve` the same loop in any thread.
-What a request's answer is, the backend knows (`t2ui.serving`, or a fake one in tests); this file
-knows the order: short requests between two decode steps, asks in a queue until their rows fit
-into the batch, a cancel before the next step, and every exception as a `Failed` event. It
-imports no torch.
+`main` is a process of its own that ends when its parent does, `serve` the same in any thread.
+What is worked on when is `t2ui.loop`'s, what the answer is the backend's. Imports no torch itself.
 """
 
 import importlib
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from t2ui.config import WorkerConfig
-from t2ui.errors import InputError
-from t2ui.messages import Ask, Begun, Cancel, Done, Event, Failed, Queued, Request, Status
+from t2ui.loop import Backend, Envelope, Loop, failure
+from t2ui.messages import Status
 
 HEARTBEAT_SECONDS = 1.0
 PROGRESS_SECONDS = 0.1  # between two reports with the same text
-SHORT_PER_TURN = 4  # so that many sliders at once cannot hold up the answers that stream
 
-Envelope = tuple[str, Any]  # (job id, event); the id is "" for what concerns the worker itself
-Send = Callable[[str, Any], None]
-Progress = Callable[[str, float | None], None]
-
-
-class Backend(Protocol):
-    """What answers the requests. Made by a function (config, progress) -> Backend."""
-
-    name: str  # the model's short name
-    device: str
-    rows: int  # being decoded
-    asks: int  # being decoded
-
-    def answer(self, request: Request) -> Iterable[Event]:
-        """All events of a short request but the closing Done."""
-
-    def start(self, job_id: str, ask: Ask) -> Iterable[Event]:
-        """Pass one, and the ask's rows into the batch; its first events."""
-
-    def step(self) -> Iterable[Envelope]:
-        """One decode step of the batch: events of any of its asks, up to Done.
-
-        An exception in an event's place ends that ask alone; one that is raised ends them all.
-        """
-
-    def stop(self, job_id: str) -> list[Event]:
-        """Take an ask out of the batch; its last events, none if it is not there."""
-
-    def clear(self) -> list[str]:
-        """Empty the batch after a failed step; the job ids that were in it."""
-
-    def free_memory(self) -> None:
-        """Give back what the device can spare, after it ran out of memory."""
-
-
-class Loop:
-    """The requests that wait and the batch that decodes. Not thread-safe; sends nothing itself."""
-
-    def __init__(self, backend: Backend, config: WorkerConfig) -> None:
-        self._backend = backend
-        self._max_rows = config.max_rows
-        self._max_queue = config.max_queue
-        self._short: deque[tuple[str, Request]] = deque()
-        self._asks: deque[tuple[str, Ask]] = deque()
-        self._said: dict[str, int] = {}  # the last place in the queue that a waiting ask was told
-        self._out: list[Envelope] = []
-
-    @property
-    def idle(self) -> bool:
-        return not (self._short or self._asks or self._out or self._backend.asks)
-
-    @property
-    def running(self) -> int:
-        return self._backend.asks
-
-    @property
-    def queued(self) -> int:
-        return len(self._asks)
-
-    def take(self, job_id: str, message: Request | Cancel) -> None:
-        """Accept a request or a cancel; what is to be said about it comes with the next turn."""
-        if isinstance(message, Cancel):
-            self._cancel(job_id)
-            return
-        waiting = self._asks if isinstance(message, Ask) else self._short
-        if len(waiting) >= self._max_queue:
-            self._out.append((job_id, _busy(len(waiting))))
-        else:
-            waiting.append((job_id, message))
-
-    def turn(self) -> Iterator[Envelope]:
-        """Some short requests, at most one new ask, one decode step."""
-        yield from self._flush()
-        for _ in range(min(SHORT_PER_TURN, len(self._short))):
-            yield from self._answer(*self._short.popleft())
-        if self._asks and self._fits(self._asks[0][1]):
-            job_id, ask = self._asks.popleft()
-            self._said.pop(job_id, None)
-            yield from self._start(job_id, ask)
-        for place, (job_id, _) in enumerate(self._asks):
-            if self._said.get(job_id) != place:
-                self._said[job_id] = place
-                yield job_id, Queued(place)
-        if self._backend.asks:
-            yield from self._step()
-
-    def _flush(self) -> Iterator[Envelope]:
-        out, self._out = self._out, []
-        yield from out
-
-    def _fits(self, ask: Ask) -> bool:
-        rows = 2 if ask.compare else 1
-        return self._backend.asks == 0 or self._backend.rows + rows <= self._max_rows
-
-    def _answer(self, job_id: str, request: Request) -> Iterator[Envelope]:
-        yield job_id, Begun()
-        began = time.perf_counter()
-        try:
-            for event in self._backend.answer(request):
-                yield job_id, event
-        except Exception as error:
-            yield job_id, self._failed(error)
-        else:
-            yield job_id, Done(timings={"total": time.perf_counter() - began})
-
-    def _start(self, job_id: str, ask: Ask) -> Iterator[Envelope]:
-        yield job_id, Begun()
-        try:
-            for event in self._backend.start(job_id, ask):
-                yield job_id, event
-        except Exception as error:
-            self._backend.stop(job_id)
-            yield job_id, self._failed(error)
-
-    def _step(self) -> Iterator[Envelope]:
-        try:
-            for job_id, event in self._backend.step():
-                yield job_id, self._failed(event) if isinstance(event, Exception) else event
-        except Exception as error:
-            # the step left no one's cache in a known state: every ask in the batch ends here
-            failed = self._failed(error)
-            for job_id in self._backend.clear():
-                yield job_id, failed
-
-    def _cancel(self, job_id: str) -> None:
-        for waiting in (self._short, self._asks):
-            for entry in [entry for entry in waiting if entry[0] == job_id]:
-                waiting.remove(entry)
-                self._said.pop(job_id, None)
-                self._out.append((job_id, Done(cancelled=True)))
-        self._out += [(job_id, event) for event in self._backend.stop(job_id)]
-
-    def _failed(self, error: Exception) -> Failed:
-        if _is_out_of_memory(error):
-            self._backend.free_memory()
-        return failure(error)
-
-
-def failure(error: Exception) -> Failed:
-    """An exception as data. One that nobody expected is also printed with its traceback."""
-    if isinstance(error, InputError):
-        return Failed(str(error))
-    traceback.print_exception(error, file=sys.stderr)
-    if _is_out_of_memory(error):
-        return Failed(
-            "The device ran out of memory.", "Ask for a shorter answer, or run fewer rows at once."
-        )
-    return Failed(
-        f"Something went wrong here: {type(error).__name__}: {error}",
-        "Try again; the terminal that started the app shows where it happened.",
-    )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # by name and text: CUDA, MPS and the CPU allocator agree on neither a class nor a module
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or isinstance(error, RuntimeError)
-        and ("out of memory" in text or "can't allocate memory" in text)
-    )
-
-
-def _busy(waiting: int) -> Failed:
-    return Failed(f"The model is busy: {waiting} requests wait already.", "Try again in a minute.")
+Send = Callable[[str, Any], None]  # job id, event; the id is "" for what concerns the worker
 
 
 class Pulse:
@@ -200,7 +28,7 @@ class Pulse:
 
     def __init__(self, model: str, send: Send) -> None:
         self._send = send
-        self._status = Status("loading", model, "", "starting")
+        self._status = Status("loading", model, "", "starting the model worker")
         self._sent_at = 0.0
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="t2ui-heartbeat", daemon=True).start()

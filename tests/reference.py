@@ -51,11 +51,19 @@ def random_scales(model: nn.Module, names, seed: int, spread: float = 0.5) -> di
 def rewritten(model: nn.Module, scales: dict[str, Tensor]) -> nn.Module:
     """A deep copy whose weights are U diag(S ⊙ z) Vh, computed in float64. Biases stay."""
     other = copy.deepcopy(model)
+    for module in other.modules():
+        vars(module).pop("forward", None)  # where the model is adapted, the copy is not
     for name, z in scales.items():
-        weight = matrix(other.get_submodule(name))
-        U, S, Vh = torch.linalg.svd(weight.double(), full_matrices=False)
-        weight.copy_(((U * (S * z.detach().double())) @ Vh).to(weight.dtype))
+        module = other.get_submodule(name)
+        module.weight.data.copy_(new_weight(module, z.detach()))
     return other
+
+
+def new_weight(module: nn.Module, z: Tensor) -> Tensor:
+    """U diag(S ⊙ z) Vh as the module stores it, computed in float64; differentiable in z."""
+    U, S, Vh = torch.linalg.svd(matrix(module).double(), full_matrices=False)
+    weight = ((U * (S * z.double())) @ Vh).to(module.weight.dtype)
+    return weight.T if isinstance(module, Conv1D) else weight
 
 
 def prompt_ids(length: int, seed: int = 0) -> list[int]:

@@ -14,7 +14,8 @@ from t2ui.adapter import adapt
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.generate import Row, generate
+from t2ui.generate import Decoder, Row, generate
+from t2ui.loop import Loop
 from t2ui.messages import (
     Ask,
     Cancel,
@@ -36,7 +37,6 @@ from t2ui.messages import (
 from t2ui.models import chat_ids
 from t2ui.serving import Serving
 from t2ui.two_pass import replay
-from t2ui.worker import Loop
 
 GREEDY = Sampling(max_new_tokens=12)
 
@@ -160,6 +160,28 @@ def test_one_mixture_after_another_never_answers_with_the_one_before(backend):
         for mixture in mixtures
     ]
     assert got == expected
+
+
+def test_scales_at_the_address_of_freed_ones_are_their_own(adapter, tiny_tokenizer):
+    """One decoder serves everybody, so it must know scales by what they are, not by where."""
+
+    experts = [make_expert(adapter, "x", seed) for seed in range(6)]
+    model, tokenizer = adapter.model, tiny_tokenizer
+    decoder = Decoder(model, tokenizer, adapter)
+
+    def decode(expert):
+        scales = {name: z for name, z in expert.scales.items()}
+        decoder.add([Row(0, [5, 6, 7], scales, GREEDY)])
+        tokens = []
+        while len(decoder):
+            tokens += [step.token for step in decoder.step()]
+        return tuple(tokens)
+
+    got = [decode(expert) for expert in experts]
+    assert got == [
+        generate(model, tokenizer, [Row(0, [5, 6, 7], e.scales, GREEDY)], adapter)[0].token_ids
+        for e in experts
+    ]
 
 
 def test_a_zero_mixture_gives_the_base_answer_twice(backend):

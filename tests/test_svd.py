@@ -1,20 +1,23 @@
 """Decomposition, which matrices a model has, the cache on disk, fingerprints."""
 
 import copy
-import multiprocessing
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from reference import matrix, matrix_names
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from tiny import ARCHITECTURES, VOCABULARY, make_tiny
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
 
 from t2ui import svd
 from t2ui.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[1]
 NAME = "model.layers.0.mlp.up_proj"
 
 
@@ -237,11 +240,13 @@ def test_any_flipped_byte_inside_is_noticed(weights, dtype, tmp_path):
     good = svd.load_or_decompose(weights, tmp_path)
     path = cache_file(tmp_path)
     data = path.read_bytes()
+    written = load(data)
     header = 8 + int.from_bytes(data[:8], "little")
     for place in random.Random(0).sample(range(header, len(data)), 12):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         assert_equal(svd.load_or_decompose(weights, tmp_path), good)
-        assert path.read_bytes() == data, f"byte {place} was not noticed"
+        stored = load(path.read_bytes())
+        assert all(torch.equal(stored[key], written[key]) for key in written), place
 
 
 def test_a_file_of_the_right_name_without_our_tensors_is_rebuilt(weights, tmp_path):
@@ -264,34 +269,50 @@ def test_a_failed_write_leaves_no_file(weights, tmp_path, monkeypatch):
     assert [p.suffix for p in (tmp_path / "svd").iterdir()] in ([], [".lock"])
 
 
-def _decompose_in_process(folder, barrier, results):
-    torch.set_num_threads(1)
-    weights = {
-        f"model.layers.{i}.mlp.up_proj": torch.randn(
-            256, 192, generator=torch.Generator().manual_seed(i)
-        )
-        for i in range(6)
-    }
-    decomposed = []
-    barrier.wait()
-    found = svd.load_or_decompose(weights, folder, lambda text, share: decomposed.append(text))
-    results.put((len(decomposed), svd.fingerprint(found)))
+OTHER_PROCESS = """
+import sys, torch
+from pathlib import Path
+from t2ui import svd
+from test_svd_weights import weights
+print("ready", flush=True)
+sys.stdin.readline()
+calls = []
+factors = svd.load_or_decompose(weights(), Path(sys.argv[1]), lambda *call: calls.append(call))
+print(len(calls), svd.fingerprint(factors), flush=True)
+"""
+WEIGHTS = """
+import torch
+torch.set_num_threads(1)
+def weights():
+    random = torch.Generator().manual_seed(0)
+    names = [f"model.layers.{i}.mlp.up_proj" for i in range(12)]
+    return {name: torch.randn(256, 192, generator=random) for name in names}
+"""
 
 
 def test_two_processes_at_once_decompose_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(2), context.Queue()
+    (tmp_path / "test_svd_weights.py").write_text(WEIGHTS)
     processes = [
-        context.Process(target=_decompose_in_process, args=(tmp_path, barrier, results))
+        subprocess.Popen(
+            [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        )
         for _ in range(2)
     ]
-    for process in processes:
-        process.start()
-    found = [results.get(timeout=120) for _ in processes]
-    for process in processes:
-        process.join(timeout=60)
-    assert sorted(count for count, _ in found) == [0, 6]
-    assert found[0][1] == found[1][1]
+    try:
+        assert [p.stdout.readline() for p in processes] == ["ready\n"] * 2
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        answers = [process.communicate(timeout=100)[0].split() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert sorted(count for count, _ in answers) == ["0", "12"]
+    assert answers[0][1] == answers[1][1]
 
 
 # --- fingerprints --------------------------------------------------------------------------------

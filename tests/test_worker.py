@@ -7,6 +7,7 @@ from fake_backend import FakeBackend
 
 from t2ui import worker
 from t2ui.config import WorkerConfig
+from t2ui.loop import SHORT_PER_TURN, Loop, failure
 from t2ui.messages import (
     Ask,
     Begun,
@@ -20,7 +21,6 @@ from t2ui.messages import (
     Status,
     Tokens,
 )
-from t2ui.worker import Loop, failure
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def test_a_short_request_is_answered_while_an_answer_streams(backend):
 def test_many_sliders_do_not_hold_up_an_answer_and_come_in_order(backend):
     loop = loop_of(backend)
     loop.take("long", Ask("count 100"))
-    for n in range(3 * worker.SHORT_PER_TURN):
+    for n in range(3 * SHORT_PER_TURN):
         loop.take(f"s{n}", NextToken(f"{n}"))
     answered = []
     for _ in range(3):
         said = turn(loop)
         assert steps_of(said, "long") == 1
         answered += [name for name, event in said if isinstance(event, NextTokens)]
-    assert answered == [f"s{n}" for n in range(3 * worker.SHORT_PER_TURN)]
+    assert answered == [f"s{n}" for n in range(3 * SHORT_PER_TURN)]
 
 
 def test_asks_share_a_batch_up_to_max_rows_then_wait_in_order(backend):

@@ -164,8 +164,7 @@ def _wire_sliders(page: AskPage) -> None:
     page.prompt.change(None, page.prompt, None, js="(text) => { t2ui.setPrompt(text); }")
 
     def switch(mode: str, mixer: dict, shown: dict) -> tuple[dict, dict]:
-        words = {"none": "", "prompt": "The dispatcher sets the sliders at the next Ask."}
-        note = words.get(mode, "The classification expert sets the sliders at the next Ask.")
+        note = dispatch_note(mode, mixer)
         now = shown if shown.get("state") == "done" else no_classification(mode)
         return {**mixer, "note": note}, now
 
@@ -184,6 +183,18 @@ def _wire_sliders(page: AskPage) -> None:
         correct, [page.mixer, page.classification],
         [page.mixer, page.dispatch, page.classification], **QUICK,
     )  # fmt: skip
+
+
+def dispatch_note(mode: str, mixer: dict) -> str:
+    """What choosing a dispatcher means for the sliders."""
+    if mode == "none":
+        return ""
+    if mode == "prompt":
+        return "Pass one sets the sliders at the next Ask."
+    kinds = [expert["kind"] for expert in mixer.get("experts") or []]
+    if "dispatcher" not in kinds:
+        return "There is no classification expert here: choose prompt or none."
+    return "The classification expert sets the sliders at the next Ask."
 
 
 def _wire_footer(client: Client, page: AskPage) -> None:

@@ -6,7 +6,7 @@ default, and nothing is ever evaluated. Only what differs from the defaults is w
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from t2ui.config import MAX_PROMPT_CHARS
 from t2ui.ui.controls import Controls, clean_controls, clean_mixture, clean_sampling
@@ -21,7 +21,9 @@ def to_query(controls: Controls) -> tuple[str, str]:
     if controls.prompt:
         parts["prompt"] = controls.prompt[:MAX_LINK_PROMPT]
     if controls.mixture:
-        parts["mix"] = ",".join(f"{name}={value:g}" for name, value in controls.mixture.items())
+        parts["mix"] = ",".join(
+            f"{quote(name, safe='')}={value:g}" for name, value in controls.mixture.items()
+        )
     for key in ("dispatch", "routing"):
         if getattr(controls, key) != getattr(default, key):
             parts[key] = getattr(controls, key)
@@ -51,7 +53,7 @@ def from_query(query: Mapping[str, Any]) -> Controls:
 
     mixture = clean_mixture(
         {
-            name.strip(): value
+            unquote(name.strip()): value
             for name, sep, value in (part.rpartition("=") for part in text("mix").split(",")[:64])
             if sep and name.strip()
         }

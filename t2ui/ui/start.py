@@ -7,11 +7,13 @@ from gradio.components import Component
 
 from t2ui.messages import Experts, ListExperts
 from t2ui.ui.ask import PAGE, QUICK, AskPage
+from t2ui.ui.controls import Controls
 from t2ui.ui.inspect import choices
 from t2ui.ui.listen import Client, answer
 from t2ui.ui.mixture import with_experts
 from t2ui.ui.permalink import from_query
 
+SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")
 EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
 
 
@@ -25,12 +27,17 @@ def wire_start(
     settings = page.settings
 
     def from_link(request: gr.Request) -> list[Any]:
-        asked = from_query(dict(request.query_params))
-        sampling = asked.sampling
-        return [
-            asked.prompt, asked.dispatch, asked.routing, asked.threshold, asked.normalise,
-            sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed,
-        ]  # fmt: skip
+        asked, default = from_query(dict(request.query_params)), Controls()
+        pairs = [
+            (getattr(holder, key), getattr(plain, key))
+            for holder, plain, keys in (
+                (asked, default, ("prompt", "dispatch", "routing", "threshold", "normalise")),
+                (asked.sampling, default.sampling, SAMPLING),
+            )
+            for key in keys
+        ]
+        # what the link does not say stays untouched: somebody may be typing already
+        return [gr.skip() if value == plain else value for value, plain in pairs]
 
     demo.load(
         from_link,
@@ -49,7 +56,7 @@ def wire_start(
             return {**mixer, "experts": [], "note": note}, {"modules": [], "layers": 0}
         library = {"modules": list(found.modules), "layers": found.layers}
         wanted = None
-        if mixer.get("experts") is None:  # the first time: the link has a say
+        if not mixer.get("experts"):  # the first time: the link has a say
             asked = from_query(dict(request.query_params))
             mixer = {**mixer, "normalise": asked.normalise}
             wanted = asked.mixture

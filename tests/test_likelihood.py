@@ -1,0 +1,183 @@
+"""Options that share a row score as each would alone, by a plain forward pass."""
+
+import copy
+
+import pytest
+import torch
+from reference import log_likelihood, logits, prompt_ids
+from tiny import ARCHITECTURES, WINDOW
+from transformers import DynamicCache
+
+from t2ui.likelihood import (
+    Question,
+    completion_logits,
+    contiguous_head,
+    option_log_likelihoods,
+    option_logits,
+)
+
+
+def question(prompt: int, *options: int, seed: int = 0) -> Question:
+    """Random tokens of these lengths; the options begin alike, as real ones do."""
+    longest = prompt_ids(max(options), seed + 50)
+    tails = [[*longest[: n - 1], *prompt_ids(1, seed + i)] for i, n in enumerate(options)]
+    return Question(tuple(prompt_ids(prompt, seed)), tuple(map(tuple, tails)))
+
+
+SHORT = question(3, 2, 1, 3)
+BATCHES = {
+    "inside the window": [SHORT, question(1, 1, 1, seed=1)],
+    "longer than the window": [question(WINDOW + 5, 6, 1, 4)],
+    "short prompt, options beyond the window": [question(2, 9, 12, 1)],
+    "different lengths": [
+        question(14, 3, 5, 1, 2),
+        question(1, 7, 2, seed=1),
+        question(5, 1, 1, seed=2),
+        question(9, 4, seed=3),
+    ],
+    "single tokens": [question(6, 1, 1, 1), question(4, 1, 1, seed=4)],
+}
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request):
+    return request.getfixturevalue(f"tiny_{request.param}")
+
+
+def by_itself(model, asked: Question) -> torch.Tensor:
+    return torch.stack([log_likelihood(model, asked.prompt, o) for o in asked.options])
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_options_of_a_shared_row_score_as_each_alone(model, kind):
+    batch = BATCHES[kind]
+    with torch.no_grad():
+        found = option_log_likelihoods(model, batch)
+    assert len(found) == len(batch)
+    for asked, scores in zip(batch, found, strict=True):
+        assert scores.dtype == torch.float32
+        torch.testing.assert_close(scores, by_itself(model, asked), atol=2e-3, rtol=1e-3)
+
+
+def test_the_window_matters_in_these_tests(tiny_mistral):
+    """Without a window the longer prompts above would score otherwise."""
+    open_model = copy.deepcopy(tiny_mistral)
+    open_model.config.sliding_window = None
+    for module in open_model.modules():
+        if hasattr(module, "sliding_window"):
+            module.sliding_window = None
+    asked = BATCHES["longer than the window"][0]
+    assert (by_itself(open_model, asked) - by_itself(tiny_mistral, asked)).abs().max() > 0.1
+    with torch.no_grad():
+        (found,) = option_log_likelihoods(open_model, [asked])
+    torch.testing.assert_close(found, by_itself(open_model, asked), atol=2e-3, rtol=1e-3)
+
+
+def test_neighbours_and_padding_change_nothing(tiny_qwen3):
+    with torch.no_grad():
+        (alone,) = option_log_likelihoods(tiny_qwen3, [SHORT])
+        long = question(20, 9, 4, seed=6)
+        together = option_log_likelihoods(tiny_qwen3, [long, SHORT, question(1, 11, seed=7)])
+    torch.testing.assert_close(together[1], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_scores_of_one_option_do_not_depend_on_the_others(tiny_gemma3):
+    asked = question(12, 5, 3, 8)
+    with torch.no_grad():
+        (all_three,) = option_log_likelihoods(tiny_gemma3, [asked])
+        backwards = Question(asked.prompt, asked.options[::-1])
+        (reverse,) = option_log_likelihoods(tiny_gemma3, [backwards])
+    torch.testing.assert_close(reverse.flip(0), all_three, atol=1e-4, rtol=1e-4)
+
+
+def test_bfloat16_scores_are_float32_and_near(tiny_llama):
+    model = copy.deepcopy(tiny_llama).bfloat16()
+    with torch.no_grad():
+        (found,) = option_log_likelihoods(model, [SHORT])
+    assert found.dtype == torch.float32
+    wanted = by_itself(tiny_llama, SHORT)
+    assert (found - wanted).abs().max() < 0.05 * wanted.abs().max()
+
+
+def test_gradients_flow_where_they_are_enabled(tiny_llama):
+    model = copy.deepcopy(tiny_llama)
+    weight = model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
+    asked = question(5, 3, 4)
+    (scores,) = option_log_likelihoods(model, [asked])
+    scores[1].backward()
+    found = weight.grad.clone()
+    weight.grad = None
+    ids = torch.tensor([[*asked.prompt, *asked.options[1]]])
+    log_probs = model(input_ids=ids, use_cache=False).logits.log_softmax(-1)[0, 4:-1]
+    log_probs.gather(1, torch.tensor(asked.options[1])[:, None]).sum().backward()
+    torch.testing.assert_close(found, weight.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_a_question_costs_its_prompt_once():
+    assert question(10, 3, 5).tokens == 10 + 2 + 4
+
+
+# --- behind a cached prefix ----------------------------------------------------------------------
+
+
+def prefilled(model, ids) -> DynamicCache:
+    cache = DynamicCache()
+    with torch.no_grad():
+        model(input_ids=torch.tensor([ids]), past_key_values=cache, use_cache=True)
+    return cache
+
+
+@pytest.mark.parametrize("length", [2, 3 * WINDOW])
+def test_option_logits_behind_a_prefix_equal_a_plain_forward(model, length):
+    prefix, asked = prompt_ids(length, seed=9), question(6, 3, 1, 5)
+    cache = prefilled(model, prefix)
+    with torch.no_grad():
+        found = option_logits(model, asked, cache)
+    for option, rows in zip(asked.options, found, strict=True):
+        assert rows.shape == (len(option), 260)
+        wanted = logits(model, [*prefix, *asked.prompt, *option])[length + 5 : -1]
+        torch.testing.assert_close(rows, wanted, atol=2e-3, rtol=1e-3)
+
+
+def test_option_logits_leaves_prompt_and_options_in_the_cache(tiny_llama):
+    """The caller crops them: that is in the contract."""
+    asked = question(6, 3, 1, 5)
+    cache = prefilled(tiny_llama, prompt_ids(4))
+    with torch.no_grad():
+        option_logits(tiny_llama, asked, cache)
+    assert cache.get_seq_length() == 4 + 6 + 2 + 0 + 4
+
+
+def test_completion_logits_predict_each_token(model):
+    prompt, completion = prompt_ids(10), prompt_ids(4, seed=3)
+    with torch.no_grad():
+        found = completion_logits(model, prompt, completion)
+    wanted = logits(model, [*prompt, *completion])[9:-1]
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
+
+
+# --- the head ------------------------------------------------------------------------------------
+
+
+def test_the_head_gets_a_contiguous_input_inside_the_block_only(model):
+    seen = []
+    head = model.get_output_embeddings()
+    watch = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous()))
+    ids = torch.tensor([prompt_ids(5), prompt_ids(5, 1)])
+    hooks = len(head._forward_pre_hooks)
+    try:
+        with torch.no_grad():
+            model(input_ids=ids, logits_to_keep=1)
+            plain = seen.pop()
+            with pytest.raises(KeyError), contiguous_head(model):
+                # t2ui's hook must run before the watching one: put that at the end
+                head._forward_pre_hooks.move_to_end(watch.id)
+                inside = model(input_ids=ids, logits_to_keep=1).logits
+                assert seen.pop()
+                raise KeyError
+            outside = model(input_ids=ids, logits_to_keep=1).logits
+            torch.testing.assert_close(inside, outside, atol=1e-4, rtol=1e-4)
+    finally:
+        watch.remove()
+    assert not plain, "transformers does this itself by now: the hook is no longer needed"
+    assert len(head._forward_pre_hooks) == hooks - 1
