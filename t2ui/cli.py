@@ -176,10 +176,9 @@ def evaluate(
         else:
             records = _evaluate_choice(adapter, tokenizer, chosen, task, data, style, end, limit,
                                        seed)  # fmt: skip
-    records = [
-        {**r, "set": r["set"] + (f", {remark}" if remark else ""), "seed": seed, "command": command_line()}
-        for r in records
-    ]
+    suffix = f", {remark}" if remark else ""
+    kept_with = {"seed": seed, "command": command_line()}
+    records = [{**r, "set": r["set"] + suffix, **kept_with} for r in records]
     if write:
         known = {(r["set"], r.get("protocol"), r.get("classifier")) for r in records}
         kept = [m for m in chosen.metrics
