@@ -28,7 +28,7 @@
           title: `${row.label}: ${number(row.p)}${raw}. ${act}`,
           onclick: () => correct(row.label),
         },
-        h("span.name", null, dot(row.colour), row.label),
+        h("span.name", null, dot(row.colour), h("span", null, row.label)),
         h("span.track", null,
           h("b", { style: { "--w": `${100 * row.p}%`, "--colour": row.colour } }),
           row.raw === null ? null : h("u", { style: { "--w": `${100 * row.raw}%` } })),
@@ -67,7 +67,7 @@
       running = true;
       const asked = { prompt: page.prompt, weights: page.weights, normalise: page.normalise };
       try {
-        shown = await api.server.next_token(asked);
+        shown = JSON.parse(await api.server.next_token(asked));
       } catch {
         shown = { error: "The server could not be reached.", remedy: "Reload the page." };
       }

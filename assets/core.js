@@ -30,12 +30,15 @@ window.t2ui = (() => {
     if (!host || !panels[kind]) throw new Error(`no panel of kind ${kind}`);
     const draw = panels[kind](host, api);
     const redraw = () => {
-      draw(api.props.value);
+      draw(JSON.parse(api.props.value));
       host.dataset.ready = Number(host.dataset.ready || 0) + 1;
     };
     api.watch("value", redraw);
     redraw();
   }
+
+  /** A panel's value (JSON text) with a change. */
+  const edit = (text, change) => JSON.stringify(change(JSON.parse(text)));
 
   const say = (name) => document.dispatchEvent(new CustomEvent(`t2ui:${name}`));
   const hear = (name, callback) => document.addEventListener(`t2ui:${name}`, callback);
@@ -55,7 +58,7 @@ window.t2ui = (() => {
 
   /* --- numbers ------------------------------------------------------------------------------- */
 
-  const number = (x, digits = 2) => (x < 0 ? "−" : "") + Math.abs(x).toFixed(digits);
+  const number = (x, digits = 2) => x === null ? "–" : (x < 0 ? "−" : "") + Math.abs(x).toFixed(digits);
   const percent = (p) => {
     const value = 100 * p;
     const text = Math.abs(value) >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1);
@@ -69,11 +72,15 @@ window.t2ui = (() => {
   /* --- one tooltip for everything ------------------------------------------------------------ */
 
   let tip = null;
+  let tipAnchor = null;
+  let tipTop = 0;
   function showTip(anchor, content) {
     hideTip();
     tip = h("div.t2-tip", { role: "tooltip" }, content);
     document.body.append(tip);
     const a = anchor.getBoundingClientRect();
+    tipAnchor = anchor;
+    tipTop = a.top;
     const t = tip.getBoundingClientRect();
     const left = Math.max(8, Math.min(a.left + a.width / 2 - t.width / 2, innerWidth - t.width - 8));
     const above = a.top - t.height - 8;
@@ -84,7 +91,9 @@ window.t2ui = (() => {
     if (tip) tip.remove();
     tip = null;
   }
-  addEventListener("scroll", hideTip, true);
+  addEventListener("scroll", () => {
+    if (tip && Math.abs(tipAnchor.getBoundingClientRect().top - tipTop) > 4) hideTip();
+  }, true);
   addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
 
   /** Show `content(target)` while the pointer is on, or a finger taps, a child that matches. */
@@ -154,7 +163,7 @@ window.t2ui = (() => {
   }
 
   return {
-    panels, page, h, mount, say, hear, setPrompt, setMixture, number, percent, duration, visible,
+    panels, page, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, visible,
     tips, hideTip, copy, save, isDark, setDark, opens,
   };
 })();

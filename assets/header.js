@@ -29,11 +29,29 @@
     }
   });
 
+  const CHOICE = "t2ui-theme";
+  const remembered = () => {
+    try {
+      return localStorage.getItem(CHOICE);
+    } catch {
+      return null; // storage is blocked: the system's choice holds
+    }
+  };
+  function switchTheme() {
+    setDark(!isDark());
+    try {
+      localStorage.setItem(CHOICE, isDark() ? "dark" : "light");
+    } catch {
+      // storage is blocked: it holds for this visit
+    }
+  }
+
   panels.header = (host, api) => {
+    if (remembered()) setDark(remembered() === "dark");
     const status = h("div.status", { role: "status", ariaLive: "polite" });
     const toggle = h("button.quiet", {
       type: "button", title: "Light or dark", ariaLabel: "Switch between light and dark",
-      onclick: () => setDark(!isDark()),
+      onclick: switchTheme,
     }, "◐");
     host.replaceChildren(
       h("div.brand", null, h("img", { src: host.dataset.logo, alt: "", width: 26, height: 26 }), h("b", null, "t2ui")),
@@ -53,7 +71,7 @@
       const changed = ready !== page.ready || failed !== Boolean(page.failed);
       page.ready = ready;
       page.failed = failed ? value.detail || "The model is not running." : "";
-      if (changed && (ready || failed)) api.trigger("load", {}); // the experts, or why there are none
+      if (changed && (ready || failed)) api.trigger("select", {}); // the experts, or why there are none
       if (changed) say("ready");
       return value.state === "ready" ? 3000 : 1000;
     }
@@ -62,7 +80,7 @@
       let wait = 3000;
       if (!document.hidden) {
         try {
-          wait = draw(await api.server.status());
+          wait = draw(JSON.parse(await api.server.status()));
         } catch {
           wait = draw({
             state: "restarting", who: "no connection", what: "trying again", progress: null,

@@ -24,12 +24,13 @@
     const rows = new Map();
     let built = "";
 
-    const plain = () => JSON.parse(JSON.stringify(api.props.value));
+    const plain = () => JSON.parse(api.props.value);
     function change(patch) {
       const dispatch = document.querySelector("#dispatch-mode input:checked")?.value;
       const note = dispatch && dispatch !== "none" ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
-      api.props.value = { ...plain(), set_by: "you", note, note_by_hand: note, ...patch };
-      draw(api.props.value);
+      const value = { ...plain(), set_by: "you", note, note_by_hand: note, ...patch };
+      api.props.value = JSON.stringify(value);
+      draw(value);
       api.trigger("input");
     }
     const setAlpha = (name, x) => change({ alpha: { ...plain().alpha, [name]: x } });
@@ -51,7 +52,7 @@
         onclick: () => move(reset),
       }, "↺");
       const element = h("div.mix-row", { id, style: { "--colour": colour } },
-        h("span.name", { title: hint }, h("i.dot"), label),
+        h("span.name", { title: hint }, h("i.dot"), h("span", null, label)),
         h("span.slide", null, range), box, back);
       const show = (x) => {
         if (Number(range.value) !== x) range.value = x;
@@ -89,11 +90,11 @@
         title: "What is left to the base model: 1 − Σα. Below 0 % the experts together go beyond 1.",
       }, h("span.name", null, h("i.dot"), "base share"), h("span.slide", null, share), shareText);
       const presets = h("div.presets", { role: "group", ariaLabel: "Presets" },
-        value.presets.map((p) =>
+        h("div.chips", null, value.presets.map((p) =>
           h("button.chip", {
             type: "button", title: p.hint, style: { "--colour": p.colour },
             onclick: () => change({ alpha: { ...p.alpha } }),
-          }, p.colour ? h("i.dot") : null, p.name)),
+          }, p.colour ? h("i.dot") : null, p.name))),
         h("button.chip", {
           type: "button", title: "Reset: all sliders to 0, strength to 1.", ariaLabel: "Reset the mixture", id: "mix-reset",
           onclick: () => change({ alpha: { ...value.zero }, strength: 1, set_by: "reset" }),

@@ -102,7 +102,7 @@
   /** What both plot panels share: a plot, or a message in its place. */
   function frame(host, value, area) {
     const other = value.state === "waiting"
-      ? h("div.skeleton", null, h("i"), h("i"), h("i"), h("i"), h("i"))
+      ? h("div", null, h("div.skeleton", null, h("i"), h("i"), h("i"), h("i"), h("i")), h("p", null, value.message))
       : h("div.empty", null, h("p", null, value.message), value.remedy ? h("p.remedy", null, value.remedy) : null);
     const cover = host.querySelector(".cover");
     cover.replaceChildren(value.state === "done" ? "" : other);

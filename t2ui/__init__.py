@@ -15,10 +15,8 @@ _HOME = {
     "mix": "t2ui.mixture",
     "load_model": "t2ui.models",
     "adapt": "t2ui.adapter",
-    "generate": "t2ui.generate",
     "two_pass_infer": "t2ui.two_pass",
     "train_svf": "t2ui.reinforce",
-    "evaluate": "t2ui.evaluate",
     "InputError": "t2ui.errors",
 }
 __all__ = sorted(_HOME)

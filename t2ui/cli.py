@@ -114,6 +114,9 @@ def train(
     batch: int = TrainConfig.batch,
     learning_rate: float = TrainConfig.learning_rate,
     kl_coeff: float = TrainConfig.kl_coeff,
+    temperature: Annotated[
+        float, typer.Option(help="Of the policy over closed answers; above 1 it explores longer.")
+    ] = TrainConfig.temperature,
     modules: str = TrainConfig.modules,
     seed: int = TrainConfig.seed,
     leave_out: Annotated[str, typer.Option(help="dispatch: families not to train on.")] = "",
@@ -121,7 +124,7 @@ def train(
 ) -> None:
     """Train an expert by exact policy gradient; Ctrl-C and the same command go on later."""
     config = TrainConfig(steps=steps, batch=batch, learning_rate=learning_rate, kl_coeff=kl_coeff,
-                         modules=modules, seed=seed)  # fmt: skip
+                         temperature=temperature, modules=modules, seed=seed)  # fmt: skip
     from t2ui.models import load_model
     from t2ui.reinforce import train_svf
     from t2ui.tasks import load_task

@@ -125,6 +125,7 @@ class TrainConfig:
     batch: int = 24  # questions a step
     learning_rate: float = 5e-3
     kl_coeff: float = 0.1
+    temperature: float = 1.0  # of the policy over closed answers; above 1 it explores for longer
     clip_norm: float = 1.0
     modules: str = "all"
     seed: int = 0
@@ -138,6 +139,7 @@ class TrainConfig:
         _check_range("batch", self.batch, 1, 100_000)
         _check_range("learning_rate", self.learning_rate, 1e-8, 1)
         _check_range("kl_coeff", self.kl_coeff, 0, 100)
+        _check_range("temperature", self.temperature, 0.01, 100)
         _check_range("clip_norm", self.clip_norm, 1e-9, 1e9)
         _check_range("seed", self.seed, 0, 2**63 - 1)
         _check_range("micro_batch_tokens", self.micro_batch_tokens, 1, 10_000_000)

@@ -5,7 +5,6 @@ two ways from one forward pass: the log-likelihood of every label, which gives p
 the model's own greedy words. Knows labels and prompts, nothing of answers or decoding settings.
 """
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,14 +99,18 @@ class Dispatcher:
             InputError: an empty prompt, or fewer than two labels.
         """
         check_prompt(prompt)
-        key = (tuple(labels), expert.sha256 or expert.name if expert else "")
+        key = (tuple(labels), expert.sha256 if expert else "")
         scales = expert.scales if expert else {}
         with torch.inference_mode(), self.adapter.applied(scales):
             if key not in self._prepared:
                 self._prepared[key] = self._prepare(labels)
             prepared = self._prepared[key]
             started = time.perf_counter()
-            scores, said = self._read(prepared, prompt, words=True)
+            try:
+                scores, said = self._read(prepared, prompt, words=True)
+            except BaseException:
+                del self._prepared[key]  # some layers of its cache may have grown, others not
+                raise
         raw = scores.softmax(0)
         # Training has taken the label bias out of a classification expert already.
         decided = raw if expert else (scores - prepared.content_free).softmax(0)
@@ -150,7 +153,6 @@ class Dispatcher:
     ) -> list[int]:
         """Greedy tokens from the opened box on. As long as they spell a label, the labels' own
         forward pass has predicted them already; only other words cost further steps."""
-        closing = prepared.form.answers[0][-1]
         own: list[int] = []
         while len(own) < MAX_OWN_WORDS:
             on_path = [i for i, a in enumerate(question.options) if list(a[: len(own)]) == own]
@@ -158,9 +160,9 @@ class Dispatcher:
             if not on_path:
                 break
             own.append(int(logits[on_path[0]][len(own)].argmax()))
-        if own[-1] == closing or any(tuple(own) == a for a in question.options):
+        if "}" in self.tokenizer.decode(own[-1:]):
             return own
-        cache = copy.deepcopy(prepared.cache)
+        cache = prepared.cache  # `_read` puts it right in the end
         _shorten(cache, sum(len(a) - 1 for a in question.options))
         end = set(end_tokens(self.model))
         feed = own

@@ -262,8 +262,8 @@ class _Running:
         until = len(text) if stop < 0 else stop
         if self.finished is None:
             until -= self.hold
-            if text.endswith("\ufffd"):  # half a character: wait for its other bytes
-                until = min(until, len(text) - 1)
+            # Half a character: wait for its other bytes. Some tokenizers show one sign for each.
+            until = min(until, len(text.rstrip("\ufffd")))
         new = text[self.shown : max(until, self.shown)]
         self.shown += len(new)
         return Step(self.row.key, token, new, self.finished)

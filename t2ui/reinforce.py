@@ -34,16 +34,20 @@ def exact_policy_loss(
     rewards: Tensor,  # (O,) in {−1, 1}
     reference: Tensor,  # (O,) the same scores under the base model
     kl_coeff: float,
+    temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """−J(z) of the paper's objective (1) for one question with closed answers.
 
-    J = Σ_o π′(o) r(o) − λ KL(π′ ‖ π), with π ∝ exp(score) over the options. Its gradient is the
-    REINFORCE gradient E[r ∇ log π′] without sampling noise. Note the direction: adapted ‖ base.
+    J = Σ_o π′(o) r(o) − λ KL(π′ ‖ π), with π ∝ exp(score / temperature) over the options. Its
+    gradient is the REINFORCE gradient E[r ∇ log π′] without sampling noise. Note the direction:
+    adapted ‖ base. A policy that is sure of a wrong option has no gradient left; a temperature
+    above 1 keeps it exploring, as it does for sampled rollouts.
 
     Returns:
         loss, expected reward, KL in nats; all of shape ().
     """
-    log_policy, log_reference = scores.log_softmax(0), reference.log_softmax(0)
+    log_policy = (scores / temperature).log_softmax(0)
+    log_reference = (reference / temperature).log_softmax(0)
     policy = log_policy.exp()
     reward = (policy * rewards).sum()
     kl = (policy * (log_policy - log_reference)).sum()
@@ -192,8 +196,9 @@ class Trainer:
             losses = []
             for row, score, reference in zip(batch, scores, references, strict=True):
                 loss, reward, kl = exact_policy_loss(
-                    score, _rewards(row).to(score.device), reference, self.config.kl_coeff
-                )
+                    score, _rewards(row).to(score.device), reference, self.config.kl_coeff,
+                    self.config.temperature,
+                )  # fmt: skip
                 losses.append(loss)
                 rewards, kls = rewards + reward.item(), kls + kl.item()
                 right += int(score.argmax()) == row.correct

@@ -18,6 +18,7 @@ from t2ui.generate import Row, generate
 from t2ui.library import labels_of
 from t2ui.mixture import Mixture, mix
 from t2ui.models import chat_ids, model_name
+from t2ui.svd import same_model
 
 
 @dataclass(frozen=True)
@@ -189,26 +190,33 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
     """Answer again as a receipt says; the same tokens on the same model, device and versions.
 
     Raises:
-        InputError: an expert is missing or has other scales than the receipt's.
+        InputError: the model has other weights than the receipt's, or an expert is missing or has
+            other scales.
     """
     for name, digest in receipt["experts"].items():
-        have = experts[name].sha256 if name in experts else "nothing of that name"
-        if have != digest:
+        have = f"one with {experts[name].sha256[:12]}…" if name in experts else "none of that name"
+        if name not in experts or experts[name].sha256 != digest:
             raise InputError(
-                f"The receipt used {name!r} with hash {digest[:12]}…, there is {have[:12]}…: "
+                f"The receipt used an expert {name!r} with hash {digest[:12]}…, there is {have}: "
                 "load the expert file it was made with."
             )
     weights = {n: tuple(a) if isinstance(a, list) else a for n, a in receipt["mixture"].items()}
     settings = {**receipt["sampling"], "stop": tuple(receipt["sampling"]["stop"])}
-    return two_pass_infer(
-        model,
-        tokenizer,
-        receipt["prompt"],
-        experts,
-        mixture=Mixture(weights, receipt["normalise"]),
-        sampling=Sampling(**settings),
-        allow_transfer=True,
-    )
+    with _adapted(model) as adapter:
+        if not same_model(receipt["fingerprint"], adapter.fingerprint):
+            raise InputError(
+                f"The receipt was made with {receipt['model']}; {model_name(model)} has other "
+                "weights: load the model it was made with."
+            )
+        return two_pass_infer(
+            model,
+            tokenizer,
+            receipt["prompt"],
+            experts,
+            mixture=Mixture(weights, receipt["normalise"]),
+            sampling=Sampling(**settings),
+            allow_transfer=True,
+        )
 
 
 class _adapted:

@@ -81,7 +81,7 @@ class FakeJob:
     def __init__(self, timetable, client):
         self.id = uuid.uuid4().hex
         self.finished = False
-        self._start = time.monotonic()
+        self._start = None  # its clock starts when the model is there
         self._timetable = list(timetable)
         self._client = client
         self._lock = threading.Lock()
@@ -90,7 +90,9 @@ class FakeJob:
         end = time.monotonic() + timeout
         while not self.finished:
             with self._lock:
-                if self._timetable:
+                if self._start is None and not self._client.loading:
+                    self._start = time.monotonic()
+                if self._timetable and self._start is not None:
                     due, event = self._timetable[0]
                     if time.monotonic() - self._start >= due:
                         self._timetable.pop(0)
@@ -106,13 +108,15 @@ class FakeJob:
     def cancel(self):
         with self._lock:
             self._client.cancelled.append(self.id)
+            self._client.open_jobs.discard(self.id)
             self._timetable = [(0.0, Done(cancelled=True))]
+            self._start = self._start or 0.0
 
 
 class FakeClient:
     """Answers every request as a worker with the default model's shapes might."""
 
-    def __init__(self, names=("math", "code", "reasoning"), pace=1.0, loading=0.0, problems=()):
+    def __init__(self, names=("math", "code", "reasoning"), pace=1.0, loading=False, problems=()):
         self.names = tuple(names)
         self.pace = pace
         self.problems = tuple(problems)
@@ -122,23 +126,19 @@ class FakeClient:
         self.failure = None  # a Failed that the next Ask ends with
         self.queued = 0
         self.state = None  # overrides the status
-        self._ready_at = time.monotonic() + loading
-        self._loading = loading
+        self.loading = loading  # until a test sets it to False
 
     def status(self):
-        left = self._ready_at - time.monotonic()
         model = "smollm2-135m-instruct"
         if self.state is not None:
             return Status(self.state, model, "cpu", "the worker died; it starts again")
-        if left > 0:
-            done = 1 - left / self._loading
-            return Status("loading", model, "", "decomposing 210 matrices", done)
+        if self.loading:
+            return Status("loading", model, "", "decomposing 210 matrices", 0.4)
         running = len(self.open_jobs)
         return Status("busy" if running else "ready", model, "cpu", "", None, running, self.queued)
 
     def submit(self, request):
         self.requests.append(request)
-        wait = max(0.0, self._ready_at - time.monotonic())
         make = {
             Ask: self._ask,
             NextToken: self._next_token,
@@ -146,7 +146,7 @@ class FakeClient:
             Heatmap: self._heatmap,
             Component: self._component,
         }[type(request)]
-        job = FakeJob([(wait + self.pace * at, event) for at, event in make(request)], self)
+        job = FakeJob([(self.pace * at, event) for at, event in make(request)], self)
         if isinstance(request, Ask):
             self.open_jobs.add(job.id)
         return job

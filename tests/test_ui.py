@@ -31,11 +31,12 @@ from t2ui.messages import (
     Status,
     Tokens,
 )
-from t2ui.ui import inspect, matrices, mixture
+from t2ui.ui import matrices, mixture, sources
 from t2ui.ui.colours import KNOWN, expert_colours
 from t2ui.ui.controls import MAX_NEW_TOKENS, Controls, clean_controls
 from t2ui.ui.listen import answer, listen
 from t2ui.ui.live import next_token_view
+from t2ui.ui.panel import pack, unpack
 from t2ui.ui.permalink import MAX_LINK_PROMPT, from_query, to_query
 from t2ui.ui.snippets import command_line, http, python
 from t2ui.ui.views import AskView, status_view
@@ -138,6 +139,33 @@ def test_files_that_did_not_load_are_said():
 
 def test_element_ids_hold_no_foreign_characters():
     assert mixture.element_id('a b"><script>') == "a-b-script-"
+
+
+@pytest.mark.parametrize("hostile", [[], [None, 3, {"name": 1}, {"x": 1}], "math", {"name": "a"}])
+def test_a_mixer_of_somebodys_making_does_no_harm(hostile):
+    made = {"experts": hostile, "alpha": {"math": 1.0}}
+    assert mixture.weights(made) == {} and mixture.expert_of(made, "math") is None
+    assert sources.source("mixture", made).mixture == {}
+
+
+# --- panels' values ------------------------------------------------------------------------------
+
+
+def test_a_panels_value_is_json_text_that_comes_back():
+    value = {"text": "</script><script>alert(1)</script> ☃", "list": [1, 0.5, None, ("a", 1)]}
+    packed = pack(value)
+    assert isinstance(packed, str) and "<script" not in packed
+    assert unpack(packed) == {**value, "list": [1, 0.5, None, ["a", 1]]}
+
+
+def test_what_json_has_not_becomes_null():
+    value = {"p": float("nan"), "rows": [["x", float("inf")]]}
+    assert json.loads(pack(value)) == {"p": None, "rows": [["x", None]]}
+
+
+@pytest.mark.parametrize("nonsense", [None, 3, "", "[1]", "{", "[" * 100_000, {"a": 1}])
+def test_nonsense_is_an_empty_value(nonsense):
+    assert unpack(nonsense) == {}
 
 
 # --- controls ------------------------------------------------------------------------------------
@@ -464,10 +492,10 @@ def test_csv_has_the_exact_numbers_and_no_number_past_a_rows_end(drawn, matrix):
 
 def test_what_to_look_at_is_an_expert_or_the_sliders(mixer):
     mixer["alpha"]["math"] = 0.5
-    assert inspect.source("mixture", mixer).mixture == {"math": 0.5}
-    assert inspect.source("expert:code", mixer).mixture == {"code": 1.0}
-    assert inspect.source("expert:nobody", mixer) is None
-    assert inspect.source("../../etc/passwd", mixer) is None
+    assert sources.source("mixture", mixer).mixture == {"math": 0.5}
+    assert sources.source("expert:code", mixer).mixture == {"code": 1.0}
+    assert sources.source("expert:nobody", mixer) is None
+    assert sources.source("../../etc/passwd", mixer) is None
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -503,7 +531,7 @@ def test_building_asks_nothing_of_the_worker():
 
 
 def test_scripts_never_make_markup_of_text_and_name_no_other_host():
-    for path in (ROOT / "assets").iterdir():
+    for path in (p for p in (ROOT / "assets").iterdir() if p.suffix in (".js", ".css", ".svg")):
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".js":
             risky = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\("

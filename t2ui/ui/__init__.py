@@ -2,11 +2,13 @@
 
     header.py    name, status                 ask.py       the Ask page
     inspect.py   the Inspect page             settings.py  its Settings
-    api.py       /ask and /experts by name    live.py      its next-token card
-    panel.py     how JSON is drawn            theme.py     the look, launch options
+    start.py     how a visit begins           live.py      its next-token card
+    api.py       /ask and /experts by name    theme.py     the look, launch options
+    panel.py     how data is drawn
 
 Pure, without gradio: controls, mixture, views, matrices, permalink, snippets, colours. `listen`
-follows the worker's jobs. Nothing here knows torch, and nothing is kept between sessions.
+follows the worker's jobs, `sources` asks it for matrices. Nothing here knows torch, and nothing is
+kept between sessions.
 """
 
 import gradio as gr

@@ -14,8 +14,8 @@ from t2ui.errors import InputError
 from t2ui.ui.controls import clean_controls
 from t2ui.ui.listen import Client, listen
 from t2ui.ui.live import next_token_card
-from t2ui.ui.mixture import corrected, empty_mixer
-from t2ui.ui.panel import panel
+from t2ui.ui.mixture import corrected, empty_mixer, experts_of
+from t2ui.ui.panel import pack, panel, unpack
 from t2ui.ui.permalink import to_query
 from t2ui.ui.settings import Settings, settings_popover
 from t2ui.ui.snippets import snippets
@@ -28,11 +28,13 @@ STARTERS = (
      "carbon dioxide or helium?"),
     ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
 )  # fmt: skip
+NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
 PAGE = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
-STOPPED_JS = """(...panes) => panes.map((pane) => ['waiting', 'streaming'].includes(pane.state)
-    ? {...pane, state: 'stopped', message: 'Stopped before it was done.'} : pane)"""
+STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) =>
+    ['waiting', 'streaming'].includes(pane.state)
+        ? {...pane, state: 'stopped', message: 'Stopped before it was done.'} : pane))"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def ask_page(client: Client) -> AskPage:
             base = panel("answer", no_answer("base"), "answer-base", {"pane": "base"})
         with card("Adapted", "The same model with the mixture applied.", elem_id="card-adapted"):
             adapted = panel("answer", no_answer("adapted"), "answer-adapted", {"pane": "adapted"})
-    footer = panel("footer", {"receipt": None, "code": None, "link": None}, "footer")
+    footer = panel("footer", NO_FOOTER, "footer")
     page = AskPage(
         prompt, dispatch, mixer, classification, base, adapted, footer, settings,
         {"ask": ask, "stop": stop},
@@ -122,22 +124,25 @@ def _wire_ask(client: Client, page: AskPage) -> None:
     }
 
     async def run(*values: Any) -> AsyncIterator[dict]:
-        controls = clean_controls(*values)
+        prompt, dispatch, mixer, *settings = values
+        mixer = unpack(mixer)
+        controls = clean_controls(prompt, dispatch, mixer, *settings)
         try:
             request = controls.request()
         except InputError as error:
             gr.Warning(html.escape(str(error)), title="Nothing was asked")
             yield gr.skip()
             return
-        view = AskView(controls, values[2], client.status())
-        yield {panels[name]: value for name, value in view.values().items() if name != "mixer"}
+        view = AskView(controls, mixer, client.status())
+        now = view.values()
+        yield {panels[name]: pack(now[name]) for name in now if name != "mixer"}
         async with aclosing(listen(client, request)) as batches:
             async for batch in batches:
                 changed = {name for event in batch for name in view.apply(event)}
                 now = view.values()
-                update = {panels[name]: now[name] for name in sorted(changed)}
+                update = {panels[name]: pack(now[name]) for name in sorted(changed)}
                 if view.receipt:
-                    update[page.footer] = {"receipt": view.receipt, "code": None, "link": None}
+                    update[page.footer] = pack({**NO_FOOTER, "receipt": view.receipt})
                 yield update or gr.skip()
 
     asked = gr.on(
@@ -159,25 +164,27 @@ def _wire_sliders(page: AskPage) -> None:
     page.mixer.input(None, None, page.dispatch, js="() => 'none'")
     page.settings.normalise.input(
         None, [page.settings.normalise, page.mixer], page.mixer,
-        js="(on, mixer) => ({...mixer, normalise: on})",
+        js="(on, text) => t2ui.edit(text, (mixer) => ({...mixer, normalise: on}))",
     )  # fmt: skip
     page.prompt.change(None, page.prompt, None, js="(text) => { t2ui.setPrompt(text); }")
 
-    def switch(mode: str, mixer: dict, shown: dict) -> tuple[dict, dict]:
-        note = dispatch_note(mode, mixer)
-        now = shown if shown.get("state") == "done" else no_classification(mode)
-        return {**mixer, "note": note}, now
+    def switch(mode: str, mixer: str, shown: str) -> tuple[str, str]:
+        state = unpack(mixer)
+        kept = unpack(shown).get("state") == "done"
+        noted = pack({**state, "note": dispatch_note(mode, state)})
+        return noted, gr.skip() if kept else pack(no_classification(mode))
 
     page.dispatch.input(
         switch, [page.dispatch, page.mixer, page.classification],
         [page.mixer, page.classification], **QUICK,
     )  # fmt: skip
 
-    def correct(mixer: dict, shown: dict, event: gr.EventData) -> tuple[dict, str, dict]:
-        label = str(event._data.get("label"))
-        if label not in [row["label"] for row in shown.get("rows", [])]:
-            return mixer, "none", shown
-        return corrected(mixer, label), "none", {**shown, "chosen": label}
+    def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
+        label, now = str(event._data.get("label")), unpack(shown)
+        if label not in [row["label"] for row in now.get("rows", [])]:
+            return gr.skip(), gr.skip(), gr.skip()
+        fixed = corrected(unpack(mixer), label)
+        return pack(fixed), "none", pack({**now, "chosen": label})
 
     page.classification.select(
         correct, [page.mixer, page.classification],
@@ -191,23 +198,25 @@ def dispatch_note(mode: str, mixer: dict) -> str:
         return ""
     if mode == "prompt":
         return "Pass one sets the sliders at the next Ask."
-    kinds = [expert["kind"] for expert in mixer.get("experts") or []]
+    kinds = [expert["kind"] for expert in experts_of(mixer)]
     if "dispatcher" not in kinds:
         return "There is no classification expert here: choose prompt or none."
     return "The classification expert sets the sliders at the next Ask."
 
 
 def _wire_footer(client: Client, page: AskPage) -> None:
-    def show(footer: dict, request: gr.Request, *values: Any) -> dict:
-        controls = clean_controls(*values)
+    def show(footer: str, request: gr.Request, *values: Any) -> str:
+        prompt, dispatch, mixer, *settings = values
+        mixer = unpack(mixer)
+        controls = clean_controls(prompt, dispatch, mixer, *settings)
         link, note = to_query(controls)
         url = f"{request.headers.get('x-forwarded-proto', 'http')}://{request.headers['host']}"
         model = client.status().model
         files = {
             expert["name"]: f"experts/{model}/{expert['file']}"
-            for expert in values[2].get("experts") or []
+            for expert in experts_of(mixer)
         }
         code = snippets(controls, model, files, url)
-        return {**footer, "code": code, "link": link, "link_note": note}
+        return pack({**unpack(footer), "code": code, "link": link, "link_note": note})
 
     page.footer.select(show, [page.footer, *page.controls], page.footer, **QUICK)

@@ -1,17 +1,17 @@
-"""The header: name, the model's state, light or dark. Its `load` fires when the model is up."""
+"""The header: name, the model's state, light or dark. Its `select` fires when the model is up."""
 
 import gradio as gr
 
 from t2ui.ui.listen import Client
-from t2ui.ui.panel import ASSETS, asset_url, panel
+from t2ui.ui.panel import ASSETS, asset_url, pack, panel
 from t2ui.ui.views import status_view
 
 
 def header(client: Client) -> gr.HTML:
     """A panel that asks for the status by itself: about once a second, not in a hidden tab."""
 
-    async def status(_: object = None) -> dict:
-        return status_view(client.status())
+    async def status(_: object = None) -> str:
+        return pack(status_view(client.status()))
 
     return panel(
         "header",

@@ -1,44 +1,30 @@
 """The Inspect page: what an expert or the mixture does to the singular values. Layout, wiring."""
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from t2ui.errors import InputError
 from t2ui.figures import plotly_file
-from t2ui.messages import (
-    Component as ComponentRequest,
-)
-from t2ui.messages import (
-    ComponentData,
-    Failed,
-    Heatmap,
-    HeatmapData,
-)
+from t2ui.messages import Failed
 from t2ui.ui.ask import PAGE, card
-from t2ui.ui.colours import BASE
-from t2ui.ui.listen import Client, answer
-from t2ui.ui.matrices import (
-    component_csv,
-    component_view,
-    difference,
-    heatmap_csv,
-    heatmap_view,
-    no_plot,
-    rows_of_layer,
-)
-from t2ui.ui.mixture import weights
-from t2ui.ui.panel import asset_url, panel
+from t2ui.ui.listen import YIELD_SECONDS, Client
+from t2ui.ui.matrices import component_csv, component_view, heatmap_csv, heatmap_view, no_plot
+from t2ui.ui.mixture import experts_of
+from t2ui.ui.panel import asset_url, pack, panel, unpack
+from t2ui.ui.sources import MIXTURE, map_data, matrix_data, sources_of
 
-MIXTURE = "mixture"  # an expert may have that name: its choice has a prefix
 SLIDERS = ("mixture on the sliders", MIXTURE)
 NOTHING = ("nothing", "")
 KINDS = ("attention", "mlp")
-TIMEOUT_SECONDS = 60.0
+NO_EXPERTS = "No experts were found: there is nothing to look at yet."
+ALL_ZERO = "All sliders are at 0: the mixture is the base model itself."
+WAITING = "The model is loading or busy: this appears when it is its turn."
+LONG_SECONDS = 0.5  # before that, what was there stays
 NOTHING_YET = "Click a row of the heatmap: its singular values appear here."
 WORKER = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
 
@@ -93,9 +79,10 @@ def inspect_page(client: Client, mixer: Component, tab: gr.Tab) -> InspectPage:
     return page
 
 
-def choices(mixer: dict, library: dict) -> list[Any]:
+def choices(mixer: str, library: dict) -> list[Any]:
     """Updates of look, compare, module and layer for the library that was found."""
-    experts = [(f"{e['name']} expert", f"expert:{e['name']}") for e in mixer.get("experts") or []]
+    names = [expert["name"] for expert in experts_of(unpack(mixer))]
+    experts = [(f"{name} expert", f"expert:{name}") for name in names]
     first = experts[0][1] if experts else MIXTURE
     modules = ["all", *KINDS, *library["modules"]]
     layers = ["all", *(str(layer) for layer in range(library["layers"]))]
@@ -107,130 +94,82 @@ def choices(mixer: dict, library: dict) -> list[Any]:
     ]
 
 
-@dataclass(frozen=True)
-class Source:
-    """One thing to look at: an expert alone, or the mixture on the sliders."""
-
-    name: str
-    colour: str
-    mixture: dict[str, float]
-    normalise: bool
-
-
-def source(choice: Any, mixer: Any) -> Source | None:
-    """What a choice of the page stands for; None for "nothing" and for what is not there."""
-    experts = {e["name"]: e["colour"] for e in (mixer or {}).get("experts") or []}
-    if choice == MIXTURE:
-        mixture = weights(mixer)
-        strongest = max(mixture, key=lambda name: abs(mixture[name]), default="")
-        return Source("mixture", experts.get(strongest, BASE), mixture, bool(mixer["normalise"]))
-    name = str(choice).removeprefix("expert:")
-    if name not in experts:
-        return None
-    return Source(name, experts[name], {name: 1.0}, False)
-
-
-async def _maps(client: Client, sources: list[Source], module: str) -> list[HeatmapData] | Failed:
-    found = []
-    for one in sources:
-        try:
-            request = Heatmap(one.mixture, str(module), one.normalise)
-        except InputError as error:
-            return Failed(str(error))
-        event = await answer(client, request, HeatmapData, TIMEOUT_SECONDS)
-        if not isinstance(event, HeatmapData):
-            return event
-        found.append(event)
-    return found
-
-
-def _sources(look: Any, compare: Any, mixer: Any) -> list[Source]:
-    return [one for one in (source(look, mixer), source(compare, mixer)) if one is not None]
-
-
-async def map_data(
-    client: Client, sources: list[Source], show: str, module: str, layer: str
-) -> tuple[HeatmapData, str, str] | Failed:
-    """The heatmap to show, with its quantity ("z − 1") and a file name."""
-    second = len(sources) == 2 and show == "second"
-    both = len(sources) == 2 and show == "difference"
-    wanted = sources if both else [sources[1] if second else sources[0]]
-    maps = await _maps(client, wanted, module)
-    if isinstance(maps, Failed):
-        return maps
-    data = rows_of_layer(
-        difference(*maps) if both else maps[0], int(layer) if str(layer).isdigit() else None
-    )
-    title = f"{sources[0].name} − {sources[1].name}" if both else "z − 1"
-    return data, title, "-minus-".join(one.name for one in wanted) + f"-{module}"
-
-
-async def matrix_data(
-    client: Client, sources: list[Source], name: str
-) -> list[tuple[str, str, ComponentData]] | Failed:
-    """(name, colour, data) of a matrix for each source."""
-    found = []
-    for one in sources:
-        request = ComponentRequest(name, one.mixture, one.normalise)
-        event = await answer(client, request, ComponentData, TIMEOUT_SECONDS)
-        if not isinstance(event, ComponentData):
-            return event
-        found.append((one.name, one.colour, event))
-    return found
-
-
 def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> None:
     inputs = [page.look, page.compare, page.show, page.module, page.layer, mixer]
 
-    async def draw(look, compare, show, module, layer, mixer) -> dict:  # noqa: ANN001
-        sources = _sources(look, compare, mixer)
+    async def draw_now(
+        look: str, compare: str, show: str, module: str, layer: str, mixer: str
+    ) -> str:
+        sources = sources_of(look, compare, unpack(mixer))
         if not sources:
-            return no_plot("empty", "No experts were found: there is nothing to look at yet.",
-                           "Put expert files into the experts folder, or train one.")  # fmt: skip
-        if not sources[0].mixture:
-            return no_plot("empty", "All sliders are at 0: the mixture is the base model itself.",
-                           "Move a slider on the Ask page, or choose an expert.")  # fmt: skip
+            return pack(no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder."))
+        if not all(one.mixture for one in sources):
+            return pack(no_plot("empty", ALL_ZERO, "Move a slider on Ask, or choose an expert."))
         found = await map_data(client, sources, show, module, layer)
         if isinstance(found, Failed):
-            return no_plot("failed", found.message, found.remedy)
+            return pack(no_plot("failed", found.message, found.remedy))
         data, title, file = found
-        return heatmap_view(data, title, f"{module}|{layer}", file)
+        return pack(heatmap_view(data, title, f"{module}|{layer}", file))
 
-    gr.on(
-        [tab.select, page.look.change, page.compare.change, page.show.change, page.module.change,
-         page.layer.change],
-        draw, inputs, page.heatmap, trigger_mode="always_last", **WORKER,
-    )  # fmt: skip
+    async def draw(*chosen: Any) -> AsyncIterator[Any]:
+        async for news in _patiently(draw_now(*chosen)):
+            yield news
+
+    # `.input`, not `.change`: filling in the choices when the page opens must draw nothing yet
+    newest = {"trigger_mode": "always_last", **WORKER}
+    moved = [box.input for box in (page.look, page.show, page.module, page.layer)]
+    gr.on([tab.select, *moved], draw, inputs, page.heatmap, **newest)
 
     def offer_show(compare: str) -> dict:
         return gr.update(visible=bool(compare), value="difference" if compare else "first")
 
-    page.compare.change(offer_show, page.compare, page.show, queue=False, **PAGE)
+    page.compare.input(offer_show, page.compare, page.show, queue=False, **PAGE).then(
+        draw, inputs, page.heatmap, **WORKER
+    )
 
-    async def open_matrix(name: str, look, compare, log, mixer) -> dict:  # noqa: ANN001
-        if not name:
-            return no_plot("empty", NOTHING_YET)
-        sources = _sources(look, compare, mixer)
-        if not sources:
-            return no_plot("empty", "No experts were found: there is nothing to look at yet.")
+    async def open_matrix(name: str, look: str, compare: str, log: bool, mixer: str) -> str:
+        sources = sources_of(look, compare, unpack(mixer))
+        if not name or not sources:
+            return pack(no_plot("empty", NOTHING_YET if sources else NO_EXPERTS))
         found = await matrix_data(client, sources, name)
         if isinstance(found, Failed):
-            return {**no_plot("failed", found.message, found.remedy), "name": name}
+            return pack({**no_plot("failed", found.message, found.remedy), "name": name})
         file = f"{name}-{'-'.join(one.name for one in sources)}"
-        return component_view(found, bool(log), file)
+        return pack(component_view(found, bool(log), file))
 
-    async def on_row(look, compare, log, mixer, event: gr.EventData) -> dict:  # noqa: ANN001
-        return await open_matrix(str(event._data.get("name", "")), look, compare, log, mixer)
+    async def on_row(
+        look: str, compare: str, log: bool, mixer: str, event: gr.EventData
+    ) -> AsyncIterator[Any]:
+        name = str(event._data.get("name", ""))
+        async for news in _patiently(open_matrix(name, look, compare, log, mixer), name):
+            yield news
 
-    async def again(look, compare, log, mixer, shown) -> dict:  # noqa: ANN001
-        return await open_matrix(shown.get("name", ""), look, compare, log, mixer)
+    async def again(
+        look: str, compare: str, log: bool, mixer: str, shown: str
+    ) -> AsyncIterator[Any]:
+        name = str(unpack(shown).get("name", ""))
+        async for news in _patiently(open_matrix(name, look, compare, log, mixer), name):
+            yield news
 
     what = [page.look, page.compare, page.log, mixer]
-    page.heatmap.select(on_row, what, page.component, trigger_mode="always_last", **WORKER)
-    gr.on(
-        [tab.select, page.look.change, page.compare.change, page.log.change],
-        again, [*what, page.component], page.component, trigger_mode="always_last", **WORKER,
-    )  # fmt: skip
+    page.heatmap.select(on_row, what, page.component, **newest)
+    moved = [box.input for box in (page.look, page.compare, page.log)]
+    gr.on([tab.select, *moved], again, [*what, page.component], page.component, **newest)
+
+
+async def _patiently(work: Coroutine[Any, Any, str], name: str = "") -> AsyncIterator[Any]:
+    """The result of `work`; when that takes long, that it does. Ends the work when nobody waits."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=LONG_SECONDS)
+        if not task.done():
+            yield pack({**no_plot("waiting", WAITING), "name": name})
+        while not task.done():
+            await asyncio.wait({task}, timeout=YIELD_SECONDS)
+            yield gr.skip()
+        yield task.result()
+    finally:
+        task.cancel()
 
 
 def _wire_saving(
@@ -242,24 +181,24 @@ def _wire_saving(
 ) -> None:
     """CSV from the worker's exact values, not from the quantised picture."""
 
-    async def save_map(look, compare, show, module, layer, mixer) -> AsyncIterator[Any]:  # noqa: ANN001
-        sources = _sources(look, compare, mixer)
+    async def save_map(
+        look: str, compare: str, show: str, module: str, layer: str, mixer: str
+    ) -> str:
+        sources = sources_of(look, compare, unpack(mixer))
         found = await map_data(client, sources, show, module, layer) if sources else None
         if isinstance(found, tuple):
-            yield {"name": f"{found[2]}.csv", "text": heatmap_csv(found[0]), "stamp": _stamp()}
-        else:
-            gr.Warning("There is no heatmap to save: choose an expert first.")
-            yield gr.skip()
+            return _file(f"{found[2]}.csv", heatmap_csv(found[0]))
+        gr.Warning("There is no heatmap to save: choose an expert first.")
+        return gr.skip()
 
-    async def save_row(look, compare, mixer, shown) -> AsyncIterator[Any]:  # noqa: ANN001
-        sources = _sources(look, compare, mixer)
-        name = shown.get("name", "")
+    async def save_row(look: str, compare: str, mixer: str, shown: str) -> str:
+        sources = sources_of(look, compare, unpack(mixer))
+        name = str(unpack(shown).get("name", ""))
         found = await matrix_data(client, sources, name) if sources and name else None
         if isinstance(found, list):
-            yield {"name": f"{name}.csv", "text": component_csv(found), "stamp": _stamp()}
-        else:
-            gr.Warning("No matrix is open: click a row of the heatmap first.")
-            yield gr.skip()
+            return _file(f"{name}.csv", component_csv(found))
+        gr.Warning("No matrix is open: click a row of the heatmap first.")
+        return gr.skip()
 
     buttons[0].click(
         save_map,
@@ -270,5 +209,6 @@ def _wire_saving(
     buttons[1].click(save_row, [page.look, page.compare, mixer, page.component], saved, **WORKER)
 
 
-def _stamp() -> str:
-    return uuid.uuid4().hex
+def _file(name: str, text: str) -> str:
+    """A value of the download panel; the stamp makes the same file again a new value."""
+    return pack({"name": name, "text": text, "stamp": uuid.uuid4().hex})

@@ -9,7 +9,7 @@ from t2ui.errors import InputError
 from t2ui.messages import Failed, NextToken, NextTokens
 from t2ui.ui.controls import clean_mixture
 from t2ui.ui.listen import Client, answer
-from t2ui.ui.panel import panel
+from t2ui.ui.panel import pack, panel
 
 TIMEOUT_SECONDS = 20.0
 
@@ -36,7 +36,7 @@ async def next_token_view(client: Client, asked: Any) -> dict[str, Any]:
 def next_token_card(client: Client) -> gr.HTML:
     """The card `#next-token`."""
 
-    async def next_token(asked: Any) -> dict[str, Any]:
-        return await next_token_view(client, asked)
+    async def next_token(asked: Any) -> str:
+        return pack(await next_token_view(client, asked))
 
     return panel("next-token", {}, elem_id="next-token", server_functions=[next_token])

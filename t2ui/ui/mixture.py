@@ -40,6 +40,16 @@ def finite(value: Any, low: float, high: float, default: float) -> float:
     return min(high, max(low, number)) if math.isfinite(number) else default
 
 
+def experts_of(mixer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The experts that a mixer names; entries that are none are left out."""
+    keys = {"name": "", "colour": "", "kind": "", "file": ""}
+    return [
+        {**keys, **one, "labels": [str(label) for label in one.get("labels") or []]}
+        for one in mixer.get("experts") or []
+        if isinstance(one, Mapping) and isinstance(one.get("name"), str)
+    ]
+
+
 def element_id(name: str) -> str:
     """An expert's name as part of an element id."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
@@ -97,7 +107,8 @@ def with_experts(
         }
         for info in ordered
     ]
-    before = mixer.get("alpha") or {}
+    before = mixer.get("alpha")
+    before = before if isinstance(before, Mapping) else {}
     asked = dict(wanted or {})
     alpha = {
         name: finite(asked.get(name, before.get(name)), LOW, HIGH, 0.0)
@@ -128,7 +139,7 @@ def weights(mixer: Any) -> dict[str, float]:
     alpha = mixer.get("alpha")
     if not isinstance(alpha, Mapping):
         return {}
-    known = {expert.get("name") for expert in mixer.get("experts") or []}
+    known = {expert["name"] for expert in experts_of(mixer)}
     mixture = {
         name: round(strength * finite(value, -ALPHA_LIMIT, ALPHA_LIMIT, 0.0), 6)
         for name, value in alpha.items()
@@ -152,14 +163,14 @@ def base_share(mixture: Mapping[str, float]) -> float:
 
 def moved(mixer: Mapping[str, Any], mixture: Mapping[str, float], by: str, note: str = "") -> dict:
     """The mixer after somebody else than a hand set the weights: strength goes back to 1."""
-    names = [expert["name"] for expert in mixer.get("experts") or []]
+    names = [expert["name"] for expert in experts_of(mixer)]
     alpha = {name: float(mixture.get(name, 0.0)) for name in names}
     return {**mixer, "alpha": alpha, "strength": 1.0, "set_by": by, "note": note}
 
 
 def expert_of(mixer: Mapping[str, Any], label: str) -> str | None:
     """The expert that answers a label of pass one: by name, else by the labels it carries."""
-    answering = [e for e in mixer.get("experts") or [] if e["kind"] == "expert"]
+    answering = [e for e in experts_of(mixer) if e["kind"] == "expert"]
     for expert in answering:
         if expert["name"] == label:
             return label

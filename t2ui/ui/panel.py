@@ -1,12 +1,15 @@
 """`panel`: a gr.HTML whose value is plain data and whose drawing is a function in assets/*.js.
 
 One kind of component serves everything Gradio has no component for: bars, sliders, answers, plots.
-The value goes to the browser as JSON and is drawn there with textContent, never as markup. In
-Python a panel's events (`.select`, `.input`, `.load`) are those of gr.HTML.
+The value is JSON text (`pack`, `unpack`), drawn with textContent, never as markup. Text and not a
+dict, because Gradio streams the difference of two dicts and its browser side applies that in
+place, to a value that the page may not have drawn yet.
 """
 
 import html
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,32 @@ def asset_url(path: Path) -> str:
     return f"gradio_api/file={path.as_posix()}"
 
 
+def pack(value: Mapping[str, Any]) -> str:
+    """A panel's value as JSON text; NaN and infinities, which JSON has not, become null."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False)
+    return text.replace("<", "\\u003c")  # Gradio warns of script tags, and is right to
+
+
+def unpack(text: Any) -> dict[str, Any]:
+    """A panel's value as it comes back from the browser, untrusted: a dict, empty for nonsense."""
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def panel(
     kind: str,
     value: dict[str, Any],
@@ -33,7 +62,7 @@ def panel(
         f' data-{key}="{html.escape(text, quote=True)}"' for key, text in (data or {}).items()
     )
     return gr.HTML(
-        value,
+        pack(value),
         elem_id=elem_id,
         elem_classes=["t2-panel", f"t2-panel-{kind}"],
         html_template=f'<div class="t2 t2-{kind}"{attributes}></div>',

@@ -11,6 +11,7 @@ from t2ui.ui.controls import Controls
 from t2ui.ui.inspect import choices
 from t2ui.ui.listen import Client, answer
 from t2ui.ui.mixture import with_experts
+from t2ui.ui.panel import pack, unpack
 from t2ui.ui.permalink import from_query
 
 SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")
@@ -49,20 +50,21 @@ def wire_start(
         **QUICK,
     )  # fmt: skip
 
-    async def list_experts(mixer: dict, request: gr.Request) -> tuple[dict, dict]:
+    async def list_experts(packed: str, request: gr.Request) -> tuple[str, dict]:
+        mixer = unpack(packed)
         found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
         if not isinstance(found, Experts):
             note = f"{found.message} {found.remedy}"
-            return {**mixer, "experts": [], "note": note}, {"modules": [], "layers": 0}
+            return pack({**mixer, "experts": [], "note": note}), {"modules": [], "layers": 0}
         library = {"modules": list(found.modules), "layers": found.layers}
         wanted = None
         if not mixer.get("experts"):  # the first time: the link has a say
             asked = from_query(dict(request.query_params))
             mixer = {**mixer, "normalise": asked.normalise}
             wanted = asked.mixture
-        return with_experts(mixer, found.experts, found.problems, wanted), library
+        return pack(with_experts(mixer, found.experts, found.problems, wanted)), library
 
     library = gr.State({"modules": [], "layers": 0})
-    header.load(
+    header.select(
         list_experts, page.mixer, [page.mixer, library], concurrency_limit=None, **PAGE
     ).then(choices, [page.mixer, library], inspected, **QUICK)

@@ -22,7 +22,7 @@ from t2ui.messages import (
 )
 from t2ui.ui.colours import BASE, expert_colours
 from t2ui.ui.controls import Controls
-from t2ui.ui.mixture import expert_of, moved
+from t2ui.ui.mixture import expert_of, experts_of, moved
 
 PANES = ("base", "adapted")
 METHODS = {"prompt": "asked the model", "expert": "asked with the classification expert"}
@@ -75,7 +75,7 @@ def no_classification(dispatch: str) -> dict[str, Any]:
 
 def classified(event: Classified, mixer: Mapping[str, Any]) -> dict[str, Any]:
     """Pass one with its result: one row a label, in the worker's order."""
-    colours = expert_colours(e["name"] for e in mixer.get("experts") or [])
+    colours = expert_colours(e["name"] for e in experts_of(mixer))
     rows = []
     for label, probability in event.probabilities.items():
         expert = expert_of(mixer, label)

@@ -1,0 +1,463 @@
+"""Decoding: greedy as transformers does it, rows that do not see each other, text that streams."""
+
+import copy
+from contextlib import contextmanager
+
+import pytest
+import torch
+from reference import greedy, logits, prompt_ids, random_scales, rewritten
+from tiny import ARCHITECTURES, END_ID
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+import t2ui.generate as generate_module
+from t2ui.adapter import adapt, attached
+from t2ui.config import Sampling
+from t2ui.errors import InputError
+from t2ui.generate import Decoder, Row, end_tokens, generate
+
+LENGTHS = (3, 21, 9)  # below and beyond the sliding windows
+COUNT = 24
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def model(request):
+    return request.getfixturevalue(f"tiny_{request.param}")
+
+
+@pytest.fixture
+def llama(tiny_llama):
+    with adapt(tiny_llama) as adapter:
+        yield adapter
+
+
+@pytest.fixture
+def decoder(tiny_llama, tiny_tokenizer, llama):
+    return Decoder(tiny_llama, tiny_tokenizer, llama)
+
+
+def row(key, ids, count=COUNT, scales=None, **sampling) -> Row:
+    return Row(key, ids, scales, Sampling(max_new_tokens=count, **sampling))
+
+
+def tokens_of(model, tokenizer, adapter, *rows) -> list[list[int]]:
+    return [list(c.token_ids) for c in generate(model, tokenizer, rows, adapter)]
+
+
+def run(decoder, collected=None) -> dict:
+    """Step to the end; tokens by key."""
+    collected = {} if collected is None else collected
+    while len(decoder):
+        collect(decoder.step(), collected)
+    return collected
+
+
+def collect(steps, collected):
+    for step in steps:
+        collected.setdefault(step.key, []).append(step.token)
+
+
+# --- greedy is transformers' greedy --------------------------------------------------------------
+
+
+def test_greedy_equals_transformers(model, tiny_tokenizer):
+    """Alone, and in a left-padded batch of different lengths."""
+    prompts = [prompt_ids(n) for n in LENGTHS]
+    wanted = [greedy(model, ids, COUNT) for ids in prompts]
+    assert len({tuple(w) for w in wanted}) == 3
+    with adapt(model) as adapter:
+        rows = [row(i, ids) for i, ids in enumerate(prompts)]
+        for one, tokens in zip(rows, wanted, strict=True):
+            assert tokens_of(model, tiny_tokenizer, adapter, one) == [tokens]
+        assert tokens_of(model, tiny_tokenizer, adapter, *rows) == wanted
+
+
+def test_every_row_decodes_with_its_own_mixture(model, tiny_tokenizer):
+    """Against transformers on rewritten weights; base rows and two mixtures in one batch."""
+    prompts = [prompt_ids(n, seed=1) for n in (7, 15, 15, 4)]
+    with adapt(model) as adapter:
+        one, two = (random_scales(model, adapter.names, seed=s, spread=1.0) for s in (1, 2))
+        scales = [one, None, two, one]
+        wanted = [
+            greedy(rewritten(model, z or {}), ids, COUNT)
+            for z, ids in zip(scales, prompts, strict=True)
+        ]
+        assert wanted[1] != wanted[2]
+        pairs = enumerate(zip(prompts, scales, strict=True))
+        rows = [row(i, ids, scales=z) for i, (ids, z) in pairs]
+        assert tokens_of(model, tiny_tokenizer, adapter, *rows) == wanted
+        for one_row, tokens in zip(rows, wanted, strict=True):
+            assert tokens_of(model, tiny_tokenizer, adapter, one_row) == [tokens]
+    assert attached(model) is None
+
+
+def test_rows_that_join_late_and_leave_early_change_no_other(model, tiny_tokenizer):
+    with adapt(model) as adapter:
+        z = random_scales(model, adapter.names, seed=1, spread=0.3)
+        rows = {
+            "first": row("first", prompt_ids(5), 30),
+            "longer": row("longer", prompt_ids(26), 6, z),
+            "short": row("short", prompt_ids(2), 30),
+            "sampled": row("sampled", prompt_ids(9), 12, z, temperature=1.0, seed=7),
+        }
+        alone = {
+            key: tokens_of(model, tiny_tokenizer, adapter, r)[0] for key, r in rows.items()
+        }
+        decoder, found = Decoder(model, tiny_tokenizer, adapter), {}
+        decoder.add([rows["first"]])
+        for _ in range(4):
+            collect(decoder.step(), found)
+        decoder.add([rows["longer"], rows["short"]])  # longer than all that is in the batch
+        for _ in range(3):
+            collect(decoder.step(), found)
+        decoder.add([rows["sampled"]])
+        collect(decoder.step(), found)
+        collect(decoder.step(), found)
+        decoder.drop({"short"})
+        run(decoder, found)
+    for key in ("first", "longer", "sampled"):
+        assert found[key] == alone[key], key
+    assert found["short"] == alone["short"][: len(found["short"])]
+    assert 3 <= len(found["short"]) <= 4
+
+
+def test_a_finished_row_gives_its_padding_back(decoder):
+    decoder.add([row("long", prompt_ids(60), 3), row("short", prompt_ids(4), 20)])
+    for _ in range(5):
+        decoder.step()
+    assert decoder._attention.shape[1] == 4 + 4
+    assert decoder._cache.layers[0].keys.shape[2] == 4 + 4
+
+
+# --- mixtures over time --------------------------------------------------------------------------
+
+
+def test_the_merged_form_gives_the_tokens_of_the_factored_one(
+    tiny_llama, tiny_tokenizer, llama, monkeypatch
+):
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    rows = [row(i, prompt_ids(n), 60, z) for i, n in enumerate((5, 12))]
+    modes = []
+    original = llama.set
+    monkeypatch.setattr(llama, "set", lambda z, mode: modes.append(mode) or original(z, mode))
+    merged = tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)
+    assert modes[:1] == ["merged"]
+    monkeypatch.setattr(generate_module, "MERGE_FROM_TOKENS", 10**9)
+    count = len(modes)
+    factored = tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)
+    assert len(modes) == count
+    wanted = [greedy(rewritten(tiny_llama, z), r.prompt_ids, 60) for r in rows]
+    assert merged == factored == wanted
+
+
+def test_a_row_that_joins_a_merged_batch_takes_it_apart(decoder, tiny_llama, tiny_tokenizer, llama):
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    rows = [row("merged", prompt_ids(5), 60, z), row("base", prompt_ids(8), 20)]
+    wanted = [tokens_of(tiny_llama, tiny_tokenizer, llama, r)[0] for r in rows]
+    decoder.add(rows[:1])
+    found = {}
+    for _ in range(5):
+        collect(decoder.step(), found)
+    decoder.add(rows[1:])
+    run(decoder, found)
+    assert [found["merged"], found["base"]] == wanted
+
+
+@pytest.mark.parametrize("count", [12, 60])
+def test_a_later_request_never_gets_an_earlier_ones_mixture(
+    decoder, tiny_llama, tiny_tokenizer, llama, count
+):
+    """Not even when its scales come to lie where those of the earlier one lay."""
+    one, two = (random_scales(tiny_llama, llama.names, seed=s, spread=0.4) for s in (1, 2))
+    ids = prompt_ids(6)
+    wanted = tokens_of(tiny_llama, tiny_tokenizer, llama, row(0, ids, count, two))[0]
+    for _ in range(6):  # a freed dict's address is given out again at once
+        decoder.add([Row(0, ids, dict(one), Sampling(max_new_tokens=count))])
+        assert run(decoder)[0] != wanted
+        decoder.add([Row(0, ids, dict(two), Sampling(max_new_tokens=count))])
+        assert run(decoder)[0] == wanted
+
+
+def test_what_the_adapter_had_set_before_is_neither_used_nor_lost(decoder, tiny_llama, llama):
+    z = random_scales(tiny_llama, llama.names, seed=1)
+    ids = prompt_ids(6)
+    wanted = greedy(tiny_llama, ids, 10)
+    llama.set(z)
+    before = logits(tiny_llama, ids)
+    decoder.add([row(0, ids, 10), row(1, ids, 10, random_scales(tiny_llama, llama.names, 2))])
+    decoder.step()
+    assert torch.equal(logits(tiny_llama, ids), before)
+    collected = {0: wanted[:1]}
+    assert run(decoder, collected)[0] == wanted
+    assert torch.equal(logits(tiny_llama, ids), before)
+
+
+def test_a_step_that_fails_leaves_the_adapter_as_it_was(decoder, tiny_llama, llama, monkeypatch):
+    before = logits(tiny_llama, prompt_ids(6))
+    z = random_scales(tiny_llama, llama.names, seed=1)
+    decoder.add([row(0, prompt_ids(6), 60, z)])
+    decoder.step()
+
+    def fail(*args, **kwargs):
+        raise MemoryError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_llama.model.layers[1].mlp.act_fn, "forward", fail)
+        with pytest.raises(MemoryError):
+            decoder.step()
+    assert torch.equal(logits(tiny_llama, prompt_ids(6)), before)
+    decoder.clear()
+    assert len(decoder) == 0 and decoder.step() == []
+    decoder.add([row(1, prompt_ids(6), 5)])
+    assert run(decoder)[1] == greedy(tiny_llama, prompt_ids(6), 5)
+
+
+# --- sampling ------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_tokens_whoever_else_is_in_the_batch(
+    tiny_llama, tiny_tokenizer, llama
+):
+    def sampled(seed, ids):
+        return row(0, ids, 16, temperature=1.0, seed=seed)
+
+    ids, others = prompt_ids(6), [sampled(s, prompt_ids(11, s)) for s in range(3)]
+    state = torch.random.get_rng_state()
+    (alone,) = tokens_of(tiny_llama, tiny_tokenizer, llama, sampled(5, ids))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(99)  # what the process does with its own generator is no matter
+    mixed = tokens_of(tiny_llama, tiny_tokenizer, llama, *others, sampled(5, ids), sampled(5, ids))
+    assert mixed[3] == mixed[4] == alone
+    assert tokens_of(tiny_llama, tiny_tokenizer, llama, sampled(6, ids)) != [alone]
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}])
+def test_the_narrowest_sampling_is_greedy(tiny_llama, tiny_tokenizer, llama, settings):
+    sampled = row(0, prompt_ids(6), **{"temperature": 1.0, "seed": 3, **settings})
+    wanted = greedy(tiny_llama, prompt_ids(6), COUNT)
+    assert tokens_of(tiny_llama, tiny_tokenizer, llama, sampled) == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({"temperature": 0.5}, None),
+        ({"temperature": 2.0}, None),
+        ({"temperature": 1.0, "top_k": 3}, 3),
+        ({"temperature": 2.0, "top_p": 0.6}, "p"),
+    ],
+)
+def test_tokens_are_drawn_from_the_policy(tiny_llama, tiny_tokenizer, llama, settings, allowed):
+    """The first token of 3000 seeds against the probabilities it should have."""
+    ids = prompt_ids(6)
+    policy = (logits(tiny_llama, ids)[-1].double() / settings["temperature"]).softmax(-1)
+    order = policy.argsort(descending=True)
+    if allowed == "p":
+        allowed = int((policy[order].cumsum(0) < 0.6).sum()) + 1
+        assert 2 < allowed < 150
+    if allowed:
+        policy[order[allowed:]] = 0
+    policy /= policy.sum()
+    rows = [row(i, ids, 1, seed=i, **settings) for i in range(3000)]
+    tokens = torch.tensor(tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)).flatten()
+    shares = torch.bincount(tokens, minlength=260) / len(rows)
+    assert (shares[policy == 0] == 0).all()
+    likely = order[:8]
+    deviation = (policy * (1 - policy) / len(rows)).sqrt()
+    assert ((shares - policy)[likely].abs() < 4 * deviation[likely] + 1e-3).all()
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def scripted(model, tokens):
+    """Whatever the model computes, it says these tokens, one a forward pass."""
+    script = iter(tokens)
+
+    def say(module, args, output):
+        found = torch.full_like(output, -50.0)
+        found[..., next(script)] = 50.0
+        return found
+
+    hook = model.get_output_embeddings().register_forward_hook(say)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def spoken(decoder, tokenizer, said, **sampling):
+    """Steps of one row whose model says a text, then the end token."""
+    tokens = tokenizer.encode(said, add_special_tokens=False) if isinstance(said, str) else said
+    sampling = {"max_new_tokens": 200, **sampling}
+    decoder.add([Row("row", prompt_ids(4), None, Sampling(**sampling))])
+    steps = []
+    with scripted(decoder.model, [*tokens, END_ID]):
+        while len(decoder):
+            steps += decoder.step()
+    return steps
+
+
+def pieces(steps) -> str:
+    return "".join(step.text for step in steps)
+
+
+def test_the_end_token_ends_a_row_and_is_no_text(decoder, tiny_tokenizer):
+    steps = spoken(decoder, tiny_tokenizer, "hello")
+    assert pieces(steps) == "hello"
+    assert [s.finished for s in steps] == [None] * 5 + ["end"]
+    assert steps[-1].token == END_ID
+
+
+def test_a_completion_has_the_end_token_in_its_ids_only(tiny_llama, tiny_tokenizer, llama):
+    said = tiny_tokenizer.encode("hello", add_special_tokens=False)
+    with scripted(tiny_llama, [*said, END_ID]):
+        (found,) = generate(tiny_llama, tiny_tokenizer, [Row(0, prompt_ids(4))], llama)
+    assert (found.token_ids, found.text, found.finished) == ((*said, END_ID), "hello", "end")
+
+
+def test_other_special_tokens_are_not_shown(decoder, tiny_tokenizer):
+    said = [0, *tiny_tokenizer.encode("hi", add_special_tokens=False), 1]
+    assert pieces(spoken(decoder, tiny_tokenizer, said)) == "hi"
+
+
+def test_end_tokens_come_from_the_generation_settings(tiny_llama):
+    model = copy.copy(tiny_llama)
+    model.generation_config = copy.deepcopy(tiny_llama.generation_config)
+    for setting, wanted in ((7, [7]), ([2, 7], [2, 7]), (None, [])):
+        model.generation_config.eos_token_id = setting
+        assert end_tokens(model) == wanted
+
+
+def test_length_ends_a_row_and_nothing_is_held_back(decoder, tiny_tokenizer):
+    steps = spoken(decoder, tiny_tokenizer, "abcdef", max_new_tokens=4, stop=("cdxxxx",))
+    assert pieces(steps) == "abcd"
+    assert [s.finished for s in steps] == [None, None, None, "length"]
+
+
+def test_one_token_answers(tiny_llama, tiny_tokenizer, llama):
+    rows = [row(i, prompt_ids(5, i), 1) for i in range(3)]
+    wanted = [greedy(tiny_llama, r.prompt_ids, 1) for r in rows]
+    assert tokens_of(tiny_llama, tiny_tokenizer, llama, *rows) == wanted
+
+
+@pytest.mark.parametrize(
+    ("said", "stop", "shown"),
+    [
+        ("abcSTOPdef", ("STOP",), "abc"),
+        ("abSTXSTOPdef", ("STOP",), "abSTX"),
+        ("STOP", ("STOP",), ""),
+        ("ab\n\ncd", ("\n\n", "STOP"), "ab"),
+        ("abcdx", ("bcdx", "cd"), "ab"),  # the shorter one is complete first
+        ("abcd", ("cd", "bcd"), "a"),  # both at once: the earlier start
+        ("naïve é!", ("é",), "naïve "),
+        ("sweet 😀 smile", ("😀 s",), "sweet "),
+        ("abc", ("x",), "abc"),
+        ("abST", ("STOP",), "abST"),
+    ],
+)
+def test_stop_strings_end_the_text_and_never_leak(decoder, tiny_tokenizer, said, stop, shown):
+    steps = spoken(decoder, tiny_tokenizer, said, stop=stop)
+    assert pieces(steps) == shown
+    hit = any(s in said for s in stop)
+    assert steps[-1].finished == ("stop" if hit else "end")
+    # at no moment did the stream show what the final text does not begin with
+    assert all(shown.startswith(pieces(steps[:i])) for i in range(len(steps) + 1))
+
+
+def test_text_streams_as_far_as_a_stop_string_allows(decoder, tiny_tokenizer):
+    steps = spoken(decoder, tiny_tokenizer, "abcdefgh", stop=("XYZ",))
+    assert [s.text for s in steps] == ["", "", "a", "b", "c", "d", "e", "f", "gh"]
+
+
+@pytest.mark.parametrize("stop", [(), ("STOP",)])
+def test_characters_stream_whole(decoder, tiny_tokenizer, stop):
+    text = "aé€😀b 字符 ü😀"
+    steps = spoken(decoder, tiny_tokenizer, text, stop=stop)
+    assert pieces(steps) == text
+    assert len(steps) == len(text.encode()) + 1
+    assert not any("\ufffd" in step.text for step in steps)
+    if not stop:
+        assert [s.text for s in steps][:6] == ["a", "", "é", "", "", "€"]
+
+
+def test_a_character_that_is_cut_off_is_shown_as_such_at_the_end(decoder, tiny_tokenizer):
+    said = tiny_tokenizer.encode("a😀", add_special_tokens=False)[:-1]
+    steps = spoken(decoder, tiny_tokenizer, said)
+    assert [s.text for s in steps] == ["a", "", "", "", "\ufffd"]
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama 2, Mistral and Gemma have: a token for letters, bytes for the rest."""
+    words = ["<pad>", "<s>", "</s>", "<unk>", *(f"<0x{i:02X}>" for i in range(254)), "a", "b"]
+    tokenizer = Tokenizer(BPE({w: i for i, w in enumerate(words)}, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def test_characters_stream_whole_when_every_byte_shows_as_a_sign(tiny_llama, llama):
+    tokenizer = byte_fallback_tokenizer()
+    text = "a😀é字b"
+    letters = {"a": 258, "b": 259}
+    said = [letters.get(chr(byte), 4 + byte) for byte in text.encode()]
+    assert tokenizer.decode(said[:4]) == "a\ufffd\ufffd\ufffd"  # the kind of tokenizer meant
+    steps = spoken(Decoder(tiny_llama, tokenizer, llama), tokenizer, said)
+    assert [s.text for s in steps if s.text] == list(text)
+
+
+# --- leaving and refusing ------------------------------------------------------------------------
+
+
+def test_drop_takes_effect_at_the_next_step(decoder):
+    decoder.add([row(key, prompt_ids(5, i)) for i, key in enumerate("abc")])
+    assert {s.key for s in decoder.step()} == {"a", "b", "c"}
+    decoder.drop({"b", "never seen"})
+    assert len(decoder) == 2
+    assert {s.key for s in decoder.step()} == {"a", "c"}
+    decoder.drop({"a", "c"})
+    assert len(decoder) == 0
+    assert decoder.step() == []
+
+
+def test_drop_reaches_rows_that_still_wait(decoder):
+    decoder.add([row("a", prompt_ids(5)), row("b", prompt_ids(5))])
+    decoder.drop({"a"})
+    assert {s.key for s in decoder.step()} == {"b"}
+
+
+@pytest.mark.parametrize("dropped", range(3))
+def test_dropping_any_row_changes_no_other(decoder, tiny_llama, dropped):
+    prompts = [prompt_ids(n) for n in LENGTHS]
+    decoder.add([row(i, ids, 12) for i, ids in enumerate(prompts)])
+    found = {}
+    collect(decoder.step(), found)
+    collect(decoder.step(), found)
+    decoder.drop({dropped})
+    run(decoder, found)
+    for i, ids in enumerate(prompts):
+        assert found[i] == greedy(tiny_llama, ids, 12)[: len(found[i])]
+        assert len(found[i]) == 2 or i != dropped
+
+
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_runs(decoder):
+    decoder.add([row("good", prompt_ids(5), 3)])
+    with pytest.raises(InputError, match="has 500 tokens and up to 13 .*context holds 512"):
+        decoder.add([row("fits", prompt_ids(5)), row("long", prompt_ids(500), 13)])
+    assert len(decoder) == 1
+    assert list(run(decoder)) == ["good"]
+    decoder.add([row("exact", prompt_ids(500), 12)])
+    assert len(run(decoder)["exact"]) == 12
+
+
+def test_a_prompt_without_tokens(decoder):
+    with pytest.raises(InputError, match="The prompt has no tokens"):
+        decoder.add([row("empty", [])])
+
+
+def test_nothing_to_do(decoder, tiny_llama, tiny_tokenizer, llama):
+    assert decoder.step() == []
+    assert generate(tiny_llama, tiny_tokenizer, [], llama) == []

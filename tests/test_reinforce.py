@@ -1,0 +1,442 @@
+"""The objective against its definition; training that learns, resumes, and leaves the model alone."""
+
+import json
+import math
+
+import pytest
+import torch
+from reference import logits, prompt_ids
+from safetensors.torch import load_file
+from tiny import make_tiny
+
+from t2ui.adapter import adapt, attached
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.evaluate import option_scores, right_by
+from t2ui.expert import Expert
+from t2ui.likelihood import Question
+from t2ui.reinforce import Trainer, exact_policy_loss, train_svf
+from t2ui.tasks import ClosedRow, ClosedTask
+
+# --- the objective -------------------------------------------------------------------------------
+
+
+def test_loss_worked_out_by_hand():
+    """π′ = (1/4, 3/4), π = (1/2, 1/2), r = (1, −1), λ = 0.5."""
+    scores, reference = torch.tensor([1.0, 3.0]).log(), torch.tensor([5.0, 5.0])
+    loss, reward, kl = exact_policy_loss(scores, torch.tensor([1.0, -1.0]), reference, 0.5)
+    assert reward.item() == pytest.approx(0.25 - 0.75)
+    assert kl.item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+    assert loss.item() == pytest.approx(0.5 * kl.item() + 0.5)
+
+
+def test_temperature_flattens_both_policies():
+    scores, reference = torch.tensor([1.0, 9.0]).log(), torch.tensor([4.0, 1.0]).log()
+    _, reward, kl = exact_policy_loss(scores, torch.tensor([1.0, -1.0]), reference, 0.5, 2.0)
+    assert reward.item() == pytest.approx(0.25 - 0.75)  # square roots: 1 to 3, and 2 to 1
+    assert kl.item() == pytest.approx(
+        0.25 * math.log(0.25 / (2 / 3)) + 0.75 * math.log(0.75 / (1 / 3))
+    )
+
+
+def test_the_leash_is_zero_at_the_base_and_is_from_adapted_to_base():
+    rewards, base = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([0.5, -1.0, 2.0])
+    assert exact_policy_loss(base + 3, rewards, base, 1.0)[2].item() == pytest.approx(0, abs=1e-6)
+    other = torch.tensor([3.0, 0.0, 0.0])
+    forward = exact_policy_loss(other, rewards, base, 1.0)[2]
+    backward = exact_policy_loss(base, rewards, other, 1.0)[2]
+    ratio = other.log_softmax(0) - base.log_softmax(0)
+    torch.testing.assert_close(forward, (other.softmax(0) * ratio).sum())
+    assert abs(forward - backward) > 0.1
+
+
+def objective_cases():
+    random = torch.Generator().manual_seed(0)
+    for options in (2, 3, 5):
+        for kl_coeff in (0.0, 0.1, 2.0):
+            for temperature in (1.0, 3.0):
+                scores, base = 2 * torch.randn(2, options, generator=random, dtype=torch.float64)
+                rewards = -torch.ones(options, dtype=torch.float64)
+                rewards[options // 2] = 1
+                yield scores, rewards, base, kl_coeff, temperature
+
+
+@pytest.mark.parametrize("case", list(objective_cases()))
+def test_gradient_is_the_reinforce_expectation_less_the_leash(case):
+    """∇J = E[r ∇log π′] − λ ∇KL, each expectation taken as a sum over the options."""
+    scores, rewards, base, kl_coeff, temperature = case
+
+    def log_policy(s):
+        return (s / temperature).log_softmax(0)
+
+    policy, log_base = log_policy(scores).exp(), log_policy(base)
+    grad_log = torch.autograd.functional.jacobian(log_policy, scores)  # (O, O): ∇ log π′(o)
+    reinforce = (policy * rewards) @ grad_log
+    leash = (policy * (log_policy(scores) - log_base)) @ grad_log  # E[∇ log π′] is zero
+    leaf = scores.clone().requires_grad_(True)
+    loss, _, _ = exact_policy_loss(leaf, rewards, base, kl_coeff, temperature)
+    loss.backward()
+    torch.testing.assert_close(-leaf.grad, reinforce - kl_coeff * leash)
+
+
+def test_gradient_is_what_sampled_reinforce_tends_to():
+    scores, rewards = torch.tensor([0.3, -0.5, 1.0]), torch.tensor([1.0, -1.0, -1.0])
+    leaf = scores.clone().requires_grad_(True)
+    exact_policy_loss(leaf, rewards, torch.zeros(3), 0.0)[0].backward()
+    policy = scores.softmax(0)
+    drawn = torch.multinomial(policy, 200_000, True, generator=torch.Generator().manual_seed(0))
+    sampled = (rewards[drawn][:, None] * (torch.eye(3)[drawn] - policy)).mean(0)
+    torch.testing.assert_close(-leaf.grad, sampled, atol=5e-3, rtol=0)
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def make_task(name="pick", train=10, validation=8, seed=0, **details) -> ClosedTask:
+    """The right option is always the one that begins with token 100, not with 200."""
+    rows = []
+    for i in range(train + validation):
+        tail = prompt_ids(2, seed=100 * seed + i)
+        options = ((100, *tail), (200, *tail[::-1]))
+        correct = i % 2
+        rows.append(
+            ClosedRow(
+                id=f"{seed}-{i}",
+                question=Question(
+                    tuple(prompt_ids(3 + i % 4, seed=50 + i)),
+                    options[::-1] if correct else options,
+                ),
+                correct=correct,
+                lengths=(3, 3),
+            )
+        )
+    return ClosedTask(name, tuple(rows[:train]), tuple(rows[train:]), **details)
+
+
+QUICK = {"steps": 8, "batch": 4, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 3}
+
+
+def config(**settings) -> TrainConfig:
+    return TrainConfig(**{**QUICK, **settings})
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def adapter(tiny_llama):
+    with adapt(tiny_llama) as adapter:
+        yield adapter
+
+
+def log_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_times(events) -> list[tuple]:
+    return [
+        (e["kind"], e["step"], {k: v for k, v in e["values"].items() if k != "seconds"})
+        for e in events
+    ]
+
+
+def test_training_learns_the_task(tiny_llama, tmp_path):
+    task = make_task(train=24, validation=24, labels=("picking",))
+    events = list(train_svf(tiny_llama, task, config(steps=16, batch=8), tmp_path))
+    validations = [e for e in events if e.kind == "validation"]
+    assert [e.step for e in validations] == [0, 4, 8, 12, 16]
+    assert validations[0].values["accuracy"] < 0.8
+    assert validations[-1].values["accuracy"] > 0.95
+    steps = [e for e in events if e.kind == "step"]
+    assert [e.step for e in steps] == list(range(1, 17))
+    assert steps[-1].values["reward"] > steps[0].values["reward"] + 0.3
+    assert steps[0].values["kl"] == pytest.approx(0, abs=1e-4) and steps[-1].values["kl"] > 0.05
+    assert (events[-1].kind, events[-1].values["validation"]) == ("end", 1.0)
+    assert without_times(log_of(tmp_path)) == without_times(
+        [{"kind": e.kind, "step": e.step, "values": e.values} for e in events]
+    )
+    expert = Expert.load(tmp_path / "expert.safetensors")
+    assert (expert.name, expert.labels, expert.task) == ("pick", ("picking",), "pick")
+    with adapt(tiny_llama) as adapter:
+        adapter.check(expert)  # not a transfer
+        scores = option_scores(adapter, task.validation, expert.scales)
+    assert sum(right_by(task.validation, scores, "sum")) == len(task.validation)
+
+
+def test_the_leash_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
+    ends = []
+    for kl_coeff in (0.0, 20.0):
+        folder = tmp_path / str(kl_coeff)
+        with adapt(tiny_llama) as adapter:
+            trainer = Trainer(adapter, make_task(), config(kl_coeff=kl_coeff), folder)
+            ends.append([e.values["kl"] for e in trainer.run() if e.kind == "step"][-1])
+    assert ends[1] < 0.2 * ends[0]
+
+
+def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(adapter, tmp_path):
+    first = []
+    for tokens in (1, 40, 10_000):
+        trainer = Trainer(
+            adapter, make_task(), config(batch=6, micro_batch_tokens=tokens), tmp_path / str(tokens)
+        )
+        first.append(next(e for e in trainer.run() if e.kind == "step").values)
+        del first[-1]["seconds"]
+    for other in first[1:]:
+        assert other == pytest.approx(first[0], rel=1e-3, abs=1e-5)
+
+
+def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_path):
+    """AdamW's first step is lr · sign; the clipped norm is that of the mean over the batch."""
+    task = make_task()
+    trainer = Trainer(adapter, task, config(kl_coeff=0.0, batch=3), tmp_path)
+    rows = trainer._rows_of_step(0)
+    scales = {n: torch.ones(f.S.numel(), requires_grad=True) for n, f in adapter.factors.items()}
+    total = 0
+    for row in rows:
+        scores = []
+        for option in row.question.options:
+            ids = torch.tensor([[*row.question.prompt, *option]])
+            with adapter.applied(scales):
+                found = adapter.model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+            start = len(row.question.prompt) - 1
+            scores.append(sum(found[start + t, token] for t, token in enumerate(option)))
+        rewards = torch.tensor([1.0 if i == row.correct else -1.0 for i in range(2)])
+        total = total - (torch.stack(scores).softmax(0) * rewards).sum() / len(rows)
+    total.backward()
+    gradient = torch.cat([scales[n].grad for n in adapter.names])
+    events = trainer.run()
+    next(events)  # validation of the base
+    values = next(events).values
+    assert values["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-3)
+    assert values["reward"] == pytest.approx(-total.item(), abs=1e-4)
+    clear = gradient.abs() > 0.01 * gradient.abs().max()
+    offset = trainer.offset.detach()
+    torch.testing.assert_close(offset[clear], -0.02 * gradient[clear].sign(), atol=1e-3, rtol=0)
+
+
+def test_every_epoch_sees_every_row_once_in_its_own_order(adapter, tmp_path):
+    task = make_task(train=10)
+    trainer = Trainer(adapter, task, config(batch=4), tmp_path / "a")
+    seen = [row.id for step in range(5) for row in trainer._rows_of_step(step)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == sorted(row.id for row in task.train)
+    assert seen[:10] != seen[10:] != [row.id for row in task.train]
+    again = Trainer(adapter, task, config(batch=4), tmp_path / "b")
+    assert [row.id for row in again._rows_of_step(3)] == seen[12:16]
+    other = Trainer(adapter, task, config(batch=4, seed=1), tmp_path / "c")
+    assert [row.id for step in range(5) for row in other._rows_of_step(step)] != seen
+
+
+# --- the best checkpoint -------------------------------------------------------------------------
+
+
+def test_the_best_validation_is_kept_not_the_last(tiny_llama, tmp_path, monkeypatch):
+    """Training that goes wrong in the end does not spoil what it had found."""
+    accuracies = iter([0.25, 0.5, 0.9, 0.9, 0.1])
+    offsets = []
+
+    def scripted(self):
+        accuracy = next(accuracies)
+        offsets.append(self.offset.detach().clone())
+        monkeypatch.setattr("t2ui.reinforce.option_log_likelihoods", scores_of(accuracy, original))
+        try:
+            return validate(self)
+        finally:
+            monkeypatch.setattr("t2ui.reinforce.option_log_likelihoods", original)
+
+    from t2ui import reinforce
+
+    validate, original = Trainer._validate, reinforce.option_log_likelihoods
+    monkeypatch.setattr(Trainer, "_validate", scripted)
+    task = make_task(train=10, validation=20)
+    list(train_svf(tiny_llama, task, config(steps=8, evaluate_every=2), tmp_path))
+    expert = Expert.load(tmp_path / "expert.safetensors")
+    assert expert.training["best_step"] == 4
+    assert expert.training["validation_accuracy"] == 0.9
+    with adapt(tiny_llama) as adapter:
+        found = torch.cat([expert.scales[n] for n in adapter.names])
+    assert torch.equal(found, 1 + offsets[2])
+    assert not torch.equal(found, 1 + offsets[-1])
+
+
+def scores_of(share, original):
+    """Scores that get the given share of twenty rows right, whatever the model says."""
+    answered = []
+
+    def scores(model, questions):
+        found = original(model, questions)
+        for i, question in enumerate(questions):
+            right = [o[0] == 100 for o in question.options].index(True)
+            good = len(answered) < share * 20
+            answered.append(good)
+            found[i] = torch.tensor([1.0 if (o == right) == good else 0.0 for o in range(2)])
+        return found
+
+    return scores
+
+
+def test_no_expert_when_nothing_got_better(tiny_llama, tmp_path):
+    settings = config(steps=4, learning_rate=1e-8)
+    with pytest.raises(InputError, match="No step of 4 did better on validation than the base"):
+        list(train_svf(tiny_llama, make_task(), settings, tmp_path))
+    assert not (tmp_path / "expert.safetensors").exists()
+    assert attached(tiny_llama) is None
+
+
+def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
+    read = []
+    from t2ui import reinforce
+
+    original = reinforce.option_log_likelihoods
+    monkeypatch.setattr(
+        reinforce,
+        "option_log_likelihoods",
+        lambda model, questions: read.extend(questions) or original(model, questions),
+    )
+    task = make_task(validation=8)
+    next(Trainer(adapter, task, config(validation_rows=5), tmp_path).run())
+    wanted = {row.question for row in task.validation[:5]}
+    assert set(read) == wanted and len(read) == 5
+
+
+def test_the_expert_says_how_it_was_trained(tiny_llama, tmp_path):
+    task = make_task(train=24, validation=24, data={"train": "made up"})
+    list(train_svf(tiny_llama, task, config(steps=12, batch=8), tmp_path))
+    expert = Expert.load(tmp_path / "expert.safetensors")
+    assert expert.base_model == "tiny-llama"
+    assert expert.objective == "closed answers"
+    for key, value in {
+        "steps": 12,
+        "steps_done": 12,
+        "learning_rate": 0.02,
+        "kl_coeff": 0.1,
+        "seed": 0,
+        "train_rows": 24,
+        "dtype": "float32",
+        "data": {"train": "made up"},
+    }.items():
+        assert expert.training[key] == value, key
+    assert 0 < expert.training["best_step"] <= 12
+
+
+# --- resuming ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_after", [3, 5, 8])
+def test_a_run_that_was_cut_off_goes_on_along_the_same_curve(tiny_llama, tmp_path, stop_after):
+    """Bit for bit, over several epochs, wherever it stopped; what was not saved is done again."""
+    task, settings = make_task(train=10), config(steps=11)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with adapt(tiny_llama) as adapter:
+        list(Trainer(adapter, task, settings, whole).run())
+    with adapt(tiny_llama) as adapter:
+        for event in Trainer(adapter, task, settings, parts).run():
+            if event.step == stop_after and event.kind == "step":
+                break
+    with adapt(tiny_llama) as adapter:
+        resumed = Trainer(adapter, task, settings, parts)
+        assert resumed.step in (stop_after - stop_after % 3, stop_after - stop_after % 3 - 3)
+        list(resumed.run())
+    ends = [load_file(folder / "checkpoint.safetensors") for folder in (whole, parts)]
+    assert ends[0].keys() == ends[1].keys()
+    assert ends[0]["offset"].abs().max() > 0.05
+    for key, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][key]), key
+    curves = [
+        {(k, s): v for k, s, v in without_times(log_of(folder))} for folder in (whole, parts)
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_finished_run_is_not_run_again(tiny_llama, tmp_path):
+    task, settings = make_task(train=24, validation=24), config(steps=12, batch=8)
+    list(train_svf(tiny_llama, task, settings, tmp_path))
+    before = Expert.load(tmp_path / "expert.safetensors").sha256
+    events = list(train_svf(tiny_llama, task, settings, tmp_path))
+    assert [e.kind for e in events] == ["end"]
+    assert Expert.load(tmp_path / "expert.safetensors").sha256 == before
+
+
+def test_more_steps_may_be_asked_for(adapter, tmp_path):
+    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    longer = Trainer(adapter, make_task(), config(steps=5), tmp_path)
+    assert [e.step for e in longer.run() if e.kind == "step"] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "message"),
+    [
+        ({"learning_rate": 0.01}, "pick", "different: learning_rate"),
+        ({"seed": 1, "kl_coeff": 0.5}, "pick", "different: kl_coeff, seed"),
+        ({}, "other", "of another run"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(adapter, tmp_path, settings, task, message):
+    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    with pytest.raises(InputError, match=message):
+        Trainer(adapter, make_task(task), config(steps=3, **settings), tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
+def test_a_checkpoint_of_another_model_is_refused(adapter, tmp_path, architecture):
+    """Of the same shapes (llama), of the same names (qwen2), or of neither."""
+    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    with adapt(make_tiny(architecture, seed=9)) as other:
+        with pytest.raises(InputError, match="is of another model|other weights"):
+            Trainer(other, make_task(), config(steps=3), tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"{}"])
+def test_a_damaged_checkpoint(adapter, tmp_path, damage):
+    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match="cannot be read .*remove it to start"):
+        Trainer(adapter, make_task(), config(steps=3), tmp_path)
+
+
+def test_tasks_without_rows(adapter, tmp_path):
+    for task in (make_task(train=0), make_task(validation=0)):
+        with pytest.raises(InputError, match="no training or no validation rows"):
+            Trainer(adapter, task, config(), tmp_path)
+
+
+# --- the model afterwards ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["to the end", "closed", "failed"])
+def test_training_leaves_the_model_as_it_was(tmp_path, how, monkeypatch):
+    """Also one whose own parameters would take gradients, as every freshly loaded model's do."""
+    model = make_tiny("llama").requires_grad_(True)
+    before, output = model.state_dict(), logits(model, prompt_ids(7))
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    events = train_svf(model, make_task(train=24, validation=24), config(batch=8), tmp_path)
+    if how == "to the end":
+        list(events)
+    else:
+        for _ in range(3):
+            next(events)
+    if how == "closed":
+        events.close()
+    if how == "failed":
+        monkeypatch.setattr(Trainer, "_rows_of_step", lambda self, step: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(events)
+    assert attached(model) is None
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    assert torch.equal(logits(model, prompt_ids(7)), output)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_an_adapter_of_the_caller_stays_with_what_it_had_set(tiny_llama, adapter, tmp_path):
+    z = {"model.layers.0.mlp.up_proj": torch.full((32,), 1.5)}
+    adapter.set(z)
+    before = adapter.current()
+    list(train_svf(tiny_llama, make_task(train=24, validation=24), config(batch=8), tmp_path))
+    assert attached(tiny_llama) is adapter
+    assert adapter.current() == before
