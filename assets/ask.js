@@ -2,6 +2,9 @@
 "use strict";
 
 (() => {
+  const PAUSE_MS = 350; // of typing, before the next token is asked for
+  const RETRY_MS = 5000;
+  const RETRIES = 12;
   const { panels, page, h, hear, number, percent, duration, visible } = window.t2ui;
   const dot = (colour) => h("i.dot", { style: { "--colour": colour || "var(--t2-base)" } });
   const skeleton = (rows) =>
@@ -55,6 +58,7 @@
     let again = false;
     let timer = null;
     let shown = null;
+    let tries = 0; // since the last change; a busy or restarting model is asked again
 
     /** Newest wins: while one request runs, only the last change is remembered. */
     async function refresh() {
@@ -72,6 +76,7 @@
         shown = { error: "The server could not be reached.", remedy: "Reload the page." };
       }
       running = false;
+      if (shown.error && !again && tries++ < RETRIES) timer = setTimeout(refresh, RETRY_MS);
       if (again) {
         again = false;
         if (shown.rows) draw();
@@ -79,11 +84,15 @@
       }
       draw();
     }
-    hear("mixture", refresh);
-    hear("ready", refresh);
+    const anew = () => {
+      tries = 0;
+      return refresh();
+    };
+    hear("mixture", anew);
+    hear("ready", anew);
     hear("prompt", () => {
       clearTimeout(timer);
-      timer = setTimeout(refresh, 350);
+      timer = setTimeout(anew, PAUSE_MS);
     });
 
     const side = (kind, p) =>

@@ -25,6 +25,7 @@ from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.likelihood import option_log_likelihoods
 from t2ui.models import model_name
+from t2ui.svd import same_model
 from t2ui.tasks import ClosedRow, ClosedTask
 from t2ui.tasks.rows import micro_batches
 
@@ -146,11 +147,13 @@ class Trainer:
             "best_offset": self.best_offset,
             "exp_avg": state.get("exp_avg", torch.zeros_like(self.offset.detach())),
             "exp_avg_sq": state.get("exp_avg_sq", torch.zeros_like(self.offset.detach())),
+            # Computed in another batch they would round differently, and the curve part ways.
+            "reference": torch.cat([self._known_reference(row) for row in self.task.train]),
         }
         facts = {
             "step": self.step, "best": self.best, "best_step": self.best_step,
             "seconds": self.seconds, "task": self.task.name, "config": asdict(self.config),
-            "fingerprint": self.adapter.fingerprint,
+            "fingerprint": self.adapter.fingerprint, "train_rows": len(self.task.train),
         }  # fmt: skip
         beside = self.folder / f".checkpoint.{os.getpid()}.tmp"
         save_file({k: v.cpu() for k, v in tensors.items()}, beside,
@@ -166,6 +169,12 @@ class Trainer:
             key for key, value in asdict(self.config).items()
             if key != "steps" and facts["config"].get(key) != value
         ]  # fmt: skip
+        if not same_model(facts["fingerprint"], self.adapter.fingerprint):
+            raise InputError(
+                f"{path} is of another model or other modules than {model_name(self.model)} has "
+                "adapted: choose another folder."
+            )
+        changed += ["train rows"] * (facts["train_rows"] != len(self.task.train))
         if facts["task"] != self.task.name or changed:
             raise InputError(
                 f"{path} is of another run ({facts['task']}; different: "
@@ -176,6 +185,10 @@ class Trainer:
         self.best_offset = tensors["best_offset"].to(self.offset.device)
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.best, self.best_step = facts["best"], facts["best_step"]
+        options = [len(row.question.options) for row in self.task.train]
+        for row, known in zip(self.task.train, tensors["reference"].split(options), strict=True):
+            if not known.isnan().any():
+                self._reference[row.id] = known.to(self.offset.device)
         self.optimizer.state[self.offset] = {
             "step": torch.tensor(float(self.step)),
             "exp_avg": tensors["exp_avg"].to(self.offset.device),
@@ -202,7 +215,8 @@ class Trainer:
                 losses.append(loss)
                 rewards, kls = rewards + reward.item(), kls + kl.item()
                 right += int(score.argmax()) == row.correct
-            (torch.stack(losses).sum() / len(rows)).backward()
+            loss = torch.stack(losses).sum() / len(rows)
+            loss.backward(inputs=[self.offset])  # the model's own parameters stay without .grad
         norm = nn.utils.clip_grad_norm_([self.offset], self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
@@ -249,6 +263,10 @@ class Trainer:
                 self._reference[row.id] = score.clone()
         with torch.no_grad():  # plain tensors: inference tensors may not enter autograd
             return [self._reference[row.id].clone() for row in batch]
+
+    def _known_reference(self, row: ClosedRow) -> Tensor:  # (options,), NaN where not computed
+        unknown = self.offset.new_full((len(row.question.options),), math.nan)
+        return self._reference.get(row.id, unknown).detach()
 
     def _rows_of_step(self, step: int) -> list[ClosedRow]:
         """The step's rows: epoch after epoch, each shuffled by the seed and its number."""
@@ -315,7 +333,10 @@ def _read_checkpoint(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["state"])
-        return facts, load_file(path)
+        tensors = load_file(path)
+        if "reference" not in tensors:
+            raise KeyError("written by an older t2ui")
+        return facts, tensors
     except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path} cannot be read ({error}): remove it to start the training again."

@@ -320,6 +320,16 @@ def test_the_next_token_follows_the_slider_and_the_prompt_newest_wins(visit, cli
     eventually(lambda: card.locator(".next-row code").first.inner_text() != first)
 
 
+def test_the_next_token_is_asked_for_again_after_a_failure(visit, client, monkeypatch):
+    lost = Failed("The model worker stopped.", "It is restarting.")
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_next_token", lambda request: [(0.0, lost)])
+        page = visit()
+        page.locator("#prompt textarea").fill("Write a function")
+        page.locator("#next-token", has_text="It is restarting").wait_for()
+    page.locator("#next-token .next-row").first.wait_for()
+
+
 def test_a_click_on_another_label_corrects_the_dispatch(visit, client):
     page = visit()
     ask(page)

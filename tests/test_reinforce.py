@@ -1,4 +1,4 @@
-"""The objective against its definition; training that learns, resumes, and leaves the model alone."""
+"""The objective against its definition; training that learns, resumes, and cleans up."""
 
 import json
 import math
@@ -92,18 +92,17 @@ def test_gradient_is_what_sampled_reinforce_tends_to():
 # --- training ------------------------------------------------------------------------------------
 
 
-def make_task(name="pick", train=10, validation=8, seed=0, **details) -> ClosedTask:
+def make_task(name="pick", *, train=10, validation=8, seed=0, **details) -> ClosedTask:
     """The right option is always the one that begins with token 100, not with 200."""
     rows = []
     for i in range(train + validation):
-        tail = prompt_ids(2, seed=100 * seed + i)
-        options = ((100, *tail), (200, *tail[::-1]))
+        options = ((100, 150), (200, 150))
         correct = i % 2
         rows.append(
             ClosedRow(
                 id=f"{seed}-{i}",
                 question=Question(
-                    tuple(prompt_ids(3 + i % 4, seed=50 + i)),
+                    (*prompt_ids(2 + i % 4, seed=50 + i), 7, 8, 9),
                     options[::-1] if correct else options,
                 ),
                 correct=correct,
@@ -113,7 +112,8 @@ def make_task(name="pick", train=10, validation=8, seed=0, **details) -> ClosedT
     return ClosedTask(name, tuple(rows[:train]), tuple(rows[train:]), **details)
 
 
-QUICK = {"steps": 8, "batch": 4, "learning_rate": 0.02, "evaluate_every": 4, "checkpoint_every": 3}
+QUICK = {"steps": 8, "batch": 4, "learning_rate": 0.05, "evaluate_every": 4, "checkpoint_every": 3}
+LEARNING = {"steps": 8, "batch": 12}
 
 
 def config(**settings) -> TrainConfig:
@@ -146,26 +146,27 @@ def without_times(events) -> list[tuple]:
 
 
 def test_training_learns_the_task(tiny_llama, tmp_path):
-    task = make_task(train=24, validation=24, labels=("picking",))
-    events = list(train_svf(tiny_llama, task, config(steps=16, batch=8), tmp_path))
+    task = make_task(train=24, validation=12, labels=("picking",))
+    events = list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path))
     validations = [e for e in events if e.kind == "validation"]
-    assert [e.step for e in validations] == [0, 4, 8, 12, 16]
+    assert [e.step for e in validations] == [0, 4, 8]
     assert validations[0].values["accuracy"] < 0.8
-    assert validations[-1].values["accuracy"] > 0.95
+    assert validations[-1].values["accuracy"] > 0.9
     steps = [e for e in events if e.kind == "step"]
-    assert [e.step for e in steps] == list(range(1, 17))
+    assert [e.step for e in steps] == list(range(1, 9))
     assert steps[-1].values["reward"] > steps[0].values["reward"] + 0.3
     assert steps[0].values["kl"] == pytest.approx(0, abs=1e-4) and steps[-1].values["kl"] > 0.05
-    assert (events[-1].kind, events[-1].values["validation"]) == ("end", 1.0)
+    best = max(e.values["accuracy"] for e in validations)
+    assert (events[-1].kind, events[-1].values["validation"]) == ("end", best)
     assert without_times(log_of(tmp_path)) == without_times(
         [{"kind": e.kind, "step": e.step, "values": e.values} for e in events]
     )
-    expert = Expert.load(tmp_path / "expert.safetensors")
+    expert = Expert.load(tmp_path / "pick.safetensors")
     assert (expert.name, expert.labels, expert.task) == ("pick", ("picking",), "pick")
     with adapt(tiny_llama) as adapter:
         adapter.check(expert)  # not a transfer
         scores = option_scores(adapter, task.validation, expert.scales)
-    assert sum(right_by(task.validation, scores, "sum")) == len(task.validation)
+    assert sum(right_by(task.validation, scores, "sum")) / 12 == best
 
 
 def test_the_leash_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
@@ -176,6 +177,20 @@ def test_the_leash_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
             trainer = Trainer(adapter, make_task(), config(kl_coeff=kl_coeff), folder)
             ends.append([e.values["kl"] for e in trainer.run() if e.kind == "step"][-1])
     assert ends[1] < 0.2 * ends[0]
+
+
+def test_the_temperature_reaches_the_policy(adapter, tmp_path):
+    """The reward of the first step is that of base scores over the temperature."""
+    task, rewards = make_task(train=8), []
+    scores = option_scores(adapter, task.train, {})
+    for temperature in (1.0, 5.0):
+        settings = config(batch=8, temperature=temperature)
+        trainer = Trainer(adapter, task, settings, tmp_path / str(temperature))
+        found = next(e for e in trainer.run() if e.kind == "step").values["reward"]
+        policies = [(scores[row.id] / temperature).softmax(0)[row.correct] for row in task.train]
+        assert found == pytest.approx(float(2 * torch.stack(policies).mean() - 1), abs=1e-3)
+        rewards.append(found)
+    assert abs(rewards[0] - rewards[1]) > 0.02
 
 
 def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(adapter, tmp_path):
@@ -216,7 +231,7 @@ def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_pa
     assert values["reward"] == pytest.approx(-total.item(), abs=1e-4)
     clear = gradient.abs() > 0.01 * gradient.abs().max()
     offset = trainer.offset.detach()
-    torch.testing.assert_close(offset[clear], -0.02 * gradient[clear].sign(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(offset[clear], -0.05 * gradient[clear].sign(), atol=1e-3, rtol=0)
 
 
 def test_every_epoch_sees_every_row_once_in_its_own_order(adapter, tmp_path):
@@ -253,8 +268,8 @@ def test_the_best_validation_is_kept_not_the_last(tiny_llama, tmp_path, monkeypa
     validate, original = Trainer._validate, reinforce.option_log_likelihoods
     monkeypatch.setattr(Trainer, "_validate", scripted)
     task = make_task(train=10, validation=20)
-    list(train_svf(tiny_llama, task, config(steps=8, evaluate_every=2), tmp_path))
-    expert = Expert.load(tmp_path / "expert.safetensors")
+    list(train_svf(tiny_llama, task, config(evaluate_every=2), tmp_path))
+    expert = Expert.load(tmp_path / "pick.safetensors")
     assert expert.training["best_step"] == 4
     assert expert.training["validation_accuracy"] == 0.9
     with adapt(tiny_llama) as adapter:
@@ -279,11 +294,19 @@ def scores_of(share, original):
     return scores
 
 
+def test_name_and_details_go_into_the_expert(tiny_llama, tmp_path):
+    task, details = make_task(train=24, validation=12), {"license": "MIT", "command": "t2ui train"}
+    list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path, "picker", **details))
+    expert = Expert.load(tmp_path / "picker.safetensors")
+    assert (expert.name, expert.license) == ("picker", "MIT")
+    assert expert.training["command"] == "t2ui train"
+
+
 def test_no_expert_when_nothing_got_better(tiny_llama, tmp_path):
     settings = config(steps=4, learning_rate=1e-8)
     with pytest.raises(InputError, match="No step of 4 did better on validation than the base"):
         list(train_svf(tiny_llama, make_task(), settings, tmp_path))
-    assert not (tmp_path / "expert.safetensors").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"log.jsonl", "checkpoint.safetensors"}
     assert attached(tiny_llama) is None
 
 
@@ -304,15 +327,15 @@ def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
 
 
 def test_the_expert_says_how_it_was_trained(tiny_llama, tmp_path):
-    task = make_task(train=24, validation=24, data={"train": "made up"})
-    list(train_svf(tiny_llama, task, config(steps=12, batch=8), tmp_path))
-    expert = Expert.load(tmp_path / "expert.safetensors")
+    task = make_task(train=24, validation=12, data={"train": "made up"})
+    list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path))
+    expert = Expert.load(tmp_path / "pick.safetensors")
     assert expert.base_model == "tiny-llama"
     assert expert.objective == "closed answers"
     for key, value in {
-        "steps": 12,
-        "steps_done": 12,
-        "learning_rate": 0.02,
+        "steps": 8,
+        "steps_done": 8,
+        "learning_rate": 0.05,
         "kl_coeff": 0.1,
         "seed": 0,
         "train_rows": 24,
@@ -320,7 +343,7 @@ def test_the_expert_says_how_it_was_trained(tiny_llama, tmp_path):
         "data": {"train": "made up"},
     }.items():
         assert expert.training[key] == value, key
-    assert 0 < expert.training["best_step"] <= 12
+    assert 0 < expert.training["best_step"] <= 8
 
 
 # --- resuming ------------------------------------------------------------------------------------
@@ -353,12 +376,12 @@ def test_a_run_that_was_cut_off_goes_on_along_the_same_curve(tiny_llama, tmp_pat
 
 
 def test_a_finished_run_is_not_run_again(tiny_llama, tmp_path):
-    task, settings = make_task(train=24, validation=24), config(steps=12, batch=8)
+    task, settings = make_task(train=24, validation=12), config(**LEARNING)
     list(train_svf(tiny_llama, task, settings, tmp_path))
-    before = Expert.load(tmp_path / "expert.safetensors").sha256
+    before = Expert.load(tmp_path / "pick.safetensors").sha256
     events = list(train_svf(tiny_llama, task, settings, tmp_path))
     assert [e.kind for e in events] == ["end"]
-    assert Expert.load(tmp_path / "expert.safetensors").sha256 == before
+    assert Expert.load(tmp_path / "pick.safetensors").sha256 == before
 
 
 def test_more_steps_may_be_asked_for(adapter, tmp_path):
@@ -370,7 +393,7 @@ def test_more_steps_may_be_asked_for(adapter, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "task", "message"),
     [
-        ({"learning_rate": 0.01}, "pick", "different: learning_rate"),
+        ({"learning_rate": 0.02}, "pick", "different: learning_rate"),
         ({"seed": 1, "kl_coeff": 0.5}, "pick", "different: kl_coeff, seed"),
         ({}, "other", "of another run"),
     ],
@@ -412,9 +435,9 @@ def test_tasks_without_rows(adapter, tmp_path):
 def test_training_leaves_the_model_as_it_was(tmp_path, how, monkeypatch):
     """Also one whose own parameters would take gradients, as every freshly loaded model's do."""
     model = make_tiny("llama").requires_grad_(True)
-    before, output = model.state_dict(), logits(model, prompt_ids(7))
-    before = {name: tensor.clone() for name, tensor in before.items()}
-    events = train_svf(model, make_task(train=24, validation=24), config(batch=8), tmp_path)
+    output = logits(model, prompt_ids(7))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    events = train_svf(model, make_task(train=24, validation=12), config(**LEARNING), tmp_path)
     if how == "to the end":
         list(events)
     else:
@@ -437,6 +460,9 @@ def test_an_adapter_of_the_caller_stays_with_what_it_had_set(tiny_llama, adapter
     z = {"model.layers.0.mlp.up_proj": torch.full((32,), 1.5)}
     adapter.set(z)
     before = adapter.current()
-    list(train_svf(tiny_llama, make_task(train=24, validation=24), config(batch=8), tmp_path))
+    task = make_task(train=24, validation=12)
+    events = list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path))
+    # neither the reference policy nor the training policy has any of it
+    assert events[1].values["kl"] == pytest.approx(0, abs=1e-4)
     assert attached(tiny_llama) is adapter
     assert adapter.current() == before

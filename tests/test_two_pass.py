@@ -30,7 +30,7 @@ def experts_for(model, names, dispatcher=False, **details) -> dict[str, Expert]:
             "dispatch",
             random_scales(model, names, 3, spread=0.3),
             objective="dispatch",
-            labels=("math", "code", "others"),
+            labels=("code", "math", "others"),
         )
     return found
 
@@ -120,8 +120,8 @@ def test_a_classification_expert_is_used_where_there_is_one(
     assert result.receipt["set_by"].startswith("classification expert, ")
     with adapt(tiny_llama) as adapter:
         dispatcher = Dispatcher(tiny_llama, tiny_tokenizer, adapter)
-        labels = ("math", "code", "others")
-        wanted = dispatcher.classify(PROMPT, labels, with_dispatcher["dispatch"])
+        labels, known = ("math", "code", "others"), ("code", "math", "others")
+        wanted = dispatcher.classify(PROMPT, known, with_dispatcher["dispatch"])
         by_prompt = dispatcher.classify(PROMPT, labels)
     assert result.probabilities == wanted.probabilities != by_prompt.probabilities
     asked = infer(tiny_llama, tiny_tokenizer, with_dispatcher, dispatch="prompt")
@@ -180,8 +180,9 @@ def test_bad_settings(tiny_llama, tiny_tokenizer, experts, untouched, settings, 
 
 @pytest.mark.parametrize("prompt", ["", " \n", "a" * 100_000])
 def test_bad_prompts(tiny_llama, tiny_tokenizer, experts, untouched, prompt):
-    with pytest.raises(InputError, match="The prompt"):
-        two_pass_infer(tiny_llama, tiny_tokenizer, prompt, experts)
+    for mixture in (None, Mixture({"math": 1})):
+        with pytest.raises(InputError, match="The prompt (is empty|has 100,000 characters)"):
+            two_pass_infer(tiny_llama, tiny_tokenizer, prompt, experts, mixture=mixture)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 9])

@@ -43,10 +43,18 @@ def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Close
     """One ARC row as token ids.
 
     Raises:
-        InputError: fewer than two choices, or a key that no choice carries.
+        InputError: fewer than two choices, an empty one, or a key that no choice carries.
     """
-    texts = [choice["text"].strip() for choice in row["choices"]]
-    labels = [str(choice["label"]) for choice in row["choices"]]
+    try:
+        texts = [choice["text"].strip() for choice in row["choices"]]
+        labels = [str(choice["label"]) for choice in row["choices"]]
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{where}: choices are {row['choices']!r}; expected a list of objects with label and "
+            "text."
+        ) from None
+    if not all(texts):
+        raise InputError(f"{where}: choice {labels[texts.index('')]} is empty; expected a text.")
     if len(texts) < 2 or str(row["answerKey"]) not in labels:
         raise InputError(
             f"{where}: answerKey {row['answerKey']!r} among choices {labels}; expected at least "

@@ -6,6 +6,7 @@ from splits and sets that no training reads.
 """
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,16 +47,9 @@ def load(
         InputError: `leave_out` leaves a label without training prompts, or a file is unreadable.
     """
     form = DispatchPrompt.of(tokenizer, LABELS)
-    pools = {
-        "math": [_gsm8k(data, "train"), _arith(data, 0)],
-        "code": [_mbpp(data, ("train",))],
-        "reasoning": [_arc(data, "easy", "train"), _arc(data, "challenge", "train"),
-                      _strategyqa(data, "train")],
-        OTHERS: [],
-    }  # fmt: skip
     train: list[ClosedRow] = []
     validation: list[ClosedRow] = []
-    for label, families in pools.items():
+    for label, families in _public_training(data).items():
         public = _interleaved([f for f in families if f[0][0] not in leave_out])
         own, own_held = [], []
         if OWN_FAMILY not in leave_out:
@@ -71,7 +65,7 @@ def load(
     return ClosedTask(
         "dispatch",
         tuple(shuffled(train, SPLIT_SEED)),
-        tuple(validation),
+        tuple(shuffled(validation, SPLIT_SEED)),  # validation may take a part of them
         tuple(test),
         labels=LABELS,
         objective="dispatch",
@@ -91,6 +85,9 @@ def test_prompts(
 ) -> list[tuple[str, str, str]]:
     """(label, family, prompt) from splits and sets that no training reads, so many a family.
 
+    A few questions of public test splits stand in a training split or among our own requests too;
+    those are left out.
+
     Args:
         hard: a file of further prompts, see `load`; all of it is taken.
     """
@@ -103,11 +100,41 @@ def test_prompts(
         ("reasoning", _arc(data, "challenge", "test")),
         ("reasoning", _strategyqa(data, "dev")),
     ]
-    found = [(label, *prompt) for label, prompts in families for prompt in prompts[:limit]]
+    pools = _public_training(data).values()
+    trained = {_opening(prompt) for pool in pools for family in pool for _, prompt in family}
+    trained |= {_words(row["prompt"]) for row in read_jsonl(OWN_REQUESTS, ("prompt",))}
+    found: list[tuple[str, str, str]] = []
+    for label, prompts in families:
+        unseen = [(label, *p) for p in prompts if _opening(p[1]) not in trained]
+        found += unseen[:limit]
     if hard is not None:
         for row in read_jsonl(hard, ("prompt", "label", "note")):
+            if row["label"] not in LABELS:
+                raise InputError(
+                    f"{hard.name}: the label {row['label']!r} is none of {', '.join(LABELS)}."
+                )
             found.append((row["label"], _hard_family(row), row["prompt"]))
     return found
+
+
+def _public_training(data: Path) -> dict[str, list[Prompts]]:
+    """The public families that training prompts are taken from, by label."""
+    return {
+        "math": [_gsm8k(data, "train"), _arith(data, 0)],
+        "code": [_mbpp(data, ("train",))],
+        "reasoning": [_arc(data, "easy", "train"), _arc(data, "challenge", "train"),
+                      _strategyqa(data, "train")],
+        OTHERS: [],
+    }  # fmt: skip
+
+
+def _opening(prompt: str) -> str:
+    """The words of a question without the choices or tests on the lines behind it."""
+    return _words(prompt.split("\n", 1)[0])
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) -> ClosedRow:
@@ -128,17 +155,18 @@ def _interleaved(families: Sequence[Prompts]) -> Prompts:
 
 
 def _gsm8k(data: Path, part: str) -> Prompts:
-    return _questions(data / "gsm8k" / f"{part}.jsonl", "gsm8k", lambda row: row["question"])
+    path = data / "gsm8k" / f"{part}.jsonl"
+    return _questions(path, "gsm8k", ("question",), lambda row: row["question"])
 
 
 def _strategyqa(data: Path, part: str) -> Prompts:
     path = data / "strategyqa" / f"{part}.jsonl"
-    return _questions(path, "strategyqa", lambda row: row["question"])
+    return _questions(path, "strategyqa", ("question",), lambda row: row["question"])
 
 
 def _arith(data: Path, half: int) -> Prompts:
     path = data / "arith_aggregate" / "all.jsonl"
-    return _questions(path, "arith", lambda row: row["question"])[half::2]
+    return _questions(path, "arith", ("question",), lambda row: row["question"])[half::2]
 
 
 def _mbpp(data: Path, splits: Sequence[str]) -> Prompts:
@@ -149,12 +177,13 @@ def _mbpp(data: Path, splits: Sequence[str]) -> Prompts:
         return f"{row['prompt']}\n{tests}" if chooser.random() < 0.3 else row["prompt"]
 
     path = data / "mbpp" / "full.jsonl"
-    return _questions(path, "mbpp", prompt, lambda row: row["split"] in splits)
+    fields = ("prompt", "test_list", "split")
+    return _questions(path, "mbpp", fields, prompt, lambda row: row["split"] in splits)
 
 
 def _humaneval(data: Path) -> Prompts:
     path = data / "humaneval" / "test.jsonl"
-    return _questions(path, "humaneval", lambda row: row["prompt"])
+    return _questions(path, "humaneval", ("prompt",), lambda row: row["prompt"])
 
 
 def _arc(data: Path, level: str, part: str) -> Prompts:
@@ -164,7 +193,8 @@ def _arc(data: Path, level: str, part: str) -> Prompts:
         listed = "\n".join(f"{c['label']}. {c['text']}" for c in row["choices"])
         return f"{row['question']}\n{listed}" if chooser.random() < 0.5 else row["question"]
 
-    return _questions(data / f"arc_{level}" / f"{part}.jsonl", f"arc_{level}", prompt)
+    path = data / f"arc_{level}" / f"{part}.jsonl"
+    return _questions(path, f"arc_{level}", ("question", "choices"), prompt)
 
 
 def _own(label: str, split: str) -> Prompts:
@@ -184,8 +214,9 @@ def _hard_family(row: dict) -> str:
 def _questions(
     path: Path,
     family: str,
+    fields: tuple[str, ...],
     prompt: Callable[[dict], str],
     wanted: Callable[[dict], bool] = lambda row: True,
 ) -> Prompts:
-    rows = [row for row in read_jsonl(path, ()) if wanted(row)]
+    rows = [row for row in read_jsonl(path, fields) if wanted(row)]
     return shuffled([(family, prompt(row)) for row in rows], SPLIT_SEED)

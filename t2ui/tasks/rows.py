@@ -20,15 +20,22 @@ def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         raise InputError(f"There is no data file at {path}: give the folder that holds it.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name} is not UTF-8 ({error.reason}): convert it.") from None
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # not splitlines(), which also splits at U+2028 and others that JSON strings may hold
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path.name}, line {number}: not JSON ({error.msg}).") from None
-        missing = [f for f in fields if not isinstance(row, dict) or f not in row]
+        if not isinstance(row, dict):
+            raise InputError(f"{path.name}, line {number}: {line[:40]} is not a JSON object.")
+        missing = [f for f in fields if f not in row]
         if missing:
             raise InputError(
                 f"{path.name}, line {number}: no field {', '.join(missing)}; every line needs "
@@ -50,10 +57,14 @@ def shuffled(rows: list, seed: int) -> list:
 def micro_batches(rows: Sequence["ClosedRow"], tokens: int) -> Iterator[list["ClosedRow"]]:
     """Rows of like length together, at most so many tokens a batch with padding counted."""
     batch: list[ClosedRow] = []
+    left = right = 0  # prompts are padded on their left, what follows them on its right
     for row in sorted(rows, key=lambda row: row.question.tokens):
-        if batch and row.question.tokens * (len(batch) + 1) > tokens:
+        prompt = len(row.question.prompt)
+        rest = row.question.tokens - prompt
+        left, right = max(left, prompt), max(right, rest)
+        if batch and (left + right) * (len(batch) + 1) > tokens:
             yield batch
-            batch = []
+            batch, left, right = [], prompt, rest
         batch.append(row)
     if batch:
         yield batch

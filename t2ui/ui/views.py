@@ -25,6 +25,7 @@ from t2ui.ui.controls import Controls
 from t2ui.ui.mixture import expert_of, experts_of, moved
 
 PANES = ("base", "adapted")
+LOADING = "the model is loading: yours is answered as soon as it is ready"
 METHODS = {"prompt": "asked the model", "expert": "asked with the classification expert"}
 
 
@@ -129,9 +130,8 @@ class AskView:
         self.mixer = dict(mixer)
         self.receipt: dict[str, Any] | None = None
         self.finished = False
-        waiting = "reading the prompt"
-        if status.state in ("loading", "restarting"):
-            waiting = "the model is loading: yours is answered as soon as it is ready"
+        self._loading = status.state in ("loading", "restarting")
+        waiting = LOADING if self._loading else "reading the prompt"
         self.panes = {pane: answer("waiting", waiting) for pane in PANES}
         if controls.dispatch == "none":
             self.classification = no_classification("none")
@@ -146,7 +146,7 @@ class AskView:
         """Take in one event; the names of the panels that changed."""
         if isinstance(event, Queued):
             words = f"busy: {event.before} before you" if event.before else "next in line"
-            return self._set_waiting(words)
+            return self._set_waiting(LOADING if self._loading else words)
         if isinstance(event, Classified):
             self.classification = classified(event, self.mixer)
             return {"classification", *self._set_waiting("setting the sliders")}
