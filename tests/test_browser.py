@@ -141,7 +141,7 @@ def test_a_question_is_classified_and_answered_side_by_side_without_a_jump(visit
     during = boxes(page)
     assert "code" in page.locator(".label-row.chosen").inner_text()
     assert "\\boxed{code}" in page.locator("#classification .said").inner_text()
-    assert page.locator("#set-by").inner_text() == "set by: prompt dispatcher, 0.93"
+    assert page.locator("#set-by").inner_text() == "set by: classification expert, 0.93"
     assert alpha(page, "code") == 1 and alpha(page, "math") == 0
     assert page.locator(".base-share").get_attribute("data-share") == "0.0000"
     page.screenshot(path=SHOTS / "ask-streaming.png")
@@ -254,7 +254,7 @@ def test_text_from_a_model_stays_text(visit, client, monkeypatch):
 
 def test_a_hand_on_a_slider_turns_the_dispatcher_off_and_says_so(visit, client):
     page = visit()
-    assert mode(page) == "prompt"
+    assert mode(page) == "expert"
     slide(page, "math", 0.6)
     eventually(lambda: mode(page) == "none")
     assert page.locator("#set-by").inner_text() == "set by: you"
@@ -401,7 +401,7 @@ def test_a_hostile_permalink_opens_a_sound_page(visit):
                        "dispatch": "x", "temperature": "-9", "seed": "9" * 40})  # fmt: skip
     page = visit("?" + query)
     eventually(lambda: alpha(page, "math") == 2)
-    assert alpha(page, "code") == 0 and mode(page) == "prompt"
+    assert alpha(page, "code") == 0 and mode(page) == "expert"
     assert page.locator("#mixer .note i").count() == 0
 
 
@@ -484,7 +484,7 @@ def test_two_visitors_do_not_see_each_others_state(visit):
     assert alpha(one, "math") == 1.5 and alpha(one, "code") == 0
     assert alpha(two, "code") == 1 and alpha(two, "math") == 0
     assert "secret" not in two.content()
-    assert mode(one) == "none" and mode(two) == "prompt"
+    assert mode(one) == "none" and mode(two) == "expert"
 
 
 def test_an_expert_less_library_says_what_to_do(visit, client, monkeypatch):
@@ -568,6 +568,16 @@ def test_two_experts_are_compared_and_the_sliders_can_be_inspected(visit, client
 def test_a_slow_answer_says_so_and_comes(visit, client):
     page = visit()
     client.loading = True
+    page.get_by_role("tab", name="Inspect").click()
+    page.locator("#heatmap", has_text="loading or busy").wait_for()
+    client.loading = False
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+
+
+def test_who_opens_inspect_before_the_experts_are_known_sees_them_come(visit, client):
+    client.loading = True
+    page = visit(wait=False)
+    page.locator("#status", has_text="loading").wait_for()
     page.get_by_role("tab", name="Inspect").click()
     page.locator("#heatmap", has_text="loading or busy").wait_for()
     client.loading = False

@@ -17,7 +17,7 @@ from t2ui.figures import plotly_file
 from t2ui.ui.api import publish
 from t2ui.ui.ask import ask_page
 from t2ui.ui.header import header
-from t2ui.ui.inspect import inspect_page
+from t2ui.ui.inspect import inspect_page, wire_late
 from t2ui.ui.listen import Client
 from t2ui.ui.panel import ASSETS
 from t2ui.ui.start import wire_start
@@ -37,7 +37,8 @@ def build(client: Client) -> gr.Blocks:
             with gr.Tab("Inspect", id="inspect") as tab:
                 inspected = inspect_page(client, page.mixer, tab)
         choices = [inspected.look, inspected.compare, inspected.module, inspected.layer]
-        wire_start(client, page, top, choices, demo)
+        filled = wire_start(client, page, top, choices, demo)
+        wire_late(client, inspected, page.mixer, filled)
         publish(client)
     demo.queue(default_concurrency_limit=8, max_size=200)
     return demo

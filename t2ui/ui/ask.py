@@ -72,7 +72,7 @@ def ask_page(client: Client) -> AskPage:
                 gr.Button("Settings", elem_id="settings-open", min_width=0)
             dispatch = gr.Radio(
                 [(label, mode) for mode, label in DISPATCHERS.items()],
-                value="prompt", label="Dispatcher", container=False, elem_id="dispatch-mode",
+                value="expert", label="Dispatcher", container=False, elem_id="dispatch-mode",
             )  # fmt: skip
     settings = settings_popover()
     with gr.Row(elem_id="starters"):
@@ -81,7 +81,7 @@ def ask_page(client: Client) -> AskPage:
             starter.click(None, None, prompt, js=f"() => {json.dumps(text)}")
     with gr.Row(elem_id="cards"):
         with card("Pass one", "The model reads the prompt once and says which kind it is."):
-            classification = panel("classification", no_classification("prompt"), "classification")
+            classification = panel("classification", no_classification("expert"), "classification")
         with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
             mixer = panel("mixer", empty_mixer(), "mixer")
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):

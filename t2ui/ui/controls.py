@@ -24,7 +24,7 @@ class Controls:
 
     prompt: str = ""
     mixture: dict[str, float] = field(default_factory=dict)
-    dispatch: str = "prompt"
+    dispatch: str = "expert"
     routing: str = "hard"
     threshold: float = 0.0
     normalise: bool = False
@@ -81,7 +81,7 @@ def clean_controls(
     return Controls(
         prompt=prompt if isinstance(prompt, str) else "",
         mixture=weights(mixer),
-        dispatch=dispatch if dispatch in DISPATCH_MODES else "prompt",
+        dispatch=dispatch if dispatch in DISPATCH_MODES else Controls.dispatch,
         routing=routing if routing in ROUTINGS else "hard",
         threshold=finite(threshold, 0, 1, 0.0),
         normalise=bool(isinstance(mixer, Mapping) and mixer.get("normalise")),

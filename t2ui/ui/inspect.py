@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from t2ui.figures import plotly_file
 from t2ui.messages import Failed
@@ -94,25 +95,43 @@ def choices(mixer: str, library: dict) -> list[Any]:
     ]
 
 
+async def _map_now(
+    client: Client, look: str, compare: str, show: str, module: str, layer: str, mixer: str
+) -> str:
+    state = unpack(mixer)
+    if state.get("experts") is None:  # drawn by `wire_late` once they are known
+        return pack({**no_plot("waiting", WAITING), "wanted": True})
+    sources = sources_of(look, compare, state)
+    if not sources:
+        return pack(no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder."))
+    if not all(one.mixture for one in sources):
+        return pack(no_plot("empty", ALL_ZERO, "Move a slider on Ask, or choose an expert."))
+    found = await map_data(client, sources, show, module, layer)
+    if isinstance(found, Failed):
+        return pack(no_plot("failed", found.message, found.remedy))
+    data, title, file = found
+    return pack(heatmap_view(data, title, f"{module}|{layer}", file))
+
+
+def wire_late(client: Client, page: InspectPage, mixer: Component, filled: Dependency) -> None:
+    """Draw the heatmap once the choices are filled in, if somebody has been waiting for it."""
+
+    async def redraw(shown: str, *chosen: Any) -> AsyncIterator[Any]:
+        if not unpack(shown).get("wanted"):
+            yield gr.skip()
+            return
+        async for news in _patiently(_map_now(client, *chosen)):
+            yield news
+
+    inputs = [page.heatmap, page.look, page.compare, page.show, page.module, page.layer, mixer]
+    filled.then(redraw, inputs, page.heatmap, **WORKER)
+
+
 def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> None:
     inputs = [page.look, page.compare, page.show, page.module, page.layer, mixer]
 
-    async def draw_now(
-        look: str, compare: str, show: str, module: str, layer: str, mixer: str
-    ) -> str:
-        sources = sources_of(look, compare, unpack(mixer))
-        if not sources:
-            return pack(no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder."))
-        if not all(one.mixture for one in sources):
-            return pack(no_plot("empty", ALL_ZERO, "Move a slider on Ask, or choose an expert."))
-        found = await map_data(client, sources, show, module, layer)
-        if isinstance(found, Failed):
-            return pack(no_plot("failed", found.message, found.remedy))
-        data, title, file = found
-        return pack(heatmap_view(data, title, f"{module}|{layer}", file))
-
     async def draw(*chosen: Any) -> AsyncIterator[Any]:
-        async for news in _patiently(draw_now(*chosen)):
+        async for news in _patiently(_map_now(client, *chosen)):
             yield news
 
     # `.input`, not `.change`: filling in the choices when the page opens must draw nothing yet

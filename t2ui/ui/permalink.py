@@ -65,7 +65,7 @@ def from_query(query: Mapping[str, Any]) -> Controls:
     ]
     controls = clean_controls(
         text("prompt")[:MAX_PROMPT_CHARS],
-        text("dispatch") or ("none" if mixture else "prompt"),
+        text("dispatch") or ("none" if mixture else Controls.dispatch),
         {"normalise": text("normalise") in ("1", "true")},
         text("routing"),
         text("threshold"),

@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from t2ui.messages import Experts, ListExperts
 from t2ui.ui.ask import PAGE, QUICK, AskPage
@@ -20,10 +21,11 @@ EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the
 
 def wire_start(
     client: Client, page: AskPage, header: Component, inspected: list[Component], demo: gr.Blocks
-) -> None:
+) -> Dependency:
     """Fill the pages: from the link when they open, with the experts once the model is up.
 
-    `inspected` are the Inspect page's choices, in the order of `inspect.choices`.
+    `inspected` are the Inspect page's choices, in the order of `inspect.choices`. Returns what
+    can be followed by what needs the experts.
     """
     settings = page.settings
 
@@ -50,21 +52,25 @@ def wire_start(
         **QUICK,
     )  # fmt: skip
 
-    async def list_experts(packed: str, request: gr.Request) -> tuple[str, dict]:
+    async def list_experts(packed: str, mode: str, request: gr.Request) -> tuple[Any, Any, Any]:
         mixer = unpack(packed)
         found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
         if not isinstance(found, Experts):
             note = f"{found.message} {found.remedy}"
-            return pack({**mixer, "experts": [], "note": note}), {"modules": [], "layers": 0}
+            nothing = {"modules": [], "layers": 0}
+            return pack({**mixer, "experts": [], "note": note}), nothing, gr.skip()
         library = {"modules": list(found.modules), "layers": found.layers}
         wanted = None
         if not mixer.get("experts"):  # the first time: the link has a say
             asked = from_query(dict(request.query_params))
             mixer = {**mixer, "normalise": asked.normalise}
             wanted = asked.mixture
-        return pack(with_experts(mixer, found.experts, found.problems, wanted)), library
+        trained = any(expert.kind == "dispatcher" for expert in found.experts)
+        dispatch = gr.skip() if trained or mode != "expert" else "prompt"
+        return pack(with_experts(mixer, found.experts, found.problems, wanted)), library, dispatch
 
     library = gr.State({"modules": [], "layers": 0})
-    header.select(
-        list_experts, page.mixer, [page.mixer, library], concurrency_limit=None, **PAGE
+    return header.select(
+        list_experts, [page.mixer, page.dispatch], [page.mixer, library, page.dispatch],
+        concurrency_limit=None, **PAGE
     ).then(choices, [page.mixer, library], inspected, **QUICK)

@@ -208,7 +208,7 @@ class AskView:
             self.classification = {**self.classification, "share": float(share)}
             changed.add("classification")
         elif self.classification["state"] == "waiting":
-            self.classification = no_classification("prompt")
+            self.classification = no_classification("expert")
             changed.add("classification")
         return changed
 
