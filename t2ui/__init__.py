@@ -8,6 +8,8 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
+    "Sampling": "t2ui.config",
+    "TrainConfig": "t2ui.config",
     "Expert": "t2ui.expert",
     "load_svf": "t2ui.expert",
     "load_library": "t2ui.library",

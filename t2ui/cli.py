@@ -59,8 +59,12 @@ def ask(
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
+    routing: Annotated[str, typer.Option(help="hard: one expert; soft: by probability.")] = "hard",
+    threshold: Annotated[float, typer.Option(help="Below it the base model answers.")] = 0.0,
+    normalise: Annotated[bool, typer.Option(help="Divide the weights by their sum.")] = False,
     max_new_tokens: int = 128,
     temperature: float = 0.0,
+    top_p: float = 1.0,
     seed: int = 0,
     allow_transfer: Annotated[
         bool, typer.Option(help="Use experts made for other weights of the same shapes.")
@@ -68,7 +72,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a prompt in two passes."""
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed=seed)
     weights = parse_mix(mix)
     text = sys.stdin.read() if prompt == "-" else prompt
     from t2ui.mixture import Mixture
@@ -79,8 +83,8 @@ def ask(
     report_problems(library)
     result = two_pass_infer(
         loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
-        mixture=Mixture(weights) if weights else None, sampling=sampling,
-        allow_transfer=allow_transfer,
+        mixture=Mixture(weights, normalise) if weights else None, routing=routing,
+        threshold=threshold, sampling=sampling, allow_transfer=allow_transfer,
     )  # fmt: skip
     if as_json:
         found = result.classification

@@ -81,7 +81,7 @@ def visit(browser, app, client):
         page = context.new_page()
         page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:"))
                 else bad.append(r.url))  # fmt: skip
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: bad.append(str(error)))
         page.on("console", lambda m: bad.append(m.text) if m.type == "error" else None)
         page.goto(url + query)

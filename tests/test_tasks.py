@@ -100,6 +100,12 @@ def test_micro_batches_hold_every_row_once_and_keep_to_their_tokens():
         assert (left + right) * len(batch) <= 300
 
 
+def test_micro_batches_are_as_large_as_their_rows_allow():
+    wide, long = closed(40, 1, 1), closed(1, 20, 21)
+    assert [len(batch) for batch in micro_batches([wide, long] * 3, 6 * 40)] in ([3, 3], [6])
+    assert [len(batch) for batch in micro_batches([wide] * 3 + [long] * 3, 120)] == [3, 3]
+
+
 def test_a_row_that_is_too_long_by_itself_is_a_batch():
     rows = [closed(50, 1, 1), closed(2, 1, 1), closed(60, 1, 1)]
     assert [[r.id for r in b] for b in micro_batches(rows, 10)] == [
