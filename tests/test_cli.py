@@ -66,7 +66,7 @@ def run(monkeypatch, capsys):
 
 def test_ask_answers_with_a_mixture_and_a_receipt(run, model_folder, experts_folder):
     status, out, _ = run("ask", "hello", "--model", model_folder, "--experts", experts_folder,
-                         "--mix", "math=0.7,code=-0.3", "--max-new-tokens", "5", "--json")  # fmt: skip
+                         "--mix", "math=0.7,code=-0.3", "--json", "--max-new-tokens", 5)
     result = json.loads(out)
     assert status == 0
     assert result["mixture"] == {"math": 0.7, "code": -0.3}
