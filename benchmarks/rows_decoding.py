@@ -13,7 +13,7 @@ from t2ui.generate import Row, generate
 from t2ui.mixture import Mixture, mix
 from t2ui.models import chat_ids
 
-ROWS, TOKENS = 16, 24
+ROWS, TOKENS = 16, 16
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
             "16 base rows, one batch": lambda: batch([None] * ROWS),
             "16 different mixtures, one by one": one_after_the_other,
         },
-        rounds=5,
+        rounds=3,
     )
 
 

@@ -193,6 +193,13 @@ def test_the_temperature_reaches_the_policy(adapter, tmp_path):
     assert abs(rewards[0] - rewards[1]) > 0.02
 
 
+def test_the_learning_rate_falls_along_a_cosine(adapter, tmp_path):
+    events = Trainer(adapter, make_task(), config(steps=4), tmp_path).run()
+    rates = [e.values["learning_rate"] for e in events if e.kind == "step"]
+    wanted = [0.05 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    assert rates == pytest.approx(wanted)
+
+
 def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(adapter, tmp_path):
     first = []
     for tokens in (1, 40, 10_000):
