@@ -314,6 +314,8 @@ def train_svf(
             into its training record.
     """
     config = config or TrainConfig()
+    if name == "checkpoint":
+        raise InputError("The name 'checkpoint' is taken by the run's own file: choose another.")
     held = attached(model)
     adapter = held or adapt(model, config.modules)
     try:
