@@ -681,8 +681,7 @@ def test_the_whole_way_on_the_embedded_model(visit, real_cache):
         page.click("#ask")
         page.wait_for_selector("#classification [data-state=done]", state="attached")
         assert page.locator(".label-row").count() >= 2
-        wait_state(page, "streaming")
-        wait_state(page, "done")
+        wait_state(page, "done")  # a starved browser may go there without showing "streaming"
         for pane in ("base", "adapted"):
             assert page.locator(f"#answer-{pane} .text").inner_text().strip()
         page.wait_for_timeout(500)
