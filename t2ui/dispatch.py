@@ -17,7 +17,7 @@ from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.generate import end_tokens
-from t2ui.likelihood import Question, option_logits
+from t2ui.likelihood import Question, option_logits, summed_log_likelihood
 from t2ui.mixture import Mixture
 from t2ui.models import chat_text
 
@@ -136,10 +136,8 @@ class Dispatcher:
         question = form.question(self.tokenizer, prompt)
         try:
             logits = option_logits(self.model, question, cache)
-            scores = torch.stack([
-                step.log_softmax(-1).gather(1, torch.tensor(answer, device=step.device)[:, None])
-                .sum() for step, answer in zip(logits, form.answers, strict=True)
-            ]).cpu()  # fmt: skip
+            pairs = zip(logits, form.answers, strict=True)
+            scores = torch.stack([summed_log_likelihood(*pair) for pair in pairs]).cpu()
             own = self._own_words(prepared, question, logits) if words else ()
         finally:
             _shorten(cache, cache.get_seq_length() - start)  # the next prompt finds it as it was

@@ -1,5 +1,6 @@
 """An experts folder as checked Experts: one bad file is reported and the others still load."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ class Library:
     @property
     def dispatcher(self) -> Expert | None:
         """The classification expert of pass one, the first by name, if there is one."""
-        return next((e for _, e in sorted(self.experts.items()) if e.is_dispatcher), None)
+        return dispatcher_in(self.experts)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -46,6 +47,11 @@ class Library:
                 problems.append((self.files[name].name, str(error)))
         files = {name: path for name, path in self.files.items() if name in experts}
         return Library(experts, files, tuple(problems))
+
+
+def dispatcher_in(experts: Mapping[str, Expert]) -> Expert | None:
+    """The classification expert among them, the first by name."""
+    return next((e for _, e in sorted(experts.items()) if e.is_dispatcher), None)
 
 
 def labels_of(experts: dict[str, Expert]) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def option_log_likelihoods(
     return [
         torch.stack(
             [
-                _summed(logits[i, list(columns)], option)
+                summed_log_likelihood(logits[i, list(columns)], option)
                 for option, columns in zip(question.options, row.predicting, strict=True)
             ]
         )
@@ -118,7 +118,8 @@ def completion_logits(model: nn.Module, prompt: Ids, completion: Ids) -> Tensor:
     return logits[0].float()
 
 
-def _summed(logits: Tensor, option: Ids) -> Tensor:  # (T, V), T ids -> ()
+def summed_log_likelihood(logits: Tensor, option: Ids) -> Tensor:  # (T, V), T ids -> ()
+    """Σ_t log π(o_t | …) of one option from the logits that predict its tokens."""
     target = torch.tensor(option, device=logits.device)
     return logits.float().log_softmax(-1).gather(1, target[:, None]).sum()
 

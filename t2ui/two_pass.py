@@ -15,7 +15,7 @@ from t2ui.dispatch import Classification, Dispatcher, route
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.generate import Row, generate
-from t2ui.library import labels_of
+from t2ui.library import dispatcher_in, labels_of
 from t2ui.mixture import Mixture, mix
 from t2ui.models import chat_ids, model_name
 from t2ui.svd import same_model
@@ -146,11 +146,6 @@ def decide(
     mixture, note = route(found, answering, routing, threshold)
     who = "classification expert" if expert else "prompt dispatcher"
     return Dispatched(mixture, f"{who}, {found.probabilities[found.label]:.2f}", note, found)
-
-
-def dispatcher_in(experts: Mapping[str, Expert]) -> Expert | None:
-    """The classification expert among them, the first by name."""
-    return next((e for _, e in sorted(experts.items()) if e.is_dispatcher), None)
 
 
 def make_receipt(
