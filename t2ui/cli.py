@@ -3,7 +3,6 @@
 Every command has `--json` for machines. Bad input is one line on stderr and exit status 2.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,14 +26,14 @@ from t2ui.cli_shared import (
     progress,
     report_problems,
 )
-from t2ui.config import DEFAULT_MODEL, Sampling, TrainConfig, check_alpha, default_experts_dir
+from t2ui.cli_train import Data, train
+from t2ui.config import DEFAULT_MODEL, Sampling, check_alpha, default_experts_dir
 from t2ui.errors import InputError
-
-Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A studio for Transformer² experts.")  # fmt: skip
 app.add_typer(experts_app, name="experts")
+app.command()(train)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,53 +100,6 @@ def ask(
     answering = ", ".join(f"{n} {a:g}" for n, a in result.mixture.weights.items()) or "base model"
     note(f"mixture: {answering}{'; ' + result.note if result.note else ''}")
     print(result.text)
-
-
-@app.command()
-def train(
-    task: Annotated[str, typer.Argument(help="arc_easy, arc_challenge or dispatch.")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run; the same folder resumes it.")],
-    name: Annotated[str, typer.Option(help="The expert's name.")] = "",
-    description: str = "",
-    license: Annotated[str, typer.Option(help="Of the expert, e.g. Apache-2.0.")] = "",
-    model: Model = DEFAULT_MODEL,
-    device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    steps: int = TrainConfig.steps,
-    batch: int = TrainConfig.batch,
-    learning_rate: float = TrainConfig.learning_rate,
-    kl_coeff: float = TrainConfig.kl_coeff,
-    temperature: Annotated[
-        float, typer.Option(help="Of the policy over closed answers; above 1 it explores longer.")
-    ] = TrainConfig.temperature,
-    modules: str = TrainConfig.modules,
-    seed: int = TrainConfig.seed,
-    leave_out: Annotated[str, typer.Option(help="dispatch: families not to train on.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Train an expert by exact policy gradient; Ctrl-C and the same command go on later."""
-    config = TrainConfig(steps=steps, batch=batch, learning_rate=learning_rate, kl_coeff=kl_coeff,
-                         temperature=temperature, modules=modules, seed=seed)  # fmt: skip
-    from t2ui.models import load_model
-    from t2ui.reinforce import train_svf
-    from t2ui.tasks import load_task
-
-    loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
-    options = {"leave_out": tuple(leave_out.split(","))} if leave_out else {}
-    rows = load_task(task, tokenizer, existing(data), **options)
-    details = {"name": name or task, "description": description, "license": license,
-               "command": command_line()}  # fmt: skip
-    try:
-        for event in train_svf(loaded, rows, config, out, **details):
-            shown = {"kind": event.kind, "step": event.step, **event.values}
-            line = "  ".join(
-                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items()
-            )
-            print(json.dumps(shown) if as_json else line, flush=True)
-    except KeyboardInterrupt:
-        note(f"stopped; the same command resumes from {out / 'checkpoint.safetensors'}")
-        raise
 
 
 @app.command()

@@ -4,17 +4,19 @@ All methods see the same rows. Results are plain records (dicts) for files, card
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from t2ui.adapter import Adapter, Scales
+from t2ui.config import Sampling
 from t2ui.dispatch import Dispatcher
 from t2ui.expert import Expert
+from t2ui.generate import Decoder, Row
 from t2ui.likelihood import option_log_likelihoods
-from t2ui.tasks import ClosedRow
+from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import micro_batches, shuffled
 
 Z95 = 1.959964  # of the normal distribution, for 95 % intervals
@@ -45,7 +47,7 @@ def paired_p(base: Sequence[bool], adapted: Sequence[bool]) -> float:
 
 def option_scores(
     adapter: Adapter,
-    rows: Sequence[ClosedRow],
+    rows: Sequence[Example],
     scales: Scales,
     batch_tokens: int = 2000,
     progress: Callable[[int], None] | None = None,
@@ -61,7 +63,7 @@ def option_scores(
     return scores
 
 
-def right_by(rows: Sequence[ClosedRow], scores: Mapping[str, Tensor], protocol: str) -> list[bool]:
+def right_by(rows: Sequence[Example], scores: Mapping[str, Tensor], protocol: str) -> list[bool]:
     """Whether each row is right when options are compared by "sum" or by "byte".
 
     These are the two protocols of lm-evaluation-harness (acc and acc_norm).
@@ -75,9 +77,54 @@ def right_by(rows: Sequence[ClosedRow], scores: Mapping[str, Tensor], protocol: 
     return right
 
 
+def open_answers(
+    adapter: Adapter,
+    tokenizer,
+    task: Task,
+    examples: Sequence[Example],
+    scales: Scales,
+    batch_rows: int = 32,
+) -> list[str]:
+    """The greedy answer to every example under the scales, merged; in the examples' order."""
+    with adapter.applied(scales, "merged"):
+        found = dict(greedy_texts(adapter.model, tokenizer, task, examples, batch_rows))
+    return [found[i] for i in range(len(examples))]
+
+
+def open_right(task: Task, examples: Sequence[Example], texts: Sequence[str]) -> list[bool]:
+    """Whether the task takes each text for a right answer to its example."""
+    return [task.right(t, example.answer) for example, t in zip(examples, texts, strict=True)]
+
+
+def greedy_texts(
+    model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 32
+) -> Iterator[tuple[int, str]]:
+    """(place in the examples, greedy answer) as they end, the model as it is set at the moment.
+
+    Examples of like length are decoded together; new ones join when half of a batch has ended, so
+    that a few long answers do not hold up the others.
+    """
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].question.prompt))
+    rows = [
+        Row(i, examples[i].question.prompt, None, Sampling(task.max_new_tokens, stop=task.stop))
+        for i in order
+    ]
+    decoder = Decoder(model, tokenizer, None)
+    parts: dict[int, list[str]] = {i: [] for i in order}
+    while rows or len(decoder):
+        if rows and len(decoder) <= batch_rows // 2:
+            free = batch_rows - len(decoder)
+            decoder.add(rows[:free])
+            rows = rows[free:]
+        for step in decoder.step():
+            parts[step.key].append(step.text)
+            if step.finished:
+                yield step.key, "".join(parts.pop(step.key))
+
+
 def compare_closed(
     adapter: Adapter,
-    rows: Sequence[ClosedRow],
+    rows: Sequence[Example],
     expert: Expert,
     set_name: str,
     progress: Callable[[int], None] | None = None,
@@ -123,7 +170,7 @@ def dispatch_table(
     return records
 
 
-def sample(rows: Sequence[ClosedRow], limit: int | None, seed: int) -> list[ClosedRow]:
+def sample(rows: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
     """The same `limit` rows for everybody who asks with this seed."""
     return shuffled(list(rows), seed)[:limit]
 

@@ -7,6 +7,7 @@ of prompts, experts' names or processes.
 
 import operator
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +62,8 @@ class Completion:
 class Decoder:
     """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0."""
 
-    def __init__(self, model, tokenizer, adapter: Adapter):
+    def __init__(self, model, tokenizer, adapter: Adapter | None):
+        """Without an adapter every row runs through the model as it is set at the moment."""
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.end_tokens = frozenset(end_tokens(model))
         self._waiting: list[_Running] = []
@@ -112,15 +114,22 @@ class Decoder:
         return steps
 
     def _prefill(self, new: list["_Running"]) -> tuple[DynamicCache, Tensor, Tensor]:
-        length = max(len(r.row.prompt_ids) for r in new)
-        ids = torch.zeros(len(new), length, dtype=torch.long)
+        # Rollouts of one prompt differ only from their first token on: read it once for all.
+        place: dict[tuple, int] = {}
+        index = [
+            place.setdefault((tuple(r.row.prompt_ids), id(r.row.scales or None)), len(place))
+            for r in new
+        ]
+        rows = [new[index.index(i)].row for i in range(len(place))]
+        length = max(len(row.prompt_ids) for row in rows)
+        ids = torch.zeros(len(rows), length, dtype=torch.long)
         attention = torch.zeros_like(ids)
-        for i, running in enumerate(new):
-            ids[i, length - len(running.row.prompt_ids) :] = torch.tensor(running.row.prompt_ids)
-            attention[i, length - len(running.row.prompt_ids) :] = 1
+        for i, row in enumerate(rows):
+            ids[i, length - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
+            attention[i, length - len(row.prompt_ids) :] = 1
         cache = DynamicCache()
         device = self.model.device
-        with self.adapter.rows([r.row.scales for r in new]), contiguous_head(self.model):
+        with self._adapted([row.scales for row in rows]), contiguous_head(self.model):
             logits = self.model(
                 input_ids=ids.to(device),
                 attention_mask=attention.to(device),
@@ -129,6 +138,9 @@ class Decoder:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+        if len(rows) < len(new):
+            _take(cache, torch.tensor(index))
+            attention, logits = attention[index], logits[index]
         return cache, attention, logits
 
     def _forward(self) -> Tensor:  # (B, V)
@@ -136,8 +148,9 @@ class Decoder:
         column = torch.ones(len(self._rows), 1, dtype=torch.long)
         self._attention = torch.cat([self._attention, column], dim=1)
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
-        with self.adapter.kept(), contiguous_head(self.model):
-            self._set_rows()
+        with self.adapter.kept() if self.adapter else nullcontext(), contiguous_head(self.model):
+            if self.adapter:
+                self._set_rows()
             return self.model(
                 input_ids=torch.tensor([[r.tokens[-1]] for r in self._rows], device=device),
                 attention_mask=self._attention.to(device),
@@ -146,6 +159,9 @@ class Decoder:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+
+    def _adapted(self, scales: list[Scales | None]) -> AbstractContextManager:
+        return self.adapter.rows(scales) if self.adapter else nullcontext()
 
     def _set_rows(self) -> None:
         """The rows' scales; merged into one weight where they are all the same and the answer is
@@ -187,10 +203,7 @@ class Decoder:
         self._attention = self._attention[index]
         spare = int(self._attention.shape[1] - self._attention.sum(1).max())
         self._attention = self._attention[:, spare:]
-        for layer in self._cache.layers:
-            on = index.to(layer.keys.device)
-            layer.keys = layer.keys[on][:, :, spare:]
-            layer.values = layer.values[on][:, :, spare:]
+        _take(self._cache, index, spare)
 
     def _check_length(self, row: Row) -> None:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -205,7 +218,9 @@ class Decoder:
             )
 
 
-def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter) -> list[Completion]:
+def generate(
+    model, tokenizer, rows: Sequence[Row], adapter: Adapter | None
+) -> list[Completion]:
     """Decode rows to their ends as one batch; completions in the rows' order.
 
     Greedy rows give the tokens that `transformers.generate(do_sample=False)` gives on the same
@@ -290,6 +305,14 @@ def _warpers(sampling: Sampling) -> LogitsProcessorList:
     if sampling.top_p < 1:
         warpers.append(TopPLogitsWarper(sampling.top_p))
     return warpers
+
+
+def _take(cache: DynamicCache, index: Tensor, spare: int = 0) -> None:
+    """Keep these rows of a cache, without its first `spare` columns."""
+    for layer in cache.layers:
+        on = index.to(layer.keys.device)
+        layer.keys = layer.keys[on][:, :, spare:]
+        layer.values = layer.values[on][:, :, spare:]
 
 
 def _pad_left(tensor: Tensor, length: int, dim: int) -> Tensor:

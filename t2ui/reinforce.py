@@ -1,58 +1,40 @@
 """Trains an expert by policy gradient (paper, section 3.1 and objective (1)).
 
-For closed answers the expectation over the policy is a sum over the given options, so its
-gradient is exact and nothing is sampled. Knows rows of token ids and rewards, no text.
+Closed answers: the gradient is exact. Open answers: rollouts are sampled and rewarded. Next-token
+prediction on right completions is the paper's ablation, and a way to teach a form first.
 """
 
 import json
 import math
-import os
 import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from t2ui.adapter import Adapter, adapt, attached
+from t2ui import checkpoint
+from t2ui.adapter import adapt, attached
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.likelihood import option_log_likelihoods
+from t2ui.likelihood import Question, option_log_likelihoods
 from t2ui.models import model_name
+from t2ui.objectives import (
+    advantages,
+    exact_policy_loss,
+    next_token_loss,
+    policy_loss,
+    rewards_of,
+)
+from t2ui.rollouts import Group, greedy_right, sample_groups
 from t2ui.svd import same_model
-from t2ui.tasks import ClosedRow, ClosedTask
+from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import micro_batches
-
-
-def exact_policy_loss(
-    scores: Tensor,  # (O,) log-likelihoods of the options under the adapted model
-    rewards: Tensor,  # (O,) in {−1, 1}
-    reference: Tensor,  # (O,) the same scores under the base model
-    kl_coeff: float,
-    temperature: float = 1.0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """−J(z) of the paper's objective (1) for one question with closed answers.
-
-    J = Σ_o π′(o) r(o) − λ KL(π′ ‖ π), with π ∝ exp(score / temperature) over the options. Its
-    gradient is the REINFORCE gradient E[r ∇ log π′] without sampling noise. Note the direction:
-    adapted ‖ base. A policy that is sure of a wrong option has no gradient left; a temperature
-    above 1 keeps it exploring, as it does for sampled rollouts.
-
-    Returns:
-        loss, expected reward, KL in nats; all of shape ().
-    """
-    log_policy = (scores / temperature).log_softmax(0)
-    log_reference = (reference / temperature).log_softmax(0)
-    policy = log_policy.exp()
-    reward = (policy * rewards).sum()
-    kl = (policy * (log_policy - log_reference)).sum()
-    return kl_coeff * kl - reward, reward, kl
+from t2ui.trainable import ScaleOffsets
 
 
 @dataclass(frozen=True)
@@ -64,26 +46,37 @@ class TrainEvent:
     values: dict[str, float]
 
 
+class Term(NamedTuple):
+    """One question's part of a step: its loss and what is logged, from its scores."""
+
+    question: Question
+    loss: Callable[[Tensor], tuple[Tensor, dict[str, float]]]  # (O,) log-likelihoods -> …
+
+
 class Trainer:
-    """One training run in one folder: log.jsonl, checkpoint.safetensors, best scales.
+    """One training run in one folder: log.jsonl, checkpoint.safetensors.
 
     Making it again on a folder with a checkpoint goes on from there, along the same curve: which
-    rows a step sees depends on the seed and the step alone.
+    examples a step sees, and what it samples, depends on the seed and the step alone.
+
+    Args:
+        trainable: `ScaleOffsets`, or `LoRA` for the baseline.
+        tokenizer: needed for open answers only.
     """
 
-    def __init__(self, adapter: Adapter, task: ClosedTask, config: TrainConfig, folder: Path):
+    def __init__(self, trainable, tokenizer, task: Task, config: TrainConfig, folder: Path):
         if not task.train or not task.validation:
             raise InputError(f"Task {task.name!r} has no training or no validation rows.")
-        self.adapter, self.task, self.config, self.folder = adapter, task, config, folder
-        self.model: nn.Module = adapter.model
-        self.sizes = [adapter.factors[name].S.numel() for name in adapter.names]
-        device = adapter.factors[adapter.names[0]].S.device
-        # The offset δ = z − 1 is what AdamW moves, so that no decay would pull towards z = 0.
-        self.offset = nn.Parameter(torch.zeros(sum(self.sizes), device=device))
-        self.optimizer = torch.optim.AdamW([self.offset], config.learning_rate, weight_decay=0.0)
+        self.trainable, self.tokenizer = trainable, tokenizer
+        self.task, self.folder = task, folder
+        self.config = replace(config, objective=_objective(task, config))
+        self.model: nn.Module = trainable.model
+        self.parameters = trainable.parameters
+        self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
         self.step, self.seconds = 0, 0.0
         self.best, self.best_step = -math.inf, -1
-        self.best_offset = torch.zeros_like(self.offset.detach())
+        self.best_values = checkpoint.flat(self.parameters)
+        self.rewarded = False  # whether any rollout so far was right
         self._reference: dict[str, Tensor] = {}  # base scores by row id: they never change
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -91,8 +84,8 @@ class Trainer:
     def run(self) -> Iterator[TrainEvent]:
         """Train to the configured number of steps; yields and logs every event."""
         if self.step == 0 and self.best_step < 0:
-            yield self._validate()  # the base model: what has to be beaten
-        while self.step < self.config.steps:
+            yield self._validate()  # where it starts: what has to be beaten
+        while self.step < self.config.steps and not self._stalled():
             yield self._train_step()
             done = self.step == self.config.steps
             if self.step % self.config.evaluate_every == 0 or done:
@@ -102,98 +95,94 @@ class Trainer:
         values = {"validation": self.best, "best_step": self.best_step, "seconds": self.seconds}
         yield self._log(TrainEvent("end", self.step, values))
 
-    def expert(self, name: str, command: str = "", **details: Any) -> Expert:
-        """The best scales by validation, as an expert with its provenance.
-
-        Raises:
-            InputError: validation never got better than the base model.
-        """
-        if self.best_step <= 0:
-            raise InputError(
-                f"No step of {self.step} did better on validation than the base model "
-                f"({self.best:.3f}): no expert is written. Try a lower learning rate, a lower "
-                "kl_coeff, or more steps."
-            )
-        training = {
+    def record(self, command: str = "") -> dict[str, Any]:
+        """How it was trained, for the expert file and the card."""
+        return {
             **asdict(self.config),
             "steps_done": self.step,
             "best_step": self.best_step,
             "validation_accuracy": round(self.best, 4),
             "train_rows": len(self.task.train),
+            "trained_parameters": sum(p.numel() for p in self.parameters),
             "seconds": round(self.seconds),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
             "data": self.task.data,
-            "curve": self._curve(),
+            "curve": [
+                (e["step"], e["values"]["accuracy"])
+                for e in checkpoint.read_log(self.folder)
+                if e["kind"] == "validation"
+            ],
             "command": command,
         }
-        return Expert(
-            name=name,
-            scales={n: z.detach().clone() for n, z in self._scales(self.best_offset).items()},
-            base_model=model_name(self.model),
-            fingerprint=self.adapter.fingerprint_of(self.adapter.names),
-            task=self.task.name,
-            labels=self.task.labels,
-            objective=self.task.objective,
-            training=training,
-            **details,
-        )
+
+    def check_improved(self) -> None:
+        """Refuse to write an expert that is no better than where it started.
+
+        Raises:
+            InputError: validation never got better.
+        """
+        if self.best_step <= 0:
+            raise InputError(
+                f"No step of {self.step} did better on validation than the start "
+                f"({max(self.best, 0):.3f}): no expert is written. Try a lower learning rate, a "
+                "lower kl_coeff, or more steps."
+            )
 
     def save_checkpoint(self) -> None:
-        """Write everything that resuming needs, beside its place, then rename it."""
-        state = self.optimizer.state.get(self.offset, {})
+        """Write everything that resuming needs."""
         tensors = {
-            "offset": self.offset.detach(),
-            "best_offset": self.best_offset,
-            "exp_avg": state.get("exp_avg", torch.zeros_like(self.offset.detach())),
-            "exp_avg_sq": state.get("exp_avg_sq", torch.zeros_like(self.offset.detach())),
-            # Computed in another batch they would round differently, and the curve part ways.
-            "reference": torch.cat([self._known_reference(row) for row in self.task.train]),
+            "values": checkpoint.flat(self.parameters),
+            "best": self.best_values,
+            **checkpoint.moments(self.optimizer, self.parameters),
         }
-        facts = {
+        if self.config.objective == "exact":
+            # Computed in another batch they would round differently, and the curve part ways.
+            tensors["reference"] = torch.cat([self._known_reference(r) for r in self.task.train])
+        checkpoint.write(self.folder, tensors, {
             "step": self.step, "best": self.best, "best_step": self.best_step,
             "seconds": self.seconds, "task": self.task.name, "config": asdict(self.config),
-            "fingerprint": self.adapter.fingerprint, "train_rows": len(self.task.train),
-        }  # fmt: skip
-        beside = self.folder / f".checkpoint.{os.getpid()}.tmp"
-        save_file({k: v.cpu() for k, v in tensors.items()}, beside,
-                  metadata={"state": json.dumps(facts)})  # fmt: skip
-        os.replace(beside, self.folder / "checkpoint.safetensors")
+            "fingerprint": self.trainable.fingerprint, "train_rows": len(self.task.train),
+            "rewarded": self.rewarded,
+        })  # fmt: skip
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.safetensors"
-        if not path.exists():
+        found = checkpoint.read(self.folder)
+        if found is None:
             return
-        facts, tensors = _read_checkpoint(path)
-        changed = [
-            key for key, value in asdict(self.config).items()
-            if key != "steps" and facts["config"].get(key) != value
-        ]  # fmt: skip
-        if not same_model(facts["fingerprint"], self.adapter.fingerprint):
+        facts, tensors = found
+        self._check_same_run(facts)
+        device = self.parameters[0].device
+        checkpoint.fill(self.parameters, tensors["values"].to(device))
+        self.best_values = tensors["best"].to(device)
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.best, self.best_step = facts["best"], facts["best_step"]
+        self.rewarded = facts["rewarded"]
+        checkpoint.set_moments(self.optimizer, self.parameters, tensors, self.step)
+        if "reference" in tensors:
+            options = [len(row.question.options) for row in self.task.train]
+            parts = tensors["reference"].split(options)
+            for row, known in zip(self.task.train, parts, strict=True):
+                if not known.isnan().any():
+                    self._reference[row.id] = known.to(device)
+
+    def _check_same_run(self, facts: dict[str, Any]) -> None:
+        where = self.folder / checkpoint.CHECKPOINT
+        if not same_model(facts["fingerprint"], self.trainable.fingerprint):
             raise InputError(
-                f"{path} is of another model or other modules than {model_name(self.model)} has "
+                f"{where} is of another model or other modules than {model_name(self.model)} has "
                 "adapted: choose another folder."
             )
+        changed = [
+            key for key, value in asdict(self.config).items()
+            if key not in ("steps", "patience") and facts["config"].get(key) != value
+        ]  # fmt: skip
         changed += ["train rows"] * (facts["train_rows"] != len(self.task.train))
         if facts["task"] != self.task.name or changed:
             raise InputError(
-                f"{path} is of another run ({facts['task']}; different: "
+                f"{where} is of another run ({facts['task']}; different: "
                 f"{', '.join(changed) or 'task'}): choose another folder, or the same settings."
             )
-        with torch.no_grad():
-            self.offset.copy_(tensors["offset"])
-        self.best_offset = tensors["best_offset"].to(self.offset.device)
-        self.step, self.seconds = facts["step"], facts["seconds"]
-        self.best, self.best_step = facts["best"], facts["best_step"]
-        options = [len(row.question.options) for row in self.task.train]
-        for row, known in zip(self.task.train, tensors["reference"].split(options), strict=True):
-            if not known.isnan().any():
-                self._reference[row.id] = known.to(self.offset.device)
-        self.optimizer.state[self.offset] = {
-            "step": torch.tensor(float(self.step)),
-            "exp_avg": tensors["exp_avg"].to(self.offset.device),
-            "exp_avg_sq": tensors["exp_avg_sq"].to(self.offset.device),
-        }
 
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()
@@ -201,74 +190,138 @@ class Trainer:
         rate = self.config.learning_rate * _cosine(self.step / self.config.steps)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
-        rewards, kls, right = 0.0, 0.0, 0
-        for batch in micro_batches(rows, self.config.micro_batch_tokens):
-            references = self._references(batch)
-            with self.adapter.applied(self._scales(self.offset)):
-                scores = option_log_likelihoods(self.model, [row.question for row in batch])
+        terms, values = self._terms(rows)
+        totals: dict[str, float] = {}
+        for batch in micro_batches(terms, self.config.micro_batch_tokens):
+            with self.trainable.training():
+                scores = option_log_likelihoods(self.model, [term.question for term in batch])
             losses = []
-            for row, score, reference in zip(batch, scores, references, strict=True):
-                loss, reward, kl = exact_policy_loss(
-                    score, _rewards(row).to(score.device), reference, self.config.kl_coeff,
-                    self.config.temperature,
-                )  # fmt: skip
+            for term, score in zip(batch, scores, strict=True):
+                loss, seen = term.loss(score)
                 losses.append(loss)
-                rewards, kls = rewards + reward.item(), kls + kl.item()
-                right += int(score.argmax()) == row.correct
-            loss = torch.stack(losses).sum() / len(rows)
-            loss.backward(inputs=[self.offset])  # the model's own parameters stay without .grad
-        norm = nn.utils.clip_grad_norm_([self.offset], self.config.clip_norm)
+                for key, value in seen.items():
+                    totals[key] = totals.get(key, 0.0) + value / len(terms)
+            loss = torch.stack(losses).sum() / len(terms)
+            loss.backward(inputs=self.parameters)  # the model's own stay without .grad
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
         took = time.perf_counter() - started
         self.seconds += took
+        moved = checkpoint.flat(self.parameters).square().mean().sqrt()
         return self._log(
             TrainEvent("step", self.step, {
-                "reward": rewards / len(rows),
-                "accuracy": right / len(rows),
-                "kl": kls / len(rows),
-                "grad_norm": float(norm),
-                "learning_rate": rate,
-                "change": float(self.offset.detach().square().mean().sqrt()),  # RMS of z − 1
+                **values, **totals, "grad_norm": float(norm), "learning_rate": rate,
+                "change": float(moved),  # RMS of z − 1
                 "seconds": took,
             })
         )  # fmt: skip
 
+    def _terms(self, rows: Sequence[Example]) -> tuple[list[Term], dict[str, float]]:
+        """The step's questions with their losses, and what is known before the update."""
+        if self.config.objective == "exact":
+            return [self._exact_term(row) for row in self._with_references(rows)], {}
+        if self.config.objective == "next_token":
+            return [_next_token_term(row) for row in rows], {}
+        return self._sampled_terms(rows)
+
+    def _exact_term(self, row: Example) -> Term:
+        rewards = rewards_of(len(row.question.options), row.correct)
+
+        def loss(scores: Tensor) -> tuple[Tensor, dict[str, float]]:
+            # plain tensors: inference tensors may not enter autograd
+            value, reward, kl = exact_policy_loss(
+                scores, rewards.to(scores.device), self._reference[row.id].clone(),
+                self.config.kl_coeff, self.config.temperature,
+            )  # fmt: skip
+            right = float(int(scores.argmax()) == row.correct)
+            return value, {"reward": reward.item(), "accuracy": right, "kl": kl.item()}
+
+        return Term(row.question, loss)
+
+    def _sampled_terms(self, rows: Sequence[Example]) -> tuple[list[Term], dict[str, float]]:
+        started = time.perf_counter()
+        with torch.inference_mode(), self.trainable.inference():
+            groups = sample_groups(
+                self.model, self.tokenizer, self.task, rows, self.config.rollouts,
+                seed=self.config.seed * 1_000_003 + self.step,
+            )  # fmt: skip
+        generated = time.perf_counter() - started
+        counts, rewards = [g.counts for g in groups], [g.rewards for g in groups]
+        values = _rollout_values(groups)
+        self._check_rewarded(values["accuracy"])
+        ratios = None
+        if self.config.kl_coeff:
+            with torch.inference_mode(), self.trainable.inference():
+                adapted = self._scores([g.question for g in groups])
+            with torch.inference_mode(), self.trainable.base():
+                base = self._scores([g.question for g in groups])
+            ratios = [(a - b).clone() for a, b in zip(adapted, base, strict=True)]
+            values["kl"] = _mean(counts, ratios)
+        negative = self.config.negative_reward
+        rewards = [torch.where(r < 0, negative, r) for r in rewards]
+        found = advantages(rewards, counts, ratios, self.config.kl_coeff, self.config.baseline)
+        terms = [
+            Term(g.question, _policy_term(a, g.counts)) for g, a in zip(groups, found, strict=True)
+        ]
+        return terms, {**values, "rollout_seconds": generated}
+
+    def _check_rewarded(self, accuracy: float) -> None:
+        """All wrong for a whole epoch: there is nothing to learn from."""
+        self.rewarded = self.rewarded or accuracy > 0
+        if not self.rewarded and (self.step + 1) * self.config.batch >= len(self.task.train):
+            raise InputError(
+                f"Not one rollout of a whole epoch ({len(self.task.train)} prompts) was right: "
+                "there is nothing to learn from, and no expert is written. Choose easier "
+                "examples, another prompt, more --rollouts, or --start from an expert trained "
+                "with --objective next_token."
+            )
+
     def _validate(self) -> TrainEvent:
         started = time.perf_counter()
         rows = self.task.validation[: self.config.validation_rows]
-        scales = {n: z.detach() for n, z in self._scales(self.offset).items()}
-        right, reward = 0, 0.0
-        with torch.inference_mode(), self.adapter.applied(scales, "merged"):
-            for batch in micro_batches(rows, self.config.micro_batch_tokens):
-                scores = option_log_likelihoods(self.model, [row.question for row in batch])
-                for row, score in zip(batch, scores, strict=True):
-                    right += int(score.argmax()) == row.correct
-                    reward += float((score.softmax(0).cpu() * _rewards(row)).sum())
-        accuracy = right / len(rows)
+        with torch.inference_mode(), self.trainable.inference():
+            if self.task.right is not None:
+                right = greedy_right(self.model, self.tokenizer, self.task, rows)
+                reward = sum(1.0 if r else -1.0 for r in right)
+            else:
+                scores = self._scores([row.question for row in rows])
+                right = [int(s.argmax()) == r.correct for s, r in zip(scores, rows, strict=True)]
+                reward = sum(
+                    float((s.softmax(0).cpu() * rewards_of(len(s), row.correct)).sum())
+                    for s, row in zip(scores, rows, strict=True)
+                )
+        accuracy = sum(right) / len(rows)
         if accuracy > self.best:
             self.best, self.best_step = accuracy, self.step
-            self.best_offset = self.offset.detach().clone()
+            self.best_values = checkpoint.flat(self.parameters)
         self.seconds += time.perf_counter() - started
         values = {"accuracy": accuracy, "reward": reward / len(rows), "best": self.best}
         return self._log(TrainEvent("validation", self.step, values))
 
-    def _references(self, batch: Sequence[ClosedRow]) -> list[Tensor]:
-        """The base model's scores, computed once a row in the whole run."""
-        missing = [row for row in batch if row.id not in self._reference]
+    def _scores(self, questions: Sequence[Question]) -> list[Tensor]:
+        """Log-likelihoods of every question's options, the model as it is set now."""
+        terms = [_Numbered(q, i) for i, q in enumerate(questions)]
+        scores: dict[int, Tensor] = {}
+        for batch in micro_batches(terms, self.config.micro_batch_tokens):
+            found = option_log_likelihoods(self.model, [term.question for term in batch])
+            scores.update((term.number, score) for term, score in zip(batch, found, strict=True))
+        return [scores[i] for i in range(len(questions))]
+
+    def _with_references(self, rows: Sequence[Example]) -> Sequence[Example]:
+        """The rows, once the base model's scores of their options are known."""
+        missing = [row for row in rows if row.id not in self._reference]
         if missing:
-            with torch.inference_mode(), self.adapter.disabled():
-                scores = option_log_likelihoods(self.model, [row.question for row in missing])
-            for row, score in zip(missing, scores, strict=True):
-                self._reference[row.id] = score.clone()
-        with torch.no_grad():  # plain tensors: inference tensors may not enter autograd
-            return [self._reference[row.id].clone() for row in batch]
+            with torch.inference_mode(), self.trainable.base():
+                scores = self._scores([row.question for row in missing])
+            self._reference |= {r.id: s.clone() for r, s in zip(missing, scores, strict=True)}
+        return rows
 
-    def _known_reference(self, row: ClosedRow) -> Tensor:  # (options,), NaN where not computed
-        unknown = self.offset.new_full((len(row.question.options),), math.nan)
-        return self._reference.get(row.id, unknown).detach()
+    def _known_reference(self, row: Example) -> Tensor:  # (options,), NaN where not computed
+        unknown = torch.full((len(row.question.options),), math.nan)
+        return self._reference.get(row.id, unknown).detach().cpu()
 
-    def _rows_of_step(self, step: int) -> list[ClosedRow]:
+    def _rows_of_step(self, step: int) -> list[Example]:
         """The step's rows: epoch after epoch, each shuffled by the seed and its number."""
         count = len(self.task.train)
         picked = []
@@ -277,78 +330,128 @@ class Trainer:
             picked.append(self.task.train[_permutation(count, self.config.seed, epoch)[place]])
         return picked
 
-    def _scales(self, offset: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.adapter.names, (1 + offset).split(self.sizes), strict=True))
-
-    def _curve(self) -> list[tuple[int, float]]:
-        """Validation accuracy by step, from the log; a resumed step counts once."""
-        curve = {}
-        for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            if event["kind"] == "validation":
-                curve[event["step"]] = event["values"]["accuracy"]
-        return sorted(curve.items())
+    def _stalled(self) -> bool:
+        """Whether validation has not got better for `patience` times (early stop)."""
+        since = self.step - max(self.best_step, 0)
+        return 0 < self.config.patience * self.config.evaluate_every <= since
 
     def _log(self, event: TrainEvent) -> TrainEvent:
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+        with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(event)) + "\n")
         return event
 
 
 def train_svf(
     model: nn.Module,
-    task: ClosedTask,
+    task: Task,
     config: TrainConfig | None = None,
     folder: Path = Path("runs/expert"),
+    *,
+    tokenizer=None,
+    start: Expert | None = None,
     name: str = "",
     **details: Any,
 ) -> Iterator[TrainEvent]:
     """Train scales for a model; yields events. The model is as it was afterwards.
 
-    Ends by writing `<name>.safetensors` into the folder; call it again to resume.
+    Ends by writing `<name>.safetensors` into the folder; call it again to resume. Stopped before
+    its end (Ctrl-C, or the iterator closed), it keeps a checkpoint and the best expert so far.
 
     Args:
         folder: of this run alone: log, checkpoint, and the expert at the end.
+        tokenizer: needed for open answers.
+        start: an expert to go on from, instead of the base model.
         name: the expert's; the task's by default.
         details: further fields of the Expert (description, license), and `command`, which goes
             into its training record.
     """
     config = config or TrainConfig()
+    name = name or task.name
     if name == "checkpoint":
         raise InputError("The name 'checkpoint' is taken by the run's own file: choose another.")
+    if start is not None:
+        config = replace(config, start=f"{start.name} {start.sha256[:16]}")
     held = attached(model)
     adapter = held or adapt(model, config.modules)
     try:
         with adapter.kept():
-            trainer = Trainer(adapter, task, config, folder)
-            yield from trainer.run()
-            expert = trainer.expert(name or task.name, **details)
-            expert.save(folder / f"{expert.name}.safetensors")
+            offsets = ScaleOffsets(adapter, start)
+            trainer = Trainer(offsets, tokenizer, task, config, folder)
+            try:
+                yield from trainer.run()
+            except (KeyboardInterrupt, GeneratorExit):
+                trainer.save_checkpoint()
+                if trainer.best_step > 0:
+                    _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
+                raise
+            trainer.check_improved()
+            _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
     finally:
         if held is None:
             adapter.remove()
 
 
-def _read_checkpoint(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    from safetensors import safe_open
+def _expert(trainer: Trainer, name: str, command: str = "", **details: Any) -> Expert:
+    """The best scales by validation, with their provenance."""
+    offsets, task = trainer.trainable, trainer.task
+    scales = offsets.scales(trainer.best_values)
+    return Expert(
+        name=name,
+        scales={n: z.detach().clone() for n, z in scales.items()},
+        base_model=model_name(offsets.model),
+        fingerprint=offsets.adapter.fingerprint_of(offsets.adapter.names),
+        task=task.name,
+        labels=task.labels,
+        objective=task.objective,
+        training=trainer.record(command),
+        **details,
+    )
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["state"])
-        tensors = load_file(path)
-        if "reference" not in tensors:
-            raise KeyError("written by an older t2ui")
-        return facts, tensors
-    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}): remove it to start the training again."
-        ) from None
+
+class _Numbered(NamedTuple):
+    question: Question
+    number: int
 
 
-def _rewards(row: ClosedRow) -> Tensor:  # (options,) in {−1, 1}
-    rewards = torch.full((len(row.question.options),), -1.0)
-    rewards[row.correct] = 1.0
-    return rewards
+def _objective(task: Task, config: TrainConfig) -> str:
+    """The objective that "auto" stands for; refuses one that the task cannot have."""
+    wanted = config.objective
+    if wanted == "auto":
+        return "exact" if task.right is None else "sampled"
+    if wanted == "exact" and any(len(row.question.options) < 2 for row in task.train):
+        raise InputError(f"Task {task.name!r} has open answers: choose sampled or next_token.")
+    if wanted == "sampled" and task.right is None:
+        raise InputError(f"Task {task.name!r} has closed answers: choose exact or next_token.")
+    return wanted
+
+
+def _next_token_term(row: Example) -> Term:
+    def loss(scores: Tensor) -> tuple[Tensor, dict[str, float]]:
+        value = next_token_loss(scores[0], len(row.target))
+        return value, {"cross_entropy": value.item()}
+
+    return Term(Question(row.question.prompt, (row.target,)), loss)
+
+
+def _policy_term(advantage: Tensor, counts: Tensor) -> Callable:
+    def loss(scores: Tensor) -> tuple[Tensor, dict[str, float]]:
+        return policy_loss(scores, advantage.to(scores.device), counts.to(scores.device)), {}
+
+    return loss
+
+
+def _rollout_values(groups: Sequence[Group]) -> dict[str, float]:
+    reward = _mean([g.counts for g in groups], [g.rewards for g in groups])
+    tokens = sum(
+        float(n) * len(o) for g in groups for o, n in zip(g.question.options, g.counts, strict=True)
+    )
+    return {"reward": reward, "accuracy": (reward + 1) / 2, "rollout_tokens": tokens}
+
+
+def _mean(counts: Sequence[Tensor], values: Sequence[Tensor]) -> float:
+    """Mean over all rollouts of a step."""
+    total = sum(float((n * v.to(n.device)).sum()) for n, v in zip(counts, values, strict=True))
+    return total / sum(float(n.sum()) for n in counts)
 
 
 def _permutation(count: int, seed: int, epoch: int) -> list[int]:

@@ -16,12 +16,12 @@ from t2ui.evaluate import (
 )
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
-from t2ui.tasks import ClosedRow
+from t2ui.tasks import Example
 
 
-def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> ClosedRow:
+def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:
     options = tuple(tuple(prompt_ids(n, seed + i)) for i, n in enumerate(sizes))
-    return ClosedRow(key, Question(tuple(prompt_ids(6, seed)), options), correct, lengths)
+    return Example(key, Question(tuple(prompt_ids(6, seed)), options), correct, lengths)
 
 
 @pytest.mark.parametrize(

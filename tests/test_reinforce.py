@@ -15,8 +15,10 @@ from t2ui.errors import InputError
 from t2ui.evaluate import option_scores, right_by
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
-from t2ui.reinforce import Trainer, exact_policy_loss, train_svf
-from t2ui.tasks import ClosedRow, ClosedTask
+from t2ui.objectives import exact_policy_loss
+from t2ui.reinforce import Trainer, train_svf
+from t2ui.tasks import Example, Task
+from t2ui.trainable import ScaleOffsets
 
 # --- the objective -------------------------------------------------------------------------------
 
@@ -92,14 +94,14 @@ def test_gradient_is_what_sampled_reinforce_tends_to():
 # --- training ------------------------------------------------------------------------------------
 
 
-def make_task(name="pick", *, train=10, validation=8, seed=0, **details) -> ClosedTask:
+def make_task(name="pick", *, train=10, validation=8, seed=0, **details) -> Task:
     """The right option is always the one that begins with token 100, not with 200."""
     rows = []
     for i in range(train + validation):
         options = ((100, 150), (200, 150))
         correct = i % 2
         rows.append(
-            ClosedRow(
+            Example(
                 id=f"{seed}-{i}",
                 question=Question(
                     (*prompt_ids(2 + i % 4, seed=50 + i), 7, 8, 9),
@@ -109,7 +111,7 @@ def make_task(name="pick", *, train=10, validation=8, seed=0, **details) -> Clos
                 lengths=(3, 3),
             )
         )
-    return ClosedTask(name, tuple(rows[:train]), tuple(rows[train:]), **details)
+    return Task(name, tuple(rows[:train]), tuple(rows[train:]), **details)
 
 
 QUICK = {"steps": 8, "batch": 4, "learning_rate": 0.05, "evaluate_every": 4, "checkpoint_every": 3}
@@ -174,7 +176,8 @@ def test_the_leash_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
     for kl_coeff in (0.0, 20.0):
         folder = tmp_path / str(kl_coeff)
         with adapt(tiny_llama) as adapter:
-            trainer = Trainer(adapter, make_task(), config(kl_coeff=kl_coeff), folder)
+            settings = config(kl_coeff=kl_coeff)
+            trainer = Trainer(ScaleOffsets(adapter), None, make_task(), settings, folder)
             ends.append([e.values["kl"] for e in trainer.run() if e.kind == "step"][-1])
     assert ends[1] < 0.2 * ends[0]
 
@@ -185,7 +188,7 @@ def test_the_temperature_reaches_the_policy(adapter, tmp_path):
     scores = option_scores(adapter, task.train, {})
     for temperature in (1.0, 5.0):
         settings = config(batch=8, temperature=temperature)
-        trainer = Trainer(adapter, task, settings, tmp_path / str(temperature))
+        trainer = Trainer(ScaleOffsets(adapter), None, task, settings, tmp_path / str(temperature))
         found = next(e for e in trainer.run() if e.kind == "step").values["reward"]
         policies = [(scores[row.id] / temperature).softmax(0)[row.correct] for row in task.train]
         assert found == pytest.approx(float(2 * torch.stack(policies).mean() - 1), abs=1e-3)
@@ -194,7 +197,7 @@ def test_the_temperature_reaches_the_policy(adapter, tmp_path):
 
 
 def test_the_learning_rate_falls_along_a_cosine(adapter, tmp_path):
-    events = Trainer(adapter, make_task(), config(steps=4), tmp_path).run()
+    events = Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=4), tmp_path).run()
     rates = [e.values["learning_rate"] for e in events if e.kind == "step"]
     wanted = [0.05 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
     assert rates == pytest.approx(wanted)
@@ -203,9 +206,9 @@ def test_the_learning_rate_falls_along_a_cosine(adapter, tmp_path):
 def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(adapter, tmp_path):
     first = []
     for tokens in (1, 40, 10_000):
-        trainer = Trainer(
-            adapter, make_task(), config(batch=6, micro_batch_tokens=tokens), tmp_path / str(tokens)
-        )
+        settings = config(batch=6, micro_batch_tokens=tokens)
+        folder = tmp_path / str(tokens)
+        trainer = Trainer(ScaleOffsets(adapter), None, make_task(), settings, folder)
         first.append(next(e for e in trainer.run() if e.kind == "step").values)
         del first[-1]["seconds"]
     for other in first[1:]:
@@ -215,7 +218,7 @@ def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(adapter, tmp
 def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_path):
     """AdamW's first step is lr · sign; the clipped norm is that of the mean over the batch."""
     task = make_task()
-    trainer = Trainer(adapter, task, config(kl_coeff=0.0, batch=3), tmp_path)
+    trainer = Trainer(ScaleOffsets(adapter), None, task, config(kl_coeff=0.0, batch=3), tmp_path)
     rows = trainer._rows_of_step(0)
     scales = {n: torch.ones(f.S.numel(), requires_grad=True) for n, f in adapter.factors.items()}
     total = 0
@@ -237,19 +240,19 @@ def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_pa
     assert values["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-3)
     assert values["reward"] == pytest.approx(-total.item(), abs=1e-4)
     clear = gradient.abs() > 0.01 * gradient.abs().max()
-    offset = trainer.offset.detach()
+    offset = trainer.trainable.offset.detach()
     torch.testing.assert_close(offset[clear], -0.05 * gradient[clear].sign(), atol=1e-3, rtol=0)
 
 
 def test_every_epoch_sees_every_row_once_in_its_own_order(adapter, tmp_path):
     task = make_task(train=10)
-    trainer = Trainer(adapter, task, config(batch=4), tmp_path / "a")
+    trainer = Trainer(ScaleOffsets(adapter), None, task, config(batch=4), tmp_path / "a")
     seen = [row.id for step in range(5) for row in trainer._rows_of_step(step)]
     assert sorted(seen[:10]) == sorted(seen[10:]) == sorted(row.id for row in task.train)
     assert seen[:10] != seen[10:] != [row.id for row in task.train]
-    again = Trainer(adapter, task, config(batch=4), tmp_path / "b")
+    again = Trainer(ScaleOffsets(adapter), None, task, config(batch=4), tmp_path / "b")
     assert [row.id for row in again._rows_of_step(3)] == seen[12:16]
-    other = Trainer(adapter, task, config(batch=4, seed=1), tmp_path / "c")
+    other = Trainer(ScaleOffsets(adapter), None, task, config(batch=4, seed=1), tmp_path / "c")
     assert [row.id for step in range(5) for row in other._rows_of_step(step)] != seen
 
 
@@ -263,7 +266,7 @@ def test_the_best_validation_is_kept_not_the_last(tiny_llama, tmp_path, monkeypa
 
     def scripted(self):
         accuracy = next(accuracies)
-        offsets.append(self.offset.detach().clone())
+        offsets.append(self.trainable.offset.detach().clone())
         monkeypatch.setattr("t2ui.reinforce.option_log_likelihoods", scores_of(accuracy, original))
         try:
             return validate(self)
@@ -303,7 +306,7 @@ def scores_of(share, original):
 
 def test_name_and_details_go_into_the_expert(tiny_llama, tmp_path):
     task, details = make_task(train=24, validation=12), {"license": "MIT", "command": "t2ui train"}
-    list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path, "picker", **details))
+    list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path, name="picker", **details))
     expert = Expert.load(tmp_path / "picker.safetensors")
     assert (expert.name, expert.license) == ("picker", "MIT")
     assert expert.training["command"] == "t2ui train"
@@ -311,7 +314,7 @@ def test_name_and_details_go_into_the_expert(tiny_llama, tmp_path):
 
 def test_no_expert_when_nothing_got_better(tiny_llama, tmp_path):
     settings = config(steps=4, learning_rate=1e-8)
-    with pytest.raises(InputError, match="No step of 4 did better on validation than the base"):
+    with pytest.raises(InputError, match="No step of 4 did better on validation than the start"):
         list(train_svf(tiny_llama, make_task(), settings, tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"log.jsonl", "checkpoint.safetensors"}
     assert attached(tiny_llama) is None
@@ -328,7 +331,7 @@ def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
         lambda model, questions: read.extend(questions) or original(model, questions),
     )
     task = make_task(validation=8)
-    next(Trainer(adapter, task, config(validation_rows=5), tmp_path).run())
+    next(Trainer(ScaleOffsets(adapter), None, task, config(validation_rows=5), tmp_path).run())
     wanted = {row.question for row in task.validation[:5]}
     assert set(read) == wanted and len(read) == 5
 
@@ -362,18 +365,18 @@ def test_a_run_that_was_cut_off_goes_on_along_the_same_curve(tiny_llama, tmp_pat
     task, settings = make_task(train=10), config(steps=11)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     with adapt(tiny_llama) as adapter:
-        list(Trainer(adapter, task, settings, whole).run())
+        list(Trainer(ScaleOffsets(adapter), None, task, settings, whole).run())
     with adapt(tiny_llama) as adapter:
-        for event in Trainer(adapter, task, settings, parts).run():
+        for event in Trainer(ScaleOffsets(adapter), None, task, settings, parts).run():
             if event.step == stop_after and event.kind == "step":
                 break
     with adapt(tiny_llama) as adapter:
-        resumed = Trainer(adapter, task, settings, parts)
+        resumed = Trainer(ScaleOffsets(adapter), None, task, settings, parts)
         assert resumed.step in (stop_after - stop_after % 3, stop_after - stop_after % 3 - 3)
         list(resumed.run())
     ends = [load_file(folder / "checkpoint.safetensors") for folder in (whole, parts)]
     assert ends[0].keys() == ends[1].keys()
-    assert ends[0]["offset"].abs().max() > 0.05
+    assert ends[0]["values"].abs().max() > 0.05
     for key, tensor in ends[0].items():
         assert torch.equal(tensor, ends[1][key]), key
     curves = [
@@ -392,8 +395,8 @@ def test_a_finished_run_is_not_run_again(tiny_llama, tmp_path):
 
 
 def test_more_steps_may_be_asked_for(adapter, tmp_path):
-    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
-    longer = Trainer(adapter, make_task(), config(steps=5), tmp_path)
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
+    longer = Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=5), tmp_path)
     assert [e.step for e in longer.run() if e.kind == "step"] == [4, 5]
 
 
@@ -406,33 +409,33 @@ def test_more_steps_may_be_asked_for(adapter, tmp_path):
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(adapter, tmp_path, settings, task, message):
-    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
     with pytest.raises(InputError, match=message):
-        Trainer(adapter, make_task(task), config(steps=3, **settings), tmp_path)
+        Trainer(ScaleOffsets(adapter), None, make_task(task), config(steps=3, **settings), tmp_path)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
 def test_a_checkpoint_of_another_model_is_refused(adapter, tmp_path, architecture):
     """Of the same shapes (llama), of the same names (qwen2), or of neither."""
-    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
     with adapt(make_tiny(architecture, seed=9)) as other:
         with pytest.raises(InputError, match="is of another model|other weights"):
-            Trainer(other, make_task(), config(steps=3), tmp_path)
+            Trainer(ScaleOffsets(other), None, make_task(), config(steps=3), tmp_path)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"{}"])
 def test_a_damaged_checkpoint(adapter, tmp_path, damage):
-    list(Trainer(adapter, make_task(), config(steps=3), tmp_path).run())
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match="cannot be read .*remove it to start"):
-        Trainer(adapter, make_task(), config(steps=3), tmp_path)
+        Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path)
 
 
 def test_tasks_without_rows(adapter, tmp_path):
     for task in (make_task(train=0), make_task(validation=0)):
         with pytest.raises(InputError, match="no training or no validation rows"):
-            Trainer(adapter, task, config(), tmp_path)
+            Trainer(ScaleOffsets(adapter), None, task, config(), tmp_path)
 
 
 # --- the model afterwards ------------------------------------------------------------------------

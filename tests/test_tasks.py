@@ -12,7 +12,7 @@ from t2ui.config import OTHERS
 from t2ui.dispatch import DispatchPrompt
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
-from t2ui.tasks import ClosedRow, dispatch_rows, load_task
+from t2ui.tasks import Example, dispatch_rows, load_task
 from t2ui.tasks.choice import choice_row
 from t2ui.tasks.rows import micro_batches, read_jsonl, shuffled
 
@@ -83,9 +83,9 @@ def test_shuffled_is_a_permutation_by_seed():
     assert sorted(shuffled(rows, 1)) == rows == list(range(50))
 
 
-def closed(prompt: int, *options: int) -> ClosedRow:
+def closed(prompt: int, *options: int) -> Example:
     question = Question((5,) * prompt, tuple((6,) * n for n in options))
-    return ClosedRow(f"{prompt}-{options}", question, 0, tuple(options))
+    return Example(f"{prompt}-{options}", question, 0, tuple(options))
 
 
 def test_micro_batches_hold_every_row_once_and_keep_to_their_tokens():
@@ -234,7 +234,7 @@ def data(tmp_path) -> Path:
     return tmp_path
 
 
-def prompt_of(row: ClosedRow) -> str:
+def prompt_of(row: Example) -> str:
     return row.id.removeprefix(f"{row.family}: ")
 
 
@@ -357,7 +357,7 @@ def test_malformed_dispatch_data(tiny_tokenizer, data, file, row, message):
         load_task("dispatch", tiny_tokenizer, data)
 
 
-def words(row: ClosedRow) -> str:
+def words(row: Example) -> str:
     """What is asked: ARC's choices and MBPP's tests follow on further lines in some prompts."""
     prompt = prompt_of(row)
     asked = prompt.split("\n")[0] if row.family.startswith(("arc", "mbpp")) else prompt

@@ -1,9 +1,10 @@
-"""Tasks with closed answers: prompts, the options a policy chooses from, and the right one.
+"""Tasks: prompts, right answers, and what is rewarded.
 
-A row is plain token ids, so that trainer and evaluation never tokenise; every task file turns one
-family of data into rows.
+An example is plain token ids, so that trainer, search and evaluation never tokenise; every task
+file turns one family of data into examples.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,36 +13,50 @@ from t2ui.likelihood import Question
 
 
 @dataclass(frozen=True)
-class ClosedRow:
-    """One question. The reward of option `correct` is 1, of every other option −1 (paper, 3.1)."""
+class Example:
+    """One prompt with its right answer. Rewards are 1 and −1 (paper, 3.1).
+
+    Closed answers: `question` has all options, and option `correct` is the right one. Open
+    answers: `question` has one option, a right completion with its end token; what a model
+    generates is judged by the task's `right(text, answer)`.
+    """
 
     id: str
     question: Question
-    correct: int
-    lengths: tuple[int, ...]  # of the options' texts in UTF-8 bytes, for per-byte scores
+    correct: int = 0
+    lengths: tuple[int, ...] = ()  # of the options' texts in UTF-8 bytes, for per-byte scores
     family: str = ""  # the data set or group that evaluations report on
+    answer: str = ""  # open answers: what `right` compares with
+
+    @property
+    def target(self) -> tuple[int, ...]:
+        """Token ids of the right answer."""
+        return self.question.options[self.correct]
 
 
 @dataclass(frozen=True)
-class ClosedTask:
-    """Rows by use. Training sees `train`, picks its checkpoint on `validation`, and never `test`.
+class Task:
+    """Examples by use. Training sees `train`, picks its checkpoint on `validation`, never `test`.
 
     `labels` and `objective` go into the expert file.
     """
 
     name: str
-    train: tuple[ClosedRow, ...]
-    validation: tuple[ClosedRow, ...]
-    test: tuple[ClosedRow, ...] = ()
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...] = ()
     labels: tuple[str, ...] = ()
     objective: str = "closed answers"
-    data: dict[str, str] = field(default_factory=dict)  # what the rows came from, for the card
+    data: dict[str, str] = field(default_factory=dict)  # where the rows came from, for the card
+    right: Callable[[str, str], bool] | None = None  # (generated text, answer); None: closed
+    max_new_tokens: int = 0  # open answers: how long a completion may get
+    stop: tuple[str, ...] = ()  # open answers: strings that end a completion
 
 
-TASKS = ("arc_easy", "arc_challenge", "dispatch")
+TASKS = ("arc_easy", "arc_challenge", "gsm8k", "arith", "dispatch")
 
 
-def load_task(name: str, tokenizer, data: Path, **options) -> ClosedTask:
+def load_task(name: str, tokenizer, data: Path, **options) -> Task:
     """Read one task's rows.
 
     Args:
@@ -51,10 +66,12 @@ def load_task(name: str, tokenizer, data: Path, **options) -> ClosedTask:
     Raises:
         InputError: an unknown task, missing files, or malformed rows (with line numbers).
     """
-    from t2ui.tasks import choice, dispatch_rows
+    from t2ui.tasks import choice, dispatch_rows, word_problems
 
     if name in ("arc_easy", "arc_challenge"):
         return choice.load(name, tokenizer, data, **options)
+    if name in ("gsm8k", "arith"):
+        return word_problems.load(name, tokenizer, data, **options)
     if name == "dispatch":
         return dispatch_rows.load(tokenizer, data, **options)
     raise InputError(f"There is no task {name!r}; there are: {', '.join(TASKS)}.")

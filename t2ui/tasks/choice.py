@@ -9,14 +9,14 @@ from pathlib import Path
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
 from t2ui.models import chat_ids
-from t2ui.tasks import ClosedRow, ClosedTask
+from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import read_jsonl
 
 FIELDS = ("id", "question", "choices", "answerKey")
 STYLES = ("chat", "plain")  # plain: the layout of lm-evaluation-harness, "Question: …\nAnswer:"
 
 
-def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = False) -> ClosedTask:
+def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = False) -> Task:
     """ARC-Easy or ARC-Challenge: train.jsonl, dev.jsonl (validation), test.jsonl.
 
     Args:
@@ -34,12 +34,12 @@ def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = Fals
             "test": data / name / "test.jsonl",
         }.items()
     }
-    return ClosedTask(
+    return Task(
         name, **parts, labels=("reasoning",), data={"train": f"{name} train, CC BY-SA 4.0, AI2"}
     )
 
 
-def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> ClosedRow:
+def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Example:
     """One ARC row as token ids.
 
     Raises:
@@ -70,7 +70,7 @@ def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Close
         raise InputError(f"style is {style!r}; expected {' or '.join(STYLES)}.")
     ending = (tokenizer.eos_token_id,) if end else ()
     ids = tuple((*tokenizer.encode(o, add_special_tokens=False), *ending) for o in options)
-    return ClosedRow(
+    return Example(
         id=str(row["id"]),
         question=Question(tuple(prompt), ids),
         correct=labels.index(str(row["answerKey"])),

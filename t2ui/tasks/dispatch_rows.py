@@ -14,7 +14,7 @@ from t2ui.config import OTHERS
 from t2ui.dispatch import DispatchPrompt
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
-from t2ui.tasks import ClosedRow, ClosedTask
+from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import read_jsonl, shuffled
 
 LABELS = ("math", "code", "reasoning", OTHERS)
@@ -32,7 +32,7 @@ def load(
     data: Path,
     leave_out: Sequence[str] = (),
     hard: Path | None = None,
-) -> ClosedTask:
+) -> Task:
     """Rows for the classification expert.
 
     Every training request of our own trains, while there are at most half of `PER_LABEL`; the
@@ -47,8 +47,8 @@ def load(
         InputError: `leave_out` leaves a label without training prompts, or a file is unreadable.
     """
     form = DispatchPrompt.of(tokenizer, LABELS)
-    train: list[ClosedRow] = []
-    validation: list[ClosedRow] = []
+    train: list[Example] = []
+    validation: list[Example] = []
     for label, families in _public_training(data).items():
         public = _interleaved([f for f in families if f[0][0] not in leave_out])
         own, own_held = [], []
@@ -62,7 +62,7 @@ def load(
         held_out = public[:held] + own_held
         validation += [_row(tokenizer, form, label, *prompt) for prompt in held_out]
     test = [_row(tokenizer, form, *labelled) for labelled in test_prompts(data, hard)]
-    return ClosedTask(
+    return Task(
         "dispatch",
         tuple(shuffled(train, SPLIT_SEED)),
         tuple(shuffled(validation, SPLIT_SEED)),  # validation may take a part of them
@@ -137,9 +137,9 @@ def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) -> ClosedRow:
+def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) -> Example:
     question = form.question(tokenizer, prompt)
-    return ClosedRow(
+    return Example(
         id=f"{family}: {prompt}",
         question=Question((*form.before, *question.prompt), question.options),
         correct=LABELS.index(label),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from t2ui.errors import InputError
 
 if TYPE_CHECKING:
-    from t2ui.tasks import ClosedRow
+    from t2ui.tasks import Example
 
 
 def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -54,9 +54,9 @@ def shuffled(rows: list, seed: int) -> list:
     return order
 
 
-def micro_batches(rows: Sequence["ClosedRow"], tokens: int) -> Iterator[list["ClosedRow"]]:
+def micro_batches(rows: Sequence["Example"], tokens: int) -> Iterator[list["Example"]]:
     """Rows of like length together, at most so many tokens a batch with padding counted."""
-    batch: list[ClosedRow] = []
+    batch: list[Example] = []
     left = right = 0  # prompts are padded on their left, what follows them on its right
     for row in sorted(rows, key=lambda row: row.question.tokens):
         prompt = len(row.question.prompt)

@@ -1,0 +1,109 @@
+"""A training run's folder: the checkpoint that resuming needs, and the log.
+
+Files are written beside their place and renamed, so that a crash leaves the one before.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from t2ui.errors import InputError
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+NEEDED = {"values", "best", "exp_avg", "exp_avg_sq"}
+
+
+def flat(tensors: Sequence[Tensor]) -> Tensor:
+    """All values in one vector, as a copy."""
+    return torch.cat([t.detach().reshape(-1) for t in tensors])
+
+
+def fill(parameters: Sequence[nn.Parameter], values: Tensor) -> None:
+    """The reverse of `flat`, in place."""
+    parts = values.split([p.numel() for p in parameters])
+    with torch.no_grad():
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(part.view_as(parameter))
+
+
+def moments(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """AdamW's two moments, flat; zeros before the first step."""
+    return {
+        key: flat([optimizer.state[p].get(key, torch.zeros_like(p)) for p in parameters])
+        for key in ("exp_avg", "exp_avg_sq")
+    }
+
+
+def set_moments(
+    optimizer: torch.optim.AdamW,
+    parameters: Sequence[nn.Parameter],
+    tensors: dict[str, Tensor],
+    step: int,
+) -> None:
+    """The reverse of `moments`."""
+    sizes = [p.numel() for p in parameters]
+    first, second = (tensors[key].split(sizes) for key in ("exp_avg", "exp_avg_sq"))
+    for parameter, m, v in zip(parameters, first, second, strict=True):
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": m.view_as(parameter).to(parameter.device),
+            "exp_avg_sq": v.view_as(parameter).to(parameter.device),
+        }
+
+
+def write(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Replace the folder's checkpoint.
+
+    Raises:
+        InputError: it cannot be written; the one before is whole.
+    """
+    beside = folder / f".checkpoint.{os.getpid()}.tmp"
+    try:
+        save_file({k: v.cpu() for k, v in tensors.items()}, beside,
+                  metadata={"state": json.dumps(facts)})  # fmt: skip
+        os.replace(beside, folder / CHECKPOINT)
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(
+            f"The checkpoint cannot be written to {folder} ({error}): free some space and start "
+            "the same command again; the checkpoint before is whole."
+        ) from None
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """The folder's checkpoint: facts and tensors; None where there is none.
+
+    Raises:
+        InputError: it is damaged, or of another version.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["state"])
+        tensors = load_file(path)
+        if not NEEDED <= set(tensors):
+            raise KeyError("written by another version of t2ui")
+    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}): remove it to start the training again."
+        ) from None
+    return facts, tensors
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Events of the log, each step's last: a resumed run may have written some twice."""
+    path = folder / LOG
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    events = {(e["kind"], e["step"]): e for e in map(json.loads, lines)}
+    return sorted(events.values(), key=lambda e: e["step"])

@@ -1,0 +1,158 @@
+"""Arithmetic word problems: AllArith and Perturb (`arith`), and GSM8K.
+
+A right completion is the calculation, one step a line, and the end token; what a model writes is
+judged by the number it ends on.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from t2ui.errors import InputError
+from t2ui.likelihood import Question
+from t2ui.models import chat_ids
+from t2ui.tasks import Example, Task
+from t2ui.tasks.numbers import same_number
+from t2ui.tasks.rows import read_jsonl, shuffled
+
+SPLIT_SEED = 2501
+TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
+ALIKE = 0.6  # share of common words from which two problems are variants of one another
+# How the question is put: alone, as people type it, or with a hint; the base model is shown under
+# the one that suits it best.
+STYLES = {
+    "chat": "{question}",
+    "equation": "{question}\nWrite one short equation and its result, nothing else.",
+    "answer": "{question}\nAnswer with the number only.",
+    "steps": "{question}\nThink step by step, then end with: The answer is <number>.",
+}
+# Long enough for what each way of asking brings forth; more only costs time.
+NEW_TOKENS = {"chat": 160, "equation": 64, "answer": 32, "steps": 200}
+SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
+
+
+def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
+    """`arith` (all.jsonl, split here) or `gsm8k` (train.jsonl and test.jsonl).
+
+    Args:
+        style: one of `STYLES`.
+    """
+    if style not in STYLES:
+        raise InputError(f"style is {style!r}; expected {', '.join(STYLES)}.")
+    if name == "arith":
+        parts = _split(list(_arith(data / "arith_aggregate" / "all.jsonl")))
+        source = "AllArith and Perturb (CogComp/arithmetic, MIT), split by a fixed seed"
+    else:
+        train = shuffled(list(_gsm8k(data / "gsm8k" / "train.jsonl")), SPLIT_SEED)
+        held = int(len(train) * VALIDATION_SHARE)
+        test = list(_gsm8k(data / "gsm8k" / "test.jsonl"))
+        parts = {"train": train[held:], "validation": train[:held], "test": test}
+        source = "GSM8K train (OpenAI, MIT)"
+    return Task(
+        name,
+        **{
+            part: tuple(_example(tokenizer, name, style, *row) for row in rows)
+            for part, rows in parts.items()
+        },
+        labels=("math",),
+        objective="open answers",
+        data={"train": source},
+        right=same_number,
+        max_new_tokens=NEW_TOKENS[style],
+    )
+
+
+Row = tuple[str, str, str, str]  # id, question, answer, worked calculation
+
+
+def _example(tokenizer, name, style, row_id, question, answer, worked) -> Example:
+    prompt = chat_ids(tokenizer, STYLES[style].format(question=question))
+    target = tokenizer.encode(worked, add_special_tokens=False)
+    return Example(
+        id=f"{name} {row_id}",
+        question=Question(tuple(prompt), ((*target, tokenizer.eos_token_id),)),
+        family=name,
+        answer=answer,
+    )
+
+
+def _arith(path: Path) -> Iterator[Row]:
+    for number, row in enumerate(read_jsonl(path, ("id", "question", "answer", "equation")), 1):
+        lines, value = steps(row["equation"], f"{path.name}, row {number}")
+        worked = "\n".join(lines)
+        if same_number(str(float(value)), row["answer"]):  # a few equations give another answer
+            yield row["id"], row["question"], row["answer"], worked
+
+
+def _gsm8k(path: Path) -> Iterator[Row]:
+    for number, row in enumerate(read_jsonl(path, ("question", "answer", "target")), 1):
+        worked = re.sub(r"<<.*?>>", "", row["answer"])
+        yield str(number), row["question"], row["target"], worked
+
+
+def steps(equation: str, where: str) -> tuple[list[str], Fraction]:
+    """ "X=(36.0 - (19.0 + 14.0))" -> (["19 + 14 = 33", "36 - 33 = 3"], 3): innermost first.
+
+    Raises:
+        InputError: anything but numbers, + - * / and brackets.
+    """
+    lines: list[str] = []
+
+    def value(node: ast.AST) -> Fraction:
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            return Fraction(str(node.value))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in SYMBOLS:
+            left, right = value(node.left), value(node.right)
+            symbol = SYMBOLS[type(node.op)]
+            result = APPLY[symbol](left, right)
+            lines.append(f"{_written(left)} {symbol} {_written(right)} = {_written(result)}")
+            return result
+        raise SyntaxError(f"unexpected {ast.dump(node)[:40]}")
+
+    try:
+        found = value(ast.parse(equation.split("=", 1)[-1].strip(), mode="eval").body)
+    except (SyntaxError, ZeroDivisionError) as error:
+        raise InputError(f"{where}: equation {equation!r} cannot be read ({error}).") from None
+    return lines or [_written(found)], found
+
+
+def _written(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else f"{float(value):.4f}".rstrip("0")
+
+
+def _split(rows: list[Row]) -> dict[str, list[Row]]:
+    """By groups of problems that are variants of one another (Perturb re-words AllArith), so that
+    no test problem has a variant in training."""
+    groups = shuffled(_groups(rows), SPLIT_SEED)
+    parts: dict[str, list[Row]] = {"test": [], "validation": [], "train": []}
+    wanted = {"test": TEST_SHARE, "validation": VALIDATION_SHARE, "train": 1.0}
+    for group in groups:
+        part = next(p for p in parts if len(parts[p]) < wanted[p] * len(rows))
+        parts[part] += group
+    return {part: shuffled(found, SPLIT_SEED) for part, found in parts.items()}
+
+
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    words = [frozenset(re.findall(r"[a-z]+", row[1].casefold())) for row in rows]
+    group = list(range(len(rows)))
+
+    def root(i: int) -> int:
+        while group[i] != i:
+            i = group[i]
+        return i
+
+    for i, one in enumerate(words):
+        for j in range(i):
+            common = len(one & words[j])
+            if common >= ALIKE * (len(one) + len(words[j]) - common):
+                group[root(i)] = root(j)
+    found: dict[int, list[Row]] = {}
+    for i, row in enumerate(rows):
+        found.setdefault(root(i), []).append(row)
+    return list(found.values())

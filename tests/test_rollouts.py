@@ -1,0 +1,245 @@
+"""Sampled training on open answers: what is sampled, what is learned, how it stops."""
+
+import pytest
+import torch
+from reference import log_likelihood, prompt_ids
+
+from t2ui.adapter import adapt, attached
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.expert import Expert
+from t2ui.likelihood import Question
+from t2ui.reinforce import Trainer, train_svf
+from t2ui.rollouts import greedy_right, sample_groups
+from t2ui.tasks import Example, Task
+from t2ui.trainable import ScaleOffsets
+
+WANTED = "abcdefghijklm"  # a completion is right when it begins with one of these
+
+
+def right(text: str, answer: str) -> bool:
+    return text[:1] in WANTED and text != ""
+
+
+def never(text: str, answer: str) -> bool:
+    return False
+
+
+def make_task(train=12, validation=8, judge=right, **settings) -> Task:
+    rows = [
+        Example(
+            id=str(i),
+            question=Question(tuple(prompt_ids(3 + i % 3, seed=70 + i % 4)), ((100, 101, 2),)),
+            answer="a",
+        )
+        for i in range(train + validation)
+    ]
+    settings = {"max_new_tokens": 3, **settings}
+    return Task("open", tuple(rows[:train]), tuple(rows[train:]), right=judge, **settings)
+
+
+QUICK = {
+    "steps": 10, "batch": 6, "rollouts": 8, "learning_rate": 0.05, "kl_coeff": 0.0,
+    "evaluate_every": 5, "checkpoint_every": 2,
+}  # fmt: skip
+
+
+def config(**settings) -> TrainConfig:
+    return TrainConfig(**{**QUICK, **settings})
+
+
+@pytest.fixture
+def adapter(tiny_llama):
+    with adapt(tiny_llama) as made:
+        yield made
+
+
+def test_a_group_holds_what_was_sampled(adapter, tiny_llama, tiny_tokenizer):
+    task = make_task()
+    groups = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=1)
+    assert [g.example for g in groups] == list(task.train[:3])
+    for group in groups:
+        assert group.question.prompt == group.example.question.prompt
+        assert float(group.counts.sum()) == 6
+        options = group.question.options
+        assert len(set(options)) == len(options) == len(group.rewards) == len(group.counts)
+        for option, reward in zip(options, group.rewards.tolist(), strict=True):
+            text = tiny_tokenizer.decode(option, skip_special_tokens=True)
+            assert reward == (1.0 if right(text, "a") else -1.0)
+    again = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=1)
+    assert [g.question for g in again] == [g.question for g in groups]
+    other = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=2)
+    assert [g.question for g in other] != [g.question for g in groups]
+
+
+def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer):
+    """First tokens come up as often as the model's own probabilities say."""
+    task = make_task(max_new_tokens=1)
+    group = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:1], 4000, seed=3)[0]
+    for option, count in sorted(zip(group.question.options, group.counts, strict=True),
+                                key=lambda pair: -pair[1])[:5]:  # fmt: skip
+        p = float(log_likelihood(tiny_llama, group.question.prompt, option).exp())
+        assert float(count) / 4000 == pytest.approx(p, abs=4 * (p / 4000) ** 0.5)
+
+
+def test_sampled_training_learns(tiny_llama, tiny_tokenizer, tmp_path):
+    task = make_task()
+    settings = config(steps=40, learning_rate=0.1)
+    events = list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
+    steps = [e.values for e in events if e.kind == "step"]
+    first, last = (sum(v["accuracy"] for v in part) / 4 for part in (steps[:4], steps[-4:]))
+    assert last > 2 * first  # of 192 rollouts each
+    expert = Expert.load(tmp_path / "open.safetensors")
+    assert expert.training["objective"] == "sampled"
+    with adapt(tiny_llama) as adapter:
+        base = greedy_right(tiny_llama, tiny_tokenizer, task, task.validation)
+        with adapter.applied(expert.scales):
+            trained = greedy_right(tiny_llama, tiny_tokenizer, task, task.validation)
+    assert sum(trained) > sum(base)
+    assert sum(trained) / len(trained) == pytest.approx(expert.training["validation_accuracy"])
+
+
+@pytest.mark.parametrize("stop_after", [3, 5])
+def test_a_sampled_run_resumes_along_its_curve(tiny_llama, tiny_tokenizer, tmp_path, stop_after):
+    task, settings = make_task(), config(steps=7, kl_coeff=0.05)
+    ends = []
+    for folder, stop in (("whole", None), ("parts", stop_after)):
+        with adapt(tiny_llama) as adapter:
+            run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, task, settings, tmp_path / folder)
+            for event in run.run():
+                if event.kind == "step" and event.step == stop:
+                    break
+        if stop:
+            with adapt(tiny_llama) as adapter:
+                offsets = ScaleOffsets(adapter)
+                run = Trainer(offsets, tiny_tokenizer, task, settings, tmp_path / folder)
+                assert 0 < run.step <= stop
+                list(run.run())
+        ends.append(run.trainable.offset.detach().clone())
+    assert ends[0].abs().max() > 0.05
+    assert torch.equal(*ends)
+
+
+def test_the_leash_holds_the_policy_near_the_base(tiny_llama, tiny_tokenizer, tmp_path):
+    ends = []
+    for kl_coeff in (0.001, 3.0):
+        events = Trainer(
+            ScaleOffsets(made := adapt(tiny_llama)), tiny_tokenizer, make_task(),
+            config(steps=12, kl_coeff=kl_coeff), tmp_path / str(kl_coeff),
+        ).run()  # fmt: skip
+        ends.append([e.values["kl"] for e in events if e.kind == "step"][-1])
+        made.remove()
+    assert ends[1] < 0.5 * ends[0]
+
+
+def test_an_epoch_without_a_reward_is_an_error_that_says_what_to_change(
+    tiny_llama, tiny_tokenizer, tmp_path
+):
+    events = train_svf(
+        tiny_llama, make_task(judge=never), config(), tmp_path, tokenizer=tiny_tokenizer
+    )
+    with pytest.raises(InputError, match=r"whole epoch \(12 prompts\).*more --rollouts"):
+        list(events)
+    assert not (tmp_path / "open.safetensors").exists()
+    assert attached(tiny_llama) is None
+
+
+def test_next_token_prediction_teaches_the_target(tiny_llama, tiny_tokenizer, tmp_path):
+    task = make_task()
+    settings = config(objective="next_token", steps=15, batch=12)
+    events = Trainer(
+        ScaleOffsets(made := adapt(tiny_llama)), tiny_tokenizer, task, settings, tmp_path
+    ).run()
+    losses = [e.values["cross_entropy"] for e in events if e.kind == "step"]
+    made.remove()
+    assert losses[-1] < 0.7 * losses[0]
+    row = task.train[0]
+    mean = -log_likelihood(tiny_llama, row.question.prompt, row.target) / len(row.target)
+    assert losses[0] == pytest.approx(float(mean), rel=0.3)  # the batch's mean, not a sum
+
+
+def test_going_on_from_an_expert(tiny_llama, tiny_tokenizer, tmp_path):
+    with adapt(tiny_llama) as adapter:
+        scales = {n: torch.full_like(adapter.factors[n].S, 1.25) for n in adapter.names[:3]}
+        start = Expert("half", scales, "tiny-llama", "")
+        offsets = ScaleOffsets(adapter, start)
+        found = offsets.scales(offsets.offset.detach())
+    for name, z in found.items():
+        assert torch.equal(z, scales.get(name, torch.ones_like(z)))
+    settings = config(steps=1, evaluate_every=1)
+    with pytest.raises(InputError, match="another run"):
+        for begun in (None, start):
+            run = train_svf(tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer,
+                            start=begun)  # fmt: skip
+            next(e for e in run if e.kind == "step")
+            run.close()
+
+
+def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
+    run = train_svf(
+        tiny_llama, make_task(), config(steps=40), tmp_path, tokenizer=tiny_tokenizer
+    )
+    for event in run:
+        if event.kind == "validation" and event.step and event.values["best"] > 0.5:
+            break
+    run.close()
+    kept = Expert.load(tmp_path / "open.safetensors")
+    assert 0 < kept.training["best_step"] <= event.step < 40
+    assert attached(tiny_llama) is None
+
+
+def test_early_stop(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
+    accuracies = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.9])
+    monkeypatch.setattr(
+        "t2ui.reinforce.greedy_right",
+        lambda *_: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
+    )
+    settings = config(steps=12, evaluate_every=2, patience=2)
+    events = list(
+        train_svf(tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer)
+    )
+    assert events[-1].kind == "end" and events[-1].step == 6
+    assert Expert.load(tmp_path / "open.safetensors").training["best_step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("objective", "closed", "message"),
+    [("exact", False, "has open answers"), ("sampled", True, "has closed answers")],
+)
+def test_objectives_that_a_task_cannot_have(
+    adapter, tiny_tokenizer, tmp_path, objective, closed, message
+):
+    task = make_task(judge=None if closed else right)
+    with pytest.raises(InputError, match=message):
+        Trainer(ScaleOffsets(adapter), tiny_tokenizer, task, config(objective=objective), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "best"}, "objective is 'best'; expected auto, exact, sampled, next_token"),
+        ({"baseline": "best"}, "baseline is 'best'"),
+        ({"rollouts": 1}, "needs at least 2 rollouts"),
+        ({"rollouts": 0}, "rollouts is 0"),
+        ({"negative_reward": 2}, "negative_reward is 2"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(InputError, match=message):
+        TrainConfig(**settings)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(adapter, tiny_tokenizer, tmp_path, monkeypatch):
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(steps=4), tmp_path)
+    events = run.run()
+    next(e for e in events if e.kind == "step" and e.step == 3)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("t2ui.checkpoint.save_file", full)
+    with pytest.raises(InputError, match="No space left on device.*free some space"):
+        list(events)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".checkpoint*"))
