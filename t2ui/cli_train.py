@@ -123,7 +123,7 @@ def _line(shown: dict) -> str:
 
 def _draw(folder: Path) -> None:
     from t2ui.checkpoint import read_log
-    from t2ui.figures import training_curves
+    from t2ui.figures_train import training_curves
 
     path = folder / "curves.html"
     training_curves(read_log(folder)).write_html(path, include_plotlyjs="directory")

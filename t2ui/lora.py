@@ -39,7 +39,9 @@ class LoRA:
         # Its updates stay float32 whatever the model's dtype, as an expert's scales do.
         self.peft = get_peft_model(model, self.config)
         self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
-        self.fingerprint = f"lora {rank} {','.join(modules)}"
+        # Of the same form as an adapter's: what is trained, and of which weights.
+        norm = float(model.get_input_embeddings().weight.detach().float().norm())
+        self.fingerprint = f"lora {rank} {' '.join(modules)}:{norm:.4g}"
 
     @contextmanager
     def training(self) -> Iterator[None]:

@@ -29,7 +29,7 @@ def make_task(train=12, validation=8, judge=right, **settings) -> Task:
     rows = [
         Example(
             id=str(i),
-            question=Question(tuple(prompt_ids(3 + i % 3, seed=70 + i % 4)), ((100, 101, 2),)),
+            question=Question(tuple(prompt_ids(3 + i % 3, seed=70 + i % 4)), ((68, 69, 2),)),
             answer="a",
         )
         for i in range(train + validation)

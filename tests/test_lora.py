@@ -1,0 +1,87 @@
+"""LoRA as a trainable: the same trainer, the model given back."""
+
+import json
+
+import pytest
+import torch
+from reference import logits, prompt_ids
+from test_rollouts import config, make_task
+from tiny import make_tiny
+
+pytest.importorskip("peft")
+
+from t2ui.lora import LoRA, train_lora
+from t2ui.reinforce import Trainer
+
+IDS = prompt_ids(7)
+
+
+@pytest.fixture
+def model():
+    return make_tiny("llama")
+
+
+def test_it_begins_as_the_base_and_gives_the_model_back(model):
+    before, weights = logits(model, IDS), {n: p.clone() for n, p in model.state_dict().items()}
+    lora = LoRA(model, rank=4)
+    with lora.inference():
+        assert torch.equal(logits(model, IDS), before)
+    with torch.no_grad():
+        for parameter in lora.parameters:
+            parameter.add_(0.1)
+    with lora.inference():
+        assert not torch.allclose(logits(model, IDS), before)
+    with lora.base():
+        assert torch.equal(logits(model, IDS), before)
+    lora.remove()
+    assert torch.equal(logits(model, IDS), before)
+    after = model.state_dict()
+    assert after.keys() == weights.keys()
+    assert all(torch.equal(after[n], weights[n]) for n in weights)
+
+
+def test_parameters_are_those_of_rank_and_projections(model):
+    """q: 32 → 32 and v: 32 → its width, both layers; A is (rank, in), B is (out, rank)."""
+    lora = LoRA(model, rank=4)
+    layers = [layer.self_attn for layer in model.model.layers]
+    expected = sum(4 * (p.in_features + p.out_features) for a in layers
+                   for p in (a.q_proj, a.v_proj))  # fmt: skip
+    assert sum(p.numel() for p in lora.parameters) == expected
+    lora.remove()
+
+
+def test_training_writes_what_peft_reads(model, tiny_tokenizer, tmp_path):
+    from peft import PeftModel
+
+    before = logits(model, IDS)
+    settings = config(steps=40, objective="next_token", batch=12, learning_rate=0.05)
+    events = list(
+        train_lora(model, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer, rank=4)
+    )
+    losses = [e.values["cross_entropy"] for e in events if e.kind == "step"]
+    assert losses[-1] < losses[0]
+    assert torch.equal(logits(model, IDS), before)
+    record = json.loads((tmp_path / "lora" / "training.json").read_text())
+    assert record["steps_done"] == 40 and record["trained_parameters"] > 0
+    loaded = PeftModel.from_pretrained(make_tiny("llama"), tmp_path / "lora").eval()
+    assert not torch.allclose(logits(loaded, IDS), before)
+
+
+def test_a_run_resumes(model, tiny_tokenizer, tmp_path):
+    settings = config(steps=6, objective="next_token", evaluate_every=100)
+    ends = []
+    for folder, stop in (("whole", None), ("parts", 4)):
+        for until in (stop, None):
+            torch.manual_seed(0)
+            lora = LoRA(model, rank=4)
+            for module in lora.peft.modules():  # dropout draws from torch's own generator
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = 0.0
+            run = Trainer(lora, tiny_tokenizer, make_task(), settings, tmp_path / folder)
+            for event in run.run():
+                if until and event.kind == "step" and event.step == until:
+                    break
+            ends.append(torch.cat([p.detach().reshape(-1) for p in lora.parameters]))
+            lora.remove()
+    assert torch.equal(ends[0], ends[-1])
+    assert ends[0].abs().max() > 0

@@ -1,0 +1,147 @@
+"""Numbers as they are written, and word problems as examples."""
+
+from fractions import Fraction
+
+import pytest
+
+from t2ui.errors import InputError
+from t2ui.tasks import load_task
+from t2ui.tasks.numbers import answered_number, numbers_in, same_number
+from t2ui.tasks.word_problems import STYLES, steps
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("#### 1,200", [1200]),
+        ("1,234,567.5 people", [1234567.5]),
+        ("-3", [-3]),
+        ("−3 degrees", [-3]),
+        ("x = -3", [-3]),
+        ("(-4)", [-4]),
+        ("5-3", [5, 3]),
+        ("5 - 3 = 2", [5, 3, 2]),
+        ("pages 10–20", [10, 20]),
+        ("$4.50", [4.5]),
+        ("$ 9.98", [9.98]),
+        ("-$12", [-12]),
+        ("$-7", [-7]),
+        ("1/2", [0.5]),
+        ("2 1/2 cups", [2.5]),
+        ("5/0", [5]),
+        (".5", [0.5]),
+        ("12.", [12]),
+        ("3.5.", [3.5]),
+        ("1,23", [1, 23]),
+        ("in 1999, 12 came", [1999, 12]),
+        ("50% of 80", [50, 80]),
+        ("none", []),
+    ],
+)
+def test_numbers_of_a_text(text, numbers):
+    assert numbers_in(text) == [Fraction(str(n)) for n in numbers]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("70 - 27 = 43", 43),
+        ("The answer is 7. That is 3 more than 4.", 7),
+        ("Answer: $1,200 in 3 years", 1200),
+        ("First \\boxed{3}, no: \\boxed{-4} (see 9)", -4),
+        ("3 * 4 = 12\n#### 12", 12),
+    ],
+)
+def test_the_number_a_text_answers_with(text, answer):
+    assert answered_number(text) == answer
+
+
+def test_a_text_without_numbers_is_wrong():
+    assert answered_number("many") is None
+    assert not same_number("many", "3")
+    assert not same_number("", "0")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "same"),
+    [
+        ("1200", "1,200", True),
+        ("200", "1,200", False),
+        ("3", "-3", False),
+        ("0.3333", "1/3", True),
+        ("0.33", "1/3", False),
+        ("29.0", "29", True),
+        ("28.999999999999996", "29", True),
+        ("1000001", "1000000", True),  # one part in ten thousand
+        ("290", "29", False),
+    ],
+)
+def test_equal_numbers(text, answer, same):
+    assert same_number(text, answer) is same
+
+
+def test_steps_are_the_equation_innermost_first():
+    lines, value = steps("X=(36.0 - (19.0 + 14.0))", "here")
+    assert lines == ["19 + 14 = 33", "36 - 33 = 3"]
+    assert value == 3
+    assert steps("X=0.41-0.33", "here") == (["0.41 - 0.33 = 0.08"], Fraction("0.08"))
+    assert steps("X=7.0/2", "here")[0] == ["7 / 2 = 3.5"]
+    assert steps("X=-2*3", "here")[0] == ["-2 * 3 = -6"]
+    assert steps("X=5", "here") == (["5"], 5)
+
+
+@pytest.mark.parametrize("equation", ["X=a+1", "X=3/0", "X=__import__('os')", "X=2**9", "X=", "("])
+def test_an_equation_that_cannot_be_read(equation):
+    with pytest.raises(InputError, match="all.jsonl, row 7: equation"):
+        steps(equation, "all.jsonl, row 7")
+
+
+# --- the public sets -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def arith(data_dir, tiny_tokenizer):
+    return load_task("arith", tiny_tokenizer, data_dir)
+
+
+def question(tokenizer, example) -> str:
+    return tokenizer.decode(example.question.prompt, skip_special_tokens=True)
+
+
+def test_the_split_has_all_problems_once(arith):
+    parts = {"train": arith.train, "validation": arith.validation, "test": arith.test}
+    assert len(arith.test) >= 500
+    ids = [row.id for part in parts.values() for row in part]
+    assert len(ids) == len(set(ids)) == 1492
+
+
+def test_no_test_problem_has_a_variant_in_training(arith, tiny_tokenizer):
+    def words(row):
+        return frozenset(w for w in question(tiny_tokenizer, row).casefold().split() if w.isalpha())
+
+    trained = [words(row) for row in (*arith.train, *arith.validation)]
+    close = [
+        row.id
+        for row in arith.test
+        if any(len((one := words(row)) & t) > 0.75 * len(one | t) for t in trained)
+    ]
+    assert close == []
+
+
+@pytest.mark.parametrize("name", ["arith", "gsm8k"])
+def test_right_completions_are_right(name, data_dir, tiny_tokenizer):
+    task = load_task(name, tiny_tokenizer, data_dir)
+    for row in (*task.train[:200], *task.validation[:50], *task.test[:200]):
+        text = tiny_tokenizer.decode(row.target, skip_special_tokens=True)
+        assert task.right(text, row.answer), row.id
+        assert row.target[-1] == tiny_tokenizer.eos_token_id
+        assert not task.right("#### 7777771", row.answer), row.id
+
+
+def test_styles_change_the_prompt_alone(data_dir, tiny_tokenizer, arith):
+    other = load_task("arith", tiny_tokenizer, data_dir, style="steps")
+    assert [row.id for row in other.test] == [row.id for row in arith.test]
+    assert "Think step by step" in question(tiny_tokenizer, other.test[0])
+    assert other.test[0].target == arith.test[0].target
+    with pytest.raises(InputError, match=f"style is 'poem'; expected {', '.join(STYLES)}"):
+        load_task("arith", tiny_tokenizer, data_dir, style="poem")
