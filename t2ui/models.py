@@ -288,7 +288,10 @@ def _load_tokenizer(source: Path | str, shown: str) -> PreTrainedTokenizerBase:
 def _pick_device(device: str) -> torch.device:
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(kind for kind in has if has[kind]))
+        kind = next(kind for kind in has if has[kind])
+        # `accelerate launch` starts one process a GPU and tells each its number.
+        own = os.environ.get("LOCAL_RANK") if kind == "cuda" else None
+        return torch.device(kind, int(own)) if own else torch.device(kind)
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from torch import Tensor, nn
 
 from t2ui import checkpoint
@@ -57,7 +59,8 @@ class Trainer:
     """One training run in one folder: log.jsonl, checkpoint.safetensors.
 
     Making it again on a folder with a checkpoint goes on from there, along the same curve: which
-    examples a step sees, and what it samples, depends on the seed and the step alone.
+    examples a step sees, and what it samples, depends on the seed and the step alone. Under
+    `accelerate launch` every process takes a share of each step's rows; the first one writes.
 
     Args:
         trainable: `ScaleOffsets`, or `LoRA` for the baseline.
@@ -67,6 +70,12 @@ class Trainer:
     def __init__(self, trainable, tokenizer, task: Task, config: TrainConfig, folder: Path):
         if not task.train or not task.validation:
             raise InputError(f"Task {task.name!r} has no training or no validation rows.")
+        self.processes = PartialState(cpu=trainable.parameters[0].device.type == "cpu")
+        if config.batch < self.processes.num_processes:
+            raise InputError(
+                f"batch is {config.batch} for {self.processes.num_processes} processes; every "
+                "process needs a row: choose a larger batch."
+            )
         self.trainable, self.tokenizer = trainable, tokenizer
         self.task, self.folder = task, folder
         self.config = replace(config, objective=_objective(task, config))
@@ -139,6 +148,8 @@ class Trainer:
         if self.config.objective == "exact":
             # Computed in another batch they would round differently, and the curve part ways.
             tensors["reference"] = torch.cat([self._known_reference(r) for r in self.task.train])
+        if not self.processes.is_main_process:
+            return
         checkpoint.write(self.folder, tensors, {
             "step": self.step, "best": self.best, "best_step": self.best_step,
             "seconds": self.seconds, "task": self.task.name, "config": asdict(self.config),
@@ -186,7 +197,8 @@ class Trainer:
 
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()
-        rows = self._rows_of_step(self.step)
+        mine = slice(self.processes.process_index, None, self.processes.num_processes)
+        rows = self._rows_of_step(self.step)[mine]
         rate = self.config.learning_rate * _cosine(self.step / self.config.steps)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
@@ -201,14 +213,18 @@ class Trainer:
                 losses.append(loss)
                 for key, value in seen.items():
                     totals[key] = totals.get(key, 0.0) + value / len(terms)
-            loss = torch.stack(losses).sum() / len(terms)
+            loss = torch.stack(losses).sum() / self.config.batch
             loss.backward(inputs=self.parameters)  # the model's own stay without .grad
+        if self.processes.num_processes > 1:
+            for parameter in self.parameters:
+                parameter.grad = reduce(parameter.grad, "sum")
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
         took = time.perf_counter() - started
         self.seconds += took
         moved = checkpoint.flat(self.parameters).square().mean().sqrt()
+        # Of several processes the first one's rows are logged; the gradient is of all.
         return self._log(
             TrainEvent("step", self.step, {
                 **values, **totals, "grad_norm": float(norm), "learning_rate": rate,
@@ -244,7 +260,8 @@ class Trainer:
         with torch.inference_mode(), self.trainable.inference():
             groups = sample_groups(
                 self.model, self.tokenizer, self.task, rows, self.config.rollouts,
-                seed=self.config.seed * 1_000_003 + self.step,
+                seed=(self.config.seed * 1_000_003 + self.step) * self.processes.num_processes
+                + self.processes.process_index,
             )  # fmt: skip
         generated = time.perf_counter() - started
         counts, rewards = [g.counts for g in groups], [g.rewards for g in groups]
@@ -336,8 +353,9 @@ class Trainer:
         return 0 < self.config.patience * self.config.evaluate_every <= since
 
     def _log(self, event: TrainEvent) -> TrainEvent:
-        with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as log:
-            log.write(json.dumps(asdict(event)) + "\n")
+        if self.processes.is_main_process:
+            with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as log:
+                log.write(json.dumps(asdict(event)) + "\n")
         return event
 
 
@@ -385,7 +403,8 @@ def train_svf(
                     _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
                 raise
             trainer.check_improved()
-            _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
+            if trainer.processes.is_main_process:
+                _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
     finally:
         if held is None:
             adapter.remove()
