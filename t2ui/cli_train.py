@@ -18,7 +18,6 @@ from t2ui.cli_shared import (
     progress,
 )
 from t2ui.config import DEFAULT_MODEL, TrainConfig
-from t2ui.errors import InputError
 
 Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
 
@@ -63,7 +62,9 @@ def train(
     micro_batch_tokens: Annotated[int, typer.Option(help="Memory: tokens at once.")] = (
         TrainConfig.micro_batch_tokens
     ),
-    start: Annotated[str, typer.Option(help="Go on from this expert: a name or a file.")] = "",
+    start: Annotated[
+        str, typer.Option(help="Go on from this expert (name or file), or LoRA folder.")
+    ] = "",
     style: Annotated[str, typer.Option(help="How the task puts its questions.")] = "",
     leave_out: Annotated[str, typer.Option(help="dispatch: families not to train on.")] = "",
     lora: Annotated[
@@ -80,12 +81,9 @@ def train(
         evaluate_every=evaluate_every, validation_rows=validation_rows, patience=patience,
         micro_batch_tokens=micro_batch_tokens,
     )  # fmt: skip
-    if lora and start:
-        raise InputError("--lora and --start were both given: a LoRA starts from the base model.")
     from t2ui.models import load_model
     from t2ui.tasks import load_task
 
-    begun = one(start, experts)[0] if start else None
     loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
     options = {"leave_out": tuple(leave_out.split(","))} if leave_out else {}
     options |= {"style": style} if style else {}
@@ -93,11 +91,14 @@ def train(
     if lora:
         from t2ui.lora import train_lora
 
-        events = train_lora(loaded, rows, config, out, tokenizer=tokenizer, rank=lora,
-                            command=command_line())  # fmt: skip
+        events = train_lora(
+            loaded, rows, config, out, tokenizer=tokenizer, rank=lora,
+            start=Path(start) if start else None, command=command_line(),
+        )  # fmt: skip
     else:
         from t2ui.reinforce import train_svf
 
+        begun = one(start, experts)[0] if start else None
         events = train_svf(
             loaded, rows, config, out, tokenizer=tokenizer, start=begun, name=name or task,
             description=description, license=license, command=command_line(),

@@ -6,10 +6,13 @@ Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's s
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from t2ui import checkpoint
 from t2ui.config import TrainConfig
@@ -19,11 +22,21 @@ from t2ui.tasks import Task
 
 
 class LoRA:
-    """Low-rank updates on some projections of a model. `remove` gives the model back."""
+    """Low-rank updates on some projections of a model. `remove` gives the model back.
 
-    def __init__(self, model: nn.Module, rank: int = 16, modules: tuple[str, ...] = ("q", "v")):
+    Args:
+        start: a folder that peft wrote, to go on from; otherwise the base model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rank: int = 16,
+        modules: tuple[str, ...] = ("q", "v"),
+        start: Path | None = None,
+    ):
         try:
-            from peft import LoraConfig, get_peft_model
+            from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
         except ImportError:
             raise InputError(
                 "LoRA needs the package peft, which is not installed: pip install peft."
@@ -38,6 +51,8 @@ class LoRA:
         )
         # Its updates stay float32 whatever the model's dtype, as an expert's scales do.
         self.peft = get_peft_model(model, self.config)
+        if start is not None:
+            set_peft_model_state_dict(self.peft, _weights(start, rank))
         self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
         # Of the same form as an adapter's: what is trained, and of which weights.
         norm = float(model.get_input_embeddings().weight.detach().float().norm())
@@ -80,6 +95,7 @@ def train_lora(
     *,
     tokenizer=None,
     rank: int = 16,
+    start: Path | None = None,
     command: str = "",
 ) -> Iterator[TrainEvent]:
     """The same training with a LoRA in the place of the scales; yields events.
@@ -87,7 +103,9 @@ def train_lora(
     Ends with `lora/` in the folder, as peft writes it, and `lora/training.json`; call it again to
     resume. The model is as it was afterwards.
     """
-    lora = LoRA(model, rank)
+    lora = LoRA(model, rank, start=start)
+    if start is not None:
+        config = replace(config, start=start.as_posix())
     try:
         trainer = Trainer(lora, tokenizer, task, config, folder)
         try:
@@ -102,3 +120,22 @@ def train_lora(
         (folder / "lora" / "training.json").write_text(json.dumps(record, indent=2))
     finally:
         lora.remove()
+
+
+def _weights(folder: Path, rank: int) -> dict[str, Tensor]:
+    """The weights in a folder that peft wrote.
+
+    Raises:
+        InputError: there are none, or they are of another rank.
+    """
+    try:
+        weights = load_file(folder / "adapter_model.safetensors")
+        found = json.loads((folder / "adapter_config.json").read_text())["r"]
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{folder} holds no LoRA as peft writes it ({error}): give the folder with "
+            "adapter_model.safetensors."
+        ) from None
+    if found != rank:
+        raise InputError(f"{folder} is a LoRA of rank {found}; asked for rank {rank}.")
+    return weights

@@ -10,8 +10,9 @@ from tiny import make_tiny
 
 pytest.importorskip("peft")
 
+from t2ui.errors import InputError
 from t2ui.lora import LoRA, train_lora
-from t2ui.reinforce import Trainer
+from t2ui.trainer import Trainer
 
 IDS = prompt_ids(7)
 
@@ -65,6 +66,13 @@ def test_training_writes_what_peft_reads(model, tiny_tokenizer, tmp_path):
     assert record["steps_done"] == 40 and record["trained_parameters"] > 0
     loaded = PeftModel.from_pretrained(make_tiny("llama"), tmp_path / "lora").eval()
     assert not torch.allclose(logits(loaded, IDS), before)
+    again = LoRA(model, rank=4, start=tmp_path / "lora")
+    with again.inference():
+        torch.testing.assert_close(logits(model, IDS), logits(loaded, IDS))
+    again.remove()
+    for rank, folder, message in ((8, "lora", "is a LoRA of rank 4"), (4, "", "holds no LoRA")):
+        with pytest.raises(InputError, match=message):
+            LoRA(make_tiny("llama"), rank=rank, start=tmp_path / folder)
 
 
 def test_a_run_resumes(model, tiny_tokenizer, tmp_path):

@@ -20,9 +20,10 @@ from t2ui.evaluate import option_scores, right_by
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
 from t2ui.objectives import exact_policy_loss
-from t2ui.reinforce import Trainer, train_svf
+from t2ui.reinforce import train_svf
 from t2ui.tasks import Example, Task
 from t2ui.trainable import ScaleOffsets
+from t2ui.trainer import Trainer
 
 # --- the objective -------------------------------------------------------------------------------
 
@@ -271,15 +272,15 @@ def test_the_best_validation_is_kept_not_the_last(tiny_llama, tmp_path, monkeypa
     def scripted(self):
         accuracy = next(accuracies)
         offsets.append(self.trainable.offset.detach().clone())
-        monkeypatch.setattr("t2ui.reinforce.option_log_likelihoods", scores_of(accuracy, original))
+        monkeypatch.setattr("t2ui.step_terms.option_log_likelihoods", scores_of(accuracy, original))
         try:
             return validate(self)
         finally:
-            monkeypatch.setattr("t2ui.reinforce.option_log_likelihoods", original)
+            monkeypatch.setattr("t2ui.step_terms.option_log_likelihoods", original)
 
-    from t2ui import reinforce
+    from t2ui import step_terms
 
-    validate, original = Trainer._validate, reinforce.option_log_likelihoods
+    validate, original = Trainer._validate, step_terms.option_log_likelihoods
     monkeypatch.setattr(Trainer, "_validate", scripted)
     task = make_task(train=10, validation=20)
     list(train_svf(tiny_llama, task, config(evaluate_every=2), tmp_path))
@@ -326,11 +327,11 @@ def test_no_expert_when_nothing_got_better(tiny_llama, tmp_path):
 
 def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
     read = []
-    from t2ui import reinforce
+    from t2ui import step_terms
 
-    original = reinforce.option_log_likelihoods
+    original = step_terms.option_log_likelihoods
     monkeypatch.setattr(
-        reinforce,
+        step_terms,
         "option_log_likelihoods",
         lambda model, questions: read.extend(questions) or original(model, questions),
     )
@@ -499,8 +500,9 @@ def test_two_processes_take_the_steps_of_one(adapter, tmp_path):
         "from test_reinforce import config, make_task\n"
         "from tiny import make_tiny\n"
         "from t2ui.adapter import adapt\n"
-        "from t2ui.reinforce import Trainer\n"
+
         "from t2ui.trainable import ScaleOffsets\n"
+        "from t2ui.trainer import Trainer\n"
         "run = Trainer(ScaleOffsets(adapt(make_tiny('llama'))), None, make_task(),\n"
         "              config(steps=3), Path(sys.argv[1]))\n"
         "assert run.processes.num_processes == 2\n"

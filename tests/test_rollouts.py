@@ -9,10 +9,11 @@ from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
-from t2ui.reinforce import Trainer, train_svf
+from t2ui.reinforce import train_svf
 from t2ui.rollouts import greedy_right, sample_groups
 from t2ui.tasks import Example, Task
 from t2ui.trainable import ScaleOffsets
+from t2ui.trainer import Trainer
 
 WANTED = "abcdefghijklm"  # a completion is right when it begins with one of these
 
@@ -191,7 +192,7 @@ def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
 def test_early_stop(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
     accuracies = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.9])
     monkeypatch.setattr(
-        "t2ui.reinforce.greedy_right",
+        "t2ui.trainer.greedy_right",
         lambda *_: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
     )
     settings = config(steps=12, evaluate_every=2, patience=2)

@@ -1,0 +1,112 @@
+"""The questions of one training step with their losses: what the trainer differentiates."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from t2ui.likelihood import Question, option_log_likelihoods
+from t2ui.objectives import (
+    advantages,
+    exact_policy_loss,
+    next_token_loss,
+    policy_loss,
+    rewards_of,
+)
+from t2ui.rollouts import Group
+from t2ui.tasks import Example
+from t2ui.tasks.rows import micro_batches
+
+Values = dict[str, float]
+
+
+class Term(NamedTuple):
+    """One question's part of a step: its loss and what is logged, from its scores."""
+
+    question: Question
+    loss: Callable[[Tensor], tuple[Tensor, Values]]  # (O,) log-likelihoods -> …
+
+
+class _Numbered(NamedTuple):
+    question: Question
+    number: int
+
+
+def scores_of(model, questions: Sequence[Question], micro_batch_tokens: int) -> list[Tensor]:
+    """Log-likelihoods of every question's options, (O,) each, the model as it is set now."""
+    numbered = [_Numbered(q, i) for i, q in enumerate(questions)]
+    scores: dict[int, Tensor] = {}
+    for batch in micro_batches(numbered, micro_batch_tokens):
+        found = option_log_likelihoods(model, [item.question for item in batch])
+        scores.update((item.number, score) for item, score in zip(batch, found, strict=True))
+    return [scores[i] for i in range(len(questions))]
+
+
+def exact_term(row: Example, reference: Tensor, kl_coeff: float, temperature: float) -> Term:
+    """Closed answers: the exact policy gradient. `reference` is the base model's scores, (O,)."""
+    rewards = rewards_of(len(row.question.options), row.correct)
+
+    def loss(scores: Tensor) -> tuple[Tensor, Values]:
+        value, reward, kl = exact_policy_loss(
+            scores, rewards.to(scores.device), reference, kl_coeff, temperature
+        )
+        right = float(int(scores.argmax()) == row.correct)
+        return value, {"reward": reward.item(), "accuracy": right, "kl": kl.item()}
+
+    return Term(row.question, loss)
+
+
+def next_token_term(row: Example) -> Term:
+    """The right answer alone, token by token."""
+
+    def loss(scores: Tensor) -> tuple[Tensor, Values]:
+        value = next_token_loss(scores[0], len(row.target))
+        return value, {"cross_entropy": value.item()}
+
+    return Term(Question(row.question.prompt, (row.target,)), loss)
+
+
+def sampled_terms(
+    groups: Sequence[Group],
+    log_ratios: Sequence[Tensor] | None,  # per group (O,): log π′(ŷ|x) − log π(ŷ|x)
+    kl_coeff: float,
+    baseline: str,
+    negative_reward: float,
+) -> list[Term]:
+    """Open answers: rollouts with their advantages."""
+    counts = [group.counts for group in groups]
+    rewards = [torch.where(g.rewards < 0, negative_reward, g.rewards) for g in groups]
+    found = advantages(rewards, counts, log_ratios, kl_coeff, baseline)
+    return [
+        Term(group.question, _policy_term(advantage, group.counts))
+        for group, advantage in zip(groups, found, strict=True)
+    ]
+
+
+def _policy_term(advantage: Tensor, counts: Tensor) -> Callable[[Tensor], tuple[Tensor, Values]]:
+    def loss(scores: Tensor) -> tuple[Tensor, Values]:
+        return policy_loss(scores, advantage.to(scores.device), counts.to(scores.device)), {}
+
+    return loss
+
+
+def rollout_values(groups: Sequence[Group], log_ratios: Sequence[Tensor] | None) -> Values:
+    """Means over all rollouts of a step, and how many tokens they hold."""
+    counts = [group.counts for group in groups]
+    reward = _mean(counts, [group.rewards for group in groups])
+    values = {
+        "reward": reward,
+        "accuracy": (reward + 1) / 2,
+        "rollout_tokens": sum(
+            float(n) * len(option)
+            for group in groups
+            for option, n in zip(group.question.options, group.counts, strict=True)
+        ),
+    }
+    return values if log_ratios is None else {**values, "kl": _mean(counts, log_ratios)}
+
+
+def _mean(counts: Sequence[Tensor], values: Sequence[Tensor]) -> float:
+    total = sum(float((n * v).sum()) for n, v in zip(counts, values, strict=True))
+    return total / sum(float(n.sum()) for n in counts)

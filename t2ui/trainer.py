@@ -1,0 +1,354 @@
+"""One training run: steps, validation, checkpoints. Knows examples and trainables, no expert files.
+
+The loss of a step comes from `step_terms.py`, what it moves from `trainable.py` or `lora.py`.
+"""
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor, nn
+
+from t2ui import checkpoint
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.likelihood import Question, option_log_likelihoods
+from t2ui.models import model_name
+from t2ui.objectives import rewards_of
+from t2ui.rollouts import Group, greedy_right, sample_groups
+from t2ui.step_terms import (
+    Term,
+    exact_term,
+    next_token_term,
+    rollout_values,
+    sampled_terms,
+    scores_of,
+)
+from t2ui.svd import same_model
+from t2ui.tasks import Example, Task
+from t2ui.tasks.rows import micro_batches
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """One line of the log. `kind` is "step", "validation" or "end"."""
+
+    kind: str
+    step: int
+    values: dict[str, float]
+
+
+class Trainer:
+    """One training run in one folder: log.jsonl, checkpoint.safetensors.
+
+    Making it again on a folder with a checkpoint goes on from there, along the same curve: which
+    examples a step sees, and what it samples, depends on the seed and the step alone. Under
+    `accelerate launch` every process takes a share of each step's rows; the first one writes.
+
+    Args:
+        trainable: `ScaleOffsets`, or `LoRA` for the baseline.
+        tokenizer: needed for open answers only.
+    """
+
+    def __init__(self, trainable, tokenizer, task: Task, config: TrainConfig, folder: Path):
+        if not task.train or not task.validation:
+            raise InputError(f"Task {task.name!r} has no training or no validation rows.")
+        self.processes = PartialState(cpu=trainable.parameters[0].device.type == "cpu")
+        if config.batch < self.processes.num_processes:
+            raise InputError(
+                f"batch is {config.batch} for {self.processes.num_processes} processes; every "
+                "process needs a row: choose a larger batch."
+            )
+        self.trainable, self.tokenizer = trainable, tokenizer
+        self.task, self.folder = task, folder
+        self.config = replace(config, objective=_objective(task, config))
+        self.model: nn.Module = trainable.model
+        self.parameters = trainable.parameters
+        self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
+        self.step, self.seconds = 0, 0.0
+        self.best, self.best_step = -math.inf, -1
+        self.best_values = checkpoint.flat(self.parameters)
+        self.rewarded = False  # whether any rollout so far was right
+        self._reference: dict[str, Tensor] = {}  # base scores by row id: they never change
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+
+    def run(self) -> Iterator[TrainEvent]:
+        """Train to the configured number of steps; yields and logs every event."""
+        if self.step == 0 and self.best_step < 0:
+            yield self._validate()  # where it starts: what has to be beaten
+        while self.step < self.config.steps and not self._stalled():
+            yield self._train_step()
+            done = self.step == self.config.steps
+            if self.step % self.config.evaluate_every == 0 or done:
+                yield self._validate()
+            if self.step % self.config.checkpoint_every == 0 or done:
+                self.save_checkpoint()
+        values = {"validation": self.best, "best_step": self.best_step, "seconds": self.seconds}
+        yield self._log(TrainEvent("end", self.step, values))
+
+    def record(self, command: str = "") -> dict[str, Any]:
+        """How it was trained, for the expert file and the card."""
+        return {
+            **asdict(self.config),
+            "steps_done": self.step,
+            "best_step": self.best_step,
+            "validation_accuracy": round(self.best, 4),
+            "train_rows": len(self.task.train),
+            "trained_parameters": sum(p.numel() for p in self.parameters),
+            "seconds": round(self.seconds),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": self.model.device.type,
+            "data": self.task.data,
+            "curve": [
+                (e["step"], e["values"]["accuracy"])
+                for e in checkpoint.read_log(self.folder)
+                if e["kind"] == "validation"
+            ],
+            "command": command,
+        }
+
+    def check_improved(self) -> None:
+        """Refuse to write an expert that is no better than where it started.
+
+        Raises:
+            InputError: validation never got better.
+        """
+        if self.best_step <= 0:
+            raise InputError(
+                f"No step of {self.step} did better on validation than the start "
+                f"({max(self.best, 0):.3f}): no expert is written. Try a lower learning rate, a "
+                "lower kl_coeff, or more steps."
+            )
+
+    def save_checkpoint(self) -> None:
+        """Write everything that resuming needs."""
+        tensors = {
+            "values": checkpoint.flat(self.parameters),
+            "best": self.best_values,
+            **checkpoint.moments(self.optimizer, self.parameters),
+        }
+        if self.config.objective == "exact":
+            # Computed in another batch they would round differently, and the curve part ways.
+            tensors["reference"] = torch.cat([self._known_reference(r) for r in self.task.train])
+        if not self.processes.is_main_process:
+            return
+        checkpoint.write(self.folder, tensors, {
+            "step": self.step, "best": self.best, "best_step": self.best_step,
+            "seconds": self.seconds, "task": self.task.name, "config": asdict(self.config),
+            "fingerprint": self.trainable.fingerprint, "train_rows": len(self.task.train),
+            "rewarded": self.rewarded,
+        })  # fmt: skip
+
+    def _resume(self) -> None:
+        found = checkpoint.read(self.folder)
+        if found is None:
+            return
+        facts, tensors = found
+        self._check_same_run(facts)
+        device = self.parameters[0].device
+        checkpoint.fill(self.parameters, tensors["values"].to(device))
+        self.best_values = tensors["best"].to(device)
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.best, self.best_step = facts["best"], facts["best_step"]
+        self.rewarded = facts["rewarded"]
+        checkpoint.set_moments(self.optimizer, self.parameters, tensors, self.step)
+        if "reference" in tensors:
+            options = [len(row.question.options) for row in self.task.train]
+            parts = tensors["reference"].split(options)
+            for row, known in zip(self.task.train, parts, strict=True):
+                if not known.isnan().any():
+                    self._reference[row.id] = known.to(device)
+
+    def _check_same_run(self, facts: dict[str, Any]) -> None:
+        where = self.folder / checkpoint.CHECKPOINT
+        if not same_model(facts["fingerprint"], self.trainable.fingerprint):
+            raise InputError(
+                f"{where} is of another model or other modules than {model_name(self.model)} has "
+                "adapted: choose another folder."
+            )
+        changed = [
+            key for key, value in asdict(self.config).items()
+            if key not in ("steps", "patience") and facts["config"].get(key) != value
+        ]  # fmt: skip
+        changed += ["train rows"] * (facts["train_rows"] != len(self.task.train))
+        if facts["task"] != self.task.name or changed:
+            raise InputError(
+                f"{where} is of another run ({facts['task']}; different: "
+                f"{', '.join(changed) or 'task'}): choose another folder, or the same settings."
+            )
+
+    def _train_step(self) -> TrainEvent:
+        started = time.perf_counter()
+        mine = slice(self.processes.process_index, None, self.processes.num_processes)
+        rows = self._rows_of_step(self.step)[mine]
+        rate = self.config.learning_rate * _cosine(self.step / self.config.steps)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad()
+        terms, values = self._terms(rows)
+        totals: dict[str, float] = {}
+        for batch in micro_batches(terms, self.config.micro_batch_tokens):
+            with self.trainable.training():
+                scores = option_log_likelihoods(self.model, [term.question for term in batch])
+            losses = []
+            for term, score in zip(batch, scores, strict=True):
+                loss, seen = term.loss(score)
+                losses.append(loss)
+                for key, value in seen.items():
+                    totals[key] = totals.get(key, 0.0) + value / len(terms)
+            loss = torch.stack(losses).sum() / self.config.batch
+            loss.backward(inputs=self.parameters)  # the model's own stay without .grad
+        if self.processes.num_processes > 1:
+            for parameter in self.parameters:
+                parameter.grad = reduce(parameter.grad, "sum")
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        took = time.perf_counter() - started
+        self.seconds += took
+        moved = checkpoint.flat(self.parameters).square().mean().sqrt()
+        # Of several processes the first one's rows are logged; the gradient is of all.
+        return self._log(
+            TrainEvent("step", self.step, {
+                **values, **totals, "grad_norm": float(norm), "learning_rate": rate,
+                "change": float(moved),  # RMS of z − 1
+                "seconds": took,
+            })
+        )  # fmt: skip
+
+    def _terms(self, rows: Sequence[Example]) -> tuple[list[Term], dict[str, float]]:
+        """The step's questions with their losses, and what is known before the update."""
+        config = self.config
+        if config.objective == "next_token":
+            return [next_token_term(row) for row in rows], {}
+        if config.objective == "exact":
+            self._find_references(rows)
+            # plain tensors: inference tensors may not enter autograd
+            references = [self._reference[row.id].clone() for row in rows]
+            return [
+                exact_term(row, reference, config.kl_coeff, config.temperature)
+                for row, reference in zip(rows, references, strict=True)
+            ], {}
+        started = time.perf_counter()
+        with torch.inference_mode(), self.trainable.inference():
+            groups = sample_groups(
+                self.model, self.tokenizer, self.task, rows, config.rollouts,
+                seed=(config.seed * 1_000_003 + self.step) * self.processes.num_processes
+                + self.processes.process_index,
+            )  # fmt: skip
+        generated = time.perf_counter() - started
+        ratios = self._log_ratios(groups) if config.kl_coeff else None
+        values = rollout_values(groups, ratios)
+        self._check_rewarded(values["accuracy"])
+        terms = sampled_terms(
+            groups, ratios, config.kl_coeff, config.baseline, config.negative_reward
+        )
+        return terms, {**values, "rollout_seconds": generated}
+
+    def _log_ratios(self, groups: Sequence[Group]) -> list[Tensor]:
+        """log π′(ŷ|x) − log π(ŷ|x) of every group's rollouts, (O,) each, on the CPU."""
+        questions = [group.question for group in groups]
+        with torch.inference_mode(), self.trainable.inference():
+            adapted = self._scores(questions)
+        with torch.inference_mode(), self.trainable.base():
+            base = self._scores(questions)
+        return [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)]
+
+    def _check_rewarded(self, accuracy: float) -> None:
+        """All wrong for a whole epoch: there is nothing to learn from."""
+        self.rewarded = self.rewarded or accuracy > 0
+        if not self.rewarded and (self.step + 1) * self.config.batch >= len(self.task.train):
+            raise InputError(
+                f"Not one rollout of a whole epoch ({len(self.task.train)} prompts) was right: "
+                "there is nothing to learn from, and no expert is written. Choose easier "
+                "examples, another prompt, more --rollouts, or --start from an expert trained "
+                "with --objective next_token."
+            )
+
+    def _validate(self) -> TrainEvent:
+        started = time.perf_counter()
+        rows = self.task.validation[: self.config.validation_rows]
+        with torch.inference_mode(), self.trainable.inference():
+            if self.task.right is not None:
+                right = greedy_right(self.model, self.tokenizer, self.task, rows)
+                reward = sum(1.0 if r else -1.0 for r in right)
+            else:
+                scores = self._scores([row.question for row in rows])
+                right = [int(s.argmax()) == r.correct for s, r in zip(scores, rows, strict=True)]
+                reward = sum(
+                    float((s.softmax(0).cpu() * rewards_of(len(s), row.correct)).sum())
+                    for s, row in zip(scores, rows, strict=True)
+                )
+        accuracy = sum(right) / len(rows)
+        if accuracy > self.best:
+            self.best, self.best_step = accuracy, self.step
+            self.best_values = checkpoint.flat(self.parameters)
+        self.seconds += time.perf_counter() - started
+        values = {"accuracy": accuracy, "reward": reward / len(rows), "best": self.best}
+        return self._log(TrainEvent("validation", self.step, values))
+
+    def _scores(self, questions: Sequence[Question]) -> list[Tensor]:
+        return scores_of(self.model, questions, self.config.micro_batch_tokens)
+
+    def _find_references(self, rows: Sequence[Example]) -> None:
+        """The base model's scores, computed once a row in the whole run."""
+        missing = [row for row in rows if row.id not in self._reference]
+        if missing:
+            with torch.inference_mode(), self.trainable.base():
+                scores = self._scores([row.question for row in missing])
+            self._reference |= {r.id: s.clone() for r, s in zip(missing, scores, strict=True)}
+
+    def _known_reference(self, row: Example) -> Tensor:  # (options,), NaN where not computed
+        unknown = torch.full((len(row.question.options),), math.nan)
+        return self._reference.get(row.id, unknown).detach().cpu()
+
+    def _rows_of_step(self, step: int) -> list[Example]:
+        """The step's rows: epoch after epoch, each shuffled by the seed and its number."""
+        count = len(self.task.train)
+        picked = []
+        for position in range(step * self.config.batch, (step + 1) * self.config.batch):
+            epoch, place = divmod(position, count)
+            picked.append(self.task.train[_permutation(count, self.config.seed, epoch)[place]])
+        return picked
+
+    def _stalled(self) -> bool:
+        """Whether validation has not got better for `patience` times (early stop)."""
+        since = self.step - max(self.best_step, 0)
+        return 0 < self.config.patience * self.config.evaluate_every <= since
+
+    def _log(self, event: TrainEvent) -> TrainEvent:
+        if self.processes.is_main_process:
+            with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as log:
+                log.write(json.dumps(asdict(event)) + "\n")
+        return event
+
+
+def _objective(task: Task, config: TrainConfig) -> str:
+    """The objective that "auto" stands for; refuses one that the task cannot have."""
+    wanted = config.objective
+    if wanted == "auto":
+        return "exact" if task.right is None else "sampled"
+    if wanted == "exact" and any(len(row.question.options) < 2 for row in task.train):
+        raise InputError(f"Task {task.name!r} has open answers: choose sampled or next_token.")
+    if wanted == "sampled" and task.right is None:
+        raise InputError(f"Task {task.name!r} has closed answers: choose exact or next_token.")
+    return wanted
+
+
+def _permutation(count: int, seed: int, epoch: int) -> list[int]:
+    order = list(range(count))
+    random.Random(seed * 1_000_003 + epoch).shuffle(order)
+    return order
+
+
+def _cosine(fraction: float) -> float:
+    """From 1 at the start to 0 at the end."""
+    return 0.5 * (1 + math.cos(math.pi * fraction))
