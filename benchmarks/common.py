@@ -9,19 +9,19 @@ from t2ui.library import load_library
 from t2ui.models import load_model
 
 
-def adapted_default():
+def adapted_default(device: str = "auto"):
     """model, tokenizer, adapter of the embedded default model."""
-    model, tokenizer = load_model()
+    model, tokenizer = load_model(device=device)
     return model, tokenizer, adapt(model)
 
 
-def three_experts(adapter: Adapter) -> dict[str, Expert]:
-    """Three experts to mix: shipped ones that answer, filled up with random ones of the same
-    shapes. Speed depends on the shapes alone."""
+def some_experts(adapter: Adapter, count: int = 3) -> dict[str, Expert]:
+    """Experts to mix: shipped ones that answer, filled up with random ones of the same shapes.
+    Speed depends on the shapes alone."""
     shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
-    experts = dict(list(shipped.items())[:3])
+    experts = dict(list(shipped.items())[:count])
     generator = torch.Generator().manual_seed(0)
-    for i in range(3 - len(experts)):
+    for i in range(count - len(experts)):
         scales = {
             name: 1 + 0.05 * torch.randn(factors.S.shape, generator=generator)
             for name, factors in adapter.factors.items()

@@ -5,7 +5,7 @@ model, and the sixteen mixtures one after the other.
 """
 
 import torch
-from common import adapted_default, describe_machine, three_experts
+from common import adapted_default, describe_machine, some_experts
 from side_by_side import side_by_side
 
 from t2ui.config import Sampling
@@ -20,7 +20,7 @@ def main() -> None:
     describe_machine()
     model, tokenizer, adapter = adapted_default()
     model.generation_config.eos_token_id = None  # every row has all its tokens
-    experts = three_experts(adapter)
+    experts = some_experts(adapter)
     names = list(experts)
     prompt = chat_ids(tokenizer, "Which gas do plants take in from the air?")
     sampling = Sampling(max_new_tokens=TOKENS)

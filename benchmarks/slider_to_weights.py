@@ -7,7 +7,7 @@ model. Both start from the same weights α and end with a model that is ready to
 import itertools
 
 import torch
-from common import adapted_default, describe_machine, three_experts
+from common import adapted_default, describe_machine, some_experts
 from side_by_side import side_by_side
 
 from t2ui.adapter import attached
@@ -18,7 +18,7 @@ from t2ui.svd import reconstruct
 def main() -> None:
     describe_machine()
     model, _, adapter = adapted_default()
-    experts = three_experts(adapter)
+    experts = some_experts(adapter)
     names = list(experts)
     positions = itertools.count()
 

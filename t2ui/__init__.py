@@ -8,6 +8,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOME = {
+    "FewShotConfig": "t2ui.config",
     "Sampling": "t2ui.config",
     "TrainConfig": "t2ui.config",
     "Expert": "t2ui.expert",
@@ -19,6 +20,7 @@ _HOME = {
     "adapt": "t2ui.adapter",
     "two_pass_infer": "t2ui.two_pass",
     "train_svf": "t2ui.reinforce",
+    "few_shot_adapt": "t2ui.few_shot",
     "InputError": "t2ui.errors",
 }
 __all__ = sorted(_HOME)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from t2ui.cli_adapt import adapt_command
 from t2ui.cli_experts import experts_app
 from t2ui.cli_shared import (
     AsJson,
@@ -19,7 +20,9 @@ from t2ui.cli_shared import (
     Model,
     command_line,
     existing,
+    library_of,
     load,
+    mixture_file,
     note,
     one,
     print_json,
@@ -33,6 +36,7 @@ from t2ui.errors import InputError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A studio for Transformer² experts.")  # fmt: skip
 app.add_typer(experts_app, name="experts")
+app.command("adapt")(adapt_command)
 app.command()(train)
 
 
@@ -51,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 @app.command()
 def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
-    mix: Annotated[str, typer.Option(help="Weights, e.g. math=0.7,code=0.3; no pass one.")] = "",
+    mix: Annotated[str, typer.Option(help="math=0.7,code=0.3, or a mixture file.")] = "",
     dispatch: Annotated[
         str, typer.Option(help="prompt, expert or none; expert where there is one.")
     ] = "",
@@ -72,17 +76,24 @@ def ask(
 ) -> None:
     """Answer a prompt in two passes."""
     sampling = Sampling(max_new_tokens, temperature, top_p, seed=seed)
-    weights = parse_mix(mix)
+    saved = mixture_file(mix)
+    weights = {} if saved else parse_mix(mix)
     text = sys.stdin.read() if prompt == "-" else prompt
     from t2ui.mixture import Mixture
+    from t2ui.models import model_name
     from t2ui.two_pass import two_pass_infer
 
     loaded, tokenizer = load(model, device)
-    library = _library(experts, loaded)
+    library = library_of(loaded, experts)
     report_problems(library)
+    mixture = Mixture(weights, normalise) if weights else None
+    if saved:
+        mixture = replace(saved.mixture, normalise=normalise or saved.mixture.normalise)
+        for misfit in saved.misfits(model_name(loaded), library.experts):
+            note(misfit)
     result = two_pass_infer(
         loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
-        mixture=Mixture(weights, normalise) if weights else None, routing=routing,
+        mixture=mixture, routing=routing,
         threshold=threshold, sampling=sampling, allow_transfer=allow_transfer,
     )  # fmt: skip
     if as_json:
@@ -215,15 +226,6 @@ def _evaluate_dispatch(adapter, tokenizer, expert, data, hard, limit):
         table = dispatch_table(dispatcher, prompts, expert.labels, used, counter)
         records += [{"classifier": classifier, **record} for record in table]
     return records
-
-
-def _library(folder: Path | None, model):
-    from t2ui.library import experts_folder, load_library
-    from t2ui.models import model_name
-
-    if folder is not None:
-        return load_library(existing(folder))
-    return load_library(experts_folder(default_experts_dir(), model_name(model)))
 
 
 def _counter(total: int) -> Callable[[int], None]:

@@ -44,6 +44,25 @@ def one(expert: str, folder: Path | None):
     return library.experts[expert], library.files[expert]
 
 
+def library_of(model, folder: Path | None):
+    """The experts of a folder; by default those that ship for the model."""
+    from t2ui.library import experts_folder, load_library
+    from t2ui.models import model_name
+
+    if folder is not None:
+        return load_library(existing(folder))
+    return load_library(experts_folder(default_experts_dir(), model_name(model)))
+
+
+def mixture_file(mix: str):
+    """The mixture that `--mix FILE` names, or None where it holds weights (or nothing)."""
+    if not mix.endswith(".json"):
+        return None
+    from t2ui.mixture import SavedMixture
+
+    return SavedMixture.load(mix)
+
+
 def command_line() -> str:
     """The command as typed, for records that others read: absolute paths lose their folders."""
     words = (Path(w).name if Path(w).is_absolute() else w for w in sys.argv[1:])

@@ -12,6 +12,8 @@ MAX_PROMPT_CHARS = 20_000
 ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
 DISPATCH_MODES = ("prompt", "expert", "none")
 ROUTINGS = ("hard", "soft")
+TRAIN_OBJECTIVES = ("auto", "exact", "sampled", "next_token")
+BASELINES = ("none", "mean", "leave_one_out")
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
 
 
@@ -67,6 +69,11 @@ def _check_range(what: str, value: float, low: float, high: float) -> None:
         raise InputError(f"{what} is {value!r}; a number is expected.")
     if not math.isfinite(value) or not low <= value <= high:
         raise InputError(f"{what} is {value}; expected between {low:g} and {high:g}.")
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{what} is {value!r}; expected {', '.join(choices)}.")
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,12 @@ class TrainConfig:
     evaluate_every: int = 10  # steps
     validation_rows: int = 240
     checkpoint_every: int = 5  # steps
+    objective: str = "auto"  # exact for closed answers, sampled for open ones; or next_token
+    rollouts: int = 4  # sampled: completions a prompt
+    baseline: str = "leave_one_out"  # sampled: none (paper), mean or leave_one_out
+    negative_reward: float = -1.0  # sampled: of a wrong completion
+    patience: int = 0  # validations without getting better until it stops; 0: never
+    start: str = ""  # the expert it went on from, with its hash; set by the trainer
 
     def __post_init__(self) -> None:
         _check_range("steps", self.steps, 1, 1_000_000)
@@ -146,3 +159,95 @@ class TrainConfig:
         _check_range("evaluate_every", self.evaluate_every, 1, 1_000_000)
         _check_range("validation_rows", self.validation_rows, 1, 1_000_000)
         _check_range("checkpoint_every", self.checkpoint_every, 1, 1_000_000)
+        _check_range("rollouts", self.rollouts, 1, 10_000)
+        _check_range("negative_reward", self.negative_reward, -100, 1)
+        _check_range("patience", self.patience, 0, 1_000_000)
+        _check_choice("objective", self.objective, TRAIN_OBJECTIVES)
+        _check_choice("baseline", self.baseline, BASELINES)
+        if self.baseline == "leave_one_out" and self.rollouts < 2:
+            raise InputError("leave_one_out needs at least 2 rollouts a prompt: got 1.")
+
+
+SEARCH_METHODS = ("cem", "cma", "random", "gradient")
+OBJECTIVES = ("likelihood", "reward", "both")
+PRESETS = ("paper", "fast", "light")
+
+
+@dataclass(frozen=True)
+class FewShotConfig:
+    """How the weights α are found from a few examples. See `preset` for named settings.
+
+    `objective`: "likelihood" of the right answers (no decoding), "reward" (share of right
+    answers, ties by likelihood; open answers are generated), or "both", their sum.
+    """
+
+    method: str = "cem"
+    objective: str = "likelihood"
+    shots: int = 10  # examples taken from a task where nobody says how many
+    population: int = 32  # members scored in one generation
+    elite_ratio: float = 0.2
+    generations: int = 20  # at most; of `gradient`, steps
+    low: float = 0.0  # bounds of α
+    high: float = 1.0
+    spread: float = 0.3  # standard deviation of the first generation
+    floor: float = 0.02  # the least standard deviation; the search ends where all are there
+    smoothing: float = 0.4  # share of the old mean and spread that each generation keeps
+    anchors: bool = True  # the first generation holds the base model and every expert alone
+    per_layer: bool = False  # one α an expert and layer
+    normalise: bool = False  # divide by Σα
+    held_out: float = 0.3  # share of the examples kept for the report; 0: no report
+    learning_rate: float = 0.1  # of `gradient`
+    pull: float = 0.01  # of `gradient`, towards its start
+    max_new_tokens: int = 64  # of a generated answer
+    stop: tuple[str, ...] = ()  # strings that end a generated answer
+    batch_tokens: int = 4000  # scored in one forward pass, padding counted
+    batch_rows: int = 64  # answers generated at once
+    allow_transfer: bool = False  # experts made for other weights of the same shapes
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, known in (("method", SEARCH_METHODS), ("objective", OBJECTIVES)):
+            if getattr(self, what) not in known:
+                raise InputError(
+                    f"{what} is {getattr(self, what)!r}; expected {', '.join(known)}."
+                )
+        if self.method == "gradient" and self.objective != "likelihood":
+            raise InputError(
+                f"method gradient needs objective likelihood, got {self.objective}: a reward has "
+                "no gradient; choose cem, cma or random for it."
+            )
+        whole = ("shots", "population", "generations", "max_new_tokens", "batch_tokens",
+                 "batch_rows", "seed")  # fmt: skip
+        for what in whole:
+            if isinstance(getattr(self, what), float):
+                raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")
+        _check_range("shots", self.shots, 1, 1000)
+        _check_range("population", self.population, 2, 10_000)
+        _check_range("elite_ratio", self.elite_ratio, 0, 1)
+        _check_range("generations", self.generations, 1, 10_000)
+        _check_range("low", self.low, -ALPHA_LIMIT, ALPHA_LIMIT)
+        _check_range("high", self.high, -ALPHA_LIMIT, ALPHA_LIMIT)
+        if not self.low < self.high:
+            raise InputError(f"The bounds of α are {self.low:g} to {self.high:g}; low < high.")
+        _check_range("spread", self.spread, 1e-6, 2 * ALPHA_LIMIT)
+        _check_range("floor", self.floor, 0, self.spread)
+        _check_range("smoothing", self.smoothing, 0, 0.99)
+        _check_range("held_out", self.held_out, 0, 0.9)
+        _check_range("learning_rate", self.learning_rate, 1e-6, 10)
+        _check_range("pull", self.pull, 0, 1000)
+        _check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
+        _check_range("batch_tokens", self.batch_tokens, 1, 10_000_000)
+        _check_range("batch_rows", self.batch_rows, 1, 100_000)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+
+    @classmethod
+    def preset(cls, name: str) -> "FewShotConfig":
+        """ "paper" (arXiv 2501.06252: CEM on rewards, population 32, elite ratio 0.2, up to 100
+        generations, α in [0, 1]), "fast", or "light" (3 shots, few generations)."""
+        if name == "paper":
+            return cls(objective="reward", generations=100, smoothing=0.0, anchors=False)
+        if name == "fast":
+            return cls(population=16, elite_ratio=0.25, generations=10)
+        if name == "light":
+            return cls(shots=3, population=12, elite_ratio=0.25, generations=6)
+        raise InputError(f"There is no preset {name!r}; there are: {', '.join(PRESETS)}.")

@@ -1,7 +1,14 @@
-"""Mixtures: z′ = 1 + Σ α_k (z_k − 1). Pure functions of experts and weights."""
+"""Mixtures: z′ = 1 + Σ α_k (z_k − 1), their files, and one folded into an expert.
 
+Knows experts and weights; no models, prompts or searches.
+"""
+
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -10,6 +17,10 @@ from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.svd import layer_of
 
+if TYPE_CHECKING:
+    from t2ui.adapter import Adapter
+
+FORMAT = "t2ui.mixture"
 Alpha = float | tuple[float, ...]  # one for the whole model, or one per layer
 
 
@@ -63,6 +74,82 @@ class Mixture:
         return sum(1 - sum(self.at_layer(layer).values()) for layer in range(count)) / count
 
 
+@dataclass(frozen=True)
+class SavedMixture:
+    """A mixture with where it came from, as a JSON file holds it.
+
+    `provenance` is free; `experts` in it, name -> sha256, says which experts were mixed.
+    """
+
+    mixture: Mixture
+    base_model: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file beside its place and rename it there."""
+        path = Path(path)
+        text = json.dumps(
+            {
+                "format": FORMAT,
+                "weights": dict(self.mixture.weights),
+                "normalise": self.mixture.normalise,
+                "base_model": self.base_model,
+                "provenance": dict(self.provenance),
+            },
+            indent=2,
+            ensure_ascii=False,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            beside.write_text(text + "\n", encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SavedMixture":
+        """Read and check a mixture file.
+
+        Raises:
+            InputError: no such file, not JSON, not a mixture, or weights that are none.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"There is no mixture file at {path}: check the path.")
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path.name} is not JSON ({error}): choose a mixture file.") from None
+        if not isinstance(said, dict) or said.get("format") != FORMAT:
+            raise InputError(
+                f'{path.name} is no mixture: it does not say "format": "{FORMAT}". '
+                "`python -m t2ui adapt` writes such files."
+            )
+        expected = {"weights": dict, "normalise": bool, "base_model": str, "provenance": dict}
+        for key, kind in expected.items():
+            if not isinstance(said.setdefault(key, kind()), kind):
+                raise InputError(
+                    f"{path.name}: {key} is {said[key]!r}; expected a JSON {kind.__name__}."
+                )
+        try:
+            mixture = Mixture(said["weights"], said["normalise"])
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from None
+        return cls(mixture, said["base_model"], said["provenance"])
+
+    def misfits(self, base_model: str, experts: Mapping[str, Expert]) -> list[str]:
+        """Sentences on what is not as it was when the mixture was found."""
+        found = []
+        if self.base_model not in ("", base_model):
+            found.append(f"the mixture was found for {self.base_model}, not {base_model}")
+        hashes = self.provenance.get("experts")
+        for name, sha256 in hashes.items() if isinstance(hashes, dict) else ():
+            if name in self.mixture.weights and name in experts and experts[name].sha256 != sha256:
+                found.append(f"expert {name!r} is not the one that the mixture was found with")
+        return found
+
+
 def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
     """z′ = 1 + Σ α_k (z_k − 1) for every matrix that any used expert adapts.
 
@@ -104,3 +191,38 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
             else:
                 mixed[matrix] = so_far + weight * (z - 1)
     return mixed
+
+
+def fold(
+    adapter: "Adapter",
+    experts: Mapping[str, Expert],
+    mixture: Mixture,
+    name: str,
+    provenance: Mapping[str, Any] | None = None,
+    **details: Any,
+) -> Expert:
+    """The mixture as one expert: α = 1 of it is the mixture.
+
+    Args:
+        adapter: of the model that it is for; gives the fingerprint.
+        provenance: joins the mixture itself in the expert's training record.
+        details: further fields of the Expert.
+
+    Raises:
+        InputError: what `mix` raises, or every α is 0: that is the base model.
+    """
+    scales = mix(experts, mixture)
+    if not scales:
+        raise InputError("Every weight is 0, which is the base model: there is nothing to fold.")
+    used = {n: alpha for n, alpha in mixture.weights.items() if alpha}
+    folded = {
+        n: {"alpha": list(a) if isinstance(a, tuple) else a, "sha256": experts[n].sha256}
+        for n, a in used.items()
+    }
+    return Expert(
+        name=name,
+        scales=scales,
+        fingerprint=adapter.fingerprint_of(scales),
+        training={"folded_from": folded, "normalise": mixture.normalise, **(provenance or {})},
+        **{"base_model": experts[next(iter(used))].base_model, **details},
+    )

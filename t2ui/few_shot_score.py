@@ -1,0 +1,265 @@
+"""Scores of a whole population on a few examples: members × examples are the rows of one batch.
+
+Nothing is written to weights. Knows scales, examples and batches, nothing of searches; every
+generator here pauses between batches with nothing left set.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from t2ui.adapter import Adapter, Scales
+from t2ui.config import FewShotConfig, Sampling
+from t2ui.errors import InputError
+from t2ui.expert import Expert
+from t2ui.generate import Decoder, Row
+from t2ui.likelihood import Question, option_log_likelihoods
+from t2ui.svd import layer_of
+from t2ui.tasks import Example
+from t2ui.tasks.rows import micro_batches
+
+Right = Callable[[str, str], bool]  # (generated text, right answer)
+
+
+class Blend:
+    """Experts' offsets z_k − 1 as one matrix, so that a population is mixed in one product.
+
+    The same arithmetic as `mixture.mix`, up to rounding. Matrices that no expert adapts are not
+    in it.
+    """
+
+    def __init__(self, adapter: Adapter, experts: Mapping[str, Expert]):
+        adapted = {name for expert in experts.values() for name in expert.scales}
+        self.names = sorted((n for n in adapter.names if n in adapted), key=layer_of)
+        self.sizes = [adapter.factors[n].S.numel() for n in self.names]
+        self.layers = 1 + max(map(layer_of, adapter.names))
+        device = adapter.factors[self.names[0]].S.device
+        rows = [
+            torch.cat([
+                expert.scales[n] - 1 if n in expert.scales else torch.zeros(size)
+                for n, size in zip(self.names, self.sizes, strict=True)
+            ])
+            for expert in experts.values()
+        ]  # fmt: skip
+        self.offsets = torch.stack(rows).to(device)  # (K, all scales)
+        widths = [0] * self.layers
+        for name, size in zip(self.names, self.sizes, strict=True):
+            widths[layer_of(name)] += size
+        self._by_layer = self.offsets.split(widths, dim=1)
+
+    def mixed(self, alpha: Tensor) -> Tensor:  # (P, K) or (P, K, layers) -> (P, all scales)
+        """z′ = 1 + Σ α_k (z_k − 1) of every member."""
+        if alpha.ndim == 2:
+            return 1 + alpha @ self.offsets
+        parts = [alpha[:, :, layer] @ part for layer, part in enumerate(self._by_layer)]
+        return 1 + torch.cat(parts, dim=1)
+
+    def scales(self, z: Tensor) -> Scales:  # (all scales,)
+        """One member's z by matrix, as views."""
+        return dict(zip(self.names, z.split(self.sizes), strict=True))
+
+
+@dataclass(frozen=True)
+class Table:
+    """What members got on examples; arrays are (members, examples) float64, NaN: not asked for.
+
+    Closed answers: `likelihood` is the log-probability of the right option among the options,
+    `own` the same where it is the model's choice. Open answers: mean log-likelihoods per token of
+    the right answer, and of the model's own where that was right.
+    """
+
+    likelihood: np.ndarray
+    right: np.ndarray  # 1 or 0
+    own: np.ndarray  # NaN where wrong
+
+    def reported(self, objective: str) -> np.ndarray:  # (members,)
+        """The objective in units that people read: nats, share of right answers, or their sum."""
+        if objective == "likelihood":
+            return self.likelihood.mean(1)
+        if objective == "reward":
+            return self.right.mean(1)
+        return self.right.mean(1) + self.likelihood.mean(1)
+
+    def searched(self, objective: str) -> np.ndarray:  # (members,)
+        """The same with ties of rewards broken by the mean log-likelihood of the member's own
+        right answers (paper): its exponential, below 1, is added to their number."""
+        scores = self.reported(objective)
+        if objective != "reward":
+            return scores
+        counted = ~np.isnan(self.own)
+        total = np.where(counted, self.own, 0.0).sum(1)
+        ties = np.where(counted.any(1), np.exp(total / np.maximum(counted.sum(1), 1)), 0.0)
+        return scores + ties / self.own.shape[1]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One row of a batch: a member, and an example's question (or the member's own answer)."""
+
+    member: int
+    example: int
+    question: Question
+
+
+class Scorer:
+    """Scores members on examples and counts what that costs. See `Table`."""
+
+    def __init__(self, adapter: Adapter, tokenizer, config: FewShotConfig, right: Right | None):
+        self.adapter, self.tokenizer = adapter, tokenizer
+        self.config, self.right = config, right
+        self.tokens = self.forward_passes = 0
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse what cannot be scored.
+
+        Raises:
+            InputError: see `few_shot.search`.
+        """
+        if not examples:
+            raise InputError("There are no examples: few-shot adaptation needs at least one.")
+        text_config = self.adapter.model.config.get_text_config()
+        limit = getattr(text_config, "max_position_embeddings", None) or math.inf
+        for example in examples:
+            prompt, options = example.question.prompt, example.question.options
+            if not prompt or not all(options):
+                raise InputError(f"Example {example.id!r} has an empty prompt or answer.")
+            answer = max(map(len, options))
+            if len(options) == 1 and self.config.objective != "likelihood":
+                answer = max(answer, self.config.max_new_tokens)
+                if self.right is None:
+                    raise InputError(
+                        f"Example {example.id!r} has an open answer, and nothing says whether a "
+                        "generated one is right: choose objective likelihood, or give `right`."
+                    )
+            if len(prompt) + answer > limit:
+                raise InputError(
+                    f"Example {example.id!r} has {len(prompt)} tokens and an answer of up to "
+                    f"{answer}; the model's context holds {limit}: leave it out."
+                )
+
+    def table(
+        self, members: Sequence[Scales | None], examples: Sequence[Example]
+    ) -> Generator[None, None, Table]:
+        """Score every member on every example; None or {} is the base model.
+
+        Examples with several options are closed: their reward costs no decoding.
+        """
+        shape = len(members), len(examples)
+        table = Table(*(np.full(shape, np.nan) for _ in range(3)))
+        rewarded = self.config.objective != "likelihood"
+        asked = [
+            _Cell(m, e, example.question)
+            for e, example in enumerate(examples)
+            for m in range(len(members))
+            if len(example.question.options) > 1 or self.config.objective != "reward"
+        ]
+        for batch in micro_batches(asked, self.config.batch_tokens):
+            for cell, scores in zip(batch, self._log_likelihoods(batch, members), strict=True):
+                where, example = (cell.member, cell.example), examples[cell.example]
+                table.likelihood[where] = answer_log_likelihood(scores, example)
+                if len(scores) > 1:
+                    table.right[where] = int(scores.argmax()) == example.correct
+                    if table.right[where]:
+                        table.own[where] = table.likelihood[where]
+            yield
+        opened = [e for e, example in enumerate(examples) if len(example.question.options) == 1]
+        if rewarded and opened:
+            yield from self._generated(table, members, examples, opened)
+        return table
+
+    def _generated(self, table, members, examples, opened) -> Generator[None, None, None]:
+        """Let every member answer the open examples, and score its own right answers."""
+        sampling = Sampling(max_new_tokens=self.config.max_new_tokens, stop=self.config.stop)
+        opened = sorted(opened, key=lambda e: len(examples[e].question.prompt))
+        waiting = [
+            Row((m, e), examples[e].question.prompt, members[m] or None, sampling)
+            for e in opened
+            for m in range(len(members))
+        ]
+        own: list[_Cell] = []
+        texts: dict[tuple[int, int], list[str]] = {}
+        tokens: dict[tuple[int, int], list[int]] = {}
+        decoder = Decoder(self.adapter.model, self.tokenizer, self.adapter)
+        while waiting or len(decoder):
+            if waiting and len(decoder) <= self.config.batch_rows // 2:
+                joining = waiting[: self.config.batch_rows - len(decoder)]
+                waiting = waiting[len(joining) :]
+                decoder.add(joining)
+                self.tokens += sum(len(row.prompt_ids) for row in joining)
+            steps = decoder.step()
+            self.forward_passes += 1
+            self.tokens += len(steps)
+            for step in steps:
+                texts.setdefault(step.key, []).append(step.text)
+                tokens.setdefault(step.key, []).append(step.token)
+                if step.finished:
+                    m, e = step.key
+                    table.right[m, e] = self.right("".join(texts[m, e]), examples[e].answer)
+                    if table.right[m, e]:
+                        answer = tuple(tokens[m, e])
+                        own.append(_Cell(m, e, Question(examples[e].question.prompt, (answer,))))
+            yield
+        for batch in micro_batches(own, self.config.batch_tokens):
+            for cell, score in zip(batch, self._log_likelihoods(batch, members), strict=True):
+                length = len(cell.question.options[0])
+                table.own[cell.member, cell.example] = float(score[0]) / length
+            yield
+
+    def _log_likelihoods(
+        self, batch: Sequence[_Cell], members: Sequence[Scales | None]
+    ) -> list[Tensor]:  # one (options,) float32 on the CPU a cell
+        questions = [cell.question for cell in batch]
+        self.tokens += sum(question.tokens for question in questions)
+        self.forward_passes += 1
+        with torch.inference_mode(), self.adapter.rows([members[c.member] for c in batch]):
+            found = option_log_likelihoods(self.adapter.model, questions)
+        return [scores.cpu() for scores in found]
+
+    def gradient(
+        self, blend: Blend, z: Tensor, examples: Sequence[Example]
+    ) -> Generator[None, None, tuple[float, Tensor]]:
+        """Mean log-likelihood of the answers under one z, and its gradient, (all scales,).
+
+        A backward pass is counted as two forward passes.
+        """
+        leaf = z.detach().clone().requires_grad_()
+        total = 0.0
+        # half of what a forward pass takes: activations are kept for the way back
+        for batch in micro_batches(examples, max(1, self.config.batch_tokens // 2)):
+            questions = [example.question for example in batch]
+            with torch.enable_grad(), self.adapter.applied(blend.scales(leaf)):
+                found = option_log_likelihoods(self.adapter.model, questions)
+                pairs = zip(found, batch, strict=True)
+                mean = torch.stack([answer_log_likelihood(*p) for p in pairs]).sum()
+                mean = mean / len(examples)
+                mean.backward(inputs=[leaf])  # the model's own parameters stay without .grad
+            total += float(mean.detach())
+            self.tokens += 3 * sum(question.tokens for question in questions)
+            self.forward_passes += 1
+            yield
+        return total, leaf.grad
+
+
+def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (options,) -> ()
+    """log π(right option | options) of a closed answer; per token of an open one."""
+    if len(scores) > 1:
+        return scores.log_softmax(0)[example.correct]
+    return scores[0] / len(example.target)
+
+
+def search_tokens(examples: Iterable[Example], config: FewShotConfig) -> int:
+    """Tokens that a search over these examples processes if it runs to its last generation; the
+    report's part, and what a first generation of many experts adds, are not in it."""
+    members = 3 if config.method == "gradient" else config.population
+    a_member = 0
+    for example in examples:
+        closed = len(example.question.options) > 1
+        if closed or config.objective != "reward":
+            a_member += example.question.tokens
+        if not closed and config.objective != "likelihood":
+            a_member += len(example.question.prompt) + config.max_new_tokens
+    return members * config.generations * a_member
