@@ -4,32 +4,28 @@ Every command has `--json` for machines. Bad input is one line on stderr and exi
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from t2ui.cli_adapt import adapt_command
+from t2ui.cli_evaluate import evaluate
 from t2ui.cli_experts import experts_app
 from t2ui.cli_shared import (
     AsJson,
     Device,
     Folder,
     Model,
-    command_line,
     existing,
     library_of,
     load,
     mixture_file,
     note,
-    one,
     print_json,
-    progress,
     report_problems,
 )
-from t2ui.cli_train import Data, train
+from t2ui.cli_train import train
 from t2ui.config import DEFAULT_MODEL, Sampling, check_alpha, default_experts_dir
 from t2ui.errors import InputError
 
@@ -38,6 +34,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(experts_app, name="experts")
 app.command("adapt")(adapt_command)
 app.command()(train)
+app.command()(evaluate)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -114,54 +111,6 @@ def ask(
 
 
 @app.command()
-def evaluate(
-    expert: Annotated[str, typer.Argument(help="A name in the experts folder, or a file.")],
-    task: Annotated[str, typer.Argument(help="arc_easy, arc_challenge or dispatch.")],
-    data: Data,
-    model: Model = DEFAULT_MODEL,
-    experts: Folder = None,
-    device: Device = "auto",
-    limit: Annotated[int, typer.Option(help="Rows of each set.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Which rows, where there are more.")] = 0,
-    style: Annotated[str, typer.Option(help="Multiple choice: chat or plain.")] = "chat",
-    end: Annotated[bool, typer.Option(help="Multiple choice: the end token counts.")] = False,
-    hard: Annotated[
-        Path | None, typer.Option(help="dispatch: a JSON Lines file of further prompts.")
-    ] = None,
-    remark: Annotated[str, typer.Option(help="Added to the set's name in the records.")] = "",
-    write: Annotated[bool, typer.Option(help="Keep the records in the expert's file.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Measure an expert beside the base model on test rows that no training reads."""
-    if limit < 1:
-        raise InputError(f"limit is {limit}; at least one row is needed.")
-    from t2ui.adapter import adapt
-
-    chosen, path = one(expert, experts)
-    loaded, tokenizer = load(model, device)
-    with adapt(loaded, progress=progress) as adapter:
-        adapter.check(chosen)
-        if task == "dispatch":
-            records = _evaluate_dispatch(adapter, tokenizer, chosen, data, hard, limit)
-        else:
-            records = _evaluate_choice(adapter, tokenizer, chosen, task, data, style, end, limit,
-                                       seed)  # fmt: skip
-    suffix = f", {remark}" if remark else ""
-    kept_with = {"seed": seed, "command": command_line()}
-    records = [{**r, "set": r["set"] + suffix, **kept_with} for r in records]
-    if write:
-        known = {(r["set"], r.get("protocol"), r.get("classifier")) for r in records}
-        kept = [m for m in chosen.metrics
-                if (m["set"], m.get("protocol"), m.get("classifier")) not in known]  # fmt: skip
-        replace(chosen, metrics=kept + records).save(path)
-    if as_json:
-        print_json(records)
-        return
-    for record in records:
-        print("  ".join(f"{k} {v}" for k, v in record.items() if k not in ("confusion", "command")))
-
-
-@app.command()
 def serve(
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
@@ -201,39 +150,3 @@ def parse_mix(text: str) -> dict[str, float]:
             raise InputError(f"--mix has {part!r}; expected name=weight, e.g. math=0.7,code=0.3.")
         weights[name.strip()] = check_alpha(name.strip(), value)
     return weights
-
-
-def _evaluate_choice(adapter, tokenizer, expert, task, data, style, end, limit, seed):
-    from t2ui.evaluate import compare_closed, sample
-    from t2ui.tasks import load_task
-
-    rows = load_task(task, tokenizer, existing(data), style=style, end=end).test
-    rows = sample(rows, limit, seed)
-    layout = f"{task} test, {style}{' with end token' if end else ''}"
-    return compare_closed(adapter, rows, expert, layout, progress=_counter(2 * len(rows)))
-
-
-def _evaluate_dispatch(adapter, tokenizer, expert, data, hard, limit):
-    from t2ui.dispatch import Dispatcher
-    from t2ui.evaluate import dispatch_table
-    from t2ui.tasks.dispatch_rows import test_prompts
-
-    prompts = test_prompts(existing(data), hard, limit)
-    dispatcher = Dispatcher(adapter.model, tokenizer, adapter)
-    counter = _counter(2 * len(prompts))
-    records = []
-    for classifier, used in (("base model by prompt", None), ("classification expert", expert)):
-        table = dispatch_table(dispatcher, prompts, expert.labels, used, counter)
-        records += [{"classifier": classifier, **record} for record in table]
-    return records
-
-
-def _counter(total: int) -> Callable[[int], None]:
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(f"{done} of {total}", done / total)
-
-    return count

@@ -1,6 +1,7 @@
 """`python -m t2ui experts …`: look at, check and document expert files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -116,3 +117,33 @@ def experts_card(
         raise InputError(f"{folder} holds no expert that loads: nothing to describe.")
     path = write_card(library, folder)
     print_json({"card": str(path), "experts": sorted(library.experts)}) if as_json else print(path)
+
+
+@experts_app.command("compact")
+def experts_compact(
+    expert: Annotated[str, typer.Argument(help="A name in the experts folder, or a file.")],
+    out: Annotated[Path, typer.Option(help="The new file, .safetensors or .svf.")],
+    name: Annotated[str, typer.Option(help="The new expert's name, to tell the two apart.")] = "",
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write an expert once more with one byte a scale (int8), about a quarter of its size."""
+    if out.exists():
+        raise InputError(f"{out} exists already: choose another --out, or remove it first.")
+    loaded, path = one(expert, folder)
+    # What was measured of the large one stays said of the small one: from which it was made, too.
+    training = {**loaded.training, "compact_of": loaded.sha256}
+    try:
+        small = replace(loaded, name=name or loaded.name, training=training).save(out, compact=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error}): choose another --out.") from None
+    moved = max(float((small.scales[n] - z).abs().max()) for n, z in loaded.scales.items())
+    before, after = path.stat().st_size, out.stat().st_size
+    if as_json:
+        print_json({
+            "file": str(out), "name": small.name, "bytes": after, "bytes_before": before,
+            "largest_difference": moved, "sha256": small.sha256, "compact_of": loaded.sha256,
+        })  # fmt: skip
+        return
+    print(f"{out}: {after / 1000:,.0f} kB ({before / 1000:,.0f} kB before); no scale differs by "
+          f"more than {moved:.2g}")  # fmt: skip

@@ -67,6 +67,10 @@ def train(
     ] = "",
     style: Annotated[str, typer.Option(help="How the task puts its questions.")] = "",
     leave_out: Annotated[str, typer.Option(help="dispatch: families not to train on.")] = "",
+    reward: Annotated[
+        str, typer.Option(help="jsonl: exact, number, choice, contains, regex or python.")
+    ] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="jsonl: of a completion; 0: 128.")] = 0,
     lora: Annotated[
         int, typer.Option(help="Train a LoRA of this rank instead, as a baseline (peft).")
     ] = 0,
@@ -85,9 +89,12 @@ def train(
     from t2ui.tasks import load_task
 
     loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
-    options = {"leave_out": tuple(leave_out.split(","))} if leave_out else {}
-    options |= {"style": style} if style else {}
-    rows = load_task(task, tokenizer, existing(data), **options)
+    asked = {
+        "leave_out": tuple(filter(None, leave_out.split(","))), "style": style,
+        "reward": reward, "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    options = {key: value for key, value in asked.items() if value}
+    rows = load_task(task, tokenizer, data if data.is_file() else existing(data), **options)
     if lora:
         from t2ui.lora import train_lora
 

@@ -1,6 +1,7 @@
-"""Measures experts beside the base model: accuracies with intervals, paired tests, mis-routes.
+"""Measures methods side by side: accuracies with intervals, paired tests, mis-routes.
 
-All methods see the same rows. Results are plain records (dicts) for files, cards and tables.
+All methods see the same rows under the same prompts. What a row came out as goes into a log, from
+which a stopped comparison goes on and `table` makes its tables.
 """
 
 import math
@@ -12,15 +13,17 @@ from torch import Tensor
 
 from t2ui.adapter import Adapter, Scales
 from t2ui.config import Sampling
-from t2ui.dispatch import Dispatcher
-from t2ui.expert import Expert
 from t2ui.generate import Decoder, Row
 from t2ui.likelihood import option_log_likelihoods
+from t2ui.methods import Method
+from t2ui.results import Outcome, ResultLog
 from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import micro_batches, shuffled
 
 Z95 = 1.959964  # of the normal distribution, for 95 % intervals
+PROTOCOLS = ("sum", "byte")  # of closed answers, see `right_by`
 Record = dict[str, Any]
+Labelled = tuple[str, str, str]  # label, family, prompt
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -50,17 +53,20 @@ def option_scores(
     rows: Sequence[Example],
     scales: Scales,
     batch_tokens: int = 2000,
-    progress: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Log-likelihood of every option under the scales: row id -> (options,) float32 on the CPU."""
-    scores: dict[str, Tensor] = {}
-    with torch.inference_mode(), adapter.applied(scales, "merged"):
-        for batch in micro_batches(rows, batch_tokens):
-            found = option_log_likelihoods(adapter.model, [row.question for row in batch])
-            scores.update((row.id, score.cpu()) for row, score in zip(batch, found, strict=True))
-            if progress:
-                progress(len(batch))
-    return scores
+    with adapter.applied(scales, "merged"):
+        return dict(closed_scores(adapter.model, rows, batch_tokens))
+
+
+def closed_scores(
+    model, rows: Sequence[Example], batch_tokens: int = 2000
+) -> Iterator[tuple[str, Tensor]]:
+    """(row id, log-likelihood of every option), the model as it is set at the moment."""
+    for batch in micro_batches(rows, batch_tokens):
+        with torch.inference_mode():
+            found = option_log_likelihoods(model, [row.question for row in batch])
+        yield from ((row.id, score.cpu()) for row, score in zip(batch, found, strict=True))
 
 
 def right_by(rows: Sequence[Example], scores: Mapping[str, Tensor], protocol: str) -> list[bool]:
@@ -68,13 +74,13 @@ def right_by(rows: Sequence[Example], scores: Mapping[str, Tensor], protocol: st
 
     These are the two protocols of lm-evaluation-harness (acc and acc_norm).
     """
-    right = []
-    for row in rows:
-        score = scores[row.id]
-        if protocol == "byte":
-            score = score / torch.tensor(row.lengths)
-        right.append(int(score.argmax()) == row.correct)
-    return right
+    return [_right(row, scores[row.id], protocol) for row in rows]
+
+
+def _right(row: Example, score: Tensor, protocol: str) -> bool:
+    if protocol == "byte":
+        score = score / torch.tensor(row.lengths)
+    return int(score.argmax()) == row.correct
 
 
 def open_answers(
@@ -122,49 +128,88 @@ def greedy_texts(
                 yield step.key, "".join(parts.pop(step.key))
 
 
-def compare_closed(
-    adapter: Adapter,
-    rows: Sequence[Example],
-    expert: Expert,
-    set_name: str,
-    progress: Callable[[int], None] | None = None,
-) -> list[Record]:
-    """One record a protocol: accuracy of base and expert on the rows, intervals, paired test."""
-    base = option_scores(adapter, rows, {}, progress=progress)
-    adapted = option_scores(adapter, rows, expert.scales, progress=progress)
-    records = []
-    for protocol in ("sum", "byte"):
-        before, after = right_by(rows, base, protocol), right_by(rows, adapted, protocol)
-        records.append({
-            "set": set_name, "protocol": protocol, "n": len(rows),
-            "base": _share(before), "base_interval": _interval(before),
-            "expert": _share(after), "interval": _interval(after),
-            "p": float(f"{paired_p(before, after):.2g}"),
-        })  # fmt: skip
-    return records
+def outcomes(
+    model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 32
+) -> Iterator[tuple[str, Outcome]]:
+    """(row id, what came out) for every example, the model as it is set at the moment.
+
+    Closed answers: right by "sum" and by "byte". Open answers: right by "greedy", and the text.
+    """
+    if task.right is None:
+        rows = {row.id: row for row in examples}
+        for key, score in closed_scores(model, examples):
+            yield key, {"right": {p: _right(rows[key], score, p) for p in PROTOCOLS}}
+        return
+    for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows):
+        right = task.right(text, examples[i].answer)
+        yield examples[i].id, {"right": {"greedy": right}, "text": text}
 
 
-def dispatch_table(
-    dispatcher: Dispatcher,
-    prompts: Sequence[tuple[str, str, str]],  # (label, family, prompt)
-    labels: Sequence[str],
-    expert: Expert | None,
-    progress: Callable[[int], None] | None = None,
-) -> list[Record]:
-    """Mis-routes of pass one by family, with what they were taken for; "all" comes last."""
+def measure(
+    log: ResultLog,
+    name: str,
+    method: Method,
+    examples: Sequence[Example],
+    found: Callable[[list[Example]], Iterator[tuple[str, Outcome]]],
+) -> Iterator[str]:
+    """Run what the log does not hold yet of a method on a set, called `name` there.
+
+    Args:
+        found: outcomes of examples, the model as it is set at the moment.
+
+    Yields:
+        Row ids as they are done.
+    """
+    known = log.of(name, method.name, method.digest)
+    missing = [example for example in examples if example.id not in known]
+    for places, context in method.parts(missing) if missing else ():
+        with context():
+            for key, outcome in found([missing[i] for i in places]):
+                log.add(name, method.name, method.digest, key, outcome)
+                yield key
+
+
+def right_by_row(
+    log: ResultLog, name: str, method: Method, examples: Sequence[Example]
+) -> dict[str, dict[str, bool]]:
+    """protocol -> row id -> right, for those of the examples that have been measured."""
+    known = log.of(name, method.name, method.digest)
+    found: dict[str, dict[str, bool]] = {}
+    for example in examples:
+        for protocol, right in known.get(example.id, {"right": {}})["right"].items():
+            found.setdefault(protocol, {})[example.id] = right
+    return found
+
+
+def measure_routes(
+    log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]
+) -> Iterator[str]:
+    """The same for pass one: the label that the method gives every prompt."""
+    digest = f"{method.digest} {','.join(method.labels)}"
+    known = log.of(name, method.name, digest)
+    for label, family, prompt in prompts:
+        if prompt not in known:
+            outcome = {"label": label, "family": family, "found": method.classify(prompt)}
+            log.add(name, method.name, digest, prompt, outcome)
+            yield prompt
+
+
+def routes(log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]) -> list[Record]:
+    """Mis-routes by family, with what they were taken for; "all" comes last."""
+    known = log.of(name, method.name, f"{method.digest} {','.join(method.labels)}")
     taken: dict[str, list[tuple[str, str]]] = {}
     for label, family, prompt in prompts:
-        found = dispatcher.classify(prompt, labels, expert).label
-        taken.setdefault(family, []).append((label, found))
-        if progress:
-            progress(1)
+        if prompt in known:
+            taken.setdefault(family, []).append((label, known[prompt]["found"]))
+    if not taken:
+        return []
     taken["all"] = [pair for pairs in taken.values() for pair in pairs]
     records = []
     for family, pairs in taken.items():
         wrong = [label != found for label, found in pairs]
         records.append({
             "set": family, "n": len(pairs),
-            "misroutes": _share(wrong), "interval": _interval(wrong),
+            "misroutes": _share(wrong), "interval": interval_of(sum(wrong), len(wrong)),
             "confusion": _confusion(pairs),
         })  # fmt: skip
     return records
@@ -183,9 +228,10 @@ def _confusion(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, int]]:
     return table
 
 
+def interval_of(right: int, n: int) -> list[float]:
+    """`wilson`, rounded for records."""
+    return [round(bound, 4) for bound in wilson(right, n)]
+
+
 def _share(values: Sequence[bool]) -> float:
     return round(sum(values) / len(values), 4)
-
-
-def _interval(values: Sequence[bool]) -> list[float]:
-    return [round(bound, 4) for bound in wilson(sum(values), len(values))]

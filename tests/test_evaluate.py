@@ -2,21 +2,22 @@
 
 import pytest
 import torch
-from reference import log_likelihood, matrix_names, prompt_ids, random_scales, rewritten
+from reference import log_likelihood, prompt_ids, random_scales, rewritten
 
 from t2ui.adapter import adapt
+from t2ui.config import Sampling
 from t2ui.evaluate import (
-    compare_closed,
-    dispatch_table,
+    open_answers,
+    open_right,
     option_scores,
     paired_p,
     right_by,
     sample,
     wilson,
 )
-from t2ui.expert import Expert
+from t2ui.generate import Row, generate
 from t2ui.likelihood import Question
-from t2ui.tasks import Example
+from t2ui.tasks import Example, Task
 
 
 def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:
@@ -75,13 +76,10 @@ def test_protocols_compare_sums_and_sums_per_byte():
 @pytest.mark.parametrize("batch_tokens", [1, 30, 2000])
 def test_option_scores_under_base_and_scales(tiny_qwen2, batch_tokens):
     rows = [make_row(str(i), sizes=(2 + i, 4), seed=3 * i) for i in range(4)]
-    seen = []
     with adapt(tiny_qwen2) as adapter:
         scales = random_scales(tiny_qwen2, adapter.names, seed=1)
         for z in ({}, scales):
-            seen.clear()
-            found = option_scores(adapter, rows, z, batch_tokens, seen.append)
-            assert sum(seen) == 4
+            found = option_scores(adapter, rows, z, batch_tokens)
             model = rewritten(tiny_qwen2, z)
             for row in rows:
                 wanted = [
@@ -93,55 +91,27 @@ def test_option_scores_under_base_and_scales(tiny_qwen2, batch_tokens):
         assert all(linear.run == linear.base for linear in adapter.linears.values())
 
 
-def test_compare_closed_says_how_base_and_expert_do(tiny_llama):
-    rows = [make_row(str(i), i % 2, (3, 4), sizes=(3, 3), seed=2 * i) for i in range(12)]
-    scales = random_scales(tiny_llama, matrix_names("llama"), seed=1, spread=1.0)
+@pytest.mark.parametrize("batch_rows", [1, 4, 32])
+def test_open_answers_are_the_greedy_ones_in_the_examples_order(
+    tiny_llama, tiny_tokenizer, batch_rows
+):
+    """Whoever they are decoded with, and although they are decoded by length."""
+    rows = [Example(str(i), Question(tuple(prompt_ids(3 + 5 * i % 7, i)), ((5,),)), answer=str(i))
+            for i in range(9)]  # fmt: skip
+    task = Task("t", (), (), right=lambda text, answer: answer in "24", max_new_tokens=12)
     with adapt(tiny_llama) as adapter:
-        records = compare_closed(adapter, rows, Expert("e", scales), "a set")
-        before = right_by(rows, option_scores(adapter, rows, {}), "byte")
-        after = right_by(rows, option_scores(adapter, rows, scales), "byte")
-    assert before != after
-    assert [r["protocol"] for r in records] == ["sum", "byte"]
-    record = records[1]
-    assert (record["set"], record["n"]) == ("a set", 12)
-    assert record["base"] == round(sum(before) / 12, 4)
-    assert record["expert"] == round(sum(after) / 12, 4)
-    assert record["interval"] == [round(b, 4) for b in wilson(sum(after), 12)]
-    assert record["base_interval"] == [round(b, 4) for b in wilson(sum(before), 12)]
-    assert record["p"] == pytest.approx(paired_p(before, after), rel=0.05)
-
-
-class FakeDispatcher:
-    """Says `code` to prompts with a brace, `math` to the others."""
-
-    def classify(self, prompt, labels, expert):
-        self.asked = labels, expert
-        return type("Found", (), {"label": "code" if "{" in prompt else "math"})
-
-
-def test_dispatch_table_counts_misroutes_by_family():
-    prompts = [
-        ("math", "sums", "1 + 1"),
-        ("math", "sums", "{1} + 1"),
-        ("others", "chat", "hello"),
-        ("code", "programs", "{}"),
-    ]
-    dispatcher = FakeDispatcher()
-    records = dispatch_table(dispatcher, prompts, ("math", "code", "others"), None)
-    assert dispatcher.asked == (("math", "code", "others"), None)
-    assert [(r["set"], r["n"], r["misroutes"]) for r in records] == [
-        ("sums", 2, 0.5),
-        ("chat", 1, 1.0),
-        ("programs", 1, 0.0),
-        ("all", 4, 0.5),
-    ]
-    assert records[0]["confusion"] == {"math": {"math": 1, "code": 1}}
-    assert records[-1]["confusion"] == {
-        "math": {"math": 1, "code": 1},
-        "others": {"math": 1},
-        "code": {"code": 1},
-    }
-    assert records[-1]["interval"] == [round(b, 4) for b in wilson(2, 4)]
+        scales = random_scales(tiny_llama, adapter.names, seed=1)
+        for z in ({}, scales):
+            found = open_answers(adapter, tiny_tokenizer, task, rows, z, batch_rows)
+            alone = [
+                generate(tiny_llama, tiny_tokenizer, [
+                    Row(0, row.question.prompt, z, Sampling(task.max_new_tokens))
+                ], adapter)[0].text
+                for row in rows
+            ]  # fmt: skip
+            assert found == alone
+        assert all(linear.run == linear.base for linear in adapter.linears.values())
+    assert open_right(task, rows, found) == [i in (2, 4) for i in range(9)]
 
 
 def test_a_sample_is_the_same_for_everybody():

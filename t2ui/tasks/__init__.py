@@ -6,6 +6,8 @@ file turns one family of data into examples.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 from t2ui.errors import InputError
@@ -27,6 +29,7 @@ class Example:
     lengths: tuple[int, ...] = ()  # of the options' texts in UTF-8 bytes, for per-byte scores
     family: str = ""  # the data set or group that evaluations report on
     answer: str = ""  # open answers: what `right` compares with
+    prompt: str = ""  # the prompt as a person would type it, which pass one reads
 
     @property
     def target(self) -> tuple[int, ...]:
@@ -53,25 +56,42 @@ class Task:
     stop: tuple[str, ...] = ()  # open answers: strings that end a completion
 
 
-TASKS = ("arc_easy", "arc_challenge", "gsm8k", "arith", "dispatch")
+TASKS = (
+    *("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "humaneval"),
+    *("dispatch", "jsonl"),
+)
 
 
 def load_task(name: str, tokenizer, data: Path, **options) -> Task:
     """Read one task's rows.
 
     Args:
-        data: folder with one sub-folder of JSON Lines a data set.
+        data: folder with one sub-folder of JSON Lines a data set; a set that it does not hold is
+            fetched from the hub if `datasets` is installed. For `jsonl` people's own file or
+            folder.
         options: what the task's own `load` takes beyond that.
 
     Raises:
         InputError: an unknown task, missing files, or malformed rows (with line numbers).
     """
-    from t2ui.tasks import choice, dispatch_rows, word_problems
+    from t2ui.tasks import choice, code, dispatch_rows, hub, own, word_problems
 
+    data = hub.local_or_fetched(name, data)
     if name in ("arc_easy", "arc_challenge"):
-        return choice.load(name, tokenizer, data, **options)
-    if name in ("gsm8k", "arith"):
-        return word_problems.load(name, tokenizer, data, **options)
-    if name == "dispatch":
-        return dispatch_rows.load(tokenizer, data, **options)
-    raise InputError(f"There is no task {name!r}; there are: {', '.join(TASKS)}.")
+        read = partial(choice.load, name)
+    elif name == "strategyqa":
+        read = choice.load_yes_no
+    elif name in ("gsm8k", "arith"):
+        read = partial(word_problems.load, name)
+    elif name in ("mbpp", "humaneval"):
+        read = partial(code.load, name)
+    elif name == "dispatch":
+        read = dispatch_rows.load
+    elif name == "jsonl":
+        read = own.load
+    else:
+        raise InputError(f"There is no task {name!r}; there are: {', '.join(TASKS)}.")
+    unknown = options.keys() - signature(read).parameters.keys()
+    if unknown:
+        raise InputError(f"Task {name!r} has no option {', '.join(sorted(unknown))}: leave it out.")
+    return read(tokenizer, data, **options)

@@ -1,18 +1,21 @@
-"""Multiple-choice questions (ARC): the policy chooses among the options' own texts.
+"""Closed questions (ARC, StrategyQA): the policy chooses among the options' own texts.
 
 The question is asked alone, without the list of options, as a person would ask it; what the model
 knows then shows in the options' likelihoods (small models cannot name a letter).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
 from t2ui.models import chat_ids
 from t2ui.tasks import Example, Task
-from t2ui.tasks.rows import read_jsonl
+from t2ui.tasks.rows import read_jsonl, shuffled
 
+SPLIT_SEED, VALIDATION_SHARE = 2501, 0.1
 FIELDS = ("id", "question", "choices", "answerKey")
+YES_NO_FIELDS = ("qid", "question", "answer")
 STYLES = ("chat", "plain")  # plain: the layout of lm-evaluation-harness, "Question: …\nAnswer:"
 
 
@@ -37,6 +40,43 @@ def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = Fals
     return Task(
         name, **parts, labels=("reasoning",), data={"train": f"{name} train, CC BY-SA 4.0, AI2"}
     )
+
+
+def load_yes_no(tokenizer, data: Path, style: str = "chat", end: bool = False) -> Task:
+    """StrategyQA: train.jsonl (a tenth of it is validation) and dev.jsonl (test: the official test
+    answers are not public). Arguments as for `load`."""
+    folder = data / "strategyqa"
+    train, test = (
+        [
+            _yes_no_row(tokenizer, row, f"{file}, row {number}", style, end)
+            for number, row in enumerate(
+                read_jsonl(folder / file, ("qid", "question", "answer")), 1
+            )
+        ]
+        for file in ("train.jsonl", "dev.jsonl")
+    )
+    train = shuffled(train, SPLIT_SEED)
+    held = int(len(train) * VALIDATION_SHARE)
+    return Task(
+        "strategyqa",
+        tuple(train[held:]),
+        tuple(train[:held]),
+        tuple(test),
+        labels=("reasoning",),
+        data={"train": "StrategyQA train (Geva et al. 2021, MIT)"},
+    )
+
+
+def _yes_no_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Example:
+    if not isinstance(row["answer"], bool):
+        raise InputError(f"{where}: answer is {row['answer']!r}; expected true or false.")
+    asked = {
+        "id": row["qid"],
+        "question": f"{row['question']}\nYes or no?" if style == "chat" else row["question"],
+        "choices": [{"label": "yes", "text": "Yes"}, {"label": "no", "text": "No"}],
+        "answerKey": "yes" if row["answer"] else "no",
+    }
+    return replace(choice_row(tokenizer, asked, where, style, end), family="strategyqa")
 
 
 def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Example:
@@ -76,4 +116,5 @@ def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Examp
         correct=labels.index(str(row["answerKey"])),
         lengths=tuple(len(option.encode()) for option in options),
         family=where.split(",")[0],
+        prompt=row["question"],
     )

@@ -70,13 +70,14 @@ Row = tuple[str, str, str, str]  # id, question, answer, worked calculation
 
 
 def _example(tokenizer, name, style, row_id, question, answer, worked) -> Example:
-    prompt = chat_ids(tokenizer, STYLES[style].format(question=question))
+    asked = STYLES[style].format(question=question)
     target = tokenizer.encode(worked, add_special_tokens=False)
     return Example(
         id=f"{name} {row_id}",
-        question=Question(tuple(prompt), ((*target, tokenizer.eos_token_id),)),
+        question=Question(tuple(chat_ids(tokenizer, asked)), ((*target, tokenizer.eos_token_id),)),
         family=name,
         answer=answer,
+        prompt=asked,
     )
 
 

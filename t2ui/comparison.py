@@ -1,0 +1,145 @@
+"""One comparison of methods on sets of rows and on dispatch prompts, and its tables."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from t2ui.adapter import Adapter
+from t2ui.evaluate import (
+    Labelled,
+    Record,
+    interval_of,
+    measure,
+    measure_routes,
+    outcomes,
+    right_by_row,
+    routes,
+)
+from t2ui.methods import Method
+from t2ui.results import ResultLog
+from t2ui.table import (
+    Cell,
+    Grid,
+    accuracy_grid,
+    as_markdown,
+    as_text,
+    cells,
+    confusion_grid,
+    records,
+    route_grid,
+    svg,
+)
+from t2ui.tasks import Example, Task
+
+NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
+DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
+
+
+class Comparison:
+    """Methods, the base first, on everything that was added so far.
+
+    Args:
+        log: holds each row's outcome; what it has already is not run again.
+        batch_rows: open answers that are decoded together.
+    """
+
+    def __init__(
+        self, adapter: Adapter, tokenizer, methods: Sequence[Method], log: ResultLog,
+        batch_rows: int = 32,
+    ):  # fmt: skip
+        self.model, self.tokenizer = adapter.model, tokenizer
+        self.methods, self.log, self.batch_rows = tuple(methods), log, batch_rows
+        self.sets: dict[str, Sequence[Example]] = {}
+        self.prompts: Sequence[Labelled] = ()
+
+    def add_set(self, name: str, task: Task, examples: Sequence[Example]) -> Iterator[str]:
+        """Measure every method on these examples; yields a method's name for every row."""
+        self.sets[name] = examples
+        for method in self.methods:
+            found = measure(
+                self.log, name, method, examples,
+                lambda part: outcomes(self.model, self.tokenizer, task, part, self.batch_rows),
+            )  # fmt: skip
+            for _ in found:
+                yield method.name
+
+    def add_dispatch(self, prompts: Sequence[Labelled]) -> Iterator[str]:
+        """Measure pass one of every method that has one; yields as `add_set`."""
+        self.prompts = prompts
+        for method in self.methods:
+            if method.classify:
+                for _ in measure_routes(self.log, DISPATCH, method, prompts):
+                    yield method.name
+
+    def cells(self) -> list[Cell]:
+        """Every method on every set, closed answers under both protocols."""
+        results: dict[str, dict[str, dict[str, bool]]] = {}
+        for name, examples in self.sets.items():
+            for method in self.methods:
+                for protocol, right in right_by_row(self.log, name, method, examples).items():
+                    shown = name if protocol == "greedy" else f"{name}, by {protocol}"
+                    results.setdefault(shown, {})[method.name] = right
+        return cells(results, self.methods[0].name)
+
+    def routes(self, method: Method) -> list[Record]:
+        """Mis-routes of a method's pass one."""
+        if method.classify is None:
+            return []
+        by_prompt = method.name in ("base", "prompt")
+        who = "base model by prompt" if by_prompt else "classification expert"
+        found = routes(self.log, DISPATCH, method, self.prompts)
+        return [{"method": method.name, "classifier": who, **record} for record in found]
+
+    def records(self) -> dict[str, list[Record]]:
+        """All that was measured, as plain data."""
+        return {
+            "accuracy": records(self.cells()),
+            "dispatch": [record for method in self.methods for record in self.routes(method)],
+        }
+
+    def records_of(self, method: Method) -> list[Record]:
+        """What an expert's file keeps of it: beside the base, on the same rows."""
+        kept = []
+        for cell in self.cells():
+            if cell.method != method.name or cell.base is None:
+                continue
+            name, _, protocol = cell.name.partition(", by ")
+            kept.append({
+                "set": name, "protocol": protocol or "greedy", "n": cell.n,
+                "base": round(cell.base, 4),
+                "base_interval": interval_of(round(cell.base * cell.n), cell.n),
+                "expert": round(cell.share, 4), "interval": interval_of(cell.right, cell.n),
+                "p": float(f"{cell.p:.2g}"),
+            })  # fmt: skip
+        if method.classify:
+            kept += self.routes(self.methods[0]) + self.routes(method)
+        return kept
+
+    def text(self) -> str:
+        """For a terminal."""
+        return "\n\n".join(as_text(grid) for grid in self._grids())
+
+    def markdown(self) -> str:
+        """For a README or a card."""
+        return "\n\n".join([*(as_markdown(grid) for grid in self._grids()), NOTE]) + "\n"
+
+    def write(self, folder: Path) -> list[Path]:
+        """table.json, table.md and, where there are accuracies, table.svg."""
+        written = {"table.json": json.dumps(self.records(), indent=2, ensure_ascii=False),
+                   "table.md": self.markdown()}  # fmt: skip
+        if found := self.cells():
+            written["table.svg"] = svg(found)
+        for name, text in written.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        return [folder / name for name in written]
+
+    def _grids(self) -> list[Grid]:
+        found: list[Grid] = []
+        if accuracies := self.cells():
+            found.append(accuracy_grid(accuracies))
+        routed: list[dict[str, Any]] = self.records()["dispatch"]
+        if routed:
+            found.append(route_grid(routed))
+            found += [confusion_grid(record) for record in routed if record["set"] == "all"]
+        return found

@@ -1,0 +1,119 @@
+"""What is measured side by side: each method is a name and a way to put itself on the model.
+
+A method splits examples into parts that are answered by the same weights; most have one part, pass
+one makes several. Whatever can be put on a model inside a `with` block can be a method: `fixed`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from t2ui.adapter import Adapter
+from t2ui.dispatch import Dispatcher
+from t2ui.errors import InputError
+from t2ui.expert import Expert
+from t2ui.library import labels_of
+from t2ui.mixture import Mixture, mix
+from t2ui.tasks import Example
+from t2ui.two_pass import decide
+
+Context = Callable[[], AbstractContextManager]
+Part = tuple[list[int], Context]  # places in the examples, and what is on the model for them
+
+
+@dataclass(frozen=True)
+class Method:
+    """One column of the comparison.
+
+    `digest` tells two versions of a method apart (an expert that was trained further), so that
+    results of the one are never taken for the other's. `classify` gives pass one's label for a
+    prompt, one of `labels`, for methods that can be measured on dispatch.
+    """
+
+    name: str
+    digest: str
+    parts: Callable[[Sequence[Example]], Iterable[Part]]
+    classify: Callable[[str], str] | None = None
+    labels: tuple[str, ...] = ()
+
+
+def fixed(name: str, digest: str, context: Context) -> Method:
+    """The same weights for every prompt."""
+    return Method(name, digest, lambda examples: [(list(range(len(examples))), context)])
+
+
+def base(adapter: Adapter, dispatcher: Dispatcher, labels: Sequence[str]) -> Method:
+    """The base model; on dispatch, asked by the prompt alone."""
+    return replace(
+        fixed("base", "", adapter.disabled),
+        classify=lambda prompt: dispatcher.classify(prompt, labels, None).label,
+        labels=tuple(labels),
+    )
+
+
+def of_expert(adapter: Adapter, dispatcher: Dispatcher, expert: Expert) -> Method:
+    """One expert for every prompt; a classification expert can be measured on dispatch too."""
+    adapter.check(expert)
+    method = fixed(expert.name, expert.sha256, lambda: adapter.applied(expert.scales, "merged"))
+    if not expert.is_dispatcher:
+        return method
+
+    def classify(prompt: str) -> str:
+        return dispatcher.classify(prompt, expert.labels, expert).label
+
+    return replace(method, classify=classify, labels=tuple(expert.labels))
+
+
+def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Method:
+    """One mixture for every prompt."""
+    scales = mix(experts, mixture)  # refuses unknown names
+    used = {name: experts[name] for name in mixture.weights}
+    for expert in used.values():
+        adapter.check(expert)
+    weights = "+".join(f"{name}={alpha:g}" for name, alpha in mixture.weights.items())
+    return fixed(f"mix:{weights}", digest_of(used), lambda: adapter.applied(scales, "merged"))
+
+
+def of_dispatch(
+    adapter: Adapter, dispatcher: Dispatcher, experts: Mapping[str, Expert], mode: str
+) -> Method:
+    """Two passes: `mode` "prompt" or "expert" picks each prompt's expert (paper, section 3.2).
+
+    Raises:
+        InputError: "expert" without a classification expert.
+    """
+    classifier = None
+    if mode == "expert":
+        classifier = next((e for _, e in sorted(experts.items()) if e.is_dispatcher), None)
+        if classifier is None:
+            raise InputError(
+                "Method 'expert' needs a classification expert in the experts folder; there is "
+                "none: train one with `python -m t2ui train dispatch`, or use method 'prompt'."
+            )
+    labels = classifier.labels if classifier else labels_of(dict(experts))
+
+    def classify(prompt: str) -> str:
+        return dispatcher.classify(prompt, labels, classifier).label
+
+    def parts(examples: Sequence[Example]) -> list[Part]:
+        places: dict[tuple, list[int]] = {}
+        mixtures: dict[tuple, Mixture] = {}
+        for place, example in enumerate(examples):
+            mixture = decide(dispatcher, example.prompt, experts, mode).mixture
+            key = tuple(mixture.weights.items())
+            mixtures[key] = mixture
+            places.setdefault(key, []).append(place)
+        return [(places[key], _applied(adapter, experts, mixtures[key])) for key in places]
+
+    return Method(mode, digest_of(experts), parts, classify, tuple(labels))
+
+
+def digest_of(experts: Mapping[str, Expert]) -> str:
+    """One digest of several experts, by name and scales."""
+    named = sorted(f"{name} {expert.sha256}" for name, expert in experts.items())
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def _applied(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Context:
+    return lambda: adapter.applied(mix(experts, mixture), "merged")

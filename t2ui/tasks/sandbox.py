@@ -1,0 +1,165 @@
+"""Runs Python that a model wrote against tests, where it can neither harm nor cheat.
+
+The tests run in one process and the answer in another, which only sends values back (see
+`inside/`): whatever an answer does to its own interpreter, a pass means that the tests' asserts
+held. A test that calls a method of an object which the answer made trusts that method, as the
+test's author chose to. Knows nothing of tasks and models.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2ui.errors import InputError
+
+INSIDE = Path(__file__).with_name("inside")
+MAX_VERDICT = 100_000  # bytes
+WALLS = ("namespaces", "user", "calls")
+NOT_READABLE = 77  # exit status, see inside/start.py
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may use. The answer and its tests each have the memory and processor time."""
+
+    cpu_seconds: int = 3
+    wall_seconds: float = 10.0
+    megabytes: int = 512
+    file_megabytes: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("cpu_seconds", "wall_seconds", "megabytes", "file_megabytes"):
+            if not 0 < getattr(self, name) < 1_000_000:
+                raise InputError(f"{name} is {getattr(self, name)}; a positive number is expected.")
+        if self.megabytes < 64:
+            raise InputError(f"megabytes is {self.megabytes}; Python alone needs 64.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether every line of the tests ran and every assert held; else `reason` says why not."""
+
+    passed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """What this machine's kernel allowed: how answers are kept in."""
+
+    network: str  # "network namespace" | "refused system calls" | "refused by Python"
+    processes: str  # the same, with "process namespace"
+    files: str  # "own temporary folder only" | "read-only"
+    user: int  # that the tests run as; the answer has another one if this process is root
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run. `entry`: the names under test; only these may replace a builtin or a module."""
+
+    code: str
+    tests: str
+    entry: tuple[str, ...] = ()
+
+
+def run_python(
+    code: str,
+    tests: str,
+    entry: Sequence[str] = (),
+    limits: Limits | None = None,
+    walls: Sequence[str] = WALLS,
+) -> Verdict:
+    """Run `code`, then `tests`, which use what it defines.
+
+    Args:
+        tests: Python; passed means that it ran to its end. Its names are those of the answer, the
+            builtins and the standard library; asserts compare plain values in the tests' process.
+        entry: names under test that are also builtins or standard modules, e.g. ("sum",).
+        walls: which layers to use where the kernel allows them; all of them but in tests.
+
+    Raises:
+        InputError: no tests, or a system without the means to keep the answer in.
+    """
+    return _verdict(_run(Job(code, tests, tuple(entry)), limits or Limits(), walls))
+
+
+def run_many(
+    jobs: Iterable[Job], workers: int | None = None, limits: Limits | None = None
+) -> list[Verdict]:
+    """Verdicts in the jobs' order, `workers` at a time (one a processor by default)."""
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda job: _verdict(_run(job, limits or Limits(), WALLS)), jobs))
+
+
+def isolation(walls: Sequence[str] = WALLS) -> Isolation:
+    """How answers are kept in on this machine, found out by running one."""
+    found = _run(Job("", "pass"), Limits(), walls)
+    if isinstance(found, str):
+        raise InputError(f"The sandbox does not start here: {found}.")
+    calls = found["calls"]
+    return Isolation(
+        network="network namespace" if found["namespaces"] else calls,
+        processes="process namespace" if found["namespaces"] else calls,
+        files="own temporary folder only" if found["writable"] else "read-only",
+        user=found["user"],
+    )
+
+
+def _run(job: Job, limits: Limits, walls: Sequence[str]) -> dict | str:
+    """What the judge said, or why it said nothing."""
+    if not job.tests.strip():
+        raise InputError("There are no tests to run the answer against: give at least one assert.")
+    if os.name != "posix":
+        raise InputError("Running model-written Python needs Linux or macOS.")
+    sent = json.dumps({"code": job.code, "tests": job.tests, "entry": job.entry}).encode()
+    with tempfile.TemporaryDirectory(prefix="t2ui-") as folder:
+        os.chmod(folder, 0o755)  # where it cannot be replaced, the answer may at least be in it
+        settings = {
+            "folder": folder, "walls": list(walls), "cpu_seconds": limits.cpu_seconds,
+            "megabytes": limits.megabytes, "file_megabytes": limits.file_megabytes,
+        }  # fmt: skip
+        program = [sys.executable, "-I", "-S", "-X", "utf8", str(INSIDE / "start.py")]
+        child = subprocess.Popen(
+            [*program, json.dumps(settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=folder, env={}, close_fds=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            said, _ = child.communicate(sent, timeout=limits.wall_seconds)
+        except subprocess.TimeoutExpired:
+            return f"stopped after {limits.wall_seconds:g} s"
+        finally:
+            _end(child)
+    if child.returncode == NOT_READABLE:
+        raise InputError(
+            "Running model-written Python as root needs namespaces, which this kernel refuses, or "
+            "a Python whose library other users may read: run t2ui as another user."
+        )
+    try:
+        return json.loads(said[:MAX_VERDICT])
+    except ValueError:
+        return f"the tests' process ended early (exit status {child.returncode})"
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Kill what is left of a run; with it goes everything that it started."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # all gone; macOS: only zombies left
+        pass
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        pipe.close()
+
+
+def _verdict(found: dict | str) -> Verdict:
+    if isinstance(found, str):
+        return Verdict(False, found)
+    return Verdict(found["passed"] is True, found["reason"])

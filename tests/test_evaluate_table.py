@@ -1,0 +1,506 @@
+"""Methods × tasks: what is measured with which weights, what is kept, and how it is shown."""
+
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import torch
+from reference import random_scales
+from tiny import make_tiny, make_tokenizer
+
+from t2ui import methods
+from t2ui.adapter import adapt
+from t2ui.cli import main
+from t2ui.comparison import Comparison
+from t2ui.dispatch import Dispatcher
+from t2ui.errors import InputError
+from t2ui.evaluate import (
+    measure,
+    measure_routes,
+    option_scores,
+    outcomes,
+    paired_p,
+    right_by,
+    right_by_row,
+    routes,
+    wilson,
+)
+from t2ui.expert import Expert
+from t2ui.likelihood import Question
+from t2ui.methods import Method, base, fixed, of_dispatch, of_expert, of_mixture
+from t2ui.mixture import Mixture, mix
+from t2ui.models import chat_ids
+from t2ui.results import ResultLog
+from t2ui.table import (
+    accuracy_grid,
+    as_markdown,
+    as_text,
+    cells,
+    confusion_grid,
+    records,
+    route_grid,
+    svg,
+)
+from t2ui.tasks import Example, Task
+
+SETTINGS = {"model": "tiny", "fingerprint": "f"}
+LABELS = ("math", "code", "others")
+
+
+@pytest.fixture
+def setup(tiny_llama, tiny_tokenizer):
+    """(adapter, dispatcher, experts): math, code and a classification expert."""
+    with adapt(tiny_llama) as adapter:
+        experts = {
+            name: Expert(
+                name,
+                random_scales(tiny_llama, adapter.names, seed=seed, spread=0.6),
+                fingerprint=adapter.fingerprint,
+                labels=LABELS if name == "router" else (name,),
+                objective="dispatch" if name == "router" else "",
+            )
+            for seed, name in enumerate(("math", "code", "router"), start=1)
+        }
+        yield adapter, Dispatcher(adapter.model, tiny_tokenizer, adapter), experts
+
+
+def open_task(tokenizer, count: int = 6) -> Task:
+    rows = tuple(
+        Example(
+            f"row {i}",
+            Question(tuple(chat_ids(tokenizer, f"say {i}")), ((5, 3),)),
+            answer=str(i % 2),
+            prompt=f"say {i}",
+        )
+        for i in range(count)
+    )
+    return Task("talk", (), (), rows, right=lambda text, answer: len(text) % 2 == int(answer),
+                max_new_tokens=6)  # fmt: skip
+
+
+def closed_task(tokenizer, count: int = 8) -> Task:
+    rows = tuple(
+        Example(
+            f"row {i}",
+            Question(
+                tuple(chat_ids(tokenizer, f"choose {i}")),
+                (tuple(tokenizer.encode("yes")), tuple(tokenizer.encode("never"))),
+            ),
+            i % 2,
+            (3, 5),
+            prompt=f"choose {i}",
+        )
+        for i in range(count)
+    )
+    return Task("choose", (), (), rows)
+
+
+# --- methods -------------------------------------------------------------------------------------
+
+
+def test_every_method_runs_with_its_own_weights_and_leaves_the_base(setup, tiny_tokenizer):
+    adapter, dispatcher, experts = setup
+    task = closed_task(tiny_tokenizer)
+    half = Mixture({"math": 0.5, "code": -0.5})
+    wanted = {"base": {}, "math": experts["math"].scales, "mix:math=0.5+code=-0.5":
+              mix(experts, half)}  # fmt: skip
+    chosen = [
+        base(adapter, dispatcher, LABELS),
+        of_expert(adapter, dispatcher, experts["math"]),
+        of_mixture(adapter, experts, half),
+    ]
+    with ResultLog(None, SETTINGS) as log:
+        comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
+        assert list(comparison.add_set("s", task, task.test)) == [
+            name for name in wanted for _ in task.test
+        ]
+        for method in chosen:
+            scores = option_scores(adapter, task.test, wanted[method.name])
+            found = right_by_row(log, "s", method, task.test)
+            for protocol in ("sum", "byte"):
+                right = right_by(task.test, scores, protocol)
+                assert list(found[protocol].values()) == right
+    assert all(linear.run == linear.base for linear in adapter.linears.values())
+
+
+@pytest.mark.parametrize("mode", ["prompt", "expert"])
+def test_two_passes_answer_each_prompt_with_the_expert_that_pass_one_picks(
+    setup, tiny_tokenizer, mode, monkeypatch
+):
+    adapter, dispatcher, experts = setup
+    task = closed_task(tiny_tokenizer)
+    method = of_dispatch(adapter, dispatcher, experts, mode)
+    chosen = {0: "math", 1: "code", 2: "others"}
+    asked = []
+
+    def classify(prompt, labels, expert):
+        asked.append((prompt, expert and expert.name))
+        label = chosen[int(prompt.split()[1]) % 3]
+        return type("Found", (), {"label": label, "probabilities": dict.fromkeys(labels, 1.0)})
+
+    monkeypatch.setattr(dispatcher, "classify", classify)
+    with ResultLog(None, SETTINGS) as log:
+        list(measure(log, "s", method, task.test,
+                     lambda part: outcomes(adapter.model, tiny_tokenizer, task, part)))  # fmt: skip
+        found = right_by_row(log, "s", method, task.test)["sum"]
+    assert asked == [(e.prompt, "router" if mode == "expert" else None) for e in task.test]
+    for i, example in enumerate(task.test):
+        expert = experts.get(chosen[i % 3])
+        scores = option_scores(adapter, [example], expert.scales if expert else {})
+        assert found[example.id] == right_by([example], scores, "sum")[0]
+    # prompts with one answerer are answered together: its weights are made once
+    assert sorted(len(places) for places, _ in method.parts(task.test)) == [2, 3, 3]
+
+
+def test_anything_with_a_context_is_a_method(tiny_llama, tiny_tokenizer):
+    """As a LoRA: the context puts it on, and takes it off."""
+    events = []
+
+    class OnTheModel:
+        def __enter__(self):
+            events.append("on")
+
+        def __exit__(self, *error):
+            events.append("off")
+
+    method = fixed("lora", "digest", OnTheModel)
+    task = open_task(tiny_tokenizer, 2)
+    with ResultLog(None, SETTINGS) as log:
+        for _ in measure(
+            log,
+            "s",
+            method,
+            task.test,
+            lambda part: outcomes(tiny_llama, tiny_tokenizer, task, part),
+        ):
+            events.append("row")  # fmt: skip
+    assert events == ["on", "row", "row", "off"]
+
+
+def test_methods_that_cannot_be(setup):
+    adapter, dispatcher, experts = setup
+    del experts["router"]
+    with pytest.raises(InputError, match="'expert' needs a classification expert"):
+        of_dispatch(adapter, dispatcher, experts, "expert")
+    with pytest.raises(InputError, match="no expert named 'poetry'"):
+        of_mixture(adapter, experts, Mixture({"poetry": 1.0}))
+    other = {next(iter(adapter.names)): torch.ones(3)}
+    with pytest.raises(InputError, match="does not fit"):
+        of_expert(adapter, dispatcher, Expert("wrong", other))
+
+
+def test_a_digest_tells_versions_apart(setup):
+    _, _, experts = setup
+    before = methods.digest_of(experts)
+    assert before == methods.digest_of(dict(reversed(experts.items())))
+    experts["math"] = Expert("math", experts["code"].scales)
+    assert methods.digest_of(experts) != before
+
+
+# --- results that are kept -----------------------------------------------------------------------
+
+
+def kept(path, settings=SETTINGS):
+    with ResultLog(path, settings) as log:
+        return log.of("s", "m", "1")
+
+
+def test_results_are_read_again(tmp_path):
+    path = tmp_path / "new" / "results.jsonl"
+    with ResultLog(path, SETTINGS) as log:
+        log.add("s", "m", "1", "row a", {"right": {"greedy": True}, "text": "é\n"})
+        log.add("s", "m", "2", "row a", {"right": {"greedy": False}})
+        log.add("t", "m", "1", "row a", {"right": {"greedy": False}})
+    assert kept(path) == {"row a": {"right": {"greedy": True}, "text": "é\n"}}
+
+
+def test_half_a_line_of_a_killed_run_is_dropped(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ResultLog(path, SETTINGS) as log:
+        log.add("s", "m", "1", "a", {"right": {}})
+    with path.open("a") as file:
+        file.write('{"set": "s", "method": "m", "dig')
+    assert list(kept(path)) == ["a"]
+    with ResultLog(path, SETTINGS) as log:
+        log.add("s", "m", "1", "b", {"right": {}})
+    assert list(kept(path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_run_killed_before_its_first_line_starts_anew(tmp_path, size):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"sett'[:size])
+    assert kept(path) == {}
+    assert json.loads(path.read_text()) == {"settings": SETTINGS}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"settings": {"model": "other", "fingerprint": "f"}}\n', "made with model 'other'"),
+        ("[]\n", "line 1: no result"),
+        ("poem\n", "line 1: no result"),
+        (json.dumps({"settings": SETTINGS}) + '\n{"set": "s"}\n', "line 2: no result"),
+    ],
+)
+def test_files_of_something_else_are_refused(tmp_path, text, message):
+    path = tmp_path / "results.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        kept(path)
+    assert path.read_text() == text
+
+
+def test_a_full_disk_is_said(tmp_path):
+    class Full:
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    log = ResultLog(None, SETTINGS)
+    log._file = Full()
+    with pytest.raises(InputError, match="No space left on device"):
+        log.add("s", "m", "1", "a", {})
+
+
+def test_a_stopped_comparison_goes_on_and_comes_to_the_same(setup, tiny_tokenizer, tmp_path):
+    adapter, dispatcher, experts = setup
+    task = open_task(tiny_tokenizer)
+    chosen = [base(adapter, dispatcher, LABELS), of_expert(adapter, dispatcher, experts["math"])]
+
+    def compare(path, stop_after=None):
+        with ResultLog(path, SETTINGS) as log:
+            comparison = Comparison(adapter, tiny_tokenizer, chosen, log, batch_rows=2)
+            done = comparison.add_set("s", task, task.test)
+            for count, _ in enumerate(done, start=1):
+                if count == stop_after:
+                    done.close()
+                    break
+            assert all(linear.run == linear.base for linear in adapter.linears.values())
+            return comparison.records(), path and path.read_text().count("\n") - 1
+
+    whole, _ = compare(None)
+    _, lines = compare(tmp_path / "r.jsonl", stop_after=8)
+    assert lines == 8
+    again, lines = compare(tmp_path / "r.jsonl")
+    assert (again, lines) == (whole, 12)
+    third, lines = compare(tmp_path / "r.jsonl")  # nothing is left to do
+    assert (third, lines) == (whole, 12)
+
+
+# --- pass one ------------------------------------------------------------------------------------
+
+PROMPTS = [
+    ("math", "sums", "1 + 1"),
+    ("math", "sums", "{1} + 1"),
+    ("others", "chat", "hello"),
+    ("code", "programs", "{}"),
+]
+
+
+def by_brace(name: str = "router") -> Method:
+    """Says `code` to prompts with a brace, `math` to the others."""
+    return Method(name, "1", lambda examples: [], lambda p: "code" if "{" in p else "math", LABELS)
+
+
+def test_routes_count_misroutes_by_family():
+    with ResultLog(None, SETTINGS) as log:
+        assert routes(log, "d", by_brace(), PROMPTS) == []
+        assert len(list(measure_routes(log, "d", by_brace(), PROMPTS))) == 4
+        assert list(measure_routes(log, "d", by_brace(), PROMPTS)) == []
+        found = routes(log, "d", by_brace(), PROMPTS)
+    assert [(r["set"], r["n"], r["misroutes"]) for r in found] == [
+        ("sums", 2, 0.5), ("chat", 1, 1.0), ("programs", 1, 0.0), ("all", 4, 0.5)
+    ]  # fmt: skip
+    assert found[0]["confusion"] == {"math": {"math": 1, "code": 1}}
+    assert found[-1]["interval"] == [round(b, 4) for b in wilson(2, 4)]
+    shown = [{"method": "router", **record} for record in found]
+    assert confusion_grid(shown[-1]) == [
+        ["router: label \\ taken for", "math", "others", "code"],
+        ["math", "1", "0", "1"],
+        ["others", "1", "0", "0"],
+        ["code", "0", "0", "1"],
+    ]
+    assert route_grid(shown)[-1][:3] == ["router", "all", "4"]
+    assert route_grid(shown)[-1][3].startswith("50.0 % [")
+
+
+def test_a_classification_expert_is_shown_and_kept_beside_the_base(setup, tiny_tokenizer):
+    adapter, _, _ = setup
+    chosen = [by_brace("base"), by_brace("router"), fixed("math", "1", adapter.disabled)]
+    with ResultLog(None, SETTINGS) as log:
+        comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
+        assert list(comparison.add_dispatch(PROMPTS)) == ["base"] * 4 + ["router"] * 4
+        kept = comparison.records_of(chosen[1])
+        assert [(r["set"], r["classifier"]) for r in kept] == [
+            (family, who)
+            for who in ("base model by prompt", "classification expert")
+            for family in ("sums", "chat", "programs", "all")
+        ]
+        assert comparison.records_of(chosen[2]) == []
+        assert "router: label \\ taken for" in comparison.text()
+        assert comparison.markdown().count("| router | all | 4 | 50.0 %") == 1
+
+
+def test_classifications_with_other_labels_are_not_taken_over():
+    with ResultLog(None, SETTINGS) as log:
+        list(measure_routes(log, "d", by_brace(), PROMPTS))
+        fewer = Method("router", "1", lambda e: [], lambda p: "math", ("math", "others"))
+        assert len(list(measure_routes(log, "d", fewer, PROMPTS))) == 4
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+RIGHT = {
+    "sums, chat": {
+        "base": {str(i): i < 4 for i in range(20)},
+        "math": {str(i): i < 16 for i in range(20)},
+        "code | <x>": {str(i): i < 5 for i in range(10)},
+    },
+    "facts": {"base": {"a": True}, "math": {"a": False, "b": True}},
+}
+
+
+def test_cells_compare_a_method_with_the_base_on_their_common_rows():
+    found = {(c.name, c.method): c for c in cells(RIGHT)}
+    math = found["sums, chat", "math"]
+    assert (math.right, math.n, math.base) == (16, 20, 0.2)
+    assert math.interval == wilson(16, 20)
+    before, after = ([i < k for i in range(20)] for k in (4, 16))
+    assert math.p == paired_p(before, after)
+    assert found["sums, chat", "base"].p is None
+    assert found["sums, chat", "code | <x>"].base == 0.4  # of its own ten rows
+    assert (found["facts", "math"].right, found["facts", "math"].n) == (0, 1)
+    assert cells({"s": {"math": {"a": True}}})[0].p is None  # no base, no test
+
+
+def test_records_hold_the_table_as_numbers():
+    record = next(r for r in records(cells(RIGHT)) if r["method"] == "math")
+    assert record == {
+        "set": "sums, chat", "method": "math", "n": 20, "accuracy": 0.8,
+        "interval": [round(b, 4) for b in wilson(16, 20)], "base": 0.2,
+        "p": pytest.approx(2 / 2**12, rel=0.05),
+    }  # fmt: skip
+
+
+def test_the_table_as_text_and_as_markdown():
+    grid = accuracy_grid(cells(RIGHT))
+    assert grid[0] == ["method", "sums, chat (n = 20)", "facts (n = 1)"]
+    assert grid[1][1] == "20.0 % [8.1, 41.6]"
+    assert grid[2][1].startswith("80.0 % [58.4, 91.9], p = 0.00049")
+    assert grid[3][1].endswith(", n = 10") and grid[3][2] == ""
+    text = as_text(grid).split("\n")
+    assert len(text) == 5 and text[1].startswith("----------  ---")
+    assert text[0].index("sums, chat") == text[2].index("20.0 %")
+    markdown = as_markdown(grid).split("\n")
+    assert markdown[1] == "| --- | --- | --- |" and "code \\| <x>" in markdown[4]
+
+
+def test_the_picture_shows_every_method_with_its_interval():
+    picture = ElementTree.fromstring(svg(cells(RIGHT)))
+    kind = "{http://www.w3.org/2000/svg}"
+    words = [e.text for e in picture.iter(f"{kind}text")]
+    assert "code | <x>" in words and "sums, chat, n = 20" in words
+    long = ElementTree.fromstring(svg(cells({"s": {"x" * 80: {"a": True}}})))
+    assert max(len(e.text) for e in long.iter(f"{kind}text") if "x" in e.text) < 30
+    dots = [e for e in picture.iter(f"{kind}circle")]
+    assert len(dots) == 5
+    assert dots[1].get("fill") == "#2b8a57"  # better, p < 5 %
+    height, width = float(picture.get("height")), float(picture.get("width"))
+    for dot in dots:
+        assert 0 < float(dot.get("cx")) < width and 0 < float(dot.get("cy")) < height
+    # farther right is better
+    assert float(dots[0].get("cx")) < float(dots[1].get("cx"))
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, tiny_llama):
+    """A tiny model, its experts and a few rows of data on disk."""
+    root = tmp_path_factory.mktemp("evaluate")
+    make_tiny("llama").save_pretrained(root / "tiny")
+    make_tokenizer().save_pretrained(root / "tiny")
+    (root / "experts").mkdir()
+    with adapt(tiny_llama) as adapter:
+        for seed, name in enumerate(("math", "code")):
+            Expert(
+                name, random_scales(tiny_llama, adapter.names, seed=seed), base_model="tiny",
+                fingerprint=adapter.fingerprint, labels=(name,),
+                metrics=[{"set": "other test", "protocol": "greedy"},
+                         {"set": "mine test", "protocol": "greedy", "n": 1}],
+            ).save(root / "experts" / f"{name}.safetensors")  # fmt: skip
+    (root / "mine").mkdir()
+    lines = [{"prompt": f"say {i}", "answer": "x"} for i in range(12)]
+    for part in ("train", "test"):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (root / "mine" / f"{part}.jsonl").write_text(text)
+    return root
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, folders):
+    def call(*arguments):
+        places = {"model": "tiny", "experts": "experts", "data": "mine"}
+        given = ["t2ui", "evaluate", *map(str, arguments),
+                 *(w for k, v in places.items() for w in (f"--{k}", str(folders / v)))]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        return stopped.value.code or 0, said.out, said.err
+
+    return call
+
+
+def test_evaluate_prints_and_writes_the_table_and_goes_on(run, folders, tmp_path):
+    arguments = ("math,mix:math=0.5+code=0.5,prompt", "jsonl", "--reward", "contains",
+                 "--limit", 3, "--out", tmp_path, "--batch-rows", 4)  # fmt: skip
+    status, out, err = run(*arguments)
+    assert status == 0, err
+    assert out.split("\n")[0].split("  ")[0] == "method" and "mine test (n = 3)" in out
+    methods_shown = [line.split("  ")[0] for line in out.strip().split("\n")[2:]]
+    assert methods_shown == ["base", "math", "mix:math=0.5+code=0.5", "prompt"]
+    lines = (tmp_path / "results.jsonl").read_text().count("\n")
+    assert lines == 1 + 4 * 3
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert {r["n"] for r in table["accuracy"]} == {3}
+    assert "| base |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "table.svg").read_text().startswith("<svg")
+    # a higher limit only adds rows, and every row stays what it was
+    before = (tmp_path / "results.jsonl").read_text()
+    status, out, _ = run(*arguments, "--limit", 4, "--json")
+    assert {r["n"] for r in json.loads(out)["accuracy"]} == {4}
+    after = (tmp_path / "results.jsonl").read_text()
+    assert after.startswith(before) and after.count("\n") == lines + 4
+
+
+def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
+    status, _, err = run("code", "jsonl", "--reward", "contains", "--limit", 2, "--write")
+    assert status == 0, err
+    saved = Expert.load(folders / "experts" / "code.safetensors")
+    assert [m["set"] for m in saved.metrics] == ["other test", "mine test"]
+    record = saved.metrics[1]
+    assert (record["protocol"], record["n"], record["seed"]) == ("greedy", 2, 0)
+    assert record["command"].startswith("python -m t2ui evaluate code jsonl")
+    assert {"base", "base_interval", "expert", "interval", "p"} <= record.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["poetry", "jsonl"], "no expert named 'poetry'"),
+        (["math", "poems"], "no task 'poems'"),
+        (["math", "jsonl:steps", "--reward", "exact"], "jsonl has no styles; got 'jsonl:steps'"),
+        (["math", "jsonl"], "no choices"),
+        (["math", "jsonl", "--limit", "0"], "limit is 0"),
+        (["math", "jsonl", "--batch-rows", "0"], "batch_rows is 0"),
+        (["mix:math", "jsonl"], "mix: has 'math'"),
+        (["expert", "jsonl"], "needs a classification expert"),
+    ],
+)
+def test_bad_input_is_one_line(run, arguments, said, tmp_path):
+    status, out, err = run(*arguments, "--out", tmp_path / "out")
+    assert (status, out) == (2, "")
+    assert said in err and err.count("\n") == 1
