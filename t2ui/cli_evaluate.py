@@ -47,8 +47,8 @@ def evaluate(
     methods: Annotated[
         str,
         typer.Argument(
-            help="Comma-separated: experts by name or file, mix:math=0.7+code=0.3, prompt or "
-            "expert (two passes), all. The base model is always there.",
+            help="Comma-separated: experts by name or file, mix:math=0.7+code=0.3, mix:FILE.json, "
+            "lora:FOLDER, prompt or expert (two passes), all. The base model is always there.",
         ),
     ],
     tasks: Annotated[
@@ -113,8 +113,7 @@ def evaluate(
 def _methods(names: str, adapter, tokenizer, folder: Path | None):
     """The methods that were asked for, base first, and the files of those that are experts."""
     from t2ui.dispatch import Dispatcher
-    from t2ui.methods import base, of_dispatch, of_expert, of_mixture
-    from t2ui.mixture import Mixture
+    from t2ui.methods import base, of_dispatch, of_expert, of_lora, of_mixture
     from t2ui.tasks.dispatch_rows import LABELS
 
     library = library_of(adapter.model, folder)
@@ -132,8 +131,9 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
         if name in ("prompt", "expert"):
             method = of_dispatch(adapter, dispatcher, library.experts, name)
         elif name.startswith("mix:"):
-            mixture = Mixture(_weights(name.removeprefix("mix:")))
-            method = of_mixture(adapter, library.experts, mixture)
+            method = of_mixture(adapter, library.experts, _mixture(name.removeprefix("mix:")))
+        elif name.startswith("lora:"):
+            method = of_lora(adapter, Path(name.removeprefix("lora:")))
         elif name in library.experts:
             method = of_expert(adapter, dispatcher, library.experts[name])
             files[method.name] = library.files[name]
@@ -148,14 +148,18 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
     return [base(adapter, dispatcher, classifying), *found.values()], files
 
 
-def _weights(text: str) -> dict[str, float]:
+def _mixture(text: str):
+    from t2ui.mixture import Mixture, SavedMixture
+
+    if text.endswith(".json"):
+        return SavedMixture.load(text).mixture
     weights = {}
     for part in text.split("+"):
         name, equals, value = part.partition("=")
         if not equals or not name.strip():
             raise InputError(f"mix: has {part!r}; expected mix:name=weight+name=weight.")
         weights[name.strip()] = check_alpha(name.strip(), value)
-    return weights
+    return Mixture(weights)
 
 
 def _measure(comparison, task: str, rows: Rows) -> None:
@@ -167,6 +171,9 @@ def _measure(comparison, task: str, rows: Rows) -> None:
     name, _, style = task.partition(":")
     if name == "dispatch":
         prompts = test_prompts(rows.data, rows.hard, rows.limit)
+        prompts = [p for p in prompts if style in ("", p[1])]
+        if not prompts:
+            raise InputError(f"{task}: there is no family {style!r} of dispatch prompts.")
         return _follow(task, len(prompts), comparison.add_dispatch(prompts))
     options: dict[str, Any] = {}
     if name in STYLED:

@@ -87,6 +87,17 @@ class LoRA:
         self.peft.unload()
 
 
+@contextmanager
+def lora_on(model: nn.Module, folder: Path) -> Iterator[None]:
+    """A LoRA that peft wrote, on the model inside the block, dropout off."""
+    lora = LoRA(model, _settings(folder)["r"], start=folder)
+    try:
+        with lora.inference():
+            yield
+    finally:
+        lora.remove()
+
+
 def train_lora(
     model: nn.Module,
     task: Task,
@@ -122,20 +133,32 @@ def train_lora(
         lora.remove()
 
 
+def _settings(folder: Path) -> dict[str, Any]:
+    """What peft recorded of a LoRA.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    try:
+        settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        return {**settings, "r": int(settings["r"])}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no LoRA as peft writes it ({error}): give the folder with "
+            "adapter_model.safetensors."
+        ) from None
+
+
 def _weights(folder: Path, rank: int) -> dict[str, Tensor]:
     """The weights in a folder that peft wrote.
 
     Raises:
         InputError: there are none, or they are of another rank.
     """
-    try:
-        weights = load_file(folder / "adapter_model.safetensors")
-        found = json.loads((folder / "adapter_config.json").read_text())["r"]
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{folder} holds no LoRA as peft writes it ({error}): give the folder with "
-            "adapter_model.safetensors."
-        ) from None
+    found = _settings(folder)["r"]
     if found != rank:
         raise InputError(f"{folder} is a LoRA of rank {found}; asked for rank {rank}.")
-    return weights
+    try:
+        return load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder} holds no LoRA that can be read ({error}).") from None

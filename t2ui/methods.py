@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from t2ui.adapter import Adapter
 from t2ui.dispatch import Dispatcher
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.library import labels_of
+from t2ui.lora import lora_on
 from t2ui.mixture import Mixture, mix
 from t2ui.tasks import Example
 from t2ui.two_pass import decide
@@ -73,6 +75,15 @@ def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture
         adapter.check(expert)
     weights = "+".join(f"{name}={alpha:g}" for name, alpha in mixture.weights.items())
     return fixed(f"mix:{weights}", digest_of(used), lambda: adapter.applied(scales, "merged"))
+
+
+def of_lora(adapter: Adapter, folder: Path) -> Method:
+    """A LoRA as peft writes it, on the base model, for every prompt."""
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise InputError(f"{folder} holds no adapter_model.safetensors: give a LoRA's folder.")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return fixed(f"lora:{folder.parent.name}", digest, lambda: lora_on(adapter.model, folder))
 
 
 def of_dispatch(

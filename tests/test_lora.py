@@ -10,8 +10,10 @@ from tiny import make_tiny
 
 pytest.importorskip("peft")
 
+from t2ui.adapter import adapt
 from t2ui.errors import InputError
 from t2ui.lora import LoRA, train_lora
+from t2ui.methods import of_lora
 from t2ui.trainer import Trainer
 
 IDS = prompt_ids(7)
@@ -73,6 +75,29 @@ def test_training_writes_what_peft_reads(model, tiny_tokenizer, tmp_path):
     for rank, folder, message in ((8, "lora", "is a LoRA of rank 4"), (4, "", "holds no LoRA")):
         with pytest.raises(InputError, match=message):
             LoRA(make_tiny("llama"), rank=rank, start=tmp_path / folder)
+
+
+def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path):
+    lora = LoRA(model, rank=4)
+    with torch.no_grad():
+        for parameter in lora.parameters:
+            parameter.add_(0.1)
+    with lora.inference():
+        wanted = logits(model, IDS)
+    lora.save(tmp_path / "lora")
+    lora.remove()
+    with adapt(model) as adapter:
+        before = logits(model, IDS)
+        [(places, context)] = of_lora(adapter, tmp_path / "lora").parts([None, None])
+        assert places == [0, 1]
+        with context():
+            torch.testing.assert_close(logits(model, IDS), wanted)
+        assert torch.equal(logits(model, IDS), before)
+        with adapter.applied({adapter.names[0]: torch.full_like(
+            adapter.factors[adapter.names[0]].S, 1.3)}):  # fmt: skip
+            assert not torch.allclose(logits(model, IDS), before)
+    with pytest.raises(InputError, match="holds no adapter_model"):
+        of_lora(adapter, tmp_path)
 
 
 def test_a_run_resumes(model, tiny_tokenizer, tmp_path):
