@@ -1,6 +1,8 @@
 """`python -m t2ui train …`: an expert, or the LoRA that it is compared with."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,7 @@ from t2ui.cli_shared import (
     progress,
 )
 from t2ui.config import DEFAULT_MODEL, TrainConfig
+from t2ui.errors import InputError
 
 Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
 
@@ -85,6 +88,8 @@ def train(
         evaluate_every=evaluate_every, validation_rows=validation_rows, patience=patience,
         micro_batch_tokens=micro_batch_tokens,
     )  # fmt: skip
+    if lora < 0:
+        raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")
     from t2ui.models import load_model
     from t2ui.tasks import load_task
 
@@ -116,7 +121,8 @@ def train(
             print(json.dumps(shown) if as_json else _line(shown), flush=True)
     except KeyboardInterrupt:
         events.close()
-        note(f"stopped; what it has is in {out}, and this goes on from there: {command_line()}")
+        again = shlex.join(["python", "-m", "t2ui", *sys.argv[1:]])
+        note(f"stopped; what it has is in {out}, and this goes on from there: {again}")
         raise
     finally:
         if plot:

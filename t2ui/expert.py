@@ -41,6 +41,7 @@ class Expert:
     created: str = ""
     license: str = ""
     sha256: str = ""  # of the tensors as stored; by default as they would be stored in float32
+    compact: bool = False  # the file holds int8 (set when it is loaded or saved)
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.strip():
@@ -116,26 +117,30 @@ class Expert:
             scales=_unpack(path.name, stored),
             license=metadata.get("license", ""),
             sha256=digest,
+            compact=_SCALES in stored,
             **{key: metadata.get(key, "") for key in texts},
             **details,
         )
 
-    def save(self, path: str | Path, compact: bool = False) -> "Expert":
+    def save(self, path: str | Path, compact: bool | None = None) -> "Expert":
         """Write the file beside its place and rename it there; returns the expert as stored.
 
         Args:
             path: must end in .safetensors or .svf.
-            compact: int8 z − 1 with one float32 scale per matrix instead of float32 z.
+            compact: int8 z − 1 with one float32 scale per matrix instead of float32 z; by
+                default as it was loaded.
         """
         path = Path(path)
         if path.suffix not in SUFFIXES:
             raise InputError(f"{path.name} must end in {' or '.join(SUFFIXES)}.")
+        compact = self.compact if compact is None else compact
         stored = _pack_int8(self.scales) if compact else self.scales
         created = self.created or datetime.now(timezone.utc).isoformat(timespec="seconds")
         saved = replace(
             self,
             scales=_unpack(path.name, stored),
             created=created,
+            compact=compact,
             sha256=tensors_sha256(stored),
         )
         metadata = {

@@ -122,7 +122,7 @@ def train_lora(
         try:
             yield from trainer.run()
         except (KeyboardInterrupt, GeneratorExit):
-            trainer.save_checkpoint()
+            trainer.save_stopped()
             raise
         trainer.check_improved()
         checkpoint.fill(lora.parameters, trainer.best_values)

@@ -60,7 +60,7 @@ def train_svf(
             try:
                 yield from trainer.run()
             except (KeyboardInterrupt, GeneratorExit):
-                trainer.save_checkpoint()
+                trainer.save_stopped()
                 if trainer.best_step > 0:
                     _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
                 raise

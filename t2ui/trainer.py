@@ -78,7 +78,13 @@ class Trainer:
         self.best_values = checkpoint.flat(self.parameters)
         self.rewarded = False  # whether any rollout so far was right
         self._reference: dict[str, Tensor] = {}  # base scores by row id: they never change
-        folder.mkdir(parents=True, exist_ok=True)
+        self.updating = False  # between the parameters' update and the count of the step
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The run's folder {folder} cannot be made ({error.strerror}): choose another."
+            ) from None
         self._resume()
 
     def run(self) -> Iterator[TrainEvent]:
@@ -128,6 +134,11 @@ class Trainer:
                 f"({max(self.best, 0):.3f}): no expert is written. Try a lower learning rate, a "
                 "lower kl_coeff, or more steps."
             )
+
+    def save_stopped(self) -> None:
+        """What is kept of a run that is stopped at any moment; a half-made step is not."""
+        if not self.updating:
+            self.save_checkpoint()
 
     def save_checkpoint(self) -> None:
         """Write everything that resuming needs."""
@@ -210,8 +221,10 @@ class Trainer:
             for parameter in self.parameters:
                 parameter.grad = reduce(parameter.grad, "sum")
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        self.updating = True
         self.optimizer.step()
         self.step += 1
+        self.updating = False
         took = time.perf_counter() - started
         self.seconds += took
         moved = checkpoint.flat(self.parameters).square().mean().sqrt()

@@ -152,3 +152,19 @@ def test_evaluate_compares_the_two_in_one_table(
         found[record.pop("method")].append(record)
     assert found["small"] == found["math"] != []
     assert [r["accuracy"] for r in found["math"]] != [r["accuracy"] for r in found["base"]]
+
+
+def test_a_compact_file_stays_compact_when_records_are_added(tmp_path):
+    from dataclasses import replace
+
+    import torch
+
+    from t2ui.expert import Expert
+
+    z = {"model.layers.0.mlp.up_proj": torch.linspace(0.9, 1.1, 32)}
+    Expert("small", z, "tiny", "").save(tmp_path / "small.safetensors", compact=True)
+    loaded = Expert.load(tmp_path / "small.safetensors")
+    again = replace(loaded, metrics=[{"set": "x"}]).save(tmp_path / "small.safetensors")
+    assert loaded.compact and again.compact
+    assert again.sha256 == loaded.sha256
+    assert Expert.load(tmp_path / "small.safetensors").metrics == [{"set": "x"}]

@@ -244,3 +244,29 @@ def test_a_full_disk_keeps_the_checkpoint_before(adapter, tiny_tokenizer, tmp_pa
         list(events)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     assert not list(tmp_path.glob(".checkpoint*"))
+
+
+def test_a_folder_that_cannot_be_made(adapter, tiny_tokenizer, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="folder .*file cannot be made"):
+        Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(), tmp_path / "file")
+
+
+def test_a_half_made_step_is_not_kept(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
+    """Ctrl-C behind the update and before the step is counted: the checkpoint before it stays."""
+    made = []
+
+    def stepped(*_, **__):
+        made.append(1)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
+    run = train_svf(tiny_llama, make_task(), config(steps=6), tmp_path, tokenizer=tiny_tokenizer)
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    with adapt(tiny_llama) as adapter:
+        again = Trainer(
+            ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(steps=6), tmp_path
+        )
+        assert again.step == 2
