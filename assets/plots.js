@@ -54,8 +54,18 @@
     return { ...figure.layout, template, autosize: true };
   }
 
-  /** A plot in `host`; `onrow` is told the row of a click. Returns draw(figure text, file name). */
-  function plot(host, onrow) {
+  /** The traces, those whose meta names a colour of the theme ("accent") painted in it. */
+  function painted(host, traces) {
+    const css = getComputedStyle(host);
+    return traces.map((trace) => {
+      const colour = trace.meta?.colour && css.getPropertyValue(`--t2-${trace.meta.colour}`).trim();
+      return colour ? { ...trace, line: { ...trace.line, color: colour }, marker: { ...trace.marker, color: colour } } : trace;
+    });
+  }
+
+  /** A plot in `host`; `onrow` is told the row of a click. `bar`: whether its buttons are there, or
+      "hover". Returns draw(figure text, file name). */
+  function plot(host, onrow, bar = true) {
     let figure = null;
     let text = "";
     let fileName = "t2ui";
@@ -68,12 +78,12 @@
       if (!figure || !host.isConnected || !host.clientWidth) return;
       const Plotly = await plotly(host.closest("[data-plotly]").dataset.plotly);
       const config = {
-        displaylogo: false, responsive: false, displayModeBar: true,
+        displaylogo: false, responsive: false, displayModeBar: bar,
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
         toImageButtonOptions: { format: "png", filename: fileName, scale: 2 },
       };
       const layout = { ...themed(host, figure), shapes: marks(), width: host.clientWidth, height: host.clientHeight };
-      await Plotly.react(host, figure.data, layout, config);
+      await Plotly.react(host, painted(host, figure.data), layout, config);
       if (onrow && !host.dataset.listens) {
         host.dataset.listens = "1";
         host.on("plotly_click", (event) => {
@@ -110,6 +120,8 @@
     area.style.visibility = value.state === "done" ? "" : "hidden";
     host.dataset.state = value.state;
   }
+
+  Object.assign(window.t2ui, { plot, frame });
 
   panels.heatmap = (host, api) => {
     const area = h("div.plot", { tabIndex: 0, ariaLabel: "Heatmap of z − 1. Arrow keys move from row to row, Enter opens." });

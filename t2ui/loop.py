@@ -1,7 +1,8 @@
 """Which request is worked on when, and how each one ends.
 
-Short requests between two decode steps, asks in a queue until their rows fit into the batch, a
-cancel before the next step, and every exception as a `Failed` event. What a request's answer is,
+Short requests between two decode steps, asks in a queue until their rows fit into the batch, one
+search at a time in the time that answers leave it, a cancel before the next step, and every
+exception as a `Failed` event. What a request's answer is,
 the backend knows (`t2ui.serving`, or a fake one in tests). Knows no process, pipe or thread, and
 imports no torch.
 """
@@ -10,14 +11,16 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
-from t2ui.messages import Ask, Begun, Cancel, Done, Event, Failed, Queued, Request
+from t2ui.messages import Adapt, Ask, Begun, Cancel, Done, Event, Failed, Queued, Request
 
 SHORT_PER_TURN = 4  # so that many sliders at once cannot hold up the answers that stream
+SEARCH_SHARE = 0.4  # of the time, for a search beside answers that stream
 
 Envelope = tuple[str, Any]  # (job id, event)
 
@@ -42,6 +45,12 @@ class Backend(Protocol):
         An exception in an event's place ends that ask alone; one that is raised ends them all.
         """
 
+    def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
+        """A search's events but the closing Done; None after a piece of work that gave none.
+
+        Once `stopped()` is true it goes straight to its end, with the best so far.
+        """
+
     def stop(self, job_id: str) -> list[Event]:
         """Take an ask out of the batch; its last events, none if it is not there."""
 
@@ -50,6 +59,16 @@ class Backend(Protocol):
 
     def free_memory(self) -> None:
         """Give back what the device can spare, after it ran out of memory."""
+
+
+@dataclass
+class _Search:
+    """The search under way."""
+
+    job_id: str
+    events: Iterator[Event | None]
+    began: float  # perf_counter seconds
+    stopped: bool = False
 
 
 class Loop:
@@ -61,34 +80,39 @@ class Loop:
         self._max_queue = config.max_queue
         self._short: deque[tuple[str, Request]] = deque()
         self._asks: deque[tuple[str, Ask]] = deque()
-        self._said: dict[str, int] = {}  # the last place in the queue that a waiting ask was told
+        self._searches: deque[tuple[str, Adapt]] = deque()
+        self._search: _Search | None = None
+        self._search_ahead = 0.0  # seconds the search had more than its share
+        self._said: dict[str, int] = {}  # the last place in the queue that a waiting job was told
         self._out: list[Envelope] = []
 
     @property
     def idle(self) -> bool:
-        return not (self._short or self._asks or self._out or self._backend.asks)
+        waiting = self._short or self._asks or self._searches or self._out
+        return not (waiting or self._backend.asks or self._search)
 
     @property
     def running(self) -> int:
-        return self._backend.asks
+        return self._backend.asks + (self._search is not None)
 
     @property
     def queued(self) -> int:
-        return len(self._asks)
+        return len(self._asks) + len(self._searches)
 
     def take(self, job_id: str, message: Request | Cancel) -> None:
         """Accept a request or a cancel; what is to be said about it comes with the next turn."""
         if isinstance(message, Cancel):
             self._cancel(job_id)
             return
-        waiting = self._asks if isinstance(message, Ask) else self._short
+        waiting = {Ask: self._asks, Adapt: self._searches}.get(type(message), self._short)
         if len(waiting) >= self._max_queue:
             self._out.append((job_id, _busy(len(waiting))))
         else:
             waiting.append((job_id, message))
 
     def turn(self) -> Iterator[Envelope]:
-        """Some short requests, at most one new ask, one decode step."""
+        """Some short requests, at most one new ask, one decode step, a piece of a search."""
+        began = time.perf_counter()
         yield from self._flush()
         for _ in range(min(SHORT_PER_TURN, len(self._short))):
             yield from self._answer(*self._short.popleft())
@@ -96,12 +120,22 @@ class Loop:
             job_id, ask = self._asks.popleft()
             self._said.pop(job_id, None)
             yield from self._start(job_id, ask)
-        for place, (job_id, _) in enumerate(self._asks):
+        if self._search is None and self._searches:
+            job_id, adapt = self._searches.popleft()
+            self._said.pop(job_id, None)
+            yield from self._begin_search(job_id, adapt)
+        yield from self._places(self._asks, before=0)
+        yield from self._places(self._searches, before=1)  # the one under way
+        if self._backend.asks:
+            yield from self._step()
+        if self._search is not None:
+            yield from self._search_in_turn(time.perf_counter() - began)
+
+    def _places(self, waiting: Iterable[tuple[str, Request]], before: int) -> Iterator[Envelope]:
+        for place, (job_id, _) in enumerate(waiting, start=before):
             if self._said.get(job_id) != place:
                 self._said[job_id] = place
                 yield job_id, Queued(place)
-        if self._backend.asks:
-            yield from self._step()
 
     def _flush(self) -> Iterator[Envelope]:
         out, self._out = self._out, []
@@ -141,8 +175,41 @@ class Loop:
             for job_id in self._backend.clear():
                 yield job_id, failed
 
+    def _begin_search(self, job_id: str, adapt: Adapt) -> Iterator[Envelope]:
+        yield job_id, Begun()
+        search = _Search(job_id, iter(()), time.perf_counter())
+        search.events = iter(self._backend.search(adapt, lambda: search.stopped))
+        self._search, self._search_ahead = search, 0.0
+
+    def _search_in_turn(self, others: float) -> Iterator[Envelope]:
+        """A piece of the search; beside answers only as often as SEARCH_SHARE allows.
+
+        `others` is how long the rest of this turn took, in seconds.
+        """
+        if not self._backend.asks:
+            self._search_ahead = 0.0
+        elif self._search_ahead > 0:
+            self._search_ahead -= others * SEARCH_SHARE / (1 - SEARCH_SHARE)
+            return
+        search, began = self._search, time.perf_counter()
+        try:
+            event = next(search.events)
+        except StopIteration:
+            self._search = None
+            timings = {"total": time.perf_counter() - search.began}
+            yield search.job_id, Done(cancelled=search.stopped, timings=timings)
+        except Exception as error:
+            self._search = None
+            yield search.job_id, self._failed(error)
+        else:
+            self._search_ahead += time.perf_counter() - began
+            if event is not None:
+                yield search.job_id, event
+
     def _cancel(self, job_id: str) -> None:
-        for waiting in (self._short, self._asks):
+        if self._search is not None and self._search.job_id == job_id:
+            self._search.stopped = True  # it says what it found, then it ends
+        for waiting in (self._short, self._asks, self._searches):
             for entry in [entry for entry in waiting if entry[0] == job_id]:
                 waiting.remove(entry)
                 self._said.pop(job_id, None)

@@ -11,6 +11,16 @@ import numpy as np
 
 from t2ui.config import DISPATCH_MODES, ROUTINGS, Sampling, check_alpha, check_prompt
 from t2ui.errors import InputError
+from t2ui.messages_adapt import (
+    Adapt,
+    Adapted,
+    EstimateAdapt,
+    ExpertSaved,
+    Generation,
+    SaveExpert,
+    SearchBegan,
+    SearchEstimate,
+)
 
 # --- requests ------------------------------------------------------------------------------------
 
@@ -89,7 +99,9 @@ class Component:
     normalise: bool = False
 
 
-Request = Ask | NextToken | ListExperts | Heatmap | Component
+Request = (
+    Ask | NextToken | ListExperts | Heatmap | Component | Adapt | EstimateAdapt | SaveExpert
+)
 
 # --- events --------------------------------------------------------------------------------------
 
@@ -239,8 +251,9 @@ class Done:
 
 
 Event = (
-    Queued | Classified | Mixed | Tokens | Compared | NextTokens
-    | Experts | HeatmapData | ComponentData | Failed | Done
+    Queued | Classified | Mixed | Tokens | Compared | NextTokens | Experts | HeatmapData
+    | ComponentData | SearchEstimate | SearchBegan | Generation | Adapted | ExpertSaved
+    | Failed | Done
 )
 
 # --- the worker itself ---------------------------------------------------------------------------
@@ -255,8 +268,8 @@ class Status:
     device: str  # "" while loading
     detail: str = ""  # what is being loaded, or why it failed and what to do
     progress: float | None = None  # of loading, in [0, 1]
-    running: int = 0  # asks being decoded
-    queued: int = 0  # asks waiting
+    running: int = 0  # asks being decoded, and the search under way
+    queued: int = 0  # asks and searches waiting
 
 
 @dataclass(frozen=True)

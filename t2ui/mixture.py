@@ -85,24 +85,25 @@ class SavedMixture:
     base_model: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def text(self) -> str:
+        """What its file holds: JSON."""
+        said = {
+            "format": FORMAT,
+            "weights": dict(self.mixture.weights),
+            "normalise": self.mixture.normalise,
+            "base_model": self.base_model,
+            "provenance": dict(self.provenance),
+        }
+        return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+
     def save(self, path: str | Path) -> None:
         """Write the file beside its place and rename it there."""
         path = Path(path)
-        text = json.dumps(
-            {
-                "format": FORMAT,
-                "weights": dict(self.mixture.weights),
-                "normalise": self.mixture.normalise,
-                "base_model": self.base_model,
-                "provenance": dict(self.provenance),
-            },
-            indent=2,
-            ensure_ascii=False,
-        )
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            beside.write_text(text + "\n", encoding="utf-8")
+            beside.write_text(self.text, encoding="utf-8")
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)

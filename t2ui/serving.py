@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from t2ui import inspection, token_shift
+from t2ui.adapt_job import Adaptation
 from t2ui.adapter import Adapter, adapt
 from t2ui.config import WorkerConfig
 from t2ui.dispatch import Dispatcher
@@ -25,10 +26,12 @@ from t2ui.expert import Expert
 from t2ui.generate import Decoder, Row
 from t2ui.library import Library
 from t2ui.messages import (
+    Adapt,
     Ask,
     Classified,
     Component,
     Done,
+    EstimateAdapt,
     Event,
     Heatmap,
     ListExperts,
@@ -36,6 +39,7 @@ from t2ui.messages import (
     NextToken,
     NextTokens,
     Request,
+    SaveExpert,
     Tokens,
 )
 from t2ui.mixture import Mixture, mix
@@ -97,6 +101,7 @@ class Serving:
         self.name = model_name(model)
         self.device = str(model.device)
         self._shelf = Shelf(experts_dir, self.name, adapter)
+        self._adaptation = Adaptation(tokenizer, adapter, self._shelf)
         self._dispatcher = Dispatcher(model, tokenizer, adapter)
         self._decoder = Decoder(model, tokenizer, adapter)
         self._asking: dict[str, _Asking] = {}
@@ -146,6 +151,18 @@ class Serving:
     def _(self, request: Component) -> Event:
         scales = self._mixed(request.mixture, request.normalise)
         return inspection.component(self.adapter.factors, scales, request.name)
+
+    @_answer.register
+    def _(self, request: EstimateAdapt) -> Event:
+        return self._adaptation.estimate(request)
+
+    @_answer.register
+    def _(self, request: SaveExpert) -> Event:
+        return self._adaptation.save(request)
+
+    def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
+        """A search in pieces; see `adapt_job`."""
+        return self._adaptation.search(adapt, stopped)
 
     def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
         return mix(self._shelf.library().experts, _mixture(weights, normalise))

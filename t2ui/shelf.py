@@ -22,9 +22,14 @@ class Shelf:
         self._seen: tuple | None = None
         self._library = Library()
 
+    @property
+    def folder(self) -> Path:
+        """Where this model's experts are."""
+        return experts_folder(self._experts_dir, self._model)
+
     def library(self) -> Library:
         """The experts that fit the model."""
-        folder = experts_folder(self._experts_dir, self._model)
+        folder = self.folder
         seen = _signature(folder)
         if seen != self._seen:
             self._library = load_library(folder).fitting(self._adapter)

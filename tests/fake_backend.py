@@ -2,7 +2,8 @@
 
 Prompts: "count N" gives N tokens to both panes, one a step; "oom", "bug", "input", "die" do what
 they say when the ask starts, "oom later" in a step. Models: "fake", "fake missing", "fake crash",
-"fake crash once <file>", "fake slow <file>" (loads until the file is there).
+"fake crash once <file>", "fake slow <file>" (loads until the file is there). A search does what
+its first prompt says: "count N" gives N generations, a piece of work before each.
 """
 
 import os
@@ -11,7 +12,18 @@ import time
 from pathlib import Path
 
 from t2ui.errors import InputError
-from t2ui.messages import Ask, Done, Mixed, NextToken, NextTokens, Tokens
+from t2ui.messages import (
+    Adapt,
+    Adapted,
+    Ask,
+    Done,
+    Generation,
+    Mixed,
+    NextToken,
+    NextTokens,
+    SearchBegan,
+    Tokens,
+)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -25,6 +37,7 @@ class FakeBackend:
     def __init__(self, step_seconds: float = 0.002):
         self.left: dict[str, list] = {}  # job id -> [tokens left, tokens so far, rows, prompt]
         self.step_seconds = step_seconds
+        self.search_seconds = 0.0
         self.freed = 0
 
     @property
@@ -59,6 +72,23 @@ class FakeBackend:
                 del self.left[job_id]
                 yield job_id, Done(timings={"total": 1.0})
 
+    def search(self, adapt: Adapt, stopped):
+        prompt = adapt.examples[0][0]
+        yield SearchBegan(("math",), (), 9)
+        number = 0
+        while number < int(prompt.split()[-1] if prompt.startswith("count") else 3):
+            time.sleep(self.search_seconds)
+            self._obey(prompt)
+            yield None
+            if stopped():
+                break
+            number += 1
+            yield generation(number)
+        yield Adapted(
+            {"math": 0.5}, False, f"CEM, generation {number}", "nothing held out",
+            None, None, None, None, 0, 1, 1, 0.0, "{}",
+        )  # fmt: skip
+
     def stop(self, job_id: str):
         return [Done(cancelled=True)] if self.left.pop(job_id, None) else []
 
@@ -81,6 +111,14 @@ class FakeBackend:
             os.kill(os.getpid(), signal.SIGKILL)
         if prompt == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def generation(number: int) -> Generation:
+    """A generation of one expert and two members."""
+    return Generation(
+        number, -1.0 / number, -2.0, 0.1, {"math": 0.5}, {"math": 0.1}, ((0.4,), (0.6,)),
+        (-2.1, -1.0 / number), 100 * number, number, 0.1 * number,
+    )  # fmt: skip
 
 
 def load(config, progress) -> FakeBackend:

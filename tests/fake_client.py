@@ -3,6 +3,7 @@
 For tests of the app only; nothing shipped imports it. `pace` scales all waiting (0: at once).
 """
 
+import json
 import math
 import threading
 import time
@@ -11,15 +12,20 @@ import uuid
 import numpy as np
 
 from t2ui.messages import (
+    Adapt,
+    Adapted,
     Ask,
     Classified,
     Compared,
     Component,
     ComponentData,
     Done,
+    EstimateAdapt,
     ExpertInfo,
     Experts,
+    ExpertSaved,
     Failed,
+    Generation,
     Heatmap,
     HeatmapData,
     ListExperts,
@@ -27,6 +33,9 @@ from t2ui.messages import (
     NextToken,
     NextTokens,
     Queued,
+    SaveExpert,
+    SearchBegan,
+    SearchEstimate,
     Status,
     Tokens,
     TokenShift,
@@ -78,8 +87,10 @@ def words(text: str) -> list[str]:
 class FakeJob:
     """Events with the time at which each is due; `cancel` ends it at once."""
 
-    def __init__(self, timetable, client):
+    def __init__(self, timetable, client, found=None):
         self.id = uuid.uuid4().hex
+        self._found = found  # (events handed out) -> the events that a cancel ends it with
+        self._said = []
         self.finished = False
         self._start = None  # its clock starts when the model is there
         self._timetable = list(timetable)
@@ -92,10 +103,11 @@ class FakeJob:
             with self._lock:
                 if self._start is None and not self._client.loading:
                     self._start = time.monotonic()
-                if self._timetable and self._start is not None:
+                if self._timetable and self._start is not None and not self._held():
                     due, event = self._timetable[0]
                     if time.monotonic() - self._start >= due:
                         self._timetable.pop(0)
+                        self._said.append(event)
                         if isinstance(event, (Done, Failed)):
                             self.finished = True
                             self._client.open_jobs.discard(self.id)
@@ -105,11 +117,17 @@ class FakeJob:
             time.sleep(0.002)
         return None
 
+    def _held(self):
+        generations = sum(isinstance(event, Generation) for event in self._said)
+        return self._client.hold_after is not None and generations >= self._client.hold_after
+
     def cancel(self):
         with self._lock:
+            self._held = lambda: False
             self._client.cancelled.append(self.id)
             self._client.open_jobs.discard(self.id)
-            self._timetable = [(0.0, Done(cancelled=True))]
+            last = self._found(self._said) if self._found else []
+            self._timetable = [(0.0, event) for event in (*last, Done(cancelled=True))]
             self._start = self._start or 0.0
 
 
@@ -123,7 +141,9 @@ class FakeClient:
         self.requests = []
         self.cancelled = []
         self.open_jobs = set()
-        self.failure = None  # a Failed that the next Ask ends with
+        self.failure = None  # a Failed that the next Ask or Adapt ends with
+        self.hold_after = None  # generations after which a search waits until this is None again
+        self.saved = {}  # experts saved in the app: name -> SaveExpert
         self.queued = 0
         self.state = None  # overrides the status
         self.loading = loading  # until a test sets it to False
@@ -145,9 +165,13 @@ class FakeClient:
             ListExperts: self._experts,
             Heatmap: self._heatmap,
             Component: self._component,
+            Adapt: self._adapt,
+            EstimateAdapt: self._estimate,
+            SaveExpert: self._save,
         }[type(request)]
-        job = FakeJob([(self.pace * at, event) for at, event in make(request)], self)
-        if isinstance(request, Ask):
+        found = self._best_so_far if isinstance(request, Adapt) else None
+        job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
+        if isinstance(request, (Ask, Adapt)):
             self.open_jobs.add(job.id)
         return job
 
@@ -212,13 +236,80 @@ class FakeClient:
         return [(0.06, NextTokens(tuple(rows), max(0.0, kl), 0.071)), (0.06, Done())]
 
     def _experts(self, request):
-        infos = [expert_info(name) for name in self.names]
+        infos = [expert_info(name) for name in (*self.names, *self.saved)]
         if self.names:
             infos.append(expert_info("dispatch", "dispatcher"))
         event = Experts(
             tuple(infos), self.problems, (*self.names, "others"), tuple(SHAPES), LAYERS
         )
         return [(0.0, event), (0.0, Done())]
+
+    # --- few-shot adaptation ---------------------------------------------------------------------
+
+    @staticmethod
+    def _held_out(adapt):
+        count = len(adapt.examples)
+        return tuple(range(2, count, 3)) if count >= 4 and adapt.config.held_out else ()
+
+    def _estimate(self, request):
+        adapt = request.adapt
+        held = self._held_out(adapt)
+        rows = len(adapt.examples) - len(held)
+        tokens = 40 * rows * adapt.config.population * adapt.config.generations
+        report = f"{len(held)} of {len(adapt.examples)} held out"
+        return [(0.02, SearchEstimate(tokens, tokens / 900, held, report)), (0.02, Done())]
+
+    def _adapt(self, adapt):
+        """A search that finds math at 0.8: its curves rise and its spread shrinks."""
+        events = [(0.0, Queued(self.queued))] if self.queued else []
+        held, most = self._held_out(adapt), adapt.config.generations
+        events.append((0.1, SearchBegan(self.names, held, most)))
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [*events, (0.2, failure)]
+        draw = np.random.default_rng(adapt.config.seed)
+        goal = np.array([0.8, 0.05, 0.35, *[0.1] * len(self.names)][: len(self.names)])
+        best = -9.0
+        for number in range(1, most + 1):
+            share = 1 - math.exp(-number / 3)
+            centre = (1 - share) / len(goal) + share * goal
+            spread = 0.03 + 0.3 * (1 - share)
+            shape = (adapt.config.population, len(goal))
+            members = (centre + spread * draw.normal(size=shape)).clip(0, 1)
+            scores = -1.8 - 1.6 * ((members - goal) ** 2).sum(1)
+            best = max(best, float(scores.max()))
+            events.append((0.1 + 0.5 * number, Generation(
+                number, best, float(scores.mean()), float(scores.std()),
+                dict(zip(self.names, centre.tolist(), strict=True)),
+                dict.fromkeys(self.names, spread),
+                tuple(map(tuple, members.tolist())), tuple(scores.tolist()),
+                3200 * number, 9 * number, 3.5 * number,
+            )))  # fmt: skip
+        end = events[-1][0] + 0.3
+        last = [event for _, event in events]
+        return [*events, *((end, e) for e in self._best_so_far(last, held)), (end, Done())]
+
+    def _best_so_far(self, said, held=(0,)):
+        generations = [event for event in said if isinstance(event, Generation)]
+        if not generations:
+            return []
+        last = generations[-1]
+        place = int(np.argmax(last.scores))
+        weights = zip(self.names, last.population[place], strict=True)
+        mixture = {name: round(alpha, 4) for name, alpha in weights}
+        text = json.dumps({"format": "t2ui.mixture", "weights": mixture, "normalise": False})
+        n = max(1, len(held))
+        return [Adapted(
+            mixture, False, f"CEM, generation {last.number}", f"held-out {n} of {3 * n} examples",
+            -2.31, last.best, None, None, n, last.tokens, last.forward_passes, last.seconds, text,
+        )]  # fmt: skip
+
+    def _save(self, request):
+        if request.name in (*self.names, *self.saved):
+            taken = f"There is an expert {request.name!r} already: choose another name."
+            return [(0.02, Failed(taken))]
+        self.saved[request.name] = request
+        return [(0.02, ExpertSaved(request.name, f"{request.name}.safetensors")), (0.02, Done())]
 
     @staticmethod
     def z(name, mixture):

@@ -31,7 +31,15 @@ LIGHT = {  # talks to the worker in plain data: no torch
     *("figures", "figures_adapt", "figures_train", "ui"),
 }
 COMPOSING = {"serving", "shelf", "inspection", "token_shift", "adapt_job"}  # the worker's inside
-COMMANDS = {"cli", "cli_shared", "cli_experts", "cli_adapt", "cli_evaluate", "cli_train", "__main__"}
+COMMANDS = {
+    "cli",
+    "cli_shared",
+    "cli_experts",
+    "cli_adapt",
+    "cli_evaluate",
+    "cli_train",
+    "__main__",
+}
 WITHOUT_TORCH = LIGHT | SHARED | {"cem"}
 
 

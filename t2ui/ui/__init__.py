@@ -1,19 +1,21 @@
 """The app's table of contents: `build(client)` makes the page, one file a part.
 
     header.py    name, status                 ask.py       the Ask page
-    inspect.py   the Inspect page             settings.py  its Settings
-    start.py     how a visit begins           live.py      its next-token card
-    api.py       /ask and /experts by name    theme.py     the look, launch options
-    panel.py     how data is drawn
+    adapt.py     the Adapt page               settings.py  Ask's Settings
+    adapt_result.py  what it found            live.py      Ask's next-token card
+    inspect.py   the Inspect page             theme.py     the look, launch options
+    start.py     how a visit begins           panel.py     how data is drawn
+    api.py       /ask and /experts by name
 
-Pure, without gradio: controls, mixture, views, matrices, permalink, snippets, colours. `listen`
-follows the worker's jobs, `sources` asks it for matrices. Nothing here knows torch, and nothing is
-kept between sessions.
+Pure, without gradio: controls, mixture, views, matrices, permalink, snippets, colours, examples,
+search_view. `listen` follows the worker's jobs, `sources` asks it for matrices. Nothing here knows
+torch, and nothing is kept between sessions but searches by their ids (`searches`).
 """
 
 import gradio as gr
 
 from t2ui.figures import plotly_file
+from t2ui.ui.adapt import adapt_page
 from t2ui.ui.api import publish
 from t2ui.ui.ask import ask_page
 from t2ui.ui.header import header
@@ -34,6 +36,8 @@ def build(client: Client) -> gr.Blocks:
         with gr.Tabs(elem_id="pages"):
             with gr.Tab("Ask", id="ask"):
                 page = ask_page(client)
+            with gr.Tab("Adapt", id="adapt") as tab:
+                adapt_page(client, page, tab, demo)
             with gr.Tab("Inspect", id="inspect") as tab:
                 inspected = inspect_page(client, page.mixer, tab)
         choices = [inspected.look, inspected.compare, inspected.module, inspected.layer]

@@ -19,6 +19,7 @@ COALESCE_SECONDS = 0.08
 class Job(Protocol):
     """What `client.submit` returns."""
 
+    id: str
     finished: bool
 
     def next(self, timeout: float = 0.25) -> Event | None: ...

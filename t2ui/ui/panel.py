@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SCRIPTS = ("core.js", "header.js", "ask.js", "mixer.js", "answer.js", "plots.js")
+SCRIPTS = ("core.js", "header.js", "ask.js", "mixer.js", "answer.js", "plots.js", "adapt.js")
 
 
 def asset_url(path: Path) -> str:

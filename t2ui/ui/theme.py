@@ -9,7 +9,7 @@ import gradio as gr
 
 from t2ui.ui.panel import ASSETS
 
-STYLES = ("tokens.css", "layout.css", "panels.css", "inspect.css")
+STYLES = ("tokens.css", "layout.css", "panels.css", "inspect.css", "adapt.css")
 
 
 def theme() -> gr.themes.Base:

@@ -1,0 +1,305 @@
+/* The Adapt page: the table of examples, the search that runs in the worker (asked for by its id,
+   which this tab remembers across a reload), its curves, and what it found. */
+"use strict";
+
+(() => {
+  const PAUSE_MS = 500; // of typing, before the estimate is asked for
+  const POLL_MS = 500;
+  const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
+  const RETRY_MS = 3000;
+  const MAX_FILE = 400000; // bytes
+  const { panels, page, h, edit, hear, say, number, percent, opens, plot, frame } = window.t2ui;
+  const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
+    score: "", alpha: "", mixture: [], report: null };
+  page.search = EMPTY;
+  page.split = { held: [], searched: 0 };
+
+  /** What this tab remembers: {rows, id}. */
+  const memory = {
+    read() {
+      try {
+        return JSON.parse(sessionStorage.getItem("t2ui-adapt")) || {};
+      } catch {
+        return {}; // storage is blocked, or holds something else: nothing is remembered
+      }
+    },
+    write(patch) {
+      try {
+        sessionStorage.setItem("t2ui-adapt", JSON.stringify({ ...memory.read(), ...patch }));
+      } catch {
+        // storage is blocked: a reload forgets
+      }
+    },
+  };
+
+  /** When the page opens: the values of the table and of the search that this tab had before. */
+  window.t2ui.remembered = (examples, search) => {
+    const { rows, id } = memory.read();
+    const sound = Array.isArray(rows) && rows.every((row) => Array.isArray(row) && row.length === 2);
+    return [sound ? edit(examples, (value) => ({ ...value, rows })) : examples, id ? JSON.stringify({ id }) : search];
+  };
+
+  /* --- the table ------------------------------------------------------------------------------ */
+
+  panels.examples = (host, api) => {
+    let rows = [];
+    let drawn = "";
+    let timer = null;
+    const list = h("div.ex-rows", { role: "group", ariaLabel: "Examples" });
+    const note = h("p.note", { role: "status" });
+    const bar = h("div.ex-bar");
+    const pasted = h("textarea.mono", { rows: 8, ariaLabel: "Text to add", placeholder:
+      "prompt,answer\n\"I have 3 apples and eat 1. How many are left?\",2\n\nor one JSON object a line:\n{\"prompt\": \"…\", \"answer\": \"…\"}" });
+    const sheet = h("div.sheet", { id: "adapt-paste-sheet", popover: "auto", ariaLabel: "Paste examples" },
+      h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines"),
+        h("button.chip", { type: "button", id: "adapt-paste-add", onclick: () => {
+          api.trigger("upload", { text: pasted.value });
+          sheet.hidePopover();
+          pasted.value = "";
+        } }, "Add")), pasted);
+    const file = h("input", { type: "file", accept: ".csv,.tsv,.txt,.json,.jsonl", hidden: true, ariaLabel: "A file of examples",
+      onchange: async () => {
+        const [chosen] = file.files;
+        if (chosen) api.trigger("upload", { text: chosen.size > MAX_FILE ? "x".repeat(MAX_FILE + 1) : await chosen.text() });
+        file.value = "";
+      } });
+    host.replaceChildren(bar, list, note, sheet, file);
+
+    const plain = () => JSON.parse(api.props.value);
+    function keep(patch = {}) {
+      drawn = JSON.stringify(rows);
+      api.props.value = JSON.stringify({ ...plain(), note: "", bad: false, ...patch, rows });
+      memory.write({ rows });
+    }
+    function changed(at_once) {
+      keep();
+      note.textContent = "";
+      clearTimeout(timer);
+      timer = setTimeout(() => api.trigger("input"), at_once ? 0 : PAUSE_MS);
+    }
+
+    const cell = (i, part, label) => {
+      const box = h("textarea", { rows: 1, value: rows[i][part], ariaLabel: `${label} ${i + 1}`, placeholder: i ? "" : label,
+        oninput: () => { rows[i][part] = box.value; changed(false); },
+        onpaste: (event) => { // cells of a spreadsheet
+          const text = event.clipboardData.getData("text");
+          const lines = text.split("\n").filter((line) => line.trim());
+          if (lines.length < 2 || !lines.every((line) => line.includes("\t"))) return;
+          event.preventDefault();
+          api.trigger("upload", { text });
+        } });
+      return box;
+    };
+    function build() {
+      list.replaceChildren(...rows.map((_, i) =>
+        h("div.ex-row", null, h("span.tag"), cell(i, 0, "Prompt"), cell(i, 1, "Right answer"),
+          h("button.quiet", { type: "button", title: "Remove this row", ariaLabel: `Remove row ${i + 1}`, onclick: () => {
+            rows.splice(i, 1);
+            build();
+            changed(true);
+          } }, "×"))),
+        h("button.chip.ex-add", { type: "button", onclick: () => {
+          rows.push(["", ""]);
+          build();
+          changed(false);
+          list.querySelectorAll(".ex-row:last-of-type textarea")[0]?.focus();
+        } }, "+ row"),
+        rows.some((row) => row.some((text) => text.trim())) ? "" : h("p.ex-hint", null,
+          "Type a few prompts with their right answers, paste or upload them, or take a sample. Of four or more, three in ten are held out: the search never sees them, and the comparison uses only them."));
+      tint();
+    }
+    /** Which rows the search sees, in words and in two tints. */
+    function tint() {
+      const { held, searched } = page.split;
+      list.querySelectorAll(".ex-row").forEach((row, i) => {
+        const out = held.includes(i);
+        const used = Boolean(searched) && rows[i]?.some((text) => text.trim());
+        row.classList.toggle("held", out);
+        row.classList.toggle("seen", used && !out);
+        row.firstChild.textContent = out ? "held out" : used ? "search" : "";
+        row.firstChild.title = out ? "Held out: only the comparison before and after uses it." : used ? "The search is scored on this row." : "";
+      });
+      const count = document.getElementById("adapt-count");
+      if (count) count.textContent = searched ? `${searched} to search on · ${held.length} held out` : "";
+    }
+    hear("split", tint);
+
+    return (value) => {
+      if (!bar.childElementCount) {
+        const paste = h("button.chip", { type: "button", title: "CSV, cells of a spreadsheet, or JSON lines." }, "paste");
+        bar.append(h("span", null, "sample"), ...value.samples.map((sample) =>
+          h("button.chip", { type: "button", title: sample.hint, onclick: () => api.trigger("select", { sample: sample.name }) }, sample.name)),
+          h("i.gap"), paste,
+          h("button.chip", { type: "button", title: "A .csv or .jsonl file; it is read here and not kept.", onclick: () => file.click() }, "upload"),
+          h("button.chip", { type: "button", title: "Remove all rows.", onclick: () => {
+            rows = [["", ""], ["", ""], ["", ""]];
+            build();
+            changed(true);
+          } }, "clear"));
+        opens(paste, sheet);
+      }
+      note.textContent = value.note;
+      note.title = value.note;
+      note.classList.toggle("bad", value.bad);
+      if (JSON.stringify(value.rows) === drawn) return;
+      rows = value.rows.map((row) => [...row]);
+      drawn = JSON.stringify(rows);
+      if (drawn !== '[["",""],["",""],["",""]]') memory.write({ rows });
+      build();
+    };
+  };
+
+  /** The time a search will take; hands the split to the table. */
+  panels.estimate = (host) => (value) => {
+    const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.text }, value.text);
+    host.replaceChildren(line);
+    page.split = { held: value.held, searched: value.searched };
+    say("split");
+  };
+
+  /* --- the search ----------------------------------------------------------------------------- */
+
+  panels.search = (host, api) => {
+    let id = "";
+    let timer = null;
+    const line = h("p.line");
+    const bar = h("div.bar", { role: "progressbar", ariaLabel: "Progress of the search" }, h("b"));
+    host.replaceChildren(line, bar);
+
+    function show(view) {
+      host.dataset.state = view.state;
+      const trouble = view.state === "failed" ? [view.message, view.remedy].filter(Boolean).join(" ") : "";
+      line.textContent = trouble || view.line;
+      line.title = line.textContent;
+      line.classList.toggle("bad", Boolean(trouble));
+      bar.style.visibility = view.fraction === null ? "hidden" : "";
+      bar.firstChild.style.setProperty("--w", `${100 * (view.fraction || 0)}%`);
+      bar.ariaValueNow = Math.round(100 * (view.fraction || 0));
+    }
+    async function poll() {
+      clearTimeout(timer);
+      const asked = id;
+      let wait = 0;
+      try {
+        const seen = page.search.id === asked ? page.search.count : -1;
+        const view = JSON.parse(await api.server.search_state({ id: asked, seen }));
+        if (asked !== id) return;
+        const known = seen === view.count ? { score: page.search.score, alpha: page.search.alpha } : {};
+        page.search = { ...view, ...known, id };
+        if (view.state === "waiting" || view.state === "working") wait = document.hidden ? HIDDEN_MS : POLL_MS;
+        show(page.search);
+        say("search");
+      } catch {
+        line.textContent = "The page cannot reach its server: it tries again.";
+        wait = RETRY_MS;
+      }
+      if (wait && host.isConnected) timer = setTimeout(poll, wait);
+    }
+    document.addEventListener("visibilitychange", () => !document.hidden && id && poll());
+    function follow(wanted) {
+      if (wanted === id) return;
+      id = wanted;
+      memory.write({ id });
+      poll();
+    }
+    show(EMPTY);
+    return (value) => value.id && follow(value.id);
+  };
+
+  /** One of the two plots, drawn from what the search says. */
+  function curve(which, label, empty) {
+    return (host) => {
+      const area = h("div.plot", { ariaLabel: label });
+      host.replaceChildren(h("div.cover"), area);
+      const draw = plot(area, null, "hover");
+      function show() {
+        const view = page.search;
+        const busy = view.state === "working" || view.state === "waiting";
+        const told = busy || which === "score"; // one card says what went wrong
+        const state = view.count ? "done" : busy ? "waiting" : told ? view.state : "empty";
+        frame(host, { state, message: (told && view.message) || empty, remedy: told ? view.remedy : "" }, area);
+        if (view.count) draw(view[which], `search-${which}`);
+      }
+      hear("search", show);
+      return show;
+    };
+  }
+  panels["search-score"] = curve("score", "Best and mean score by generation.",
+    "Give a few examples and press Start: the score of every generation appears here.");
+  panels["search-alpha"] = curve("alpha", "α of each expert by generation.",
+    "α of every expert, as mean and spread, appears here.");
+
+  /* --- what was found ------------------------------------------------------------------------- */
+
+  panels.report = (host, api) => {
+    let built = "";
+    const body = h("div.rep");
+    const bars = h("div.found");
+    const actions = h("div.acts");
+    const note = h("p.note", { role: "status" });
+    host.replaceChildren(body, bars, actions, note);
+
+    const shown = (x, unit) => x === null ? "–" : unit.startsWith("share of") ? percent(x) : number(x, 3);
+    function numbers(report) {
+      const line = (label, before, after) =>
+        h("tr", null, h("th", null, label), h("td", null, before), h("td.arrow", null, "→"), h("td", null, h("b", null, after)));
+      const counts = report.right_before === null ? null
+        : line("right", `${report.right_before} of ${report.n}`, `${report.right_after} of ${report.n}`);
+      return [
+        h("p.what", { title: "The search has not seen these examples." }, report.what),
+        report.before === null ? null : h("table", { title: report.unit },
+          h("tr.heads", null, h("th", null), h("td", null, "base"), h("td"), h("td", null, "mixture")),
+          line(report.label, shown(report.before, report.unit), shown(report.after, report.unit)), counts),
+        report.verdict ? h("p.verdict", null, report.verdict) : null,
+      ];
+    }
+    function build(report) {
+      const name = h("input.name", { type: "text", id: "adapt-name", placeholder: "name", maxLength: 40, ariaLabel: "Name of the new expert",
+        onkeydown: (event) => event.key === "Enter" && api.trigger("submit", { name: name.value }) });
+      const prompts = h("select", { id: "adapt-prompt", ariaLabel: `Prompt (${report.prompts_are})` },
+        report.prompts.map((text, i) => h("option", { value: i, title: text }, text.slice(0, 80))));
+      const chip = (id, text, title, act) => h("button.chip", { type: "button", id, title, onclick: act }, text);
+      actions.replaceChildren(
+        h("div", null,
+          chip("adapt-use", "Use on the sliders", "Move the sliders of Ask to this mixture.", () => api.trigger("apply")),
+          chip("adapt-file", "Download", "The mixture as JSON, for ask --mix.", () => api.trigger("download"))),
+        h("div", null, name,
+          chip("adapt-save", "Save as expert", "The mixture folded into one z, in the experts folder.", () => api.trigger("submit", { name: name.value }))),
+        h("div", { title: `Prompts ${report.prompts_are}, answered by both.` }, prompts,
+          chip("adapt-answer", "Answer", "Answer this prompt with the base model and with the mixture.", () => api.trigger("select", { prompt: Number(prompts.value) }))));
+    }
+    function show() {
+      const { state, report, mixture, id } = page.search;
+      host.dataset.state = state;
+      const strongest = [...mixture].sort((a, b) => Math.abs(b.alpha) - Math.abs(a.alpha))[0];
+      document.getElementById("adapt")?.style.setProperty("--t2-mix", strongest?.alpha ? strongest.colour : "var(--t2-base)");
+      bars.replaceChildren(...mixture.map((one) =>
+        h("div.found-row", { style: { "--colour": one.colour, "--w": `${100 * Math.min(1, Math.abs(one.alpha))}%` },
+          title: `α of ${one.name}` }, h("span.name", null, h("i.dot"), h("span", null, one.name)),
+          h("span.track", null, h("b")),
+          h("span.value", null, number(one.alpha), one.spread === null ? "" : h("em", null, ` ± ${number(one.spread)}`)))));
+      actions.hidden = !report;
+      if (!report) {
+        built = "";
+        actions.replaceChildren();
+        const words = state === "working" ? "The mean of the last generation; the comparison comes when the search ends or is stopped."
+          : "Before and after on the held-out examples, and the mixture, appear here.";
+        body.replaceChildren(mixture.length ? h("p.what", null, words) : h("div.empty", null, h("p", null, words)));
+        return;
+      }
+      body.replaceChildren(...numbers(report).filter(Boolean));
+      if (built !== id) build(report);
+      built = id;
+    }
+    hear("search", () => {
+      if (page.search.id !== built) note.textContent = "";
+      show();
+    });
+    show();
+    return (value) => {
+      note.textContent = value.note;
+      note.title = value.note;
+      note.classList.toggle("bad", value.bad);
+    };
+  };
+})();
