@@ -1,5 +1,6 @@
 """Numbers as they are written, and word problems as examples."""
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from t2ui.errors import InputError
 from t2ui.tasks import load_task
 from t2ui.tasks.numbers import answered_number, numbers_in, same_number
+from t2ui.tasks.renumber import variants
 from t2ui.tasks.word_problems import STYLES, steps
 
 
@@ -96,6 +98,54 @@ def test_an_equation_that_cannot_be_read(equation):
         steps(equation, "all.jsonl, row 7")
 
 
+# --- variants with other numbers -----------------------------------------------------------------
+
+
+def test_variants_tell_the_same_story_with_other_numbers():
+    story = "Ann has 12 pens and 1 cap. She buys 30 pens. How many pens has Ann?"
+    found = list(variants(story, "X=(12.0+30.0)", steps, 5, seed="a"))
+    assert len({asked for asked, _, _ in found}) == 5
+    for asked, lines, result in found:
+        assert asked != story and "1 cap" in asked
+        first, _, second = (int(n) for n in re.findall(r"\d+", asked))
+        assert lines == [f"{first} + {second} = {first + second}"] and result == first + second
+        assert len(str(first)) <= 2 and len(str(second)) <= 2
+    assert found == list(variants(story, "X=(12.0+30.0)", steps, 5, seed="a"))
+    assert found != list(variants(story, "X=(12.0+30.0)", steps, 5, seed="b"))
+
+
+@pytest.mark.parametrize(
+    ("story", "equation"),
+    [
+        ("There are 24 pens in 6 boxes.", "X=(24.0/6.0)"),
+        ("He had 20, gave 7 away and lost 3.", "X=((20.0-7.0)-3.0)"),
+    ],
+)
+def test_whole_and_positive_results_stay_so(story, equation):
+    found = list(variants(story, equation, steps, 6, seed="a"))
+    assert len(found) == 6
+    assert all(result > 0 and result.denominator == 1 for _, _, result in found)
+    assert all(re.fullmatch(r"[-/= \d\n]+", "\n".join(lines)) for _, lines, _ in found)
+
+
+def test_decimals_and_thousands_keep_their_looks():
+    asked, lines, _ = next(variants("$3.42 of 1,250", "X=(3.42*1250.0)", steps, 1, seed="a"))
+    price, amount = re.fullmatch(r"\$(\d\.\d\d) of (\S+)", asked).groups()
+    assert amount == f"{int(amount.replace(',', '')):,}"
+    assert lines[0].startswith(f"{float(price):g} * {amount.replace(',', '')} = ")
+
+
+@pytest.mark.parametrize(
+    ("story", "equation"),
+    [
+        ("Tom has twice as many as the 4 of Ann.", "X=(2.0*4.0)"),  # 2 stands there as a word
+        ("A square has sides of 4.", "X=(4.0*4.0)"),  # which 4 is which
+    ],
+)
+def test_problems_that_cannot_be_varied_are_left(story, equation):
+    assert list(variants(story, equation, steps, 3, seed="a")) == []
+
+
 # --- the public sets -----------------------------------------------------------------------------
 
 
@@ -112,7 +162,16 @@ def test_the_split_has_all_problems_once(arith):
     parts = {"train": arith.train, "validation": arith.validation, "test": arith.test}
     assert len(arith.test) >= 500
     ids = [row.id for part in parts.values() for row in part]
-    assert len(ids) == len(set(ids)) == 1492
+    assert len(ids) == len(set(ids))
+    assert sum("variant" not in i for i in ids) == 1492
+
+
+def test_only_training_problems_come_with_other_numbers(arith, tiny_tokenizer):
+    assert not any("variant" in row.id for row in (*arith.validation, *arith.test))
+    varied = [row for row in arith.train if "variant" in row.id]
+    assert len(varied) > 4 * (len(arith.train) - len(varied))
+    trained = [question(tiny_tokenizer, row) for row in arith.train]
+    assert len(set(trained)) > 0.999 * len(trained)
 
 
 def test_no_test_problem_has_a_variant_in_training(arith, tiny_tokenizer):

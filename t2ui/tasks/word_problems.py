@@ -16,10 +16,16 @@ from t2ui.likelihood import Question
 from t2ui.models import chat_ids
 from t2ui.tasks import Example, Task
 from t2ui.tasks.numbers import same_number
+from t2ui.tasks.renumber import variants
 from t2ui.tasks.rows import read_jsonl, shuffled
 
 SPLIT_SEED = 2501
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
+VARIANTS = 7  # of every training problem, with other numbers
+ARITH_SOURCE = (
+    "AllArith and Perturb (CogComp/arithmetic, MIT), split by a fixed seed, "
+    f"and {VARIANTS} variants of each problem with other numbers"
+)
 ALIKE = 0.6  # share of common words from which two problems are variants of one another
 # How the question is put: alone, as people type it, or with a hint; the base model is shown under
 # the one that suits it best.
@@ -44,8 +50,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     if style not in STYLES:
         raise InputError(f"style is {style!r}; expected {', '.join(STYLES)}.")
     if name == "arith":
-        parts = _split(list(_arith(data / "arith_aggregate" / "all.jsonl")))
-        source = "AllArith and Perturb (CogComp/arithmetic, MIT), split by a fixed seed"
+        parts, source = _arith_parts(data / "arith_aggregate" / "all.jsonl"), ARITH_SOURCE
     else:
         train = shuffled(list(_gsm8k(data / "gsm8k" / "train.jsonl")), SPLIT_SEED)
         held = int(len(train) * VALIDATION_SHARE)
@@ -79,6 +84,20 @@ def _example(tokenizer, name, style, row_id, question, answer, worked) -> Exampl
         answer=answer,
         prompt=asked,
     )
+
+
+def _arith_parts(path: Path) -> dict[str, list[Row]]:
+    """Train, validation and test; training problems also with other numbers."""
+    parts = _split(list(_arith(path)))
+    equations = {row["id"]: row["equation"] for row in read_jsonl(path, ("id", "equation"))}
+    varied = [
+        (f"{row_id} variant {i}", question, _written(result), "\n".join(lines))
+        for row_id, original, _, _ in parts["train"]
+        for i, (question, lines, result) in enumerate(
+            variants(original, equations[row_id], steps, VARIANTS, seed=row_id), 1
+        )
+    ]
+    return {**parts, "train": shuffled(parts["train"] + varied, SPLIT_SEED)}
 
 
 def _arith(path: Path) -> Iterator[Row]:
@@ -124,7 +143,9 @@ def steps(equation: str, where: str) -> tuple[list[str], Fraction]:
 
 
 def _written(value: Fraction) -> str:
-    return str(value.numerator) if value.denominator == 1 else f"{float(value):.4f}".rstrip("0")
+    if value.denominator == 1:
+        return str(value.numerator)
+    return f"{float(value):.4f}".rstrip("0").rstrip(".")
 
 
 def _split(rows: list[Row]) -> dict[str, list[Row]]:
