@@ -42,9 +42,10 @@ def policy_loss(
     scores: Tensor,  # (O,) log π′(ŷ|x) of one prompt's different rollouts
     advantages: Tensor,  # (O,)
     counts: Tensor,  # (O,) how often each was sampled
+    size: float,  # G, how many were sampled; those of advantage 0 may be left out above
 ) -> Tensor:
     """−J(z) for one prompt with sampled rollouts: its gradient is −Σ A ∇ log π′(ŷ|x) / G."""
-    return -(counts * advantages.detach() * scores).sum() / counts.sum()
+    return -(counts * advantages.detach() * scores).sum() / size
 
 
 def advantages(

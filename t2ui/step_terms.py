@@ -74,21 +74,32 @@ def sampled_terms(
     baseline: str,
     negative_reward: float,
 ) -> list[Term]:
-    """Open answers: rollouts with their advantages."""
+    """Open answers: rollouts with their advantages, those without a gradient left out.
+
+    Where all rollouts of a prompt are right or all are wrong, leave-one-out leaves nothing to
+    learn; with sparse rewards that is most of them, and scoring them would cost the most.
+    """
     counts = [group.counts for group in groups]
     rewards = [torch.where(g.rewards < 0, negative_reward, g.rewards) for g in groups]
     found = advantages(rewards, counts, log_ratios, kl_coeff, baseline)
     return [
-        Term(group.question, _policy_term(advantage, group.counts))
+        _policy_term(group, advantage)
         for group, advantage in zip(groups, found, strict=True)
+        if bool(advantage.any())
     ]
 
 
-def _policy_term(advantage: Tensor, counts: Tensor) -> Callable[[Tensor], tuple[Tensor, Values]]:
-    def loss(scores: Tensor) -> tuple[Tensor, Values]:
-        return policy_loss(scores, advantage.to(scores.device), counts.to(scores.device)), {}
+def _policy_term(group: Group, advantage: Tensor) -> Term:
+    size = float(group.counts.sum())
+    kept = advantage.nonzero().flatten().tolist()
+    options = tuple(group.question.options[i] for i in kept)
+    advantage, counts = advantage[kept], group.counts[kept]
 
-    return loss
+    def loss(scores: Tensor) -> tuple[Tensor, Values]:
+        value = policy_loss(scores, advantage.to(scores.device), counts.to(scores.device), size)
+        return value, {}
+
+    return Term(Question(group.question.prompt, options), loss)
 
 
 def rollout_values(groups: Sequence[Group], log_ratios: Sequence[Tensor] | None) -> Values:

@@ -203,7 +203,8 @@ class Trainer:
         rows = self._rows_of_step(self.step)[mine]
         rate = self.config.learning_rate * _cosine(self.step / self.config.steps)
         self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:  # zeros, not None: a step may have no terms
+            parameter.grad = torch.zeros_like(parameter)
         terms, values = self._terms(rows)
         totals: dict[str, float] = {}
         for batch in micro_batches(terms, self.config.micro_batch_tokens):

@@ -49,7 +49,7 @@ def test_an_unknown_baseline():
 
 def test_policy_loss_worked_by_hand():
     scores = torch.tensor([-1.0, -2.0], requires_grad=True)
-    loss = policy_loss(scores, torch.tensor([2.0, -0.5]), torch.tensor([1.0, 3.0]))
+    loss = policy_loss(scores, torch.tensor([2.0, -0.5]), torch.tensor([1.0, 3.0]), 4)
     assert loss.item() == pytest.approx(-(1 * 2 * -1 + 3 * -0.5 * -2) / 4)
     loss.backward()
     assert scores.grad.tolist() == pytest.approx([-2 / 4, 1.5 / 4])
@@ -76,7 +76,7 @@ def test_the_sampled_gradient_tends_to_the_exact_one_with_its_leash(baseline):
     sampled = logits.clone().requires_grad_(True)
     scores = sampled.log_softmax(0)
     weights = torch.stack(found) * counts / group  # what policy_loss sums, for all at once
-    assert policy_loss(scores, found[0], counts[0]).item() == pytest.approx(
+    assert policy_loss(scores, found[0], counts[0], group).item() == pytest.approx(
         -(weights[0] * scores).sum().item(), abs=1e-6
     )
     (-(weights * scores).sum() / prompts).backward()

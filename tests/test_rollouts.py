@@ -10,7 +10,8 @@ from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
 from t2ui.reinforce import train_svf
-from t2ui.rollouts import greedy_right, sample_groups
+from t2ui.rollouts import Group, greedy_right, sample_groups
+from t2ui.step_terms import sampled_terms
 from t2ui.tasks import Example, Task
 from t2ui.trainable import ScaleOffsets
 from t2ui.trainer import Trainer
@@ -81,6 +82,23 @@ def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer):
                                 key=lambda pair: -pair[1])[:5]:  # fmt: skip
         p = float(log_likelihood(tiny_llama, group.question.prompt, option).exp())
         assert float(count) / 4000 == pytest.approx(p, abs=4 * (p / 4000) ** 0.5)
+
+
+def test_rollouts_without_an_advantage_are_not_scored_again():
+    """Two prompts: one half right, with a rollout twice; one all wrong."""
+    counts, scores = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, -2.0, -4.0])
+    groups = [
+        Group(make_task().train[0], Question((3, 4), ((5,), (6,), (7,))), counts, rewards)
+        for rewards in (torch.tensor([1.0, -1.0, -1.0]), -torch.ones(3))
+    ]
+    (term,) = sampled_terms(groups, None, 0.0, "leave_one_out", -1.0)
+    assert term.question == groups[0].question
+    assert term.loss(scores)[0].item() == pytest.approx(
+        -(1 * 2 * -1 + 2 * (-1 + 1 / 3) * -2 + (-1 + 1 / 3) * -4) / 4
+    )
+    (only_right,) = sampled_terms(groups, None, 0.0, "none", 0.0)
+    assert only_right.question.options == ((5,),)
+    assert only_right.loss(scores[:1])[0].item() == pytest.approx(1 / 4)  # of all four
 
 
 def test_sampled_training_learns(tiny_llama, tiny_tokenizer, tmp_path):
