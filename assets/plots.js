@@ -36,6 +36,8 @@
     const css = getComputedStyle(host);
     const colour = (name) => css.getPropertyValue(`--t2-${name}`).trim();
     const down = colour("down"), neutral = colour("neutral"), up = colour("up");
+    // where a shorter matrix has no component, a heatmap must not look like "unchanged"
+    const ground = colour(figure.data.some((trace) => trace.type === "heatmap") ? "missing" : "card");
     const axis = {
       gridcolor: colour("line"), linecolor: colour("line"), tickfont: { color: colour("muted"), size: 12 },
       title: { font: { color: colour("muted"), size: 13 } }, tickcolor: colour("line"),
@@ -44,7 +46,7 @@
     const template = {
       layout: {
         font: { family: css.fontFamily, size: 13, color: colour("ink") },
-        paper_bgcolor: colour("card"), plot_bgcolor: colour("card"), xaxis: axis, yaxis: axis,
+        paper_bgcolor: colour("card"), plot_bgcolor: ground, xaxis: axis, yaxis: axis,
         legend: { font: { size: 13 }, bgcolor: "rgba(0,0,0,0)" },
         hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink"), family: css.fontFamily, size: 13 } },
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("faint"), activecolor: colour("accent"), orientation: "h" },

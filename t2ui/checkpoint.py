@@ -99,11 +99,35 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     return facts, tensors
 
 
+def append_log(folder: Path, event: dict[str, Any]) -> None:
+    """One more line of the log.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        with open(folder / LOG, "a", encoding="utf-8") as log:
+            log.write(json.dumps(event) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"The log in {folder} cannot be written ({error.strerror}): free some space and start "
+            "the same command again; it goes on from the checkpoint."
+        ) from None
+
+
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Events of the log, each step's last: a resumed run may have written some twice."""
+    """Events of the log, each step's last: a resumed run may have written some twice. Half lines
+    of a run that was killed or had a full disk are left out."""
     path = folder / LOG
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    events = {(e["kind"], e["step"]): e for e in map(json.loads, lines)}
+    events: dict[tuple[str, int], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        key = event["kind"], event["step"]
+        events.pop(key, None)  # so that of one step the last written comes last
+        events[key] = event
     return sorted(events.values(), key=lambda e: e["step"])

@@ -92,11 +92,13 @@ def adapt_command(
             if isinstance(step, Generation) and not as_json:
                 note(_line(step, config))
             result = step or None
+        # Shown before it is written: no full disk may cost a search.
+        print_json(_facts(result)) if as_json else _show(result, config)
         provenance = _provenance(result, config, library, task or str(examples.name))
         _write(adapter, library, result, provenance, out, fold, model_name(loaded))
-    if as_json:
-        print_json(_facts(result))
-        return
+
+
+def _show(result, config: FewShotConfig) -> None:
     note(f"{result.set_by}; {result.tokens:,} tokens in {result.seconds:.1f} s")
     report = result.report
     if result.n:
@@ -161,15 +163,24 @@ def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str
 
 
 def _write(adapter, library, result, provenance, out, folded, base_model: str) -> None:
+    from safetensors import SafetensorError
+
     from t2ui.mixture import SavedMixture, fold
 
-    if out is not None:
-        SavedMixture(result.mixture, base_model, provenance).save(out)
-        note(f"wrote {out}")
-    if folded is not None:
-        fold(adapter, library.experts, result.mixture, folded.stem, provenance,
-             base_model=base_model, task=provenance["examples"]).save(folded)  # fmt: skip
-        note(f"wrote {folded}")
+    path = out
+    try:
+        if out is not None:
+            SavedMixture(result.mixture, base_model, provenance).save(out)
+            note(f"wrote {out}")
+        if folded is not None:
+            path = folded
+            fold(adapter, library.experts, result.mixture, folded.stem, provenance,
+                 base_model=base_model, task=provenance["examples"]).save(folded)  # fmt: skip
+            note(f"wrote {folded}")
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be written ({error}): the weights are above; give another path."
+        ) from None
 
 
 def _facts(result) -> dict[str, Any]:

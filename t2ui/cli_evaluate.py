@@ -41,6 +41,7 @@ class Rows:
     end: bool
     hard: Path | None
     reward: str
+    max_new_tokens: int
 
 
 def evaluate(
@@ -71,6 +72,7 @@ def evaluate(
         Path | None, typer.Option(help="dispatch: a JSON Lines file of further prompts.")
     ] = None,
     reward: Annotated[str, typer.Option(help="jsonl: how answers are judged.")] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="jsonl: of an answer; 0: 128.")] = 0,
     remark: Annotated[str, typer.Option(help="Added to the set's name in the records.")] = "",
     write: Annotated[bool, typer.Option(help="Keep the records in the experts' files.")] = False,
     as_json: AsJson = False,
@@ -79,7 +81,11 @@ def evaluate(
     for name, value in (("limit", limit), ("batch_rows", batch_rows)):
         if value < 1:
             raise InputError(f"{name} is {value}; at least one row is needed.")
-    rows = Rows(existing(data), limit, seed, style, end, hard, reward)
+    if not any(task.strip() for task in tasks.split(",")):
+        raise InputError("There is no task to measure on: name at least one, e.g. arith.")
+    if not data.is_file():  # people's own rows may be one
+        existing(data)
+    rows = Rows(data, limit, seed, style, end, hard, reward, max_new_tokens)
     from t2ui.adapter import adapt
     from t2ui.comparison import Comparison
     from t2ui.models import load_model, model_name
@@ -131,7 +137,8 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
         if name in ("prompt", "expert"):
             method = of_dispatch(adapter, dispatcher, library.experts, name)
         elif name.startswith("mix:"):
-            method = of_mixture(adapter, library.experts, _mixture(name.removeprefix("mix:")))
+            mixture = _mixture(name.removeprefix("mix:"), adapter.model, library.experts)
+            method = of_mixture(adapter, library.experts, mixture)
         elif name.startswith("lora:"):
             method = of_lora(adapter, Path(name.removeprefix("lora:")))
         elif name in library.experts:
@@ -148,11 +155,15 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
     return [base(adapter, dispatcher, classifying), *found.values()], files
 
 
-def _mixture(text: str):
+def _mixture(text: str, model, experts):
     from t2ui.mixture import Mixture, SavedMixture
+    from t2ui.models import model_name
 
     if text.endswith(".json"):
-        return SavedMixture.load(text).mixture
+        saved = SavedMixture.load(text)
+        for misfit in saved.misfits(model_name(model), experts):
+            note(f"{text}: {misfit}")
+        return saved.mixture
     weights = {}
     for part in text.split("+"):
         name, equals, value = part.partition("=")
@@ -184,6 +195,8 @@ def _measure(comparison, task: str, rows: Rows) -> None:
         options["end"] = rows.end
     if name == "jsonl":
         options["reward"] = rows.reward
+        if rows.max_new_tokens:
+            options["max_new_tokens"] = rows.max_new_tokens
     loaded = load_task(name, comparison.tokenizer, rows.data, **options)
     if not loaded.test:
         raise InputError(f"{name} has no test rows to measure on.")

@@ -125,7 +125,7 @@ def train(
         note(f"stopped; what it has is in {out}, and this goes on from there: {again}")
         raise
     finally:
-        if plot:
+        if plot and (out / "log.jsonl").exists():  # not where the settings were refused
             _draw(out)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from t2ui.adapter import Adapter
+from t2ui.errors import InputError
 from t2ui.evaluate import (
     Labelled,
     Record,
@@ -26,13 +27,16 @@ from t2ui.table import (
     as_text,
     cells,
     confusion_grid,
+    cost_grid,
     records,
     route_grid,
     svg,
 )
 from t2ui.tasks import Example, Task
+from t2ui.tasks.rows import check_context
 
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
+COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training, from its record
 DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
 
 
@@ -51,15 +55,19 @@ class Comparison:
         self.model, self.tokenizer = adapter.model, tokenizer
         self.methods, self.log, self.batch_rows = tuple(methods), log, batch_rows
         self.sets: dict[str, Sequence[Example]] = {}
+        self.judged_by: dict[str, str] = {}  # for each set
         self.prompts: Sequence[Labelled] = ()
 
     def add_set(self, name: str, task: Task, examples: Sequence[Example]) -> Iterator[str]:
         """Measure every method on these examples; yields a method's name for every row."""
+        check_context(self.model, examples, task.max_new_tokens)
         self.sets[name] = examples
+        self.judged_by[name] = f"{task.objective}, {task.max_new_tokens} tokens"
         for method in self.methods:
             found = measure(
                 self.log, name, method, examples,
                 lambda part: outcomes(self.model, self.tokenizer, task, part, self.batch_rows),
+                self.judged_by[name],
             )  # fmt: skip
             for _ in found:
                 yield method.name
@@ -77,7 +85,8 @@ class Comparison:
         results: dict[str, dict[str, dict[str, bool]]] = {}
         for name, examples in self.sets.items():
             for method in self.methods:
-                for protocol, right in right_by_row(self.log, name, method, examples).items():
+                found = right_by_row(self.log, name, method, examples, self.judged_by[name])
+                for protocol, right in found.items():
                     shown = name if protocol == "greedy" else f"{name}, by {protocol}"
                     results.setdefault(shown, {})[method.name] = right
         return cells(results, self.methods[0].name)
@@ -96,7 +105,11 @@ class Comparison:
         return {
             "accuracy": records(self.cells()),
             "dispatch": [record for method in self.methods for record in self.routes(method)],
-        }
+            "training": [
+                {"method": m.name, **{key: m.training.get(key) for key in COSTS}}
+                for m in self.methods if m.training
+            ],
+        }  # fmt: skip
 
     def records_of(self, method: Method) -> list[Record]:
         """What an expert's file keeps of it: beside the base, on the same rows."""
@@ -131,13 +144,21 @@ class Comparison:
         if found := self.cells():
             written["table.svg"] = svg(found)
         for name, text in written.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            try:
+                (folder / name).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise InputError(
+                    f"{folder / name} cannot be written ({error.strerror}): make room, then give "
+                    "the same command; every result is kept."
+                ) from None
         return [folder / name for name in written]
 
     def _grids(self) -> list[Grid]:
         found: list[Grid] = []
         if accuracies := self.cells():
             found.append(accuracy_grid(accuracies))
+        if trained := self.records()["training"]:
+            found.append(cost_grid(trained))
         routed: list[dict[str, Any]] = self.records()["dispatch"]
         if routed:
             found.append(route_grid(routed))

@@ -4,6 +4,7 @@ All methods see the same rows under the same prompts. What a row came out as goe
 which a stopped comparison goes on and `table` makes its tables.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,11 +13,10 @@ import torch
 from torch import Tensor
 
 from t2ui.adapter import Adapter, Scales
-from t2ui.config import Sampling
-from t2ui.generate import Decoder, Row
 from t2ui.likelihood import option_log_likelihoods
 from t2ui.methods import Method
 from t2ui.results import Outcome, ResultLog
+from t2ui.rollouts import greedy_texts
 from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import micro_batches, shuffled
 
@@ -83,51 +83,6 @@ def _right(row: Example, score: Tensor, protocol: str) -> bool:
     return int(score.argmax()) == row.correct
 
 
-def open_answers(
-    adapter: Adapter,
-    tokenizer,
-    task: Task,
-    examples: Sequence[Example],
-    scales: Scales,
-    batch_rows: int = 32,
-) -> list[str]:
-    """The greedy answer to every example under the scales, merged; in the examples' order."""
-    with adapter.applied(scales, "merged"):
-        found = dict(greedy_texts(adapter.model, tokenizer, task, examples, batch_rows))
-    return [found[i] for i in range(len(examples))]
-
-
-def open_right(task: Task, examples: Sequence[Example], texts: Sequence[str]) -> list[bool]:
-    """Whether the task takes each text for a right answer to its example."""
-    return [task.right(t, example.answer) for example, t in zip(examples, texts, strict=True)]
-
-
-def greedy_texts(
-    model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 32
-) -> Iterator[tuple[int, str]]:
-    """(place in the examples, greedy answer) as they end, the model as it is set at the moment.
-
-    Examples of like length are decoded together; new ones join when half of a batch has ended, so
-    that a few long answers do not hold up the others.
-    """
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].question.prompt))
-    rows = [
-        Row(i, examples[i].question.prompt, None, Sampling(task.max_new_tokens, stop=task.stop))
-        for i in order
-    ]
-    decoder = Decoder(model, tokenizer, None)
-    parts: dict[int, list[str]] = {i: [] for i in order}
-    while rows or len(decoder):
-        if rows and len(decoder) <= batch_rows // 2:
-            free = batch_rows - len(decoder)
-            decoder.add(rows[:free])
-            rows = rows[free:]
-        for step in decoder.step():
-            parts[step.key].append(step.text)
-            if step.finished:
-                yield step.key, "".join(parts.pop(step.key))
-
-
 def outcomes(
     model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 32
 ) -> Iterator[tuple[str, Outcome]]:
@@ -151,34 +106,53 @@ def measure(
     method: Method,
     examples: Sequence[Example],
     found: Callable[[list[Example]], Iterator[tuple[str, Outcome]]],
+    judged_by: str = "",
 ) -> Iterator[str]:
     """Run what the log does not hold yet of a method on a set, called `name` there.
 
     Args:
         found: outcomes of examples, the model as it is set at the moment.
+        judged_by: whatever else an outcome depends on; with another, rows are run again.
 
     Yields:
         Row ids as they are done.
     """
-    known = log.of(name, method.name, method.digest)
+    asked = {example.id: _asked(example, judged_by) for example in examples}
+    known = _known(log, name, method, asked)
     missing = [example for example in examples if example.id not in known]
     for places, context in method.parts(missing) if missing else ():
         with context():
             for key, outcome in found([missing[i] for i in places]):
+                outcome = {**outcome, "asked": asked[key]}
                 log.add(name, method.name, method.digest, key, outcome)
                 yield key
 
 
 def right_by_row(
-    log: ResultLog, name: str, method: Method, examples: Sequence[Example]
+    log: ResultLog, name: str, method: Method, examples: Sequence[Example], judged_by: str = ""
 ) -> dict[str, dict[str, bool]]:
     """protocol -> row id -> right, for those of the examples that have been measured."""
-    known = log.of(name, method.name, method.digest)
+    known = _known(log, name, method, {e.id: _asked(e, judged_by) for e in examples})
     found: dict[str, dict[str, bool]] = {}
     for example in examples:
         for protocol, right in known.get(example.id, {"right": {}})["right"].items():
             found.setdefault(protocol, {})[example.id] = right
     return found
+
+
+def _asked(example: Example, judged_by: str) -> str:
+    """A short digest of what was asked: rows that are edited keep their ids."""
+    what = repr((example.question, example.correct, example.answer, judged_by))
+    return hashlib.sha256(what.encode()).hexdigest()[:12]
+
+
+def _known(
+    log: ResultLog, name: str, method: Method, asked: Mapping[str, str]
+) -> dict[str, Outcome]:
+    """Outcomes in the log of the same questions."""
+    found = log.of(name, method.name, method.digest)
+    return {key: found[key] for key, digest in asked.items()
+            if key in found and found[key].get("asked", digest) == digest}  # fmt: skip
 
 
 def measure_routes(

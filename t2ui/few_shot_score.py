@@ -4,7 +4,6 @@ Nothing is written to weights. Knows scales, examples and batches, nothing of se
 generator here pauses between batches with nothing left set.
 """
 
-import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from t2ui.generate import Decoder, Row
 from t2ui.likelihood import Question, option_log_likelihoods
 from t2ui.svd import layer_of
 from t2ui.tasks import Example
-from t2ui.tasks.rows import micro_batches
+from t2ui.tasks.rows import check_context, micro_batches
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
 
@@ -121,25 +120,18 @@ class Scorer:
         """
         if not examples:
             raise InputError("There are no examples: few-shot adaptation needs at least one.")
-        text_config = self.adapter.model.config.get_text_config()
-        limit = getattr(text_config, "max_position_embeddings", None) or math.inf
         for example in examples:
             prompt, options = example.question.prompt, example.question.options
             if not prompt or not all(options):
                 raise InputError(f"Example {example.id!r} has an empty prompt or answer.")
-            answer = max(map(len, options))
-            if len(options) == 1 and self.config.objective != "likelihood":
-                answer = max(answer, self.config.max_new_tokens)
-                if self.right is None:
-                    raise InputError(
-                        f"Example {example.id!r} has an open answer, and nothing says whether a "
-                        "generated one is right: choose objective likelihood, or give `right`."
-                    )
-            if len(prompt) + answer > limit:
+            generated = len(options) == 1 and self.config.objective != "likelihood"
+            if generated and self.right is None:
                 raise InputError(
-                    f"Example {example.id!r} has {len(prompt)} tokens and an answer of up to "
-                    f"{answer}; the model's context holds {limit}: leave it out."
+                    f"Example {example.id!r} has an open answer, and nothing says whether a "
+                    "generated one is right: choose objective likelihood, or give `right`."
                 )
+            new_tokens = self.config.max_new_tokens if generated else 0
+            check_context(self.adapter.model, [example], new_tokens)
 
     def table(
         self, members: Sequence[Scales | None], examples: Sequence[Example]

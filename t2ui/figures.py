@@ -69,7 +69,7 @@ def heatmap(
             "x": 1.0,
             "outlinewidth": 0,
             "tickvals": signed_ticks(limit),
-            "tickformat": "+.0%" if limit > 0.04 else "+.1%" if limit > 0.004 else "+.2%",
+            "ticktext": [signed_percent(tick) for tick in signed_ticks(limit)],
         },
     )
     figure.add_bar(
@@ -79,7 +79,7 @@ def heatmap(
         xaxis="x2",
         marker={"color": BASE, "line": {"width": 0}},
         showlegend=False,
-        hovertemplate=f"<b>%{{y}}</b><br>mean |{title}| = %{{x:.4f}}<extra></extra>",
+        hovertemplate=f"<b>%{{y}}</b><br>mean |{title}| = %{{x:.2%}}<extra></extra>",
     )
     starts = [row for row in range(rows) if row == 0 or layers[row] != layers[row - 1]]
     shown = starts[:: max(1, -(-len(starts) // 16))]
@@ -94,8 +94,7 @@ def heatmap(
             "title": "mean",
             "domain": [0.885, 1],
             "rangemode": "tozero",
-            "nticks": 2,
-            "tickangle": 0,
+            **_one_tick(float(np.max(mean_abs, initial=0.0))),
             "zeroline": False,
         },
         yaxis={
@@ -120,6 +119,19 @@ def signed_ticks(limit: float) -> list[float]:
     step = float(max(s * unit for s in (1, 2, 5) if s * unit <= limit / 2))
     count = int(limit / step + 1e-9)
     return [round(i * step, 12) for i in range(-count, count + 1)]
+
+
+def signed_percent(value: float) -> str:
+    """ "+2%", "−0.5%", and "0" for what is left as it is."""
+    return f"{100 * value:+.3g}%".replace("-", "−") if value else "0"
+
+
+def _one_tick(most: float) -> dict:
+    """An axis so narrow that two labels would touch: the last round value before its end."""
+    if not most > 0:
+        return {"tickvals": [], "ticktext": []}
+    tick = signed_ticks(most)[-1]
+    return {"tickvals": [tick], "ticktext": [f"{100 * tick:.3g}%"], "tickangle": 0}
 
 
 def robust_limit(
@@ -172,7 +184,7 @@ def component(
     figure.update_layout(
         uirevision=key,
         hovermode="x unified",
-        margin={"l": 52, "r": 6, "t": 30, "b": 36},
+        margin={"l": 52, "r": 6, "t": 50, "b": 36},  # legend, and the plot's buttons above it
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
         yaxis3={"tickformat": ".0%", "rangemode": "tozero"},
         shapes=[

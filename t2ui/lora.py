@@ -4,12 +4,13 @@ Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's s
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.reinforce import Trainer, TrainEvent
 from t2ui.tasks import Task
+
+RECORD = "training.json"  # beside peft's files
+OTHER_FORMS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias")
 
 
 class LoRA:
@@ -52,7 +56,22 @@ class LoRA:
         # Its updates stay float32 whatever the model's dtype, as an expert's scales do.
         self.peft = get_peft_model(model, self.config)
         if start is not None:
-            set_peft_model_state_dict(self.peft, _weights(start, rank))
+            try:
+                weights = _weights(start, rank, self.config.target_modules)
+                found = set_peft_model_state_dict(self.peft, weights)
+                if found.unexpected_keys:
+                    raise InputError(
+                        f"{start} is a LoRA of another model: {found.unexpected_keys[0]} is not "
+                        "in this one."
+                    )
+            except RuntimeError as error:  # torch: other shapes
+                self.remove()
+                raise InputError(
+                    f"{start} is a LoRA of another model: {str(error).splitlines()[-1].strip()}"
+                ) from None
+            except InputError:
+                self.remove()
+                raise
         self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
         # Of the same form as an adapter's: what is trained, and of which weights.
         norm = float(model.get_input_embeddings().weight.detach().float().norm())
@@ -90,7 +109,9 @@ class LoRA:
 @contextmanager
 def lora_on(model: nn.Module, folder: Path) -> Iterator[None]:
     """A LoRA that peft wrote, on the model inside the block, dropout off."""
-    lora = LoRA(model, _settings(folder)["r"], start=folder)
+    rank, projections = _settings(folder)
+    modules = tuple(name.removesuffix("_proj") for name in projections)
+    lora = LoRA(model, rank, modules, start=folder)
     try:
         with lora.inference():
             yield
@@ -114,6 +135,7 @@ def train_lora(
     Ends with `lora/` in the folder, as peft writes it, and `lora/training.json`; call it again to
     resume. The model is as it was afterwards.
     """
+    torch.manual_seed(config.seed)  # of what it starts from
     lora = LoRA(model, rank, start=start)
     if start is not None:
         config = replace(config, start=start.as_posix())
@@ -123,41 +145,81 @@ def train_lora(
             yield from trainer.run()
         except (KeyboardInterrupt, GeneratorExit):
             trainer.save_stopped()
+            if trainer.best_step > 0:
+                _save(lora, trainer, folder / "lora", command)
             raise
         trainer.check_improved()
-        checkpoint.fill(lora.parameters, trainer.best_values)
-        lora.save(folder / "lora")
-        record: dict[str, Any] = trainer.record(command)
-        (folder / "lora" / "training.json").write_text(json.dumps(record, indent=2))
+        _save(lora, trainer, folder / "lora", command)
     finally:
         lora.remove()
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """What peft recorded of a LoRA.
+def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:
+    """The best updates by validation, with how they were trained."""
+    if not trainer.processes.is_main_process:
+        return
+    checkpoint.fill(lora.parameters, trainer.best_values)
+    record = json.dumps(trainer.record(command), indent=2)
+    try:
+        lora.save(folder)
+        (folder / RECORD).write_text(record, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} cannot be written ({error}): free some space and give the same command "
+            "again; it writes the LoRA from the checkpoint."
+        ) from None
+
+
+def training_record(folder: Path) -> dict[str, Any]:
+    """How a LoRA in this folder was trained; empty where it was not by `train_lora`."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / RECORD} cannot be read ({error}): remove it.") from None
+
+
+def _settings(folder: Path) -> tuple[int, list[str]]:
+    """Rank and projections of a LoRA that peft wrote.
 
     Raises:
-        InputError: the folder holds none.
+        InputError: the folder holds none, or one of a form that `LoRA` does not make.
     """
     try:
         settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        return {**settings, "r": int(settings["r"])}
+        rank, projections = int(settings["r"]), sorted(settings["target_modules"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{folder} holds no LoRA as peft writes it ({error}): give the folder with "
             "adapter_model.safetensors."
         ) from None
+    others = [key for key in OTHER_FORMS if settings.get(key) not in (None, False, {}, [], "none")]
+    if settings.get("lora_alpha") != 2 * rank:
+        others.append(f"lora_alpha {settings.get('lora_alpha')} for rank {rank}")
+    others += [name for name in projections if not name.endswith("_proj")]
+    if others:
+        raise InputError(
+            f"{folder} is a LoRA of another form ({', '.join(others)}); expected plain LoRA on "
+            "projections such as q_proj, with lora_alpha twice the rank."
+        )
+    return rank, projections
 
 
-def _weights(folder: Path, rank: int) -> dict[str, Tensor]:
+def _weights(folder: Path, rank: int, projections: Collection[str]) -> dict[str, Tensor]:
     """The weights in a folder that peft wrote.
 
     Raises:
-        InputError: there are none, or they are of another rank.
+        InputError: there are none, or they are of another rank or other projections.
     """
-    found = _settings(folder)["r"]
+    found, targets = _settings(folder)
     if found != rank:
         raise InputError(f"{folder} is a LoRA of rank {found}; asked for rank {rank}.")
+    if set(targets) != set(projections):
+        raise InputError(
+            f"{folder} is a LoRA on {', '.join(targets)}; expected one on "
+            f"{', '.join(sorted(projections))}."
+        )
     try:
         return load_file(folder / "adapter_model.safetensors")
     except (OSError, SafetensorError) as error:

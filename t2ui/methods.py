@@ -5,17 +5,19 @@ one makes several. Whatever can be put on a model inside a `with` block can be a
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from t2ui.adapter import Adapter
 from t2ui.dispatch import Dispatcher
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.library import labels_of
-from t2ui.lora import lora_on
+from t2ui.lora import lora_on, training_record
 from t2ui.mixture import Mixture, mix
 from t2ui.tasks import Example
 from t2ui.two_pass import decide
@@ -30,7 +32,8 @@ class Method:
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
     results of the one are never taken for the other's. `classify` gives pass one's label for a
-    prompt, one of `labels`, for methods that can be measured on dispatch.
+    prompt, one of `labels`, for methods that can be measured on dispatch. `training` is the record
+    of how it was trained, where it was.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Method:
     parts: Callable[[Sequence[Example]], Iterable[Part]]
     classify: Callable[[str], str] | None = None
     labels: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fixed(name: str, digest: str, context: Context) -> Method:
@@ -57,7 +61,10 @@ def base(adapter: Adapter, dispatcher: Dispatcher, labels: Sequence[str]) -> Met
 def of_expert(adapter: Adapter, dispatcher: Dispatcher, expert: Expert) -> Method:
     """One expert for every prompt; a classification expert can be measured on dispatch too."""
     adapter.check(expert)
-    method = fixed(expert.name, expert.sha256, lambda: adapter.applied(expert.scales, "merged"))
+    method = replace(
+        fixed(expert.name, expert.sha256, lambda: adapter.applied(expert.scales, "merged")),
+        training=expert.training and {"trained_parameters": expert.parameters, **expert.training},
+    )
     if not expert.is_dispatcher:
         return method
 
@@ -73,8 +80,19 @@ def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture
     used = {name: experts[name] for name in mixture.weights}
     for expert in used.values():
         adapter.check(expert)
-    weights = "+".join(f"{name}={alpha:g}" for name, alpha in mixture.weights.items())
-    return fixed(f"mix:{weights}", digest_of(used), lambda: adapter.applied(scales, "merged"))
+    weights = "+".join(f"{name}={_shown(alpha)}" for name, alpha in mixture.weights.items())
+    exact = json.dumps([digest_of(used), dict(mixture.weights), mixture.normalise])
+    return fixed(
+        f"mix:{weights}{' normalised' if mixture.normalise else ''}",
+        hashlib.sha256(exact.encode()).hexdigest(),
+        lambda: adapter.applied(scales, "merged"),
+    )
+
+
+def _shown(alpha: float | tuple[float, ...]) -> str:
+    if isinstance(alpha, tuple):
+        return f"{sum(alpha) / len(alpha):.3g} by layer"
+    return f"{alpha:g}"
 
 
 def of_lora(adapter: Adapter, folder: Path) -> Method:
@@ -83,7 +101,9 @@ def of_lora(adapter: Adapter, folder: Path) -> Method:
     if not weights.is_file():
         raise InputError(f"{folder} holds no adapter_model.safetensors: give a LoRA's folder.")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return fixed(f"lora:{folder.parent.name}", digest, lambda: lora_on(adapter.model, folder))
+    name = f"lora:{folder.resolve().parent.name}"
+    method = fixed(name, digest, lambda: lora_on(adapter.model, folder))
+    return replace(method, training=training_record(folder))
 
 
 def of_dispatch(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 
 from t2ui.adapter import adapt, attached
@@ -62,14 +63,25 @@ def train_svf(
             except (KeyboardInterrupt, GeneratorExit):
                 trainer.save_stopped()
                 if trainer.best_step > 0:
-                    _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
+                    _save(_expert(trainer, name, **details), folder)
                 raise
             trainer.check_improved()
             if trainer.processes.is_main_process:
-                _expert(trainer, name, **details).save(folder / f"{name}.safetensors")
+                _save(_expert(trainer, name, **details), folder)
     finally:
         if held is None:
             adapter.remove()
+
+
+def _save(expert: Expert, folder: Path) -> None:
+    path = folder / f"{expert.name}.safetensors"
+    try:
+        expert.save(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be written ({error}): free some space and give the same command "
+            "again; it writes the expert from the checkpoint."
+        ) from None
 
 
 def _expert(trainer: Trainer, name: str, command: str = "", **details: Any) -> Expert:

@@ -27,10 +27,15 @@ class ResultLog:
         self._file: TextIO | None = None
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self._read(path)
-        self._file = path.open("a", encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                self._read(path)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}): give another --out."
+            ) from None
         if self._file.tell() == 0:
             self._write({"settings": self.settings})
 

@@ -1,13 +1,16 @@
-"""Completions that a policy samples, with their rewards, ready for its gradient."""
+"""Answers to open examples: sampled ones with their rewards, ready for a policy's gradient, and
+greedy ones for measuring."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from t2ui.config import Sampling
-from t2ui.generate import Row, generate
+from t2ui.generate import Decoder, Row, generate
 from t2ui.likelihood import Question
 from t2ui.tasks import Example, Task
 
@@ -48,36 +51,59 @@ def sample_groups(
     completions = []
     for start in range(0, len(rows), batch_rows):
         completions += generate(model, tokenizer, rows[start : start + batch_rows], None)
-    groups = []
-    for i, example in enumerate(examples):
-        counts: dict[tuple[int, ...], int] = {}
-        texts: dict[tuple[int, ...], str] = {}
-        for completion in completions[i * size : (i + 1) * size]:
-            ids = completion.token_ids
-            counts[ids] = counts.get(ids, 0) + 1
-            texts[ids] = completion.text
-        rewards = [1.0 if task.right(texts[ids], example.answer) else -1.0 for ids in counts]
-        groups.append(
-            Group(
-                example,
-                Question(example.question.prompt, tuple(counts)),
-                torch.tensor(list(counts.values()), dtype=torch.float32),
-                torch.tensor(rewards),
-            )
+    counts: list[dict[tuple[int, ...], int]] = [{} for _ in examples]
+    texts: dict[tuple[int, tuple[int, ...]], str] = {}  # of every different rollout
+    for i, completion in enumerate(completions):
+        place, ids = i // size, completion.token_ids
+        counts[place][ids] = counts[place].get(ids, 0) + 1
+        texts[place, ids] = completion.text
+    right = judged(task, [(text, examples[place].answer) for (place, _), text in texts.items()])
+    rewards = dict(zip(texts, right, strict=True))
+    return [
+        Group(
+            example,
+            Question(example.question.prompt, tuple(counted)),
+            torch.tensor(list(counted.values()), dtype=torch.float32),
+            torch.tensor([1.0 if rewards[place, ids] else -1.0 for ids in counted]),
         )
-    return groups
+        for place, (example, counted) in enumerate(zip(examples, counts, strict=True))
+    ]
 
 
 def greedy_right(
     model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 64
 ) -> list[bool]:
     """Whether the greedy answer to each example is right, the model as it is set now."""
+    texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows))
+    return judged(task, [(texts[i], example.answer) for i, example in enumerate(examples)])
+
+
+def greedy_texts(
+    model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 32
+) -> Iterator[tuple[int, str]]:
+    """(place in the examples, greedy answer) as they end, the model as it is set at the moment.
+
+    Examples of like length are decoded together; new ones join when half of a batch has ended, so
+    that a few long answers do not hold up the others.
+    """
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].question.prompt))
-    right = [False] * len(examples)
     sampling = Sampling(task.max_new_tokens, stop=task.stop)
-    for start in range(0, len(order), batch_rows):
-        part = order[start : start + batch_rows]
-        rows = [Row(i, examples[i].question.prompt, None, sampling) for i in part]
-        for i, completion in zip(part, generate(model, tokenizer, rows, None), strict=True):
-            right[i] = task.right(completion.text, examples[i].answer)
-    return right
+    rows = [Row(i, examples[i].question.prompt, None, sampling) for i in order]
+    decoder = Decoder(model, tokenizer, None)
+    parts: dict[int, list[str]] = {i: [] for i in order}
+    while rows or len(decoder):
+        if rows and len(decoder) <= batch_rows // 2:
+            free = batch_rows - len(decoder)
+            decoder.add(rows[:free])
+            rows = rows[free:]
+        for step in decoder.step():
+            parts[step.key].append(step.text)
+            if step.finished:
+                yield step.key, "".join(parts.pop(step.key))
+
+
+def judged(task: Task, answers: Sequence[tuple[str, str]]) -> list[bool]:
+    """`task.right` of every (text, answer), one a processor at a time: code runs in processes of
+    its own, which threads only wait for."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(task.right, *zip(*answers, strict=True)))

@@ -111,6 +111,15 @@ def route_grid(found: Sequence[Mapping[str, Any]]) -> Grid:
     return grid
 
 
+def cost_grid(found: Sequence[Mapping[str, Any]]) -> Grid:
+    """What each training took; an empty cell where its record does not say."""
+    grid = [["method", "trained parameters", "seconds of training", "peak memory, MB"]]
+    for record in found:
+        values = (record[key] for key in ("trained_parameters", "seconds", "peak_memory_mb"))
+        grid.append([record["method"], *("" if v is None else f"{v:,}" for v in values)])
+    return grid
+
+
 def confusion_grid(record: Mapping[str, Any]) -> Grid:
     """How often a prompt of the row's label was taken for the column's."""
     confusion = record["confusion"]

@@ -3,9 +3,9 @@
 The loss of a step comes from `step_terms.py`, what it moves from `trainable.py` or `lora.py`.
 """
 
-import json
 import math
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +34,9 @@ from t2ui.step_terms import (
 )
 from t2ui.svd import same_model
 from t2ui.tasks import Example, Task
-from t2ui.tasks.rows import micro_batches
+from t2ui.tasks.rows import check_context, micro_batches
+
+SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Trainer:
                 f"batch is {config.batch} for {self.processes.num_processes} processes; every "
                 "process needs a row: choose a larger batch."
             )
+        check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
         self.trainable, self.tokenizer = trainable, tokenizer
         self.task, self.folder = task, folder
         self.config = replace(config, objective=_objective(task, config))
@@ -79,6 +82,7 @@ class Trainer:
         self.rewarded = False  # whether any rollout so far was right
         self._reference: dict[str, Tensor] = {}  # base scores by row id: they never change
         self.updating = False  # between the parameters' update and the count of the step
+        self._saved = time.perf_counter()  # the checkpoint, or the start
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -89,14 +93,15 @@ class Trainer:
 
     def run(self) -> Iterator[TrainEvent]:
         """Train to the configured number of steps; yields and logs every event."""
-        if self.step == 0 and self.best_step < 0:
-            yield self._validate()  # where it starts: what has to be beaten
+        if self._validation_is_due() and not self._was_validated():
+            yield self._validate()  # where it starts, what has to be beaten; or a stop came first
         while self.step < self.config.steps and not self._stalled():
             yield self._train_step()
-            done = self.step == self.config.steps
-            if self.step % self.config.evaluate_every == 0 or done:
+            if self._validation_is_due():
                 yield self._validate()
-            if self.step % self.config.checkpoint_every == 0 or done:
+            done = self.step == self.config.steps
+            waited = time.perf_counter() - self._saved > SAVE_AFTER
+            if self.step % self.config.checkpoint_every == 0 or done or waited:
                 self.save_checkpoint()
         values = {"validation": self.best, "best_step": self.best_step, "seconds": self.seconds}
         yield self._log(TrainEvent("end", self.step, values))
@@ -111,6 +116,7 @@ class Trainer:
             "train_rows": len(self.task.train),
             "trained_parameters": sum(p.numel() for p in self.parameters),
             "seconds": round(self.seconds),
+            "peak_memory_mb": peak_memory(self.model.device),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
             "data": self.task.data,
@@ -142,6 +148,7 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Write everything that resuming needs."""
+        self._saved = time.perf_counter()
         tensors = {
             "values": checkpoint.flat(self.parameters),
             "best": self.best_values,
@@ -205,6 +212,8 @@ class Trainer:
         self.optimizer.param_groups[0]["lr"] = rate
         for parameter in self.parameters:  # zeros, not None: a step may have no terms
             parameter.grad = torch.zeros_like(parameter)
+        # LoRA's dropout draws from torch's own generator: a resumed run draws the same.
+        torch.manual_seed((self.config.seed * 1_000_003 + self.step) % 2**63)
         terms, values = self._terms(rows)
         totals: dict[str, float] = {}
         for batch in micro_batches(terms, self.config.micro_batch_tokens):
@@ -278,6 +287,9 @@ class Trainer:
 
     def _check_rewarded(self, accuracy: float) -> None:
         """All wrong for a whole epoch: there is nothing to learn from."""
+        if self.processes.num_processes > 1:  # all stop or none: they wait for one another
+            share = torch.tensor(accuracy, device=self.parameters[0].device)
+            accuracy = float(reduce(share, "mean"))
         self.rewarded = self.rewarded or accuracy > 0
         if not self.rewarded and (self.step + 1) * self.config.batch >= len(self.task.train):
             raise InputError(
@@ -333,6 +345,15 @@ class Trainer:
             picked.append(self.task.train[_permutation(count, self.config.seed, epoch)[place]])
         return picked
 
+    def _validation_is_due(self) -> bool:
+        return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps
+
+    def _was_validated(self) -> bool:
+        """Whether this step's validation is in `best`: a run may be stopped in the middle of it."""
+        events = checkpoint.read_log(self.folder)
+        kinds = [e["kind"] for e in events if e["step"] == self.step and e["kind"] != "end"]
+        return self.best_step >= 0 and kinds[-1:] == ["validation"]
+
     def _stalled(self) -> bool:
         """Whether validation has not got better for `patience` times (early stop)."""
         since = self.step - max(self.best_step, 0)
@@ -340,9 +361,21 @@ class Trainer:
 
     def _log(self, event: TrainEvent) -> TrainEvent:
         if self.processes.is_main_process:
-            with open(self.folder / checkpoint.LOG, "a", encoding="utf-8") as log:
-                log.write(json.dumps(asdict(event)) + "\n")
+            checkpoint.append_log(self.folder, asdict(event))
         return event
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most that this process has held so far, MB: of the GPU's memory where it uses one, else
+    of main memory, the loading of the model included. None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
 
 
 def _objective(task: Task, config: TrainConfig) -> str:

@@ -15,6 +15,7 @@ from t2ui.adapter import adapt
 from t2ui.config import FewShotConfig, Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
+from t2ui.few_shot_score import Scorer
 from t2ui.loop import SEARCH_SHARE, Loop
 from t2ui.messages import (
     Adapt,
@@ -276,6 +277,22 @@ def test_a_search_and_an_answer_side_by_side_are_what_they_are_alone(backend):
     expected = next(e for e in found if isinstance(e, Adapted))
     assert (mixed.mixture, mixed.after) == (expected.mixture, expected.after)
     assert together[2][1].candidates == run(backend, slider)[0][1].candidates
+
+
+def test_no_piece_of_a_search_and_no_trial_holds_answers_up_for_long(backend, monkeypatch):
+    read = []
+    score = Scorer._log_likelihoods
+
+    def counted(scorer, batch, members):
+        read.append(sum(cell.question.tokens for cell in batch))
+        return score(scorer, batch, members)
+
+    monkeypatch.setattr(Scorer, "_log_likelihoods", counted)
+    many = tuple((f"How many are {n} and {n + 1}, and {n + 2} more?", "9") for n in range(20))
+    run(backend, EstimateAdapt(Adapt(many, SMALL)))
+    assert sum(read) <= 2 * 400  # a short request: the loop answers nobody else meanwhile
+    run(backend, Adapt(many, SMALL))
+    assert len(read) > 10 and max(read) <= 400
 
 
 def test_a_search_leaves_the_model_as_it_was(backend):

@@ -259,6 +259,7 @@ def test_a_hand_on_a_slider_turns_the_dispatcher_off_and_says_so(visit, client):
     eventually(lambda: mode(page) == "none")
     assert page.locator("#set-by").inner_text() == "set by: you"
     assert "dispatcher is off" in page.locator("#mixer .note").inner_text()
+    page.locator("#classification", has_text="The dispatcher is off").wait_for()
     assert page.locator(".base-share .value").inner_text() == "40 %"
     ask(page)
     wait_state(page, "done")

@@ -1,6 +1,7 @@
 """The Adapt page in a real browser, on a test double: what a person does there."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from test_browser import (  # noqa: F401 (fixtures)
     wait_state,
 )
 
-from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed
+from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed, NextToken
 
 pytestmark = pytest.mark.browser
 
@@ -141,6 +142,19 @@ def test_a_reload_finds_the_running_search_and_later_its_result(visit, client): 
     page.click("#adapt-use")
     page.get_by_role("tab", name="Ask").click()
     eventually(lambda: alpha(page, "math") > 0.5)
+
+
+def test_scripts_that_come_late_lose_neither_rows_nor_prompt(visit, client):  # noqa: F811
+    page = visit(query="?prompt=hello")
+    open_adapt(page)
+    rows = page.locator(".ex-row").count()
+    page.route("**/adapt.js*", lambda route: (time.sleep(1.5), route.continue_()))
+    client.requests.clear()
+    reload(page)
+    eventually(lambda: page.locator(".ex-row.held").count())
+    assert page.locator(".ex-row").count() == rows
+    assert "Error" not in page.locator("#adapt-search").inner_text()
+    eventually(lambda: any(isinstance(r, NextToken) for r in client.requests))
 
 
 def test_another_visitor_sees_nothing_of_it(visit, client):  # noqa: F811

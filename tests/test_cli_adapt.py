@@ -189,6 +189,16 @@ def test_bad_input_is_one_line_and_status_2(run, arguments, said):
     assert said in err and err.count("\n") == 1 and "Traceback" not in err
 
 
+@pytest.mark.parametrize("option", [("--out", "mine.json"), ("--fold", "mine.safetensors")])
+def test_what_cannot_be_written_does_not_cost_the_search(run, examples, tmp_path, option):
+    (tmp_path / "file").touch()
+    status, out, err = run("adapt", "--examples", examples, *QUICK, option[0],
+                           tmp_path / "file" / option[1])  # fmt: skip
+    assert status == 2 and "Traceback" not in err
+    assert [line.split()[0] for line in out.splitlines()] == ["code", "math"]
+    assert f"{option[1]} cannot be written" in err.splitlines()[-1]
+
+
 def test_bad_examples_and_no_experts(run, tmp_path, examples):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a"}\n')

@@ -155,6 +155,7 @@ def test_no_gain_writes_no_expert_and_says_so(train, tmp_path):
         (["--start", "nobody.safetensors"], "no expert file at nobody.safetensors"),
         (["--start", "nowhere", "--lora", 2], "nowhere holds no LoRA"),
         (["--data", "nowhere"], "no folder nowhere"),
+        (["--plot", "--objective", "sampled"], "has closed answers"),
     ],
 )
 def test_bad_settings_are_one_line_and_status_2(train, tmp_path, arguments, message):

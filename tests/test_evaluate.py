@@ -7,8 +7,6 @@ from reference import log_likelihood, prompt_ids, random_scales, rewritten
 from t2ui.adapter import adapt
 from t2ui.config import Sampling
 from t2ui.evaluate import (
-    open_answers,
-    open_right,
     option_scores,
     paired_p,
     right_by,
@@ -17,6 +15,7 @@ from t2ui.evaluate import (
 )
 from t2ui.generate import Row, generate
 from t2ui.likelihood import Question
+from t2ui.rollouts import greedy_right, greedy_texts
 from t2ui.tasks import Example, Task
 
 
@@ -102,16 +101,18 @@ def test_open_answers_are_the_greedy_ones_in_the_examples_order(
     with adapt(tiny_llama) as adapter:
         scales = random_scales(tiny_llama, adapter.names, seed=1)
         for z in ({}, scales):
-            found = open_answers(adapter, tiny_tokenizer, task, rows, z, batch_rows)
+            with adapter.applied(z, "merged"):
+                found = dict(greedy_texts(tiny_llama, tiny_tokenizer, task, rows, batch_rows))
+                right = greedy_right(tiny_llama, tiny_tokenizer, task, rows, batch_rows)
             alone = [
                 generate(tiny_llama, tiny_tokenizer, [
                     Row(0, row.question.prompt, z, Sampling(task.max_new_tokens))
                 ], adapter)[0].text
                 for row in rows
             ]  # fmt: skip
-            assert found == alone
+            assert [found[i] for i in range(9)] == alone
+            assert right == [i in (2, 4) for i in range(9)]
         assert all(linear.run == linear.base for linear in adapter.linears.values())
-    assert open_right(task, rows, found) == [i in (2, 4) for i in range(9)]
 
 
 def test_a_sample_is_the_same_for_everybody():

@@ -3,6 +3,7 @@
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ from t2ui.evaluate import (
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
 from t2ui.methods import Method, base, fixed, of_dispatch, of_expert, of_mixture
-from t2ui.mixture import Mixture, mix
+from t2ui.mixture import Mixture, SavedMixture, mix
 from t2ui.models import chat_ids
 from t2ui.results import ResultLog
 from t2ui.table import (
@@ -117,7 +118,7 @@ def test_every_method_runs_with_its_own_weights_and_leaves_the_base(setup, tiny_
         ]
         for method in chosen:
             scores = option_scores(adapter, task.test, wanted[method.name])
-            found = right_by_row(log, "s", method, task.test)
+            found = right_by_row(log, "s", method, task.test, comparison.judged_by["s"])
             for protocol in ("sum", "byte"):
                 right = right_by(task.test, scores, protocol)
                 assert list(found[protocol].values()) == right
@@ -444,7 +445,8 @@ def run(monkeypatch, capsys, folders):
     def call(*arguments):
         places = {"model": "tiny", "experts": "experts", "data": "mine"}
         given = ["t2ui", "evaluate", *map(str, arguments),
-                 *(w for k, v in places.items() for w in (f"--{k}", str(folders / v)))]  # fmt: skip
+                 *(w for k, v in places.items() if f"--{k}" not in arguments
+                   for w in (f"--{k}", str(folders / v)))]  # fmt: skip
         monkeypatch.setattr(sys, "argv", given)
         with pytest.raises(SystemExit) as stopped:
             main()
@@ -476,6 +478,59 @@ def test_evaluate_prints_and_writes_the_table_and_goes_on(run, folders, tmp_path
     assert after.startswith(before) and after.count("\n") == lines + 4
 
 
+def test_rows_may_be_one_file_and_edited_rows_are_measured_anew(run, tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    rows = [{"id": i, "prompt": f"say {i}", "answer": "x"} for i in range(10)]
+
+    def measured(reward: str, *more) -> int:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        status, _, err = run("math", "jsonl", "--reward", reward, "--data", path, "--out", out,
+                             *more)  # fmt: skip
+        assert status == 0, err
+        return (out / "results.jsonl").read_text().count("\n")
+
+    assert measured("contains") == 1 + 2  # settings; one test row, base and math
+    assert measured("contains") == 3
+    assert measured("exact") == 5
+    rows = [{**row, "answer": "y"} for row in rows]
+    assert measured("exact") == 7
+    assert measured("exact", "--max-new-tokens", 5) == 9
+    assert json.loads((out / "table.json").read_text())["accuracy"][0]["n"] == 1
+
+
+def test_mixture_files_by_layer_and_normalised(run, tmp_path):
+    """Each is a method of its own: none takes another's results."""
+    by_layer = Mixture({"math": (0.5, 0.25), "code": (0.0, 1.0)})
+    SavedMixture(by_layer).save(tmp_path / "layers.json")
+    SavedMixture(Mixture({"math": 1.0, "code": 1.0}, True), "another").save(tmp_path / "sum.json")
+    status, out, err = run(
+        f"mix:{tmp_path}/layers.json,mix:{tmp_path}/sum.json,mix:math=1+code=1", "jsonl",
+        "--reward", "contains", "--limit", 2, "--json", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert status == 0, err
+    assert "sum.json: the mixture was found for another, not tiny" in err
+    assert [r["method"] for r in json.loads(out)["accuracy"]] == [
+        "base", "mix:math=0.375 by layer+code=0.5 by layer", "mix:math=1+code=1 normalised",
+        "mix:math=1+code=1",
+    ]  # fmt: skip
+    logged = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").open()][1:]
+    assert len({(r["method"], r["digest"]) for r in logged}) == 4
+
+
+def test_what_training_took_stands_beside_the_accuracies(setup, tiny_tokenizer):
+    adapter, dispatcher, experts = setup
+    record = {"seconds": 3600, "peak_memory_mb": 2500}
+    trained = replace(experts["math"], training=record)
+    chosen = [base(adapter, dispatcher, LABELS), of_expert(adapter, dispatcher, trained),
+              of_expert(adapter, dispatcher, experts["code"])]  # fmt: skip
+    with ResultLog(None, SETTINGS) as log:
+        comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
+        assert comparison.records()["training"] == [
+            {"method": "math", "trained_parameters": trained.parameters, **record}
+        ]
+        assert f"math    {trained.parameters:<18}  3,600                2,500" in comparison.text()
+
+
 def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
     status, _, err = run("code", "jsonl", "--reward", "contains", "--limit", 2, "--write")
     assert status == 0, err
@@ -498,9 +553,13 @@ def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
         (["math", "jsonl", "--batch-rows", "0"], "batch_rows is 0"),
         (["mix:math", "jsonl"], "mix: has 'math'"),
         (["expert", "jsonl"], "needs a classification expert"),
+        (["math", " , "], "no task to measure on"),
+        (["math", "jsonl", "--reward", "exact", "--max-new-tokens", "500"], "context holds 512"),
+        (["math", "jsonl", "--out", __file__], "cannot be written"),
     ],
 )
 def test_bad_input_is_one_line(run, arguments, said, tmp_path):
-    status, out, err = run(*arguments, "--out", tmp_path / "out")
+    arguments = arguments if "--out" in arguments else [*arguments, "--out", tmp_path / "out"]
+    status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert said in err and err.count("\n") == 1

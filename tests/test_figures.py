@@ -146,3 +146,22 @@ def test_log_ticks_are_positive_and_cover_the_values():
 
 def test_plotly_js_is_where_the_app_serves_it_from():
     assert figures.plotly_file().is_file()
+
+
+def test_labels_say_percent_with_a_sign_and_none_at_zero():
+    said = [figures.signed_percent(x) for x in (-0.04, 0.0, 0.07, 0.005, -0.0002)]
+    assert said == ["−4%", "0", "+7%", "+0.5%", "−0.02%"]
+
+
+@pytest.mark.parametrize("most", [0.0, 0.024, 0.9])
+def test_the_strip_of_means_has_one_label_that_fits_inside(values, most):
+    values = values * 0 + np.float32(most)
+    axis = heat(values)["layout"]["xaxis2"]
+    assert len(axis["tickvals"]) == len(axis["ticktext"]) == (most > 0)
+    assert all(0 < tick <= most + 1e-6 for tick in axis["tickvals"])
+
+
+def test_the_legend_has_room_below_the_plots_buttons():
+    one = figures.Series("math", "#0072B2", np.ones(8), np.linspace(0, 1, 8))
+    figure = figures.component(np.arange(8, 0, -1.0), np.linspace(0, 1, 8), [one])
+    assert figure.layout.margin.t >= 44

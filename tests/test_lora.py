@@ -5,14 +5,15 @@ import json
 import pytest
 import torch
 from reference import logits, prompt_ids
-from test_rollouts import config, make_task
+from safetensors.torch import load_file, save_file
+from test_rollouts import config, improving, make_task
 from tiny import make_tiny
 
 pytest.importorskip("peft")
 
 from t2ui.adapter import adapt
 from t2ui.errors import InputError
-from t2ui.lora import LoRA, train_lora
+from t2ui.lora import LoRA, lora_on, train_lora, training_record
 from t2ui.methods import of_lora
 from t2ui.trainer import Trainer
 
@@ -100,16 +101,80 @@ def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path)
         of_lora(adapter, tmp_path)
 
 
+def test_a_seed_gives_the_same_lora(model, tiny_tokenizer, tmp_path):
+    ends = []
+    for i, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(i)
+        settings = config(steps=2, objective="next_token", learning_rate=0.05, seed=seed)
+        run = train_lora(model, make_task(), settings, tmp_path / str(i), rank=4,
+                         tokenizer=tiny_tokenizer)  # fmt: skip
+        ends.append([e.values["cross_entropy"] for e in run_to_its_steps(run)])
+    assert ends[0] == ends[1] != ends[2]
+
+
+def run_to_its_steps(run):
+    try:
+        for event in run:
+            if event.kind == "step":
+                yield event
+    except InputError:  # two steps need not be a gain
+        pass
+
+
+def test_stopping_keeps_the_best_so_far(model, tiny_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("t2ui.trainer.greedy_right", improving())
+    run = train_lora(model, make_task(), config(steps=40, evaluate_every=1), tmp_path, rank=4,
+                     tokenizer=tiny_tokenizer)  # fmt: skip
+    next(e for e in run if e.kind == "validation" and e.step == 2)
+    run.close()
+    assert training_record(tmp_path / "lora")["best_step"] == 2
+    with lora_on(model, tmp_path / "lora"):
+        pass
+    assert training_record(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lora_alpha": 4}, r"another form \(lora_alpha 4 for rank 4\)"),
+        ({"use_rslora": True}, r"another form \(use_rslora\)"),
+        ({"target_modules": ["lm_head"]}, r"another form \(lm_head\)"),
+        ({"target_modules": ["q_proj", "k_proj"]}, "another model: "),
+    ],
+)
+def test_loras_of_another_form_are_refused(model, tmp_path, change, message):
+    """They would run with another strength, or not at all, and nothing would show it."""
+    lora = LoRA(model, rank=4)
+    lora.save(tmp_path)
+    lora.remove()
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    before = logits(model, IDS)
+    with pytest.raises(InputError, match=message), lora_on(model, tmp_path):
+        pass
+    assert torch.equal(logits(model, IDS), before)
+    with pytest.raises(InputError):
+        LoRA(model, rank=4, start=tmp_path)
+
+
+def test_a_lora_of_another_model_is_refused(model, tmp_path):
+    lora = LoRA(make_tiny("qwen2"), rank=4, modules=("gate",))
+    lora.save(tmp_path)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    save_file({k: torch.zeros(t.shape[0], t.shape[1] + 1) for k, t in weights.items()},
+              tmp_path / "adapter_model.safetensors")  # fmt: skip
+    with pytest.raises(InputError, match="of another model: .*shape"), lora_on(model, tmp_path):
+        pass
+
+
 def test_a_run_resumes(model, tiny_tokenizer, tmp_path):
     settings = config(steps=6, objective="next_token", evaluate_every=100)
     ends = []
     for folder, stop in (("whole", None), ("parts", 4)):
         for until in (stop, None):
-            torch.manual_seed(0)
+            torch.manual_seed(0)  # A's; dropout's randomness is the step's
             lora = LoRA(model, rank=4)
-            for module in lora.peft.modules():  # dropout draws from torch's own generator
-                if isinstance(module, torch.nn.Dropout):
-                    module.p = 0.0
+            torch.manual_seed(len(ends))
             run = Trainer(lora, tiny_tokenizer, make_task(), settings, tmp_path / folder)
             for event in run.run():
                 if until and event.kind == "step" and event.step == until:

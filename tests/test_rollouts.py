@@ -1,16 +1,23 @@
 """Sampled training on open answers: what is sampled, what is learned, how it stops."""
 
+import json
+import os
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from reference import log_likelihood, prompt_ids
 
 from t2ui.adapter import adapt, attached
+from t2ui.checkpoint import read_log
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.likelihood import Question
 from t2ui.reinforce import train_svf
-from t2ui.rollouts import Group, greedy_right, sample_groups
+from t2ui.rollouts import Group, greedy_right, judged, sample_groups
 from t2ui.step_terms import sampled_terms
 from t2ui.tasks import Example, Task
 from t2ui.trainable import ScaleOffsets
@@ -101,6 +108,19 @@ def test_rollouts_without_an_advantage_are_not_scored_again():
     assert only_right.loss(scores[:1])[0].item() == pytest.approx(1 / 4)  # of all four
 
 
+def test_answers_are_judged_side_by_side_and_keep_their_order():
+    """Code is run one process a processor: neither of two judges ends before both have begun."""
+    both = threading.Barrier(min(2, os.cpu_count() or 1), timeout=20)
+
+    def judge(text: str, answer: str) -> bool:
+        both.wait()
+        return text == answer
+
+    pairs = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "a")]
+    assert judged(make_task(judge=judge), pairs) == [True, False, True, False]
+    assert judged(make_task(judge=judge), []) == []
+
+
 def test_sampled_training_learns(tiny_llama, tiny_tokenizer, tmp_path):
     task = make_task()
     settings = config(steps=40, learning_rate=0.1)
@@ -163,6 +183,19 @@ def test_an_epoch_without_a_reward_is_an_error_that_says_what_to_change(
     assert attached(tiny_llama) is None
 
 
+def test_a_process_whose_own_share_is_all_wrong_does_not_stop_alone(
+    adapter, tiny_tokenizer, tmp_path, monkeypatch
+):
+    """Its neighbours would wait for its gradient for ever."""
+    means = iter([0.25, 0.0])
+    monkeypatch.setattr("t2ui.trainer.reduce", lambda tensor, how: {
+        "mean": lambda: torch.tensor(next(means)), "sum": lambda: 2 * tensor}[how]())  # fmt: skip
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(judge=never), config(steps=2,
+                  batch=12), tmp_path)  # fmt: skip
+    run.processes = SimpleNamespace(num_processes=2, process_index=1, is_main_process=False)
+    assert [e.step for e in run.run() if e.kind == "step"] == [1, 2]
+
+
 def test_next_token_prediction_teaches_the_target(tiny_llama, tiny_tokenizer, tmp_path):
     task = make_task()
     settings = config(objective="next_token", steps=15, batch=12)
@@ -204,6 +237,7 @@ def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
     run.close()
     kept = Expert.load(tmp_path / "open.safetensors")
     assert 0 < kept.training["best_step"] <= event.step < 40
+    assert 100 < kept.training["peak_memory_mb"] < 100_000
     assert attached(tiny_llama) is None
 
 
@@ -262,6 +296,100 @@ def test_a_full_disk_keeps_the_checkpoint_before(adapter, tiny_tokenizer, tmp_pa
         list(events)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
     assert not list(tmp_path.glob(".checkpoint*"))
+
+
+def test_a_log_that_cannot_be_written(adapter, tiny_tokenizer, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("t2ui.checkpoint.open", full, raising=False)
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(), tmp_path)
+    with pytest.raises(InputError, match="log in .* cannot be written .*No space left on device"):
+        list(run.run())
+
+
+def test_half_a_line_of_the_log_is_left_out(tmp_path):
+    whole = {"kind": "step", "step": 2, "values": {}}
+    (tmp_path / "log.jsonl").write_text('{"kind": "st\n{"ki' + json.dumps(whole) + "\n"
+                                        + json.dumps(whole) + "\n" + '{"kind"')  # fmt: skip
+    assert read_log(tmp_path) == [whole]
+
+
+def test_an_expert_that_cannot_be_written_says_so(
+    tiny_llama, tiny_tokenizer, tmp_path, monkeypatch
+):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("t2ui.expert.save_file", full)
+    monkeypatch.setattr("t2ui.trainer.greedy_right", improving())
+    run = train_svf(tiny_llama, make_task(), config(steps=2, evaluate_every=1), tmp_path,
+                    tokenizer=tiny_tokenizer)  # fmt: skip
+    with pytest.raises(InputError, match="open.safetensors cannot be written .*No space left"):
+        list(run)
+    monkeypatch.undo()
+    list(train_svf(tiny_llama, make_task(), config(steps=2, evaluate_every=1), tmp_path,
+                   tokenizer=tiny_tokenizer))  # fmt: skip
+    assert Expert.load(tmp_path / "open.safetensors").training["best_step"] == 2
+
+
+def improving():
+    """A stand-in for validation that gets better every time."""
+    known = iter(range(1, 9))
+    return lambda *_: [i < found for found in [next(known)] for i in range(8)]
+
+
+@pytest.mark.parametrize("objective", ["auto", "next_token"])
+def test_an_example_longer_than_the_context_is_named_before_anything_runs(
+    adapter, tiny_tokenizer, tmp_path, objective
+):
+    task = make_task()
+    long = replace(task.train[5], id="row 5", question=Question((9,) * 511, ((68, 2),)))
+    task = replace(task, train=(*task.train[:5], long))
+    with pytest.raises(InputError, match="Example 'row 5' has 511 tokens and an answer of up to 3"):
+        Trainer(ScaleOffsets(adapter), tiny_tokenizer, task, config(objective=objective), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_validation_that_was_stopped_is_made_up_for(
+    tiny_llama, tiny_tokenizer, tmp_path, monkeypatch, at
+):
+    """Ctrl-C in the middle of a validation, the last one too: no checkpoint goes unmeasured."""
+    found = improving()
+
+    def stopping(*arguments):
+        right = found()
+        if sum(right) == 1 + at:
+            raise KeyboardInterrupt
+        return right
+
+    settings, task = config(steps=4, evaluate_every=2), make_task()
+    monkeypatch.setattr("t2ui.trainer.greedy_right", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
+    events = list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
+    assert (events[0].kind, events[0].step) == ("validation", 2 * at)
+    assert Expert.load(tmp_path / "open.safetensors").training["best_step"] == 4
+    # and one that was made is not made again
+    events = list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
+    assert [e.kind for e in events] == ["end"]
+
+
+def test_long_steps_are_each_followed_by_a_checkpoint(
+    adapter, tiny_tokenizer, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("t2ui.trainer.SAVE_AFTER", 0.0)
+    run = Trainer(
+        ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(checkpoint_every=100), tmp_path
+    )
+    for event in run.run():
+        if event.step == 3:
+            break
+    again = Trainer(
+        ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(checkpoint_every=100), tmp_path
+    )
+    assert again.step == 2
 
 
 def test_a_folder_that_cannot_be_made(adapter, tiny_tokenizer, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from t2ui.errors import InputError
-from t2ui.tasks.sandbox import WALLS, Job, Limits, Verdict, isolation, run_many, run_python
+from t2ui.tasks.sandbox import WALLS, Limits, Verdict, isolation, run_python
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
 
@@ -114,11 +114,6 @@ def test_no_tests_is_bad_input(tests):
 def test_limits_are_checked(setting):
     with pytest.raises(InputError, match=f"{next(iter(setting))} is"):
         Limits(**setting)
-
-
-def test_many_run_at_once_and_keep_their_order():
-    jobs = [Job(f"def f(): return {i}", f"assert f() == {i if i % 3 else -1}") for i in range(7)]
-    assert [v.passed for v in run_many(jobs, 3)] == [bool(i % 3) for i in range(7)]
 
 
 def test_isolation_says_what_holds_here():

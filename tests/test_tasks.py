@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def test_a_line_separator_inside_a_string_is_no_new_line(tmp_path):
         ('"a"\n', 'rows.jsonl, line 1: "a" is not a JSON object'),
         ("", "rows.jsonl has no rows"),
         ("\n\n", "rows.jsonl has no rows"),
+        ('{"a": "x"}\n{"a": ' + "[" * 200_000, "rows.jsonl, line 2: brackets are too deep"),
+        ('{"a": "\\ud83d"}', "rows.jsonl, line 1: half a character"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path, text, message):
@@ -75,6 +78,18 @@ def test_files_that_are_missing_or_of_another_encoding(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes('{"a": "é"}'.encode("latin-1"))
     with pytest.raises(InputError, match="latin.jsonl is not UTF-8"):
         read_jsonl(tmp_path / "latin.jsonl", ("a",))
+
+
+def test_a_mark_of_its_encoding_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": "\\ud83d\\ude00"}', encoding="utf-8-sig")
+    assert read_jsonl(tmp_path / "rows.jsonl", ("a",)) == [{"a": "\U0001f600"}]
+
+
+def test_fields_that_must_be_texts(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": "x", "b": 1}\n{"a": 5, "b": 1}\n')
+    assert len(read_jsonl(tmp_path / "rows.jsonl", ("a", "b"))) == 2
+    with pytest.raises(InputError, match="rows.jsonl, line 2: a is 5; expected a text"):
+        read_jsonl(tmp_path / "rows.jsonl", ("a", "b"), ("a",))
 
 
 def test_shuffled_is_a_permutation_by_seed():
@@ -173,7 +188,8 @@ def test_arc_splits_are_kept_apart(tiny_tokenizer, tmp_path):
     assert (task.name, task.labels) == ("arc_easy", ("reasoning",))
 
 
-def test_errors_of_a_task_file_name_it(tiny_tokenizer, tmp_path):
+def test_errors_of_a_task_file_name_it(tiny_tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as where it is not installed
     for part in ("train", "dev", "test"):
         write(tmp_path / "arc_easy" / f"{part}.jsonl", [ARC_ROW, {**ARC_ROW, "answerKey": "Z"}])
     with pytest.raises(InputError, match="train.jsonl, row 2: answerKey 'Z'"):

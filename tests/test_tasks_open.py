@@ -10,8 +10,7 @@ from tiny import END_ID
 
 from t2ui.errors import InputError
 from t2ui.tasks import TASKS, load_task
-from t2ui.tasks.code import STYLES, answer_of, code_in, job, passes
-from t2ui.tasks.sandbox import run_many
+from t2ui.tasks.code import STYLES, answer_of, code_in, passes
 
 
 def write(path: Path, rows) -> Path:
@@ -129,13 +128,6 @@ def test_code_in_leaves_prose_out():
     assert code_in("```py\nx = 1\n```\n```py\ndef f():\n    pass\n```", "f") == "def f():\n    pass"
 
 
-def test_jobs_judge_as_passes_does():
-    answer = answer_of("assert f() == 1", "f")
-    texts = ["```python\ndef f(): return 1\n```", "def f(): return 2"]
-    verdicts = run_many([job(text, answer) for text in texts])
-    assert [v.passed for v in verdicts] == [passes(text, answer) for text in texts] == [True, False]
-
-
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -153,6 +145,21 @@ def test_bad_input(name, options, message, mbpp, tiny_tokenizer, monkeypatch):
 def test_a_solution_that_its_tests_do_not_use_is_refused(tmp_path, tiny_tokenizer):
     write(tmp_path / "mbpp" / "full.jsonl", [mbpp_row(9, "test", test_list=["assert g(1) == 2"])])
     with pytest.raises(InputError, match="mbpp 9: the tests use nothing"):
+        load_task("mbpp", tiny_tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"code": "def ("}, "mbpp 9: the solution or its tests are no Python"),
+        ({"test_list": ["assert (("]}, "mbpp 9: the solution or its tests are no Python"),
+        ({"test_list": "assert f(1)"}, "mbpp 9: test_list is 'assert f"),
+        ({"prompt": 3}, "full.jsonl, line 1: prompt is 3; expected a text"),
+    ],
+)
+def test_malformed_code_rows(change, message, tmp_path, tiny_tokenizer):
+    write(tmp_path / "mbpp" / "full.jsonl", [mbpp_row(9, "test", **change)])
+    with pytest.raises(InputError, match=message):
         load_task("mbpp", tiny_tokenizer, tmp_path)
 
 
@@ -250,6 +257,10 @@ def test_a_folder_says_what_is_held_out(tmp_path, tiny_tokenizer):
         ({"tests": []}, "python", r"row \d: tests are \[\]"),
         ({"answer": "x"}, "python", "no field tests"),
         ({"answer": "x", "prompt": " "}, "exact", r"row \d: prompt is ' '"),
+        ({"answer": None}, "exact", r"row \d: answer is None; expected a text or a number"),
+        ({"answer": ["x"]}, "contains", r"row \d: answer is \['x'\]"),
+        ({"tests": [1, 2]}, "python", r"row \d: tests are \[1, 2\]; expected asserts"),
+        ({"tests": "assert (("}, "python", r"row \d: the tests are no Python"),
     ],
 )
 def test_own_rows_that_cannot_be_judged(row, reward, message, tmp_path, tiny_tokenizer):

@@ -171,6 +171,9 @@ def test_ask_by_name_with_a_dispatcher_and_with_a_mixture(api):
         ({"prompt": "x", "mixture": {"math": 1e9}}, "between"),
         ({"prompt": "x", "mixture": {"math": 1.0}, "dispatch": "prompt"}, "choose one"),
         ({"prompt": "x", "dispatch": "magic"}, "expected prompt"),
+        ({"prompt": "x", "max_new_tokens": -5}, "max_new_tokens is -5; expected between 1"),
+        ({"prompt": "x", "max_new_tokens": 4000}, "at most 512"),
+        ({"prompt": "x", "seed": "abc"}, "seed is 'abc'; a number"),
     ],
 )
 def test_bad_requests_by_name_are_told_what_to_do(api, arguments, message):

@@ -51,7 +51,8 @@ class Task:
     labels: tuple[str, ...] = ()
     objective: str = "closed answers"
     data: dict[str, str] = field(default_factory=dict)  # where the rows came from, for the card
-    right: Callable[[str, str], bool] | None = None  # (generated text, answer); None: closed
+    right: Callable[[str, str], bool] | None = None  # (generated text, answer), from any thread;
+    # None: closed answers
     max_new_tokens: int = 0  # open answers: how long a completion may get
     stop: tuple[str, ...] = ()  # open answers: strings that end a completion
 

@@ -29,7 +29,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = Fals
     parts = {
         part: tuple(
             choice_row(tokenizer, row, f"{path.name}, row {number}", style, end)
-            for number, row in enumerate(read_jsonl(path, FIELDS), start=1)
+            for number, row in enumerate(read_jsonl(path, FIELDS, ("question",)), start=1)
         )
         for part, path in {
             "train": data / name / "train.jsonl",
@@ -50,7 +50,7 @@ def load_yes_no(tokenizer, data: Path, style: str = "chat", end: bool = False) -
         [
             _yes_no_row(tokenizer, row, f"{file}, row {number}", style, end)
             for number, row in enumerate(
-                read_jsonl(folder / file, ("qid", "question", "answer")), 1
+                read_jsonl(folder / file, YES_NO_FIELDS, ("question",)), 1
             )
         ]
         for file in ("train.jsonl", "dev.jsonl")

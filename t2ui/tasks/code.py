@@ -15,7 +15,7 @@ from t2ui.likelihood import Question
 from t2ui.models import chat_ids
 from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import read_jsonl
-from t2ui.tasks.sandbox import Job, run_python
+from t2ui.tasks.sandbox import run_python
 
 # How the task is put. One test tells the function's name; the base model is shown under the style
 # that suits it best. "paper" is the wording of the MBPP paper (Austin et al. 2021), with all tests.
@@ -50,12 +50,13 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         raise InputError(f"style is {style!r}; expected {', '.join(STYLES)}.")
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     if name == "mbpp":
-        for row in read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS):
+        texts = ("prompt", "code", "test_setup_code")
+        for row in read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS, texts):
             if row["split"] in parts:  # those of split "prompt" are for few-shot prompts
                 parts[row["split"]].append(_mbpp(tokenizer, style, row))
         source = {"train": "MBPP train (Google Research, CC BY 4.0)"}
     else:
-        rows = read_jsonl(data / "humaneval" / "test.jsonl", HUMANEVAL_FIELDS)
+        rows = read_jsonl(data / "humaneval" / "test.jsonl", HUMANEVAL_FIELDS, HUMANEVAL_FIELDS[1:])
         parts["test"] = [_humaneval(tokenizer, style, row) for row in rows]
         source = {}
     return Task(
@@ -71,12 +72,12 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
 
 def passes(text: str, answer: str) -> bool:
     """Whether the code in a text passes the tests of an answer, as `answer_of` writes it."""
-    return run_python(*_job_parts(text, answer)).passed
-
-
-def job(text: str, answer: str) -> Job:
-    """The same as a job, for `sandbox.run_many`."""
-    return Job(*_job_parts(text, answer))
+    wanted = json.loads(answer)
+    before, entry = wanted["before"], wanted["entry"]
+    code = code_in(text, entry, before)
+    # Behind a begun function stands either its body or, once more, the whole of it.
+    whole = f"{before}\n{code}" if before else code
+    return run_python(whole, wanted["tests"], (entry,) if entry else ()).passed
 
 
 def answer_of(tests: str, entry: str = "", before: str = "") -> str:
@@ -107,12 +108,9 @@ def code_in(text: str, entry: str = "", before: str = "") -> str:
     return _that_parses(text[first.start() :], before) if first else text
 
 
-def _job_parts(text: str, answer: str) -> tuple[str, str, tuple[str, ...]]:
-    wanted = json.loads(answer)
-    before, entry = wanted["before"], wanted["entry"]
-    code = code_in(text, entry, before)
-    # Behind a begun function stands either its body or, once more, the whole of it.
-    return f"{before}\n{code}" if before else code, wanted["tests"], (entry,) if entry else ()
+def are_texts(tests: object) -> bool:
+    """Whether these are tests as a row may list them."""
+    return isinstance(tests, list) and bool(tests) and all(isinstance(t, str) for t in tests)
 
 
 def _that_parses(code: str, before: str) -> str:
@@ -135,16 +133,18 @@ def _parsed(code: str) -> ast.Module:
 
 
 def _mbpp(tokenizer, style: str, row: dict) -> Example:
-    code = row["code"].replace("\r\n", "\n").strip()
+    where, code = f"mbpp {row['task_id']}", row["code"].replace("\r\n", "\n").strip()
+    if not are_texts(row["test_list"]):
+        raise InputError(f"{where}: test_list is {row['test_list']!r}; expected texts.")
     tests = [test.replace("\r\n", "\n").strip() for test in row["test_list"]]
-    entry, signature = _under_test(code, tests, f"mbpp {row['task_id']}")
+    entry, signature = _under_test(code, tests, where)
     asked = STYLES[style].format(
         prompt=row["prompt"].strip(), test=tests[0], tests="\n".join(tests), signature=signature
     )
     # two tasks need it, and after the solution, whose classes it uses
     setup = row["test_setup_code"].replace("\r\n", "\n")
     answer = answer_of("\n".join([setup, *tests]).strip(), entry)
-    return _example(tokenizer, f"mbpp {row['task_id']}", asked, code, answer)
+    return _example(tokenizer, where, asked, code, answer)
 
 
 def _humaneval(tokenizer, style: str, row: dict) -> Example:
@@ -169,8 +169,12 @@ def _example(tokenizer, row_id: str, asked: str, code: str, answer: str) -> Exam
 
 def _under_test(code: str, tests: list[str], where: str) -> tuple[str, str]:
     """(name, signature) of the function or class that the first test uses."""
-    used = {n.id for n in ast.walk(_parsed("\n".join(tests))) if isinstance(n, ast.Name)}
-    defined = [n for n in _parsed(code).body if getattr(n, "name", None) in used]
+    try:
+        tested, solution = _parsed("\n".join(tests)), _parsed(code)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: the solution or its tests are no Python ({error}).") from None
+    used = {n.id for n in ast.walk(tested) if isinstance(n, ast.Name)}
+    defined = [n for n in solution.body if getattr(n, "name", None) in used]
     if not defined:
         raise InputError(f"{where}: the tests use nothing that the solution defines.")
     return defined[-1].name, code.split("\n")[defined[-1].lineno - 1].strip()

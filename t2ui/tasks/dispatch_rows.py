@@ -108,7 +108,7 @@ def test_prompts(
         unseen = [(label, *p) for p in prompts if _opening(p[1]) not in trained]
         found += unseen[:limit]
     if hard is not None:
-        for row in read_jsonl(hard, ("prompt", "label", "note")):
+        for row in read_jsonl(hard, ("prompt", "label", "note"), ("prompt", "label", "note")):
             if row["label"] not in LABELS:
                 raise InputError(
                     f"{hard.name}: the label {row['label']!r} is none of {', '.join(LABELS)}."
@@ -218,5 +218,5 @@ def _questions(
     prompt: Callable[[dict], str],
     wanted: Callable[[dict], bool] = lambda row: True,
 ) -> Prompts:
-    rows = [row for row in read_jsonl(path, fields) if wanted(row)]
+    rows = [row for row in read_jsonl(path, fields, fields[:1]) if wanted(row)]
     return shuffled([(family, prompt(row)) for row in rows], SPLIT_SEED)

@@ -9,6 +9,9 @@ _NUMBER = re.compile(
     rf"(?P<sign>(?<![\w)])-)?(?:\$\s?(?P<late>-)?)?(?P<whole>(?<![\d.]){_DIGITS})"
     r"(?:\s?/\s?(?P<over>\d+)|\s(?P<part>\d+)/(?P<of>\d+))?"
 )
+_FRAC = re.compile(r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}")  # LaTeX
+# "The answer is 3 + 4 = 7": what stands before the last equals sign is the calculation.
+_CALCULATION = re.compile(r"[\s:]*(?:[\d\s.,$()+*/×÷%-]*=\s*)+")
 _MARKED = re.compile(r"####|\\boxed\s*\{|\banswer\b(?: is|:|=)", re.IGNORECASE)
 
 
@@ -16,6 +19,7 @@ def numbers_in(text: str) -> list[Fraction]:
     """All numbers of a text in reading order. "3/4" is one number, "-" before a digit a sign."""
     for sign in _MINUS:
         text = text.replace(sign, "-")
+    text = _FRAC.sub(r"\1/\2", text)
     found = []
     for match in _NUMBER.finditer(text):
         value = Fraction(match["whole"].replace(",", ""))
@@ -32,7 +36,9 @@ def answered_number(text: str) -> Fraction | None:
     "answer is"), otherwise the last number of all. None where there is no number."""
     marks = list(_MARKED.finditer(text))
     if marks:
-        behind = numbers_in(text[marks[-1].end() :])
+        behind = text[marks[-1].end() :]
+        calculation = _CALCULATION.match(behind)
+        behind = numbers_in(behind[calculation.end() :] if calculation else behind)
         if behind:
             return behind[0]
     found = numbers_in(text)

@@ -4,6 +4,7 @@
 unless the reward is `choice`: then the options are listed with letters and the model writes.
 """
 
+import ast
 import json
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from t2ui.errors import InputError
 from t2ui.likelihood import Question
 from t2ui.models import chat_ids
 from t2ui.tasks import Example, Task, rewards
-from t2ui.tasks.code import answer_of, passes
+from t2ui.tasks.code import answer_of, are_texts, passes
 from t2ui.tasks.numbers import answered_number, same_number
 from t2ui.tasks.rows import read_jsonl, shuffled
 
@@ -92,6 +93,8 @@ def _parts(data: Path, reward: str) -> dict[str, tuple[Path, Rows]]:
 def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise InputError(f"{where}: prompt is {row['prompt']!r}; expected a text.")
+    if not isinstance(row.get("answer", ""), (str, int, float)):  # null, a list, an object
+        raise InputError(f"{where}: answer is {row['answer']!r}; expected a text or a number.")
     prompt, answer, target = row["prompt"], str(row.get("answer", "")), str(row.get("answer", ""))
     options = _options(row, where) if "choices" in row else {}
     if reward in ("", "choice"):
@@ -116,9 +119,13 @@ def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
         prompt += "".join(f"\n{key}. {text}" for key, text in options.items())
         answer, target = json.dumps({"key": key, "options": options}), key
     elif reward == "python":
-        if not isinstance(row["tests"], (str, list)) or not row["tests"]:
+        tests = "\n".join(row["tests"]) if are_texts(row["tests"]) else row["tests"]
+        if not isinstance(tests, str) or not tests.strip():
             raise InputError(f"{where}: tests are {row['tests']!r}; expected asserts.")
-        tests = row["tests"] if isinstance(row["tests"], str) else "\n".join(row["tests"])
+        try:
+            ast.parse(tests)
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise InputError(f"{where}: the tests are no Python ({error}).") from None
         answer = answer_of(tests, str(row.get("entry", "")))
         target = f"```python\n{target}\n```" if target else "pass"
     else:

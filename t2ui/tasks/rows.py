@@ -1,8 +1,9 @@
 """Lists of rows: read from JSON Lines, shuffled by a seed, cut into batches."""
 
 import json
+import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,14 @@ if TYPE_CHECKING:
     from t2ui.tasks import Example
 
 
-def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+def read_jsonl(
+    path: Path, fields: tuple[str, ...], texts: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """Rows of a JSON Lines file; blank lines are skipped.
+
+    Args:
+        fields: what every row has.
+        texts: those of them that must be strings.
 
     Raises:
         InputError: no such file, a line that is not a JSON object or lacks a field, or no rows.
@@ -21,9 +28,11 @@ def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"There is no data file at {path}: give the folder that holds it.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark first
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name} is not UTF-8 ({error.reason}): convert it.") from None
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read ({error.strerror}): check it.") from None
     rows = []
     # not splitlines(), which also splits at U+2028 and others that JSON strings may hold
     for number, line in enumerate(text.split("\n"), start=1):
@@ -33,6 +42,8 @@ def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path.name}, line {number}: not JSON ({error.msg}).") from None
+        except RecursionError:
+            raise InputError(f"{path.name}, line {number}: brackets are too deep.") from None
         if not isinstance(row, dict):
             raise InputError(f"{path.name}, line {number}: {line[:40]} is not a JSON object.")
         missing = [f for f in fields if f not in row]
@@ -41,10 +52,46 @@ def read_jsonl(path: Path, fields: tuple[str, ...]) -> list[dict[str, Any]]:
                 f"{path.name}, line {number}: no field {', '.join(missing)}; every line needs "
                 f"{', '.join(fields)}."
             )
+        for field in texts:
+            if not isinstance(row[field], str):
+                raise InputError(
+                    f"{path.name}, line {number}: {field} is {row[field]!r}; expected a text."
+                )
+        if "\\ud" in line.casefold() and not _whole(row):
+            raise InputError(f"{path.name}, line {number}: half a character (\\ud…): mend it.")
         rows.append(row)
     if not rows:
         raise InputError(f"{path.name} has no rows.")
     return rows
+
+
+def _whole(row: dict[str, Any]) -> bool:
+    """Whether no text in it holds half of a surrogate pair, which no tokenizer takes."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_context(model, examples: Iterable["Example"], new_tokens: int) -> None:
+    """Refuse examples that do not fit into the model's context with their answers.
+
+    Args:
+        new_tokens: that may be generated; 0 where options are compared.
+
+    Raises:
+        InputError: names the example.
+    """
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+    for example in examples:
+        prompt = len(example.question.prompt)
+        answer = max(new_tokens, *map(len, example.question.options))
+        if prompt + answer > limit:
+            raise InputError(
+                f"Example {example.id!r} has {prompt} tokens and an answer of up to {answer}; the "
+                f"model's context holds {limit}: leave it out."
+            )
 
 
 def shuffled(rows: list, seed: int) -> list:

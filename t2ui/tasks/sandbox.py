@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,14 +87,6 @@ def run_python(
         InputError: no tests, or a system without the means to keep the answer in.
     """
     return _verdict(_run(Job(code, tests, tuple(entry)), limits or Limits(), walls))
-
-
-def run_many(
-    jobs: Iterable[Job], workers: int | None = None, limits: Limits | None = None
-) -> list[Verdict]:
-    """Verdicts in the jobs' order, `workers` at a time (one a processor by default)."""
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        return list(pool.map(lambda job: _verdict(_run(job, limits or Limits(), WALLS)), jobs))
 
 
 def isolation(walls: Sequence[str] = WALLS) -> Isolation:

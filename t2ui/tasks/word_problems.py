@@ -37,6 +37,8 @@ STYLES = {
 }
 # Long enough for what each way of asking brings forth; more only costs time.
 NEW_TOKENS = {"chat": 160, "equation": 64, "answer": 32, "steps": 200}
+ARITH_FIELDS = ("id", "question", "answer", "equation")
+GSM8K_FIELDS = ("question", "answer", "target")
 SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
@@ -101,7 +103,7 @@ def _arith_parts(path: Path) -> dict[str, list[Row]]:
 
 
 def _arith(path: Path) -> Iterator[Row]:
-    for number, row in enumerate(read_jsonl(path, ("id", "question", "answer", "equation")), 1):
+    for number, row in enumerate(read_jsonl(path, ARITH_FIELDS, ARITH_FIELDS), 1):
         lines, value = steps(row["equation"], f"{path.name}, row {number}")
         worked = "\n".join(lines)
         if same_number(str(float(value)), row["answer"]):  # a few equations give another answer
@@ -109,7 +111,7 @@ def _arith(path: Path) -> Iterator[Row]:
 
 
 def _gsm8k(path: Path) -> Iterator[Row]:
-    for number, row in enumerate(read_jsonl(path, ("question", "answer", "target")), 1):
+    for number, row in enumerate(read_jsonl(path, GSM8K_FIELDS, GSM8K_FIELDS), 1):
         worked = re.sub(r"<<.*?>>", "", row["answer"])
         yield str(number), row["question"], row["target"], worked
 

@@ -22,7 +22,7 @@ from t2ui.ui.colours import expert_colours
 from t2ui.ui.examples import filled, merged, parse, rows_of, samples
 from t2ui.ui.listen import Client, answer
 from t2ui.ui.mixture import experts_of
-from t2ui.ui.panel import asset_url, pack, panel, unpack
+from t2ui.ui.panel import asset_url, once_loaded, pack, panel, unpack
 from t2ui.ui.search_view import METHODS, OBJECTIVES, about
 from t2ui.ui.searches import Searches
 
@@ -152,8 +152,9 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
 
     worker = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
     kept = [page.examples, page.search]
+    remember = once_loaded("(...kept) => t2ui.remembered(...kept)")
     for added in (
-        demo.load(None, kept, kept, js="(...kept) => t2ui.remembered(...kept)", **PAGE),
+        demo.load(None, kept, kept, js=remember, **PAGE),
         page.examples.select(add_sample, page.examples, page.examples, **LIGHT),
         page.examples.upload(add_text, page.examples, page.examples, **LIGHT),
     ):

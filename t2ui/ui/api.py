@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from t2ui.config import DISPATCH_MODES, check_alpha
+from t2ui.config import DISPATCH_MODES, Sampling, check_alpha
 from t2ui.errors import InputError
 from t2ui.messages import Classified, Done, Experts, Failed, ListExperts, Mixed, Tokens
-from t2ui.ui.controls import Controls, clean_sampling
+from t2ui.ui.controls import MAX_NEW_TOKENS, Controls
 from t2ui.ui.listen import Client, answer, listen
 
 TIMEOUT_SECONDS = 60.0
@@ -34,7 +34,7 @@ def publish(client: Client) -> None:
         """
         try:
             controls = _controls(prompt, mixture, dispatch)
-            sampling = clean_sampling(max_new_tokens, temperature, 1.0, seed)
+            sampling = _sampling(max_new_tokens, temperature, seed)
             request = Controls(*controls, sampling=sampling).request()
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -70,6 +70,20 @@ def _controls(prompt: str, mixture: Any, dispatch: str) -> tuple[str, dict[str, 
         raise InputError("A mixture and a dispatcher were both given: choose one of them.")
     weights = {str(name): check_alpha(str(name), value) for name, value in (mixture or {}).items()}
     return prompt, weights, "none" if weights else dispatch or "prompt"
+
+
+def _sampling(max_new_tokens: Any, temperature: Any, seed: Any) -> Sampling:
+    """Decoding settings. A script is told of a wrong one; only the page's own are clamped.
+
+    Raises:
+        InputError: a setting that is no number or out of range.
+    """
+    sampling = Sampling(max_new_tokens, temperature, seed=seed)
+    if sampling.max_new_tokens > MAX_NEW_TOKENS:
+        raise InputError(
+            f"max_new_tokens is {max_new_tokens}; the app writes at most {MAX_NEW_TOKENS}."
+        )
+    return sampling
 
 
 def _fold(result: dict[str, Any], event: Any) -> dict[str, Any]:

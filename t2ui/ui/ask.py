@@ -15,7 +15,7 @@ from t2ui.ui.controls import clean_controls
 from t2ui.ui.listen import Client, listen
 from t2ui.ui.live import next_token_card
 from t2ui.ui.mixture import corrected, empty_mixer, experts_of
-from t2ui.ui.panel import pack, panel, unpack
+from t2ui.ui.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.permalink import to_query
 from t2ui.ui.settings import Settings, settings_popover
 from t2ui.ui.snippets import snippets
@@ -166,7 +166,8 @@ def _wire_sliders(page: AskPage) -> None:
         None, [page.settings.normalise, page.mixer], page.mixer,
         js="(on, text) => t2ui.edit(text, (mixer) => ({...mixer, normalise: on}))",
     )  # fmt: skip
-    page.prompt.change(None, page.prompt, None, js="(text) => { t2ui.setPrompt(text); }")
+    heard = once_loaded("(text) => { t2ui.setPrompt(text); }")
+    page.prompt.change(None, page.prompt, None, js=heard)
 
     def switch(mode: str, mixer: str, shown: str) -> tuple[str, str]:
         state = unpack(mixer)
@@ -178,6 +179,14 @@ def _wire_sliders(page: AskPage) -> None:
         switch, [page.dispatch, page.mixer, page.classification],
         [page.mixer, page.classification], **QUICK,
     )  # fmt: skip
+
+    def idle(mode: str, shown: str) -> str:  # whoever moved the switch: a hand, a link, Adapt
+        empty = unpack(shown).get("state") in ("empty", "off")
+        return pack(no_classification(mode)) if empty else gr.skip()
+
+    page.dispatch.change(
+        idle, [page.dispatch, page.classification], page.classification, **QUICK
+    )
 
     def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
         label, now = str(event._data.get("label")), unpack(shown)

@@ -78,7 +78,7 @@ def heatmap_view(data: HeatmapData, title: str, key: str, file: str) -> dict[str
     )
     binned = f", each column the mean of {data.bin_size}" if data.bin_size > 1 else ""
     changed = float(data.mean_abs.mean()) if len(data.mean_abs) else 0.0
-    amount = f"mean change {percent(changed)}" if title == "z − 1" else f"mean {changed:.3f}"
+    amount = f"mean change {percent(changed)}" if title == "z − 1" else f"mean {percent(changed)}"
     caption = f"{len(labels)} matrices{binned} · {amount} · click a row to open it"
     return {
         **no_plot("done"),

@@ -19,6 +19,14 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SCRIPTS = ("core.js", "header.js", "ask.js", "mixer.js", "answer.js", "plots.js", "adapt.js")
 
 
+def once_loaded(js: str) -> str:
+    """A handler for an event that may come before the page's scripts have: it waits for them."""
+    return (
+        "async (...values) => { while (!window.t2ui?.remembered) "  # what the last of them adds
+        f"await new Promise((go) => setTimeout(go, 50)); return ({js})(...values); }}"
+    )
+
+
 def asset_url(path: Path) -> str:
     """Where the browser finds a file that `gr.set_static_paths` made public."""
     return f"gradio_api/file={path.as_posix()}"

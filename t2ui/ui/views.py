@@ -26,7 +26,7 @@ from t2ui.ui.mixture import expert_of, experts_of, moved
 
 PANES = ("base", "adapted")
 LOADING = "the model is loading: yours is answered as soon as it is ready"
-METHODS = {"prompt": "asked the model", "expert": "asked with the classification expert"}
+METHODS = {"prompt": "asked the model", "expert": "classification expert"}
 
 
 def status_view(status: Status) -> dict[str, Any]:
