@@ -135,7 +135,7 @@ def serve(
             build(client).launch(
                 server_name=host, server_port=port, quiet=as_json, **launch_options()
             )
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # taken, not allowed, or no port number
             raise InputError(
                 f"Cannot listen on {host}:{port} ({error}): choose another --port."
             ) from None

@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and with which exit status."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -161,3 +162,21 @@ def test_parse_mix():
 def test_the_module_runs_as_a_program():
     done = subprocess.run([sys.executable, "-m", "t2ui", "ask", ""], capture_output=True, text=True)
     assert done.returncode == 2 and "prompt is empty" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["taken", "99999"])
+def test_serve_says_when_it_cannot_listen(port, monkeypatch, capsys):
+    import socket
+
+    import fake_client
+
+    client = contextlib.nullcontext(fake_client.FakeClient())
+    monkeypatch.setattr("t2ui.client.connect", lambda config: client)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(SystemExit) as exit_:
+            main(["serve", "--port", str(other.getsockname()[1]) if port == "taken" else port])
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("t2ui: Cannot listen on") and "--port" in said
