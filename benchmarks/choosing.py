@@ -73,7 +73,8 @@ def compare(task, loaded, library, log, arguments) -> None:
         pass
 
     def right(method) -> list[bool]:
-        by = right_by_row(log, task.name, method, rows)
+        judged_by = comparison.judged_by[task.name]
+        by = right_by_row(log, task.name, method, rows, judged_by)
         known = by["greedy" if task.right else "sum"]
         return [known[row.id] for row in rows]
 
@@ -99,11 +100,11 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=["arc_challenge", "strategyqa"])
     parser.add_argument("--shots", type=int, nargs="+", default=[3, 5, 10])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--limit", type=int, default=300, help="test rows of each set")
+    parser.add_argument("--limit", type=int, default=200, help="test rows of each set")
     parser.add_argument("--method", default=FewShotConfig.method)
     parser.add_argument("--objective", default=FewShotConfig.objective)
-    parser.add_argument("--population", type=int, default=16)
-    parser.add_argument("--generations", type=int, default=10)
+    parser.add_argument("--population", type=int, default=10)
+    parser.add_argument("--generations", type=int, default=5)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
