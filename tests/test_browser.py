@@ -431,8 +431,9 @@ def test_receipt_and_code_are_shown_for_the_state_at_hand(visit):
 # --- status, states, sessions --------------------------------------------------------------------
 
 
-def test_the_page_is_usable_while_the_model_loads(visit):
-    loading = FakeClient(loading=True, pace=0.1)
+@pytest.mark.parametrize("pace", [0.1, 8], ids=["pass one first", "sliders first"])
+def test_the_page_is_usable_while_the_model_loads(visit, pace):
+    loading = FakeClient(loading=True, pace=pace)
     url, close = serve(loading)
     try:
         page = visit(url=url, wait=False)
@@ -445,8 +446,12 @@ def test_the_page_is_usable_while_the_model_loads(visit):
         page.screenshot(path=SHOTS / "loading.png")
         loading.loading = False
         page.wait_for_selector("#mix-math")
-        page.wait_for_selector("#answer-adapted [data-state=done]", state="attached")
+        page.wait_for_function("document.querySelector('#mix-code input')?.value === '1'")
+        loading.pace = 0.1  # of the next-token card
         page.locator("#next-token .next-row").first.wait_for()
+        if pace > 1:
+            return page.click("#stop")  # its answer would take half a minute
+        page.wait_for_selector("#answer-adapted [data-state=done]", state="attached")
         assert page.locator("#status").inner_text().endswith("ready · queue 0")
     finally:
         close()

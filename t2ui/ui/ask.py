@@ -11,12 +11,13 @@ import gradio as gr
 from gradio.components import Component
 
 from t2ui.errors import InputError
+from t2ui.messages import Experts, Failed, ListExperts
 from t2ui.ui.controls import clean_controls
 from t2ui.ui.listen import Client, listen
 from t2ui.ui.live import next_token_card
 from t2ui.ui.mixture import corrected, empty_mixer, experts_of
 from t2ui.ui.panel import once_loaded, pack, panel, unpack
-from t2ui.ui.permalink import to_query
+from t2ui.ui.permalink import filled, to_query
 from t2ui.ui.settings import Settings, settings_popover
 from t2ui.ui.snippets import snippets
 from t2ui.ui.views import AskView, no_answer, no_classification
@@ -123,12 +124,12 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         "adapted": page.adapted,
     }
 
-    async def run(*values: Any) -> AsyncIterator[dict]:
+    async def run(request: gr.Request, *values: Any) -> AsyncIterator[dict]:
         prompt, dispatch, mixer, *settings = values
         mixer = unpack(mixer)
         controls = clean_controls(prompt, dispatch, mixer, *settings)
         try:
-            request = controls.request()
+            controls.request()
         except InputError as error:
             gr.Warning(html.escape(str(error)), title="Nothing was asked")
             yield gr.skip()
@@ -136,7 +137,16 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         view = AskView(controls, mixer, client.status())
         now = view.values()
         yield {panels[name]: pack(now[name]) for name in now if name != "mixer"}
-        async with aclosing(listen(client, request)) as batches:
+        if mixer.get("experts") is None:  # asked while the model loads: first what there is to mix
+            async with aclosing(listen(client, ListExperts())) as batches:
+                async for batch in batches:
+                    for found in batch:
+                        if isinstance(found, (Experts, Failed)):
+                            mixer = filled(mixer, found, dict(request.query_params))
+                    yield gr.skip()
+            controls = clean_controls(prompt, dispatch, mixer, *settings)
+            view.mixer = mixer
+        async with aclosing(listen(client, controls.request())) as batches:
             async for batch in batches:
                 changed = {name for event in batch for name in view.apply(event)}
                 now = view.values()

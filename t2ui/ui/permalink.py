@@ -1,4 +1,5 @@
-"""A link with prompt, mixture, dispatcher and settings: `Controls` to query string and back.
+"""A link with prompt, mixture, dispatcher and settings: `Controls` to query string and back, and
+onto the sliders.
 
 Reading is for untrusted text: whatever does not make sense is clamped or falls back to the
 default, and nothing is ever evaluated. Only what differs from the defaults is written.
@@ -9,7 +10,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from t2ui.config import MAX_PROMPT_CHARS
+from t2ui.messages import Experts, Failed
 from t2ui.ui.controls import Controls, clean_controls, clean_mixture, clean_sampling
+from t2ui.ui.mixture import with_experts
 
 MAX_LINK_PROMPT = 4000  # characters; longer links are cut by browsers and proxies
 
@@ -79,3 +82,17 @@ def from_query(query: Mapping[str, Any]) -> Controls:
         controls.normalise,
         clean_sampling(*sampling),
     )
+
+
+def filled(
+    mixer: Mapping[str, Any], found: Experts | Failed, query: Mapping[str, str]
+) -> dict[str, Any]:
+    """The mixer with what the worker says of its experts; the first time, the link has a say."""
+    if not isinstance(found, Experts):
+        return {**mixer, "experts": [], "note": f"{found.message} {found.remedy}"}
+    wanted = None
+    if not mixer.get("experts"):
+        asked = from_query(query)
+        mixer = {**mixer, "normalise": asked.normalise}
+        wanted = asked.mixture
+    return with_experts(mixer, found.experts, found.problems, wanted)

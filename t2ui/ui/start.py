@@ -11,9 +11,8 @@ from t2ui.ui.ask import PAGE, QUICK, AskPage
 from t2ui.ui.controls import Controls
 from t2ui.ui.inspect import choices
 from t2ui.ui.listen import Client, answer
-from t2ui.ui.mixture import with_experts
 from t2ui.ui.panel import pack, unpack
-from t2ui.ui.permalink import from_query
+from t2ui.ui.permalink import filled, from_query
 
 SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")
 EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
@@ -53,21 +52,14 @@ def wire_start(
     )  # fmt: skip
 
     async def list_experts(packed: str, mode: str, request: gr.Request) -> tuple[Any, Any, Any]:
-        mixer = unpack(packed)
         found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
+        mixer = filled(unpack(packed), found, dict(request.query_params))
         if not isinstance(found, Experts):
-            note = f"{found.message} {found.remedy}"
-            nothing = {"modules": [], "layers": 0}
-            return pack({**mixer, "experts": [], "note": note}), nothing, gr.skip()
+            return pack(mixer), {"modules": [], "layers": 0}, gr.skip()
         library = {"modules": list(found.modules), "layers": found.layers}
-        wanted = None
-        if not mixer.get("experts"):  # the first time: the link has a say
-            asked = from_query(dict(request.query_params))
-            mixer = {**mixer, "normalise": asked.normalise}
-            wanted = asked.mixture
         trained = any(expert.kind == "dispatcher" for expert in found.experts)
         dispatch = gr.skip() if trained or mode != "expert" else "prompt"
-        return pack(with_experts(mixer, found.experts, found.problems, wanted)), library, dispatch
+        return pack(mixer), library, dispatch
 
     library = gr.State({"modules": [], "layers": 0})
     return header.select(

@@ -153,8 +153,10 @@ class AskView:
         if isinstance(event, Mixed):
             if self.classification["state"] != "off":
                 self.mixer = moved(self.mixer, event.mixture, event.set_by, event.note)
-            else:  # the sliders gave it: they stay as they are
-                self.mixer = {**self.mixer, "note": event.note or self.mixer.get("note", "")}
+            elif event.note:
+                self.mixer = {**self.mixer, "note": event.note}
+            else:  # the sliders gave it, and may have moved on since: they are left alone
+                return self._set_waiting("reading the prompt")
             return {"mixer", *self._set_waiting("reading the prompt")}
         if isinstance(event, Tokens):
             return self._add(event)
