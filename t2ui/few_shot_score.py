@@ -4,7 +4,7 @@ Nothing is written to weights. Knows scales, examples and batches, nothing of se
 generator here pauses between batches with nothing left set.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,21 @@ from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.generate import Decoder, Row
-from t2ui.likelihood import Question, option_log_likelihoods
+from t2ui.likelihood import (
+    Question,
+    option_log_likelihoods,
+    packed_log_likelihoods,
+    packed_tokens,
+    question_packs,
+)
 from t2ui.svd import layer_of
 from t2ui.tasks import Example
 from t2ui.tasks.rows import check_context, micro_batches
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
+# Examples in one row share what their prompts begin with; attention, which grows with the square
+# of a row's length, eats the gain where rows get much longer than this.
+PACK_TOKENS = 512
 
 
 class Blend:
@@ -143,25 +152,42 @@ class Scorer:
         shape = len(members), len(examples)
         table = Table(*(np.full(shape, np.nan) for _ in range(3)))
         rewarded = self.config.objective != "likelihood"
-        asked = [
-            _Cell(m, e, example.question)
-            for e, example in enumerate(examples)
-            for m in range(len(members))
-            if len(example.question.options) > 1 or self.config.objective != "reward"
-        ]
-        for batch in micro_batches(asked, self.config.batch_tokens):
-            for cell, scores in zip(batch, self._log_likelihoods(batch, members), strict=True):
-                where, example = (cell.member, cell.example), examples[cell.example]
-                table.likelihood[where] = answer_log_likelihood(scores, example)
-                if len(scores) > 1:
-                    table.right[where] = int(scores.argmax()) == example.correct
-                    if table.right[where]:
-                        table.own[where] = table.likelihood[where]
-            yield
+        asked = [e for e, example in enumerate(examples) if _has_likelihood(example, self.config)]
+        for pack in self._packs([examples[e] for e in asked], self.config.batch_tokens):
+            places = [asked[i] for i in pack]
+            questions = [examples[e].question for e in places]
+            at_once = max(1, self.config.batch_tokens // packed_tokens(questions))
+            for first in range(0, len(members), at_once):
+                found = self._packed(members[first : first + at_once], questions)
+                for m, scores in enumerate(found, start=first):
+                    for e, options in zip(places, scores, strict=True):
+                        self._enter(table, (m, e), options, examples[e])
+                yield
         opened = [e for e, example in enumerate(examples) if len(example.question.options) == 1]
         if rewarded and opened:
             yield from self._generated(table, members, examples, opened)
         return table
+
+    @staticmethod
+    def _packs(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+        return question_packs([e.question for e in examples], min(tokens, PACK_TOKENS))
+
+    def _packed(
+        self, members: Sequence[Scales | None], questions: Sequence[Question]
+    ) -> list[list[Tensor]]:  # one (options,) float32 on the CPU a question, of every member
+        self.tokens += len(members) * packed_tokens(questions)
+        self.forward_passes += 1
+        with torch.inference_mode(), self.adapter.rows(members):
+            found = packed_log_likelihoods(self.adapter.model, questions, len(members))
+        return [[options.cpu() for options in scores] for scores in found]
+
+    @staticmethod
+    def _enter(table: Table, where: tuple[int, int], options: Tensor, example: Example) -> None:
+        table.likelihood[where] = answer_log_likelihood(options, example)
+        if len(options) > 1:
+            table.right[where] = int(options.argmax()) == example.correct
+            if table.right[where]:
+                table.own[where] = table.likelihood[where]
 
     def _generated(self, table, members, examples, opened) -> Generator[None, None, None]:
         """Let every member answer the open examples, and score its own right answers."""
@@ -221,16 +247,17 @@ class Scorer:
         leaf = z.detach().clone().requires_grad_()
         total = 0.0
         # half of what a forward pass takes: activations are kept for the way back
-        for batch in micro_batches(examples, max(1, self.config.batch_tokens // 2)):
+        for pack in self._packs(examples, max(1, self.config.batch_tokens // 2)):
+            batch = [examples[place] for place in pack]
             questions = [example.question for example in batch]
             with torch.enable_grad(), self.adapter.applied(blend.scales(leaf)):
-                found = option_log_likelihoods(self.adapter.model, questions)
+                (found,) = packed_log_likelihoods(self.adapter.model, questions, 1)
                 pairs = zip(found, batch, strict=True)
                 mean = torch.stack([answer_log_likelihood(*p) for p in pairs]).sum()
                 mean = mean / len(examples)
                 mean.backward(inputs=[leaf])  # the model's own parameters stay without .grad
             total += float(mean.detach())
-            self.tokens += 3 * sum(question.tokens for question in questions)
+            self.tokens += 3 * packed_tokens(questions)
             self.forward_passes += 1
             yield
         return total, leaf.grad
@@ -243,15 +270,19 @@ def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (optio
     return scores[0] / len(example.target)
 
 
-def search_tokens(examples: Iterable[Example], config: FewShotConfig) -> int:
+def search_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
     """Tokens that a search over these examples processes if it runs to its last generation; the
     report's part, and what a first generation of many experts adds, are not in it."""
     members = 3 if config.method == "gradient" else config.population
-    a_member = 0
+    asked = [e.question for e in examples if _has_likelihood(e, config)]
+    packs = question_packs(asked, min(config.batch_tokens, PACK_TOKENS))
+    a_member = sum(packed_tokens([asked[place] for place in pack]) for pack in packs)
     for example in examples:
-        closed = len(example.question.options) > 1
-        if closed or config.objective != "reward":
-            a_member += example.question.tokens
-        if not closed and config.objective != "likelihood":
+        if len(example.question.options) == 1 and config.objective != "likelihood":
             a_member += len(example.question.prompt) + config.max_new_tokens
     return members * config.generations * a_member
+
+
+def _has_likelihood(example: Example, config: FewShotConfig) -> bool:
+    """Whether its answer is scored by likelihood; open answers may be generated instead."""
+    return len(example.question.options) > 1 or config.objective != "reward"

@@ -24,10 +24,12 @@ from transformers import (
 from t2ui.adapter import Adapter, Scales, Setting
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.likelihood import contiguous_head
+from t2ui.likelihood import contiguous_head, shared_length
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
 MERGE_FROM_TOKENS = 48
+# A second forward pass pays from about this many tokens on that are read once instead of often.
+LEAST_SHARED = 8
 
 
 @dataclass(frozen=True)
@@ -121,27 +123,55 @@ class Decoder:
             for r in new
         ]
         rows = [new[index.index(i)].row for i in range(len(place))]
-        length = max(len(row.prompt_ids) for row in rows)
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        attention = torch.zeros_like(ids)
-        for i, row in enumerate(rows):
-            ids[i, length - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
-            attention[i, length - len(row.prompt_ids) :] = 1
-        cache = DynamicCache()
-        device = self.model.device
-        with self._adapted([row.scales for row in rows]), contiguous_head(self.model):
-            logits = self.model(
-                input_ids=ids.to(device),
-                attention_mask=attention.to(device),
-                position_ids=(attention.cumsum(1) - 1).clamp(min=0).to(device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+        cache, attention, logits = self._read(rows)
         if len(rows) < len(new):
             _take(cache, torch.tensor(index))
             attention, logits = attention[index], logits[index]
         return cache, attention, logits
+
+    def _read(self, rows: list[Row]) -> tuple[DynamicCache, Tensor, Tensor]:
+        """Read prompts. What all of them begin with, a chat format say, is read once for the rows
+        that have the same scales."""
+        prompts = [row.prompt_ids for row in rows]
+        distinct = list({id(row.scales or None): row for row in rows}.values())
+        shared = min(shared_length(prompts), min(map(len, prompts)) - 1)
+        cache = DynamicCache()
+        if len(distinct) > len(rows) // 2 or shared < LEAST_SHARED or self._has_window():
+            shared = 0
+        else:
+            ids = torch.tensor([list(prompts[0][:shared])] * len(distinct))
+            self._run(distinct, ids, torch.ones_like(ids), cache)
+            place = {id(row.scales or None): i for i, row in enumerate(distinct)}
+            _take(cache, torch.tensor([place[id(row.scales or None)] for row in rows]))
+        length = max(map(len, prompts)) - shared
+        ids = torch.zeros(len(rows), length, dtype=torch.long)
+        attention = torch.ones(len(rows), shared + length, dtype=torch.long)
+        for i, prompt in enumerate(prompts):
+            padding = shared + length - len(prompt)
+            ids[i, padding:] = torch.tensor(prompt[shared:])
+            attention[i, shared : shared + padding] = 0
+        logits = self._run(rows, ids, attention, cache)
+        if shared:  # the padding lies behind what is shared: it goes where others expect it
+            attention = _padding_first(cache, attention)
+        return cache, attention, logits
+
+    def _run(self, rows: list[Row], ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
+        """Logits (B, V) behind the last token; `attention` is of the cache and of `ids`."""
+        device = self.model.device
+        positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with self._adapted([row.scales for row in rows]), contiguous_head(self.model):
+            return self.model(
+                input_ids=ids.to(device),
+                attention_mask=attention.to(device),
+                position_ids=positions.to(device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+
+    def _has_window(self) -> bool:
+        """Whether attention has a window, which transformers counts in columns of the cache."""
+        return getattr(self.model.config.get_text_config(), "sliding_window", None) is not None
 
     def _forward(self) -> Tensor:  # (B, V)
         device = self.model.device
@@ -313,6 +343,16 @@ def _take(cache: DynamicCache, index: Tensor, spare: int = 0) -> None:
         on = index.to(layer.keys.device)
         layer.keys = layer.keys[on][:, :, spare:]
         layer.values = layer.values[on][:, :, spare:]
+
+
+def _padding_first(cache: DynamicCache, attention: Tensor) -> Tensor:
+    """Move every row's padding before its tokens; the attention (B, T) that belongs to it."""
+    order = attention.argsort(dim=1, stable=True)  # (B, T)
+    for layer in cache.layers:
+        on = order.to(layer.keys.device)[:, None, :, None]
+        layer.keys = layer.keys.gather(2, on.expand_as(layer.keys))
+        layer.values = layer.values.gather(2, on.expand_as(layer.values))
+    return attention.gather(1, order)
 
 
 def _pad_left(tensor: Tensor, length: int, dim: int) -> Tensor:

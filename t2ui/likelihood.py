@@ -3,6 +3,7 @@
 Knows token ids, nothing about text, experts or sampling. Gradients flow where they are enabled.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,18 +50,19 @@ def option_log_likelihoods(
     The options of a question share its prompt: they lie behind one another in one row, and an
     attention pattern keeps each from seeing the others.
     """
-    rows = [_pack(question) for question in questions]
-    left = max(len(row.prompt) for row in rows)
-    right = max(len(row.tail) for row in rows)
+    rows = [_pack([question]) for question in questions]
+    starts = [len(question.prompt) for question in questions]
+    left = max(starts)
+    right = max(len(row.ids) - start for row, start in zip(rows, starts, strict=True))
     length = left + right
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.zeros_like(ids)
     allowed = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
-    for i, row in enumerate(rows):
-        start, end = left - len(row.prompt), left + len(row.tail)
-        ids[i, start:end] = torch.tensor([*row.prompt, *row.tail])
-        positions[i, start:end] = torch.tensor(row.positions)
-        allowed[i, start:end, start:end] = row.allowed
+    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        span = slice(left - start, left - start + len(row.ids))
+        ids[i, span] = torch.tensor(row.ids)
+        positions[i, span] = torch.tensor(row.positions)
+        allowed[i, span, span] = row.allowed
     device = model.device
     with contiguous_head(model):
         logits = model(
@@ -71,14 +73,56 @@ def option_log_likelihoods(
             logits_to_keep=right + 1,
         ).logits
     return [
-        torch.stack(
-            [
-                summed_log_likelihood(logits[i, list(columns)], option)
-                for option, columns in zip(question.options, row.predicting, strict=True)
-            ]
-        )
-        for i, (question, row) in enumerate(zip(questions, rows, strict=True))
+        _scores(question, [[c - start + 1 for c in option] for option in row.predicting[0]], kept)
+        for question, row, start, kept in zip(questions, rows, starts, logits, strict=True)
     ]
+
+
+def packed_log_likelihoods(
+    model: nn.Module, questions: Sequence[Question], copies: int
+) -> list[list[Tensor]]:  # copies × questions, each (options,) float32
+    """The same for several questions in one row, of which there are `copies` equal ones.
+
+    What all prompts begin with is read once a row, and nothing is padded. Copies are for models
+    whose rows differ (`Adapter.rows`).
+    """
+    row = _pack(questions)
+    columns = sorted({c for options in row.predicting for option in options for c in option})
+    place = {column: i for i, column in enumerate(columns)}
+    device, positions = model.device, torch.tensor([row.positions])
+    pattern = _attention(model, row.allowed[None], positions, positions)
+    with contiguous_head(model):
+        logits = model(
+            input_ids=torch.tensor([row.ids], device=device).expand(copies, -1),
+            position_ids=positions.to(device).expand(copies, -1),
+            attention_mask=_repeated(pattern, copies),
+            use_cache=False,
+            logits_to_keep=torch.tensor(columns, device=device),
+        ).logits
+    predicting = [[[place[c] for c in option] for option in options] for options in row.predicting]
+    return [
+        [_scores(question, at, kept) for question, at in zip(questions, predicting, strict=True)]
+        for kept in logits
+    ]
+
+
+def question_packs(questions: Sequence[Question], tokens: int) -> list[list[int]]:
+    """Places of questions that are worth a row together: neighbours in the order of their
+    prompts, so that they begin alike, at most so many tokens a row (a longer one stays alone)."""
+    packs: list[list[int]] = []
+    for place in sorted(range(len(questions)), key=lambda i: questions[i].prompt):
+        last = [*packs[-1], place] if packs else []
+        if last and packed_tokens([questions[i] for i in last]) <= tokens:
+            packs[-1] = last
+        else:
+            packs.append([place])
+    return packs
+
+
+def packed_tokens(questions: Sequence[Question]) -> int:
+    """Tokens of these questions in one row."""
+    shared = shared_length([question.prompt for question in questions])
+    return shared + sum(question.tokens - shared for question in questions)
 
 
 def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
@@ -92,9 +136,10 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     Returns:
         One (len(option), vocabulary) float32 tensor an option.
     """
-    row = _pack(question)
+    row = _pack([question])
     device, past = model.device, cache.get_seq_length()
-    ids = torch.tensor([[*row.prompt, *row.tail]], device=device)
+    first = len(question.prompt) - 1  # the logits behind it are kept
+    ids = torch.tensor([row.ids], device=device)
     seen = torch.cat([torch.ones(len(row.allowed), past, dtype=torch.bool), row.allowed], dim=1)
     positions = torch.tensor([row.positions]) + past
     seen_positions = torch.cat([torch.arange(past)[None], positions], dim=1)
@@ -105,9 +150,9 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
             attention_mask=_attention(model, seen[None], positions, seen_positions),
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=len(row.tail) + 1,
+            logits_to_keep=len(row.ids) - first,
         ).logits[0].float()  # fmt: skip
-    return [logits[list(columns)] for columns in row.predicting]
+    return [logits[[column - first for column in option]] for option in row.predicting[0]]
 
 
 def completion_logits(model: nn.Module, prompt: Ids, completion: Ids) -> Tensor:
@@ -118,6 +163,12 @@ def completion_logits(model: nn.Module, prompt: Ids, completion: Ids) -> Tensor:
     return logits[0].float()
 
 
+def shared_length(prompts: Sequence[Ids]) -> int:
+    """How many tokens all of them begin with."""
+    alike = (len(set(tokens)) == 1 for tokens in zip(*prompts, strict=False))
+    return sum(itertools.takewhile(bool, alike))
+
+
 def summed_log_likelihood(logits: Tensor, option: Ids) -> Tensor:  # (T, V), T ids -> ()
     """Σ_t log π(o_t | …) of one option from the logits that predict its tokens."""
     target = torch.tensor(option, device=logits.device)
@@ -126,34 +177,52 @@ def summed_log_likelihood(logits: Tensor, option: Ids) -> Tensor:  # (T, V), T i
 
 @dataclass(frozen=True)
 class _Packed:
-    """A prompt and its options' tails in one row. A tail leaves out its option's last token,
-    which is only predicted, never read."""
+    """Questions in one row: what their prompts begin with, then of every question the rest of its
+    prompt and its options' tails. A tail leaves out its option's last token, which is only
+    predicted, never read."""
 
-    prompt: tuple[int, ...]
-    tail: tuple[int, ...]
-    positions: list[int]  # of prompt and tail
+    ids: list[int]
+    positions: list[int]
     allowed: Tensor  # (T, T) bool: query t may see key s
-    predicting: tuple[tuple[int, ...], ...]  # per option: columns of the kept logits
+    predicting: list[list[list[int]]]  # of every question, per option: columns of the logits
 
 
-def _pack(question: Question) -> _Packed:
-    start = len(question.prompt)
-    tail: list[int] = []
-    positions = list(range(start))
-    predicting, spans = [], []
-    for option in question.options:
-        first = len(tail)
-        tail.extend(option[:-1])
-        positions.extend(range(start, start + len(option) - 1))
-        predicting.append((0, *range(first + 1, len(tail) + 1)))
-        spans.append((start + first, start + len(tail)))
-    size = start + len(tail)
+def _pack(questions: Sequence[Question]) -> _Packed:
+    shared = shared_length([question.prompt for question in questions])
+    ids, positions = list(questions[0].prompt[:shared]), list(range(shared))
+    size = packed_tokens(questions)
     allowed = torch.zeros(size, size, dtype=torch.bool)
-    allowed[:, :start] = True
-    for begin, end in spans:
-        allowed[begin:end, begin:end] = True
+    allowed[:, :shared] = True
+    predicting = []
+    for question in questions:
+        own, start = len(ids), len(question.prompt)
+        ids += question.prompt[shared:]
+        positions += range(shared, start)
+        tails = len(ids)
+        last = tails - 1 if tails > own else shared - 1  # the prompt's last token
+        columns = []
+        for option in question.options:
+            begin, end = len(ids), len(ids) + len(option) - 1
+            ids += option[:-1]
+            positions += range(start, start + len(option) - 1)
+            allowed[begin:end, begin:end] = True
+            columns.append([last, *range(begin, end)])
+        allowed[own : len(ids), own:tails] = True
+        predicting.append(columns)
     allowed &= torch.ones(size, size, dtype=torch.bool).tril()
-    return _Packed(question.prompt, tuple(tail), positions, allowed, tuple(predicting))
+    return _Packed(ids, positions, allowed, predicting)
+
+
+def _scores(question: Question, columns: Sequence[Sequence[int]], logits: Tensor) -> Tensor:
+    """(options,) from logits (columns, V): which of them predict which option's tokens."""
+    pairs = zip(question.options, columns, strict=True)
+    return torch.stack([summed_log_likelihood(logits[list(at)], option) for option, at in pairs])
+
+
+def _repeated(pattern: Tensor | dict[str, Tensor], copies: int) -> Tensor | dict[str, Tensor]:
+    if isinstance(pattern, dict):
+        return {kind: one.expand(copies, -1, -1, -1) for kind, one in pattern.items()}
+    return pattern.expand(copies, -1, -1, -1)
 
 
 def _attention(

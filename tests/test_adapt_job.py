@@ -16,6 +16,7 @@ from t2ui.config import FewShotConfig, Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.few_shot_score import Scorer
+from t2ui.likelihood import packed_tokens
 from t2ui.loop import SEARCH_SHARE, Loop
 from t2ui.messages import (
     Adapt,
@@ -281,13 +282,13 @@ def test_a_search_and_an_answer_side_by_side_are_what_they_are_alone(backend):
 
 def test_no_piece_of_a_search_and_no_trial_holds_answers_up_for_long(backend, monkeypatch):
     read = []
-    score = Scorer._log_likelihoods
+    score = Scorer._packed
 
-    def counted(scorer, batch, members):
-        read.append(sum(cell.question.tokens for cell in batch))
-        return score(scorer, batch, members)
+    def counted(scorer, members, questions):
+        read.append(len(members) * packed_tokens(questions))
+        return score(scorer, members, questions)
 
-    monkeypatch.setattr(Scorer, "_log_likelihoods", counted)
+    monkeypatch.setattr(Scorer, "_packed", counted)
     many = tuple((f"How many are {n} and {n + 1}, and {n + 2} more?", "9") for n in range(20))
     run(backend, EstimateAdapt(Adapt(many, SMALL)))
     assert sum(read) <= 2 * 400  # a short request: the loop answers nobody else meanwhile
@@ -457,6 +458,6 @@ def test_an_answer_runs_on_when_a_search_runs_out_of_memory(backend, monkeypatch
 
     ask = Ask("Hello", {"math": 1.0}, sampling=GREEDY)
     (alone,) = run(backend, ask)
-    monkeypatch.setattr("t2ui.few_shot_score.option_log_likelihoods", fail)
+    monkeypatch.setattr("t2ui.few_shot_score.packed_log_likelihoods", fail)
     failed, answered = run(backend, Adapt(EXAMPLES, SMALL), ask)
     assert "memory" in failed[-1].message and text(answered) == text(alone)

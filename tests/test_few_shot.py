@@ -413,7 +413,7 @@ def test_stopped_at_once_is_the_base_model(adapter, tiny_tokenizer, experts, exa
     )
     assert result.mixture == Mixture() and result.generations == ()
     assert result.set_by == "CEM, stopped before its first generation"
-    assert result.before == result.after
+    assert result.before == pytest.approx(result.after, abs=1e-5)  # two rows of one batch
 
 
 @pytest.mark.parametrize("method", ["cem", "gradient"])

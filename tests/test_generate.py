@@ -122,6 +122,46 @@ def test_rows_that_join_late_and_leave_early_change_no_other(model, tiny_tokeniz
     assert 3 <= len(found["short"]) <= 4
 
 
+BEGINNING = prompt_ids(12, seed=3)  # as a chat format puts it before every prompt
+
+
+def test_prompts_that_begin_alike_give_the_same_tokens(model, tiny_tokenizer):
+    """Two mixtures and the base model on four prompts each, then a row that joins."""
+    prompts = [BEGINNING + prompt_ids(n, seed=n) for n in (5, 9, 1, 5)]
+    with adapt(model) as adapter:
+        one, two = (random_scales(model, adapter.names, seed=s, spread=1.0) for s in (1, 2))
+        members = {"base": None, "one": one, "two": two}
+        rows = [
+            row((name, i), ids, 8, z)
+            for i, ids in enumerate(prompts)
+            for name, z in members.items()
+        ]
+        alone = {r.key: tokens_of(model, tiny_tokenizer, adapter, r)[0] for r in rows}
+        decoder, found = Decoder(model, tiny_tokenizer, adapter), {}
+        decoder.add(rows)
+        collect(decoder.step(), found)
+        collect(decoder.step(), found)
+        decoder.add([row("late", prompts[1], 8, two)])
+        run(decoder, found)
+    assert found.pop("late") == alone["two", 1]
+    assert found == alone
+
+
+def test_what_prompts_begin_with_is_read_once_for_each_mixture(
+    decoder, tiny_llama, llama, monkeypatch
+):
+    read, forward = [], tiny_llama.forward
+    monkeypatch.setattr(
+        tiny_llama, "forward", lambda **given: read.append(given["input_ids"]) or forward(**given)
+    )
+    z = random_scales(tiny_llama, llama.names, seed=1)
+    prompts = [BEGINNING + prompt_ids(n, seed=n) for n in (5, 9)] * 2
+    decoder.add([row(i, ids, scales=z if i < 2 else None) for i, ids in enumerate(prompts)])
+    decoder.step()
+    assert [tuple(ids.shape) for ids in read] == [(2, 12), (4, 9)]
+    assert decoder._cache.get_seq_length() == decoder._attention.shape[1] == 21
+
+
 def test_a_finished_row_gives_its_padding_back(decoder):
     decoder.add([row("long", prompt_ids(60), 3), row("short", prompt_ids(4), 20)])
     for _ in range(5):

@@ -14,6 +14,9 @@ from t2ui.likelihood import (
     contiguous_head,
     option_log_likelihoods,
     option_logits,
+    packed_log_likelihoods,
+    packed_tokens,
+    question_packs,
 )
 
 
@@ -57,6 +60,55 @@ def test_options_of_a_shared_row_score_as_each_alone(model, kind):
     for asked, scores in zip(batch, found, strict=True):
         assert scores.dtype == torch.float32
         torch.testing.assert_close(scores, by_itself(model, asked), atol=2e-3, rtol=1e-3)
+
+
+ALIKE = tuple(prompt_ids(4, 9))  # what prompts begin with, as chat formats do
+PACKS = {
+    "begin alike": [
+        Question((*ALIKE, *asked.prompt), asked.options)
+        for asked in (SHORT, question(WINDOW + 5, 6, 1, 4), question(1, 1, 5, seed=3))
+    ],
+    "nothing in common": BATCHES["different lengths"],
+    "one prompt is how the others begin": [
+        Question(ALIKE, ((5, 6, 7), (5,))), Question((*ALIKE, 3), ((9, 1),)),
+    ],
+    "the same prompt": [SHORT, Question(SHORT.prompt, ((7, 8), (1, 2, 3)))],
+    "only one": [SHORT],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_questions_of_one_row_score_as_each_alone(model, kind):
+    with torch.no_grad():
+        found = packed_log_likelihoods(model, PACKS[kind], copies=2)
+    for copy_of_row in found:
+        for asked, scores in zip(PACKS[kind], copy_of_row, strict=True):
+            assert scores.dtype == torch.float32
+            torch.testing.assert_close(scores, by_itself(model, asked), atol=2e-3, rtol=1e-3)
+    assert len(found) == 2
+
+
+def test_what_prompts_begin_with_is_read_once(tiny_llama, monkeypatch):
+    read, forward = [], tiny_llama.forward
+    monkeypatch.setattr(
+        tiny_llama, "forward", lambda **given: read.append(given["input_ids"]) or forward(**given)
+    )
+    asked = PACKS["begin alike"]
+    with torch.no_grad():
+        packed_log_likelihoods(tiny_llama, asked, copies=3)
+    assert packed_tokens(asked) == sum(q.tokens for q in asked) - 2 * len(ALIKE)
+    assert read[0].shape == (3, packed_tokens(asked))
+
+
+def test_packs_hold_every_question_once_and_keep_to_their_tokens():
+    asked = [question(n % 7 + 1, n % 3 + 1, 2, seed=n) for n in range(40)]
+    packs = question_packs(asked, 30)
+    assert sorted(place for pack in packs for place in pack) == list(range(40))
+    assert all(packed_tokens([asked[i] for i in pack]) <= 30 for pack in packs)
+    assert max(map(len, packs)) > 1
+    assert question_packs(asked[:2], 1) in ([[0], [1]], [[1], [0]])  # too long: alone
+    together = question_packs([PACKS["begin alike"][i] for i in (0, 2)] + [SHORT], 24)
+    assert [0, 1] in [sorted(pack) for pack in together]  # those that begin alike
 
 
 def test_the_window_matters_in_these_tests(tiny_mistral):
