@@ -62,7 +62,7 @@ class Comparison:
         """Measure every method on these examples; yields a method's name for every row."""
         check_context(self.model, examples, task.max_new_tokens)
         self.sets[name] = examples
-        self.judged_by[name] = f"{task.objective}, {task.max_new_tokens} tokens"
+        self.judged_by[name] = f"{task.objective}, {task.max_new_tokens} tokens, {task.stop}"
         for method in self.methods:
             found = measure(
                 self.log, name, method, examples,

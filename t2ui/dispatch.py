@@ -17,7 +17,7 @@ from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.generate import end_tokens
-from t2ui.likelihood import Question, option_logits, summed_log_likelihood
+from t2ui.likelihood import Question, cached, option_logits, summed_log_likelihood
 from t2ui.mixture import Mixture
 from t2ui.models import chat_text
 
@@ -124,7 +124,7 @@ class Dispatcher:
         form = DispatchPrompt.of(self.tokenizer, labels)
         cache = DynamicCache()
         ids = torch.tensor([form.before], device=self.model.device)
-        self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
         prepared = _Prepared(form, cache, torch.zeros(len(labels)))
         content_free, _ = self._read(prepared, CONTENT_FREE, words=False)
         return _Prepared(form, cache, content_free)
@@ -166,7 +166,7 @@ class Dispatcher:
         feed = own
         while len(own) < MAX_OWN_WORDS and own[-1] not in end:
             ids = torch.tensor([feed], device=self.model.device)
-            step = self.model(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
+            step = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1).logits
             own.append(int(step[0, -1].argmax()))
             feed = own[-1:]
             if "}" in self.tokenizer.decode(feed):

@@ -24,7 +24,7 @@ from transformers import (
 from t2ui.adapter import Adapter, Scales, Setting
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.likelihood import contiguous_head, shared_length
+from t2ui.likelihood import cached, contiguous_head, shared_length
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
 MERGE_FROM_TOKENS = 48
@@ -164,7 +164,7 @@ class Decoder:
                 input_ids=ids.to(device),
                 attention_mask=attention.to(device),
                 position_ids=positions.to(device),
-                past_key_values=cache,
+                **cached(self.model, cache),
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
@@ -185,7 +185,7 @@ class Decoder:
                 input_ids=torch.tensor([[r.tokens[-1]] for r in self._rows], device=device),
                 attention_mask=self._attention.to(device),
                 position_ids=(self._attention.sum(1, keepdim=True) - 1).to(device),
-                past_key_values=self._cache,
+                **cached(self.model, self._cache),
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]

@@ -3,6 +3,7 @@
 Knows token ids, nothing about text, experts or sampling. Gradients flow where they are enabled.
 """
 
+import inspect
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,13 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def cached(model: nn.Module, cache) -> dict[str, object]:
+    """The argument that hands a model its cache: `cache` from transformers 5.24 on, which warns of
+    `past_key_values`, the name before that."""
+    named = "cache" in inspect.signature(model.forward).parameters
+    return {"cache" if named else "past_key_values": cache}
 
 
 def option_log_likelihoods(
@@ -148,7 +156,7 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
             input_ids=ids,
             position_ids=positions.to(device),
             attention_mask=_attention(model, seen[None], positions, seen_positions),
-            past_key_values=cache,
+            **cached(model, cache),
             use_cache=True,
             logits_to_keep=len(row.ids) - first,
         ).logits[0].float()  # fmt: skip

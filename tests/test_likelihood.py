@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from t2ui.likelihood import (
     Question,
+    cached,
     completion_logits,
     contiguous_head,
     option_log_likelihoods,
@@ -175,7 +176,7 @@ def test_a_question_costs_its_prompt_once():
 def prefilled(model, ids) -> DynamicCache:
     cache = DynamicCache()
     with torch.no_grad():
-        model(input_ids=torch.tensor([ids]), past_key_values=cache, use_cache=True)
+        model(input_ids=torch.tensor([ids]), **cached(model, cache), use_cache=True)
     return cache
 
 

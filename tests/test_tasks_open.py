@@ -1,7 +1,11 @@
 """Code tasks, yes-or-no questions, people's own data, and sets from the hub."""
 
+import ast
+import builtins
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +14,8 @@ from tiny import END_ID
 
 from t2ui.errors import InputError
 from t2ui.tasks import TASKS, load_task
-from t2ui.tasks.code import STYLES, answer_of, code_in, passes
+from t2ui.tasks.code import EXERCISES, STYLES, answer_of, code_in, passes
+from t2ui.tasks.rows import read_jsonl
 
 
 def write(path: Path, rows) -> Path:
@@ -62,8 +67,8 @@ def test_mbpp_by_its_published_split_with_the_functions_name_in_the_prompt(
     style, mbpp, tiny_tokenizer
 ):
     task = load_task("mbpp", tiny_tokenizer, mbpp, style=style)
-    assert [len(part) for part in (task.train, task.validation, task.test)] == [1, 1, 1]
-    (example,) = task.train
+    assert [len(part) for part in (task.validation, task.test)] == [1, 1]
+    (example,) = (e for e in task.train if e.family == "mbpp")
     prompt = text_of(tiny_tokenizer, example.question.prompt)
     assert "Write a function to add 2." in prompt and "add(" in prompt
     assert ("assert add(-1) == 1" in prompt) == (style == "paper")
@@ -165,8 +170,60 @@ def test_malformed_code_rows(change, message, tmp_path, tiny_tokenizer):
 
 def test_all_code_tasks_load(data_dir, tiny_tokenizer):
     task = load_task("mbpp", tiny_tokenizer, data_dir)
-    assert [len(p) for p in (task.train, task.validation, task.test)] == [374, 90, 500]
+    published = [e for e in task.train if e.family == "mbpp"]
+    assert [len(p) for p in (published, task.validation, task.test)] == [374, 90, 500]
+    assert len(task.train) == len(published) + len(read_jsonl(EXERCISES, ()))
     assert len(load_task("humaneval", tiny_tokenizer, data_dir).test) == 164
+
+
+def test_our_exercises_are_right_and_all_different():
+    rows = read_jsonl(EXERCISES, ("topic", "prompt", "code", "tests"))
+    entries = []
+    for row in rows:
+        (defined,) = (n for n in ast.parse(row["code"]).body if isinstance(n, ast.FunctionDef))
+        entries.append(defined.name)
+        assert len(row["tests"]) == 3 and all(defined.name in test for test in row["tests"])
+        assert defined.name not in row["prompt"]
+    assert len(set(entries)) == len({row["prompt"] for row in rows}) == len(rows) > 300
+    # In this process: they are ours, and the sandbox would take a minute.
+    for row in rows:
+        exec("\n".join([row["code"], *row["tests"]]), {})
+
+
+def test_no_exercise_is_worded_or_solved_like_a_test_problem(data_dir):
+    """Few common words, the usual ones aside, and no solution that is the same but for names."""
+    mbpp = read_jsonl(data_dir / "mbpp" / "full.jsonl", ())
+    human = read_jsonl(data_dir / "humaneval" / "test.jsonl", ())
+    tested = [(r["prompt"], r["code"]) for r in mbpp if r["split"] != "train"]
+    tested += [(r["prompt"].partition(">>>")[0].partition('"""')[2] or r["prompt"],
+                r["prompt"] + r["canonical_solution"]) for r in human]  # fmt: skip
+    asked, solved = [words(p) for p, _ in tested], {nameless(code) for _, code in tested}
+    for row in read_jsonl(EXERCISES, ("prompt", "code")):
+        own = words(row["prompt"])
+        assert max(len(own & other) / len(own | other) for other in asked) < 0.5, row["prompt"]
+        assert nameless(row["code"]) not in solved, row["prompt"]
+
+
+USUAL = set("write a an the function to python of in from given that which is and or return "
+            "returns whether for with by using it its".split())  # fmt: skip
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.casefold())) - USUAL
+
+
+def nameless(code: str) -> str:
+    """The code's form without its own names."""
+    with warnings.catch_warnings():  # of escapes in other people's strings
+        warnings.simplefilter("ignore")
+        tree = ast.parse(code.replace("\r\n", "\n"))
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        for field in ("id", "arg", "name"):
+            name = getattr(node, field, None)
+            if isinstance(name, str) and not hasattr(builtins, name):
+                setattr(node, field, names.setdefault(name, f"v{len(names)}"))
+    return ast.dump(tree)
 
 
 # --- yes or no -----------------------------------------------------------------------------------
@@ -318,7 +375,8 @@ def test_rows_of_the_hub_take_the_local_form(hub, tmp_path, tiny_tokenizer):
     (example,) = load_task("arc_easy", tiny_tokenizer, tmp_path).test
     assert example.correct == 1
     assert {c for _, c, _ in hub} == {"ARC-Easy"}
-    (example,) = load_task("mbpp", tiny_tokenizer, tmp_path).train
+    rows = load_task("mbpp", tiny_tokenizer, tmp_path).train
+    (example,) = (e for e in rows if e.family == "mbpp")
     assert "Add." in text_of(tiny_tokenizer, example.question.prompt)
 
 

@@ -1,7 +1,9 @@
 """Python functions with tests: MBPP, which trains, and HumanEval, which only tests.
 
-A right completion is the reference solution in a fence, and the end token; what a model writes is
-run against the tests in the sandbox.
+MBPP's training rows are few for a small model; exercises that we wrote (exercises.jsonl: none that
+is worded or solved like a row of MBPP's other splits or of HumanEval) train beside them. A right
+completion is the reference solution in a fence, and the end token; what a model writes is run
+against the tests in the sandbox.
 """
 
 import ast
@@ -33,6 +35,8 @@ FUNCTION_STYLES = {
     "paper": "You are an expert Python programmer. Complete this function:\n\n{prompt}",
 }
 NEW_TOKENS = {"mbpp": 256, "humaneval": 384}
+STOP = ("\n```\n\n",)  # a closed fence and an empty line: the code is written, prose would follow
+EXERCISES = Path(__file__).with_name("exercises.jsonl")
 MBPP_FIELDS = ("task_id", "split", "prompt", "code", "test_list", "test_setup_code")
 HUMANEVAL_FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
 FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)",
@@ -54,7 +58,12 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         for row in read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS, texts):
             if row["split"] in parts:  # those of split "prompt" are for few-shot prompts
                 parts[row["split"]].append(_mbpp(tokenizer, style, row))
-        source = {"train": "MBPP train (Google Research, CC BY 4.0)"}
+        own = _exercises(tokenizer, style)
+        parts["train"] += own
+        source = {
+            "train": f"MBPP train (Google Research, CC BY 4.0) and {len(own)} exercises written "
+            "for this project (Apache-2.0)"
+        }
     else:
         rows = read_jsonl(data / "humaneval" / "test.jsonl", HUMANEVAL_FIELDS, HUMANEVAL_FIELDS[1:])
         parts["test"] = [_humaneval(tokenizer, style, row) for row in rows]
@@ -67,6 +76,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         data=source,
         right=passes,
         max_new_tokens=NEW_TOKENS[name],
+        stop=STOP,
     )
 
 
@@ -132,17 +142,32 @@ def _parsed(code: str) -> ast.Module:
         return ast.parse(code)
 
 
+def _exercises(tokenizer, style: str) -> list[Example]:
+    rows = read_jsonl(EXERCISES, ("prompt", "code", "tests"))
+    return [
+        _asked_for(tokenizer, style, f"own {number}", row["prompt"], row["code"], row["tests"])
+        for number, row in enumerate(rows, 1)
+    ]
+
+
 def _mbpp(tokenizer, style: str, row: dict) -> Example:
     where, code = f"mbpp {row['task_id']}", row["code"].replace("\r\n", "\n").strip()
     if not are_texts(row["test_list"]):
         raise InputError(f"{where}: test_list is {row['test_list']!r}; expected texts.")
     tests = [test.replace("\r\n", "\n").strip() for test in row["test_list"]]
-    entry, signature = _under_test(code, tests, where)
-    asked = STYLES[style].format(
-        prompt=row["prompt"].strip(), test=tests[0], tests="\n".join(tests), signature=signature
-    )
     # two tasks need it, and after the solution, whose classes it uses
     setup = row["test_setup_code"].replace("\r\n", "\n")
+    return _asked_for(tokenizer, style, where, row["prompt"].strip(), code, tests, setup)
+
+
+def _asked_for(
+    tokenizer, style: str, where: str, prompt: str, code: str, tests: list[str], setup: str = ""
+) -> Example:
+    """A function that is described in words."""
+    entry, signature = _under_test(code, tests, where)
+    asked = STYLES[style].format(
+        prompt=prompt, test=tests[0], tests="\n".join(tests), signature=signature
+    )
     answer = answer_of("\n".join([setup, *tests]).strip(), entry)
     return _example(tokenizer, where, asked, code, answer)
 
