@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
 from t2ui.likelihood import Question, option_log_likelihoods
 from t2ui.objectives import (
     advantages,
@@ -15,7 +17,7 @@ from t2ui.objectives import (
     rewards_of,
 )
 from t2ui.rollouts import Group
-from t2ui.tasks import Example
+from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import micro_batches
 
 Values = dict[str, float]
@@ -26,6 +28,22 @@ class Term(NamedTuple):
 
     question: Question
     loss: Callable[[Tensor], tuple[Tensor, Values]]  # (O,) log-likelihoods -> …
+
+
+def objective_of(task: Task, config: TrainConfig) -> str:
+    """The objective that "auto" stands for.
+
+    Raises:
+        InputError: one that the task cannot have.
+    """
+    wanted = config.objective
+    if wanted == "auto":
+        return "exact" if task.right is None else "sampled"
+    if wanted == "exact" and any(len(row.question.options) < 2 for row in task.train):
+        raise InputError(f"Task {task.name!r} has open answers: choose sampled or next_token.")
+    if wanted == "sampled" and task.right is None:
+        raise InputError(f"Task {task.name!r} has closed answers: choose exact or next_token.")
+    return wanted
 
 
 class _Numbered(NamedTuple):

@@ -4,7 +4,6 @@ The loss of a step comes from `step_terms.py`, what it moves from `trainable.py`
 """
 
 import math
-import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,13 +27,14 @@ from t2ui.step_terms import (
     Term,
     exact_term,
     next_token_term,
+    objective_of,
     rollout_values,
     sampled_terms,
     scores_of,
 )
 from t2ui.svd import same_model
 from t2ui.tasks import Example, Task
-from t2ui.tasks.rows import check_context, micro_batches
+from t2ui.tasks.rows import check_context, micro_batches, rows_of_step
 
 SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
@@ -72,7 +72,7 @@ class Trainer:
         check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
         self.trainable, self.tokenizer = trainable, tokenizer
         self.task, self.folder = task, folder
-        self.config = replace(config, objective=_objective(task, config))
+        self.config = replace(config, objective=objective_of(task, config))
         self.model: nn.Module = trainable.model
         self.parameters = trainable.parameters
         self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
@@ -207,8 +207,9 @@ class Trainer:
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()
         mine = slice(self.processes.process_index, None, self.processes.num_processes)
-        rows = self._rows_of_step(self.step)[mine]
-        rate = self.config.learning_rate * _cosine(self.step / self.config.steps)
+        config = self.config
+        rows = rows_of_step(self.task.train, config.batch, config.seed, self.step)[mine]
+        rate = config.learning_rate * _cosine(self.step / config.steps)
         self.optimizer.param_groups[0]["lr"] = rate
         for parameter in self.parameters:  # zeros, not None: a step may have no terms
             parameter.grad = torch.zeros_like(parameter)
@@ -336,15 +337,6 @@ class Trainer:
         unknown = torch.full((len(row.question.options),), math.nan)
         return self._reference.get(row.id, unknown).detach().cpu()
 
-    def _rows_of_step(self, step: int) -> list[Example]:
-        """The step's rows: epoch after epoch, each shuffled by the seed and its number."""
-        count = len(self.task.train)
-        picked = []
-        for position in range(step * self.config.batch, (step + 1) * self.config.batch):
-            epoch, place = divmod(position, count)
-            picked.append(self.task.train[_permutation(count, self.config.seed, epoch)[place]])
-        return picked
-
     def _validation_is_due(self) -> bool:
         return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps
 
@@ -376,24 +368,6 @@ def peak_memory(device: torch.device) -> int | None:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
-
-
-def _objective(task: Task, config: TrainConfig) -> str:
-    """The objective that "auto" stands for; refuses one that the task cannot have."""
-    wanted = config.objective
-    if wanted == "auto":
-        return "exact" if task.right is None else "sampled"
-    if wanted == "exact" and any(len(row.question.options) < 2 for row in task.train):
-        raise InputError(f"Task {task.name!r} has open answers: choose sampled or next_token.")
-    if wanted == "sampled" and task.right is None:
-        raise InputError(f"Task {task.name!r} has closed answers: choose exact or next_token.")
-    return wanted
-
-
-def _permutation(count: int, seed: int, epoch: int) -> list[int]:
-    order = list(range(count))
-    random.Random(seed * 1_000_003 + epoch).shuffle(order)
-    return order
 
 
 def _cosine(fraction: float) -> float:

@@ -22,6 +22,7 @@ from t2ui.likelihood import Question
 from t2ui.objectives import exact_policy_loss
 from t2ui.reinforce import train_svf
 from t2ui.tasks import Example, Task
+from t2ui.tasks.rows import rows_of_step
 from t2ui.trainable import ScaleOffsets
 from t2ui.trainer import Trainer
 
@@ -224,7 +225,7 @@ def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_pa
     """AdamW's first step is lr · sign; the clipped norm is that of the mean over the batch."""
     task = make_task()
     trainer = Trainer(ScaleOffsets(adapter), None, task, config(kl_coeff=0.0, batch=3), tmp_path)
-    rows = trainer._rows_of_step(0)
+    rows = rows_of_step(task.train, 3, trainer.config.seed, 0)
     scales = {n: torch.ones(f.S.numel(), requires_grad=True) for n, f in adapter.factors.items()}
     total = 0
     for row in rows:
@@ -249,16 +250,13 @@ def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_pa
     torch.testing.assert_close(offset[clear], -0.05 * gradient[clear].sign(), atol=1e-3, rtol=0)
 
 
-def test_every_epoch_sees_every_row_once_in_its_own_order(adapter, tmp_path):
-    task = make_task(train=10)
-    trainer = Trainer(ScaleOffsets(adapter), None, task, config(batch=4), tmp_path / "a")
-    seen = [row.id for step in range(5) for row in trainer._rows_of_step(step)]
-    assert sorted(seen[:10]) == sorted(seen[10:]) == sorted(row.id for row in task.train)
-    assert seen[:10] != seen[10:] != [row.id for row in task.train]
-    again = Trainer(ScaleOffsets(adapter), None, task, config(batch=4), tmp_path / "b")
-    assert [row.id for row in again._rows_of_step(3)] == seen[12:16]
-    other = Trainer(ScaleOffsets(adapter), None, task, config(batch=4, seed=1), tmp_path / "c")
-    assert [row.id for step in range(5) for row in other._rows_of_step(step)] != seen
+def test_every_epoch_sees_every_row_once_in_its_own_order():
+    rows = list(range(10))
+    seen = [row for step in range(5) for row in rows_of_step(rows, 4, 0, step)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == rows
+    assert seen[:10] != seen[10:] != rows
+    assert rows_of_step(rows, 4, 0, 3) == seen[12:16]
+    assert [row for step in range(5) for row in rows_of_step(rows, 4, 1, step)] != seen
 
 
 # --- the best checkpoint -------------------------------------------------------------------------
@@ -461,7 +459,7 @@ def test_training_leaves_the_model_as_it_was(tmp_path, how, monkeypatch):
     if how == "closed":
         events.close()
     if how == "failed":
-        monkeypatch.setattr(Trainer, "_rows_of_step", lambda self, step: 1 / 0)
+        monkeypatch.setattr("t2ui.trainer.rows_of_step", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             list(events)
     assert attached(model) is None

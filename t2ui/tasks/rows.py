@@ -5,12 +5,14 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from t2ui.errors import InputError
 
 if TYPE_CHECKING:
     from t2ui.tasks import Example
+
+T = TypeVar("T")
 
 
 def read_jsonl(
@@ -94,11 +96,24 @@ def check_context(model, examples: Iterable["Example"], new_tokens: int) -> None
             )
 
 
-def shuffled(rows: list, seed: int) -> list:
+def shuffled(rows: Sequence[T], seed: int) -> list[T]:
     """The rows in an order that depends on the seed alone."""
-    order = list(rows)
+    return [rows[place] for place in _order(len(rows), seed)]
+
+
+def _order(count: int, seed: int) -> list[int]:
+    order = list(range(count))
     random.Random(seed).shuffle(order)
     return order
+
+
+def rows_of_step(rows: Sequence[T], batch: int, seed: int, step: int) -> list[T]:
+    """The rows that a training step sees: epoch after epoch, each in an order that depends on the
+    seed and the epoch's number alone."""
+    count, places = len(rows), range(step * batch, (step + 1) * batch)
+    epochs = {place // count for place in places}
+    orders = {epoch: _order(count, seed * 1_000_003 + epoch) for epoch in epochs}
+    return [rows[orders[place // count][place % count]] for place in places]
 
 
 def micro_batches(rows: Sequence["Example"], tokens: int) -> Iterator[list["Example"]]:
