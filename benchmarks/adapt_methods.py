@@ -1,5 +1,5 @@
 """The ways of few-shot adaptation at equal numbers of processed tokens:
-`python benchmarks/adapt_methods.py --data DIR`.
+`python -m benchmarks.adapt_methods --data DIR`.
 
 Every method sees the same shots with the same budget of tokens (a backward pass counts as two
 forward passes). Printed are its best score on the shots along the way, and base and mixtures on
@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from cem_rows import run
-from common import adapted_default, describe_machine, some_experts
 
+from benchmarks.cem_rows import run
+from benchmarks.common import adapted_default, describe_machine, some_experts
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.few_shot import Generation, search
 from t2ui.few_shot_examples import shots_of

@@ -1,4 +1,4 @@
-"""A CEM population as rows of one batch: `python benchmarks/cem_rows.py`.
+"""A CEM population as rows of one batch: `python -m benchmarks.cem_rows`.
 
 Beside it, in the same run, the authors' way: recompose U diag(σ ⊙ z) Vᵀ of every matrix for one
 member, write it into the model, score, next member. Then how the time of one generation grows with
@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 import torch
-from common import adapted_default, describe_machine, some_experts
-from side_by_side import side_by_side
 
+from benchmarks.common import adapted_default, describe_machine, some_experts
+from benchmarks.side_by_side import side_by_side
 from t2ui.config import FewShotConfig
 from t2ui.few_shot_examples import examples_of
 from t2ui.few_shot_score import Blend, Scorer

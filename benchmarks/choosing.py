@@ -1,4 +1,4 @@
-"""Ways to choose a mixture, side by side: `python benchmarks/choosing.py --data DIR --out DIR`.
+"""Ways to choose a mixture, side by side: `python -m benchmarks.choosing --data DIR --out DIR`.
 
 The base model, every expert alone, pass one by prompt and by the classification expert, and
 few-shot adaptation with several numbers of shots and seeds, on the same test rows. The shots are
@@ -9,8 +9,7 @@ import argparse
 from pathlib import Path
 from statistics import mean, median
 
-from common import adapted_default, describe_machine
-
+from benchmarks.common import adapted_default, describe_machine
 from t2ui.comparison import Comparison
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.dispatch import Dispatcher

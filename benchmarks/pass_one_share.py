@@ -1,11 +1,11 @@
-"""What pass one costs, as a share of a 128-token answer: `python benchmarks/pass_one_share.py`."""
+"""What pass one costs, as a share of a 128-token answer: `python -m benchmarks.pass_one_share`."""
 
 import statistics
 import time
 
 import torch
-from common import adapted_default, describe_machine
 
+from benchmarks.common import adapted_default, describe_machine
 from t2ui.config import DEFAULT_MODEL, Sampling, default_experts_dir
 from t2ui.dispatch import Dispatcher
 from t2ui.generate import Row, generate

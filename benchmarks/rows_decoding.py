@@ -1,13 +1,13 @@
-"""Sixteen answers with sixteen different mixtures: `python benchmarks/rows_decoding.py`.
+"""Sixteen answers with sixteen different mixtures: `python -m benchmarks.rows_decoding`.
 
 In one batch (rows mode), beside a batch of sixteen equal mixtures (factored), a batch of the base
 model, and the sixteen mixtures one after the other.
 """
 
 import torch
-from common import adapted_default, describe_machine, some_experts
-from side_by_side import side_by_side
 
+from benchmarks.common import adapted_default, describe_machine, some_experts
+from benchmarks.side_by_side import side_by_side
 from t2ui.config import Sampling
 from t2ui.generate import Row, generate
 from t2ui.mixture import Mixture, mix

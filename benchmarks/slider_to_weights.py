@@ -1,4 +1,4 @@
-"""From moved sliders to weights that answer: `python benchmarks/slider_to_weights.py`.
+"""From moved sliders to weights that answer: `python -m benchmarks.slider_to_weights`.
 
 Beside ours, the authors' way: recompose U diag(σ ⊙ z) Vᵀ of every matrix and write it into the
 model. Both start from the same weights α and end with a model that is ready to be called.
@@ -7,9 +7,9 @@ model. Both start from the same weights α and end with a model that is ready to
 import itertools
 
 import torch
-from common import adapted_default, describe_machine, some_experts
-from side_by_side import side_by_side
 
+from benchmarks.common import adapted_default, describe_machine, some_experts
+from benchmarks.side_by_side import side_by_side
 from t2ui.adapter import attached
 from t2ui.mixture import Mixture, mix
 from t2ui.svd import reconstruct

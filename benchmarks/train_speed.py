@@ -1,4 +1,4 @@
-"""Our trainer beside TRL's GRPOTrainer: `python benchmarks/train_speed.py --data DIR`.
+"""Our trainer beside TRL's GRPOTrainer: `python -m benchmarks.train_speed --data DIR`.
 
 Tokens a second of sampling and of updating, for an expert (SVF) and a LoRA by our trainer and for
 the same LoRA by TRL: the default model, the same arithmetic problems under the same chat template,
@@ -35,12 +35,12 @@ import peft
 import torch
 import transformers
 import trl
-from common import describe_machine
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from benchmarks.common import describe_machine
 from t2ui.adapter import adapt
 from t2ui.config import TrainConfig
 from t2ui.lora import LoRA

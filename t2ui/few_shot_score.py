@@ -18,14 +18,13 @@ from t2ui.expert import Expert
 from t2ui.generate import Decoder, Row
 from t2ui.likelihood import (
     Question,
-    option_log_likelihoods,
     packed_log_likelihoods,
     packed_tokens,
     question_packs,
 )
 from t2ui.svd import layer_of
 from t2ui.tasks import Example
-from t2ui.tasks.rows import check_context, micro_batches
+from t2ui.tasks.rows import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
 # Examples in one row share what their prompts begin with; attention, which grows with the square
@@ -102,15 +101,6 @@ class Table:
         total = np.where(counted, self.own, 0.0).sum(1)
         ties = np.where(counted.any(1), np.exp(total / np.maximum(counted.sum(1), 1)), 0.0)
         return scores + ties / self.own.shape[1]
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One row of a batch: a member, and an example's question (or the member's own answer)."""
-
-    member: int
-    example: int
-    question: Question
 
 
 class Scorer:
@@ -198,10 +188,9 @@ class Scorer:
             for e in opened
             for m in range(len(members))
         ]
-        own: list[_Cell] = []
         texts: dict[tuple[int, int], list[str]] = {}
-        tokens: dict[tuple[int, int], list[int]] = {}
-        decoder = Decoder(self.adapter.model, self.tokenizer, self.adapter)
+        scores: dict[tuple[int, int], list[float]] = {}
+        decoder = Decoder(self.adapter.model, self.tokenizer, self.adapter, scores=True)
         while waiting or len(decoder):
             if waiting and len(decoder) <= self.config.batch_rows // 2:
                 joining = waiting[: self.config.batch_rows - len(decoder)]
@@ -213,29 +202,13 @@ class Scorer:
             self.tokens += len(steps)
             for step in steps:
                 texts.setdefault(step.key, []).append(step.text)
-                tokens.setdefault(step.key, []).append(step.token)
+                scores.setdefault(step.key, []).append(step.log_likelihood)
                 if step.finished:
                     m, e = step.key
                     table.right[m, e] = self.right("".join(texts[m, e]), examples[e].answer)
                     if table.right[m, e]:
-                        answer = tuple(tokens[m, e])
-                        own.append(_Cell(m, e, Question(examples[e].question.prompt, (answer,))))
+                        table.own[m, e] = np.mean(scores[m, e])
             yield
-        for batch in micro_batches(own, self.config.batch_tokens):
-            for cell, score in zip(batch, self._log_likelihoods(batch, members), strict=True):
-                length = len(cell.question.options[0])
-                table.own[cell.member, cell.example] = float(score[0]) / length
-            yield
-
-    def _log_likelihoods(
-        self, batch: Sequence[_Cell], members: Sequence[Scales | None]
-    ) -> list[Tensor]:  # one (options,) float32 on the CPU a cell
-        questions = [cell.question for cell in batch]
-        self.tokens += sum(question.tokens for question in questions)
-        self.forward_passes += 1
-        with torch.inference_mode(), self.adapter.rows([members[c.member] for c in batch]):
-            found = option_log_likelihoods(self.adapter.model, questions)
-        return [scores.cpu() for scores in found]
 
     def gradient(
         self, blend: Blend, z: Tensor, examples: Sequence[Example]

@@ -8,7 +8,7 @@ of prompts, experts' names or processes.
 import operator
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class Step:
     token: int
     text: str
     finished: str | None  # None | "end" (end token) | "stop" (stop string) | "length"
+    log_likelihood: float | None = None  # log π(token | …), nats; of decoders that score
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,14 @@ class Completion:
 class Decoder:
     """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0."""
 
-    def __init__(self, model, tokenizer, adapter: Adapter | None):
-        """Without an adapter every row runs through the model as it is set at the moment."""
+    def __init__(self, model, tokenizer, adapter: Adapter | None, scores: bool = False):
+        """Without an adapter every row runs through the model as it is set at the moment.
+
+        Args:
+            scores: whether steps carry their tokens' log-likelihoods.
+        """
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
+        self.scores = scores
         self.end_tokens = frozenset(end_tokens(model))
         self._waiting: list[_Running] = []
         self._rows: list[_Running] = []  # in the order of the batch
@@ -105,15 +111,24 @@ class Decoder:
         if self._waiting:
             new, self._waiting = self._waiting, []
             cache, attention, logits = self._prefill(new)
-            steps = [r.advance(logits[i], self.end_tokens) for i, r in enumerate(new)]
+            steps = self._advance(new, logits)
             self._join(new, cache, attention)
         elif self._rows:
-            logits = self._forward()
-            steps = [r.advance(logits[i], self.end_tokens) for i, r in enumerate(self._rows)]
+            steps = self._advance(self._rows, self._forward())
         else:
             return []
         self._keep([i for i, r in enumerate(self._rows) if r.finished is None])
         return steps
+
+    def _advance(self, rows: list["_Running"], logits: Tensor) -> list[Step]:  # (B, V)
+        steps = [row.advance(logits[i], self.end_tokens) for i, row in enumerate(rows)]
+        if not self.scores:
+            return steps
+        picked = torch.tensor([[step.token] for step in steps], device=logits.device)
+        scored = logits.float().log_softmax(-1).gather(1, picked).flatten().tolist()
+        return [
+            replace(step, log_likelihood=score) for step, score in zip(steps, scored, strict=True)
+        ]
 
     def _prefill(self, new: list["_Running"]) -> tuple[DynamicCache, Tensor, Tensor]:
         # Rollouts of one prompt differ only from their first token on: read it once for all.

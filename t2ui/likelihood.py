@@ -46,7 +46,7 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
 def cached(model: nn.Module, cache) -> dict[str, object]:
     """The argument that hands a model its cache: `cache` from transformers 5.24 on, which warns of
     `past_key_values`, the name before that."""
-    named = "cache" in inspect.signature(model.forward).parameters
+    named = "cache" in inspect.signature(type(model).forward).parameters
     return {"cache" if named else "past_key_values": cache}
 
 
