@@ -63,16 +63,7 @@ def _metric_lines(metrics: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     accuracies = [m for m in metrics if "expert" in m]
     if accuracies:
-        lines += [
-            "| set | options compared by | n | base model | this expert | p (paired) |",
-            "|---|---|---|---|---|---|",
-            *(
-                f"| {m['set']} | {m['protocol']} | {m['n']} | "
-                f"{_percent(m['base'], m['base_interval'])} | "
-                f"{_percent(m['expert'], m['interval'])} | {m['p']:.2g} |"
-                for m in accuracies
-            ),
-        ]
+        lines += _accuracy_lines(accuracies)
     routes = [m for m in metrics if "misroutes" in m]
     if routes:
         lines += [
@@ -87,6 +78,24 @@ def _metric_lines(metrics: list[dict[str, Any]]) -> list[str]:
         ]
     for command in dict.fromkeys(m["command"] for m in metrics if m.get("command")):
         lines += ["", f"    {command}"]
+    return lines
+
+
+def _accuracy_lines(records: list[dict[str, Any]]) -> list[str]:
+    beside = [m["lora_training"] for m in records if "lora" in m]
+    heads = ["set", "options compared by", "n", "base model", "this expert", "p (paired)"]
+    rows = [
+        [m["set"], m["protocol"], str(m["n"]), _percent(m["base"], m["base_interval"]),
+         _percent(m["expert"], m["interval"]), f"{m['p']:.2g}",
+         _percent(m["lora"], m["lora_interval"]) if "lora" in m else ""]
+        for m in records
+    ]  # fmt: skip
+    if beside:
+        heads.append("LoRA, same data and steps")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines += [f"| {' | '.join(row[: len(heads)])} |" for row in rows]
+    for training in {str(t): t for t in beside}.values():
+        lines += ["", "LoRA: " + ", ".join(f"{k} {v}" for k, v in training.items())]
     return lines
 
 

@@ -112,9 +112,12 @@ class Comparison:
         }  # fmt: skip
 
     def records_of(self, method: Method) -> list[Record]:
-        """What an expert's file keeps of it: beside the base, on the same rows."""
+        """What an expert's file keeps of it: beside the base and the LoRA that was trained on the
+        same data, if it is here, on the same rows."""
         kept = []
-        for cell in self.cells():
+        found = self.cells()
+        baseline = self._lora_beside(method)
+        for cell in found:
             if cell.method != method.name or cell.base is None:
                 continue
             name, _, protocol = cell.name.partition(", by ")
@@ -124,10 +127,16 @@ class Comparison:
                 "base_interval": interval_of(round(cell.base * cell.n), cell.n),
                 "expert": round(cell.share, 4), "interval": interval_of(cell.right, cell.n),
                 "p": float(f"{cell.p:.2g}"),
+                **_lora_record(baseline, cell, found),
             })  # fmt: skip
         if method.classify:
             kept += self.routes(self.methods[0]) + self.routes(method)
         return kept
+
+    def _lora_beside(self, method: Method) -> Method | None:
+        data = method.training.get("data")
+        trained = (m for m in self.methods if m.is_lora and m.training.get("data") == data)
+        return next(trained, None) if data else None
 
     def text(self) -> str:
         """For a terminal."""
@@ -164,3 +173,18 @@ class Comparison:
             found.append(route_grid(routed))
             found += [confusion_grid(record) for record in routed if record["set"] == "all"]
         return found
+
+
+def _lora_record(baseline: Method | None, cell: Cell, found: Sequence[Cell]) -> Record:
+    """The baseline's share on a cell's set, and what its training took; empty without one."""
+    its = baseline and next(
+        (c for c in found if (c.name, c.method) == (cell.name, baseline.name)), None
+    )
+    if not its:
+        return {}
+    kept = ("trained_parameters", "steps_done", "best_step", "learning_rate", "seconds")
+    return {
+        "lora": round(its.share, 4),
+        "lora_interval": interval_of(its.right, its.n),
+        "lora_training": {key: baseline.training.get(key) for key in kept},
+    }

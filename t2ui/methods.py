@@ -42,6 +42,7 @@ class Method:
     classify: Callable[[str], str] | None = None
     labels: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    is_lora: bool = False
 
 
 def fixed(name: str, digest: str, context: Context) -> Method:
@@ -103,7 +104,7 @@ def of_lora(adapter: Adapter, folder: Path) -> Method:
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     name = f"lora:{folder.resolve().parent.name}"
     method = fixed(name, digest, lambda: lora_on(adapter.model, folder))
-    return replace(method, training=training_record(folder))
+    return replace(method, training=training_record(folder), is_lora=True)
 
 
 def of_dispatch(

@@ -152,6 +152,17 @@ def test_card_shows_mis_routes_in_a_table_of_their_own(experts_folder):
     assert "| all | classification expert | 100 | 2.0 % [0.5, 7.0] |" in card_text(library)
 
 
+def test_card_shows_the_lora_baseline_where_it_was_measured(experts_folder):
+    library = load_library(experts_folder)
+    (record,) = library.experts["math"].metrics
+    took = {"trained_parameters": 40, "steps_done": 3}
+    beside = record | {"set": "t", "lora": 0.25, "lora_interval": [0.1, 0.4], "lora_training": took}
+    library.experts["math"] = replace(library.experts["math"], metrics=[record, beside])
+    text = card_text(library)
+    assert "| 0.2 |  |" in text and "| 0.2 | 25.0 % [10.0, 40.0] |" in text
+    assert "LoRA: trained_parameters 40, steps_done 3" in text
+
+
 def test_parse_mix():
     assert parse_mix("math=0.7, code=-1") == {"math": 0.7, "code": -1.0}
     assert parse_mix("") == {}

@@ -531,6 +531,31 @@ def test_what_training_took_stands_beside_the_accuracies(setup, tiny_tokenizer):
         assert f"math    {trained.parameters:<18}  3,600                2,500" in comparison.text()
 
 
+def test_an_expert_keeps_the_lora_of_the_same_data_beside_it(setup, tiny_tokenizer):
+    adapter, dispatcher, experts = setup
+    record = {"data": {"train": "sums"}, "steps_done": 3, "best_step": 2, "learning_rate": 0.001,
+              "seconds": 7}  # fmt: skip
+    cost = {"trained_parameters": 40}
+    expert = of_expert(adapter, dispatcher, replace(experts["math"], training=record))
+    plain = fixed("lora:other", "1", adapter.disabled)
+    others = [
+        replace(plain, is_lora=True, training=record | cost | {"data": {"train": "poems"}}),
+        replace(plain, name="lora:sums", is_lora=True, training=record | cost),
+    ]
+    task = closed_task(tiny_tokenizer)
+    with ResultLog(None, SETTINGS) as log:
+        chosen = [base(adapter, dispatcher, LABELS), expert, *others]
+        comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
+        list(comparison.add_set("sums", task, task.test))
+        (kept, *_) = comparison.records_of(expert)
+        assert (kept["lora"], kept["lora_interval"]) == (kept["base"], kept["base_interval"])
+        del record["data"]
+        assert kept["lora_training"] == record | cost
+        alone = Comparison(adapter, tiny_tokenizer, chosen[:3], log)
+        list(alone.add_set("sums", task, task.test))
+        assert "lora" not in alone.records_of(expert)[0]
+
+
 def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
     status, _, err = run("code", "jsonl", "--reward", "contains", "--limit", 2, "--write")
     assert status == 0, err
