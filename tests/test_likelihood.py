@@ -173,6 +173,17 @@ def test_a_question_costs_its_prompt_once():
 # --- behind a cached prefix ----------------------------------------------------------------------
 
 
+def test_a_cache_is_handed_over_under_the_name_that_the_model_knows():
+    class Older(torch.nn.Module):
+        def forward(self, input_ids, past_key_values=None): ...
+
+    class Newer(torch.nn.Module):
+        def forward(self, input_ids, cache=None): ...
+
+    assert cached(Older(), 1) == {"past_key_values": 1}
+    assert cached(Newer(), 1) == {"cache": 1}
+
+
 def prefilled(model, ids) -> DynamicCache:
     cache = DynamicCache()
     with torch.no_grad():
