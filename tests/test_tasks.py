@@ -1,5 +1,6 @@
 """Task files: rows as token ids, errors that name the line, and no test prompt in training."""
 
+import itertools
 import json
 import re
 import sys
@@ -13,7 +14,7 @@ from t2ui.config import OTHERS
 from t2ui.dispatch import DispatchPrompt
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
-from t2ui.tasks import Example, dispatch_rows, load_task
+from t2ui.tasks import Example, dispatch_rows, load_task, word_problems
 from t2ui.tasks.choice import choice_row
 from t2ui.tasks.rows import micro_batches, read_jsonl, shuffled
 
@@ -235,7 +236,11 @@ def data(tmp_path) -> Path:
         write(tmp_path / "gsm8k" / f"{part}.jsonl", questions(f"gsm8k {part}", 40))
     for part in ("train", "dev"):
         write(tmp_path / "strategyqa" / f"{part}.jsonl", questions(f"strategyqa {part}", 20))
-    write(tmp_path / "arith_aggregate" / "all.jsonl", questions("arith", 30))
+    problems = [  # no two alike: the split keeps those together
+        {"id": str(i), "question": f"arith {a}{b}?", "equation": "X=1 + 1", "answer": "2"}
+        for i, (a, b) in enumerate(itertools.product("pqrstu", "vwxyz"))
+    ]
+    write(tmp_path / "arith_aggregate" / "all.jsonl", problems)
     for level in ("easy", "challenge"):
         for part in ("train", "test"):
             rows = [{**ARC_ROW, "question": f"arc {level} {part} {i}?"} for i in range(20)]
@@ -297,7 +302,9 @@ def test_dispatch_splits_of_public_sets_stay_apart(tiny_tokenizer, data):
     assert {m[1] for p in tested if (m := split.match(p))} == {"test", "dev"}
     assert families(task.test) >= {"gsm8k", "arith", "mbpp", "humaneval", "strategyqa"}
     arith = [{p for p in prompts if p.startswith("arith")} for prompts in (trained, tested)]
-    assert len(arith[0]) == len(arith[1]) == 15 and not arith[0] & arith[1]
+    parts = word_problems.arith_questions(data)
+    assert arith[0] == set(parts["train"]) and arith[1] == set(parts["test"])
+    assert len(arith[0]) > 10 and len(arith[1]) > 10 and not arith[0] & arith[1]
 
 
 def test_a_question_of_both_splits_is_not_tested(tiny_tokenizer, data):

@@ -14,7 +14,7 @@ from t2ui.config import OTHERS
 from t2ui.dispatch import DispatchPrompt
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
-from t2ui.tasks import Example, Task
+from t2ui.tasks import Example, Task, word_problems
 from t2ui.tasks.rows import read_jsonl, shuffled
 
 LABELS = ("math", "code", "reasoning", OTHERS)
@@ -22,7 +22,7 @@ OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
 OWN_FAMILY = "own requests"
 PER_LABEL = 480  # training prompts of each label; validation has a sixth of that
 TEST_PER_SET = 400
-SPLIT_SEED = 2501  # splits arith_aggregate, which comes in one piece; half is never trained on
+SPLIT_SEED = 2501
 
 Prompts = list[tuple[str, str]]  # (family, prompt)
 
@@ -70,7 +70,7 @@ def load(
         labels=LABELS,
         objective="dispatch",
         data={
-            "math": "GSM8K train (MIT), half of AllArith and Perturb (MIT), own requests",
+            "math": "GSM8K train (MIT), AllArith and Perturb (MIT; the arith task's train), own requests",
             "code": "MBPP train (CC BY 4.0), own requests",
             "reasoning": "ARC train (CC BY-SA 4.0), StrategyQA train (MIT), own requests",
             "others": "own requests",
@@ -93,7 +93,7 @@ def test_prompts(
     """
     families = [
         ("math", _gsm8k(data, "test")),
-        ("math", _arith(data, 1)),
+        ("math", _arith(data, "test")),
         ("code", _mbpp(data, ("test",))),
         ("code", _humaneval(data)),
         ("reasoning", _arc(data, "easy", "test")),
@@ -120,7 +120,7 @@ def test_prompts(
 def _public_training(data: Path) -> dict[str, list[Prompts]]:
     """The public families that training prompts are taken from, by label."""
     return {
-        "math": [_gsm8k(data, "train"), _arith(data, 0)],
+        "math": [_gsm8k(data, "train"), _arith(data, "train")],
         "code": [_mbpp(data, ("train",))],
         "reasoning": [_arc(data, "easy", "train"), _arc(data, "challenge", "train"),
                       _strategyqa(data, "train")],
@@ -164,9 +164,9 @@ def _strategyqa(data: Path, part: str) -> Prompts:
     return _questions(path, "strategyqa", ("question",), lambda row: row["question"])
 
 
-def _arith(data: Path, half: int) -> Prompts:
-    path = data / "arith_aggregate" / "all.jsonl"
-    return _questions(path, "arith", ("question",), lambda row: row["question"])[half::2]
+def _arith(data: Path, part: str) -> Prompts:
+    """By the arith task's own split, so that two passes can be measured on its test problems."""
+    return [("arith", question) for question in word_problems.arith_questions(data)[part]]
 
 
 def _mbpp(data: Path, splits: Sequence[str]) -> Prompts:

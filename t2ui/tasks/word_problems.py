@@ -102,6 +102,13 @@ def _arith_parts(path: Path) -> dict[str, list[Row]]:
     return {**parts, "train": shuffled(parts["train"] + varied, SPLIT_SEED)}
 
 
+def arith_questions(data: Path) -> dict[str, list[str]]:
+    """The questions of AllArith and Perturb by part, as published: for others who need the split
+    that this task's training keeps to."""
+    parts = _split(list(_arith(data / "arith_aggregate" / "all.jsonl")))
+    return {part: [question for _, question, _, _ in rows] for part, rows in parts.items()}
+
+
 def _arith(path: Path) -> Iterator[Row]:
     for number, row in enumerate(read_jsonl(path, ARITH_FIELDS, ARITH_FIELDS), 1):
         lines, value = steps(row["equation"], f"{path.name}, row {number}")
