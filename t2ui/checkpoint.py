@@ -3,6 +3,7 @@
 Files are written beside their place and renamed, so that a crash leaves the one before.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -99,6 +100,31 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     return facts, tensors
 
 
+def digest(facts: object) -> str:
+    """A few characters that tell apart what would take too long to compare."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def check_same_run(folder: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on from a checkpoint of another run. More steps, or an early stop, may be
+    asked for; what checkpoints of older versions do not say is not compared.
+
+    Raises:
+        InputError: says what is different.
+    """
+    changed = [
+        key for key, value in now["config"].items()
+        if key not in ("steps", "patience") and facts["config"].get(key) != value
+    ]  # fmt: skip
+    others = now.keys() - {"config", "task"}
+    changed += sorted(key for key in others if facts.get(key, now[key]) != now[key])
+    if facts["task"] != now["task"] or changed:
+        raise InputError(
+            f"{folder / CHECKPOINT} is of another run ({facts['task']}; different: "
+            f"{', '.join(changed) or 'task'}): choose another folder, or the same settings."
+        )
+
+
 def append_log(folder: Path, event: dict[str, Any]) -> None:
     """One more line of the log.
 
@@ -106,8 +132,13 @@ def append_log(folder: Path, event: dict[str, Any]) -> None:
         InputError: it cannot be written.
     """
     try:
-        with open(folder / LOG, "a", encoding="utf-8") as log:
-            log.write(json.dumps(event) + "\n")
+        with open(folder / LOG, "ab+") as log:
+            log.seek(0, os.SEEK_END)
+            if log.tell():
+                log.seek(-1, os.SEEK_END)
+                if log.read(1) != b"\n":  # half a line, of a run that was killed: end it
+                    log.write(b"\n")
+            log.write(json.dumps(event).encode() + b"\n")
     except OSError as error:
         raise InputError(
             f"The log in {folder} cannot be written ({error.strerror}): free some space and start "

@@ -36,6 +36,7 @@ from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import check_context
 
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
+SAME_TRAINING = ("data", "steps_done", "batch")  # of an expert and its LoRA baseline
 COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training, from its record
 DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
 
@@ -134,9 +135,12 @@ class Comparison:
         return kept
 
     def _lora_beside(self, method: Method) -> Method | None:
-        data = method.training.get("data")
-        trained = (m for m in self.methods if m.is_lora and m.training.get("data") == data)
-        return next(trained, None) if data else None
+        """The LoRA among the methods that was trained like this expert."""
+        wanted = [method.training.get(key) for key in SAME_TRAINING]
+        for other in self.methods if wanted[0] else ():
+            if other.is_lora and [other.training.get(key) for key in SAME_TRAINING] == wanted:
+                return other
+        return None
 
     def text(self) -> str:
         """For a terminal."""

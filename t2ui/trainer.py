@@ -36,6 +36,10 @@ from t2ui.svd import same_model
 from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import check_context, micro_batches, rows_of_step
 
+REWARD_REMEDY = (
+    "Choose easier examples, another prompt, more --rollouts, or --start from an expert trained "
+    "with --objective next_token."
+)
 SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
 
@@ -81,6 +85,8 @@ class Trainer:
         self.best_values = checkpoint.flat(self.parameters)
         self.rewarded = False  # whether any rollout so far was right
         self._reference: dict[str, Tensor] = {}  # base scores by row id: they never change
+        self.schedule = [[0, config.steps]]  # (from step, steps in all): a resume may change them
+        self.peak = 0  # MB, of the processes before this one
         self.updating = False  # between the parameters' update and the count of the step
         self._saved = time.perf_counter()  # the checkpoint, or the start
         try:
@@ -116,7 +122,8 @@ class Trainer:
             "train_rows": len(self.task.train),
             "trained_parameters": sum(p.numel() for p in self.parameters),
             "seconds": round(self.seconds),
-            "peak_memory_mb": peak_memory(self.model.device),
+            "peak_memory_mb": self._peak(),
+            **({"schedule": self.schedule} if len(self.schedule) > 1 else {}),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": self.model.device.type,
             "data": self.task.data,
@@ -134,6 +141,11 @@ class Trainer:
         Raises:
             InputError: validation never got better.
         """
+        if self.config.objective == "sampled" and not self.rewarded:
+            raise InputError(
+                f"Not one rollout of {self.step} steps was right: there was nothing to learn from, "
+                f"and no expert is written. {REWARD_REMEDY}"
+            )
         if self.best_step <= 0:
             raise InputError(
                 f"No step of {self.step} did better on validation than the start "
@@ -160,11 +172,23 @@ class Trainer:
         if not self.processes.is_main_process:
             return
         checkpoint.write(self.folder, tensors, {
-            "step": self.step, "best": self.best, "best_step": self.best_step,
-            "seconds": self.seconds, "task": self.task.name, "config": asdict(self.config),
-            "fingerprint": self.trainable.fingerprint, "train_rows": len(self.task.train),
-            "rewarded": self.rewarded,
+            **self._run(), "step": self.step, "best": self.best, "best_step": self.best_step,
+            "seconds": self.seconds, "fingerprint": self.trainable.fingerprint,
+            "rewarded": self.rewarded, "schedule": self.schedule, "peak": self._peak(),
         })  # fmt: skip
+
+    def _run(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the run that goes on from it."""
+        rows = (*self.task.train, *self.task.validation)
+        asked = [(e.id, e.question, e.correct, e.answer) for e in rows]
+        judged = (self.task.objective, self.task.max_new_tokens, self.task.stop)
+        return {
+            "task": self.task.name,
+            "config": asdict(self.config),
+            "train rows": len(self.task.train),
+            "dtype": str(self.model.dtype),
+            "prompts, answers or reward": checkpoint.digest((asked, judged)),
+        }
 
     def _resume(self) -> None:
         found = checkpoint.read(self.folder)
@@ -177,7 +201,10 @@ class Trainer:
         self.best_values = tensors["best"].to(device)
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.best, self.best_step = facts["best"], facts["best_step"]
-        self.rewarded = facts["rewarded"]
+        self.rewarded, self.peak = facts["rewarded"], facts.get("peak") or 0
+        self.schedule = facts.get("schedule") or [[0, facts["config"]["steps"]]]
+        if self.schedule[-1][1] != self.config.steps:
+            self.schedule = [*self.schedule, [self.step, self.config.steps]]
         checkpoint.set_moments(self.optimizer, self.parameters, tensors, self.step)
         if "reference" in tensors:
             options = [len(row.question.options) for row in self.task.train]
@@ -187,22 +214,12 @@ class Trainer:
                     self._reference[row.id] = known.to(device)
 
     def _check_same_run(self, facts: dict[str, Any]) -> None:
-        where = self.folder / checkpoint.CHECKPOINT
         if not same_model(facts["fingerprint"], self.trainable.fingerprint):
             raise InputError(
-                f"{where} is of another model or other modules than {model_name(self.model)} has "
-                "adapted: choose another folder."
+                f"{self.folder / checkpoint.CHECKPOINT} is of another model or other modules than "
+                f"{model_name(self.model)} has adapted: choose another folder."
             )
-        changed = [
-            key for key, value in asdict(self.config).items()
-            if key not in ("steps", "patience") and facts["config"].get(key) != value
-        ]  # fmt: skip
-        changed += ["train rows"] * (facts["train_rows"] != len(self.task.train))
-        if facts["task"] != self.task.name or changed:
-            raise InputError(
-                f"{where} is of another run ({facts['task']}; different: "
-                f"{', '.join(changed) or 'task'}): choose another folder, or the same settings."
-            )
+        checkpoint.check_same_run(self.folder, facts, self._run())
 
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()
@@ -286,6 +303,10 @@ class Trainer:
             base = self._scores(questions)
         return [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)]
 
+    def _peak(self) -> int | None:
+        own = peak_memory(self.model.device)
+        return own if own is None else max(own, self.peak)
+
     def _check_rewarded(self, accuracy: float) -> None:
         """All wrong for a whole epoch: there is nothing to learn from."""
         if self.processes.num_processes > 1:  # all stop or none: they wait for one another
@@ -295,9 +316,7 @@ class Trainer:
         if not self.rewarded and (self.step + 1) * self.config.batch >= len(self.task.train):
             raise InputError(
                 f"Not one rollout of a whole epoch ({len(self.task.train)} prompts) was right: "
-                "there is nothing to learn from, and no expert is written. Choose easier "
-                "examples, another prompt, more --rollouts, or --start from an expert trained "
-                "with --objective next_token."
+                f"there is nothing to learn from, and no expert is written. {REWARD_REMEDY}"
             )
 
     def _validate(self) -> TrainEvent:

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from tiny import make_tiny
 
 from t2ui.adapter import adapt, attached
+from t2ui.checkpoint import append_log, read_log
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.evaluate import option_scores, right_by
@@ -401,6 +403,25 @@ def test_more_steps_may_be_asked_for(adapter, tmp_path):
     list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
     longer = Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=5), tmp_path)
     assert [e.step for e in longer.run() if e.kind == "step"] == [4, 5]
+    assert longer.record()["schedule"] == [[0, 3], [3, 5]]  # the rate did not fall as in one run
+
+
+def test_a_run_does_not_go_on_under_other_prompts(adapter, tmp_path):
+    """What was reworded, or is judged in another way, is another run; its base scores too."""
+    task = make_task()
+    list(Trainer(ScaleOffsets(adapter), None, task, config(steps=3), tmp_path).run())
+    row = task.train[-1]
+    longer = replace(row, question=replace(row.question, prompt=(*row.question.prompt, 7)))
+    for other in (replace(task, train=(*task.train[:-1], longer)), replace(task, stop=("x",))):
+        with pytest.raises(InputError, match="different: prompts, answers or reward"):
+            Trainer(ScaleOffsets(adapter), None, other, config(steps=3), tmp_path)
+
+
+def test_half_a_line_of_the_log_does_not_spoil_the_next(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1}\n{"kind": "st')
+    append_log(tmp_path, {"kind": "step", "step": 2})
+    append_log(tmp_path, {"kind": "step", "step": 3})
+    assert [event["step"] for event in read_log(tmp_path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

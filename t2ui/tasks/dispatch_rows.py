@@ -70,7 +70,7 @@ def load(
         labels=LABELS,
         objective="dispatch",
         data={
-            "math": "GSM8K train (MIT), AllArith and Perturb (MIT; the arith task's train), own requests",
+            "math": "GSM8K train, arith train (AllArith and Perturb), all MIT, own requests",
             "code": "MBPP train (CC BY 4.0), own requests",
             "reasoning": "ARC train (CC BY-SA 4.0), StrategyQA train (MIT), own requests",
             "others": "own requests",
