@@ -55,10 +55,14 @@ def dispatcher_in(experts: Mapping[str, Expert]) -> Expert | None:
 
 
 def labels_of(experts: dict[str, Expert]) -> tuple[str, ...]:
-    """Labels of pass one: each expert's own (its name where it gives none), `others` last."""
+    """Labels of pass one: each expert's own (its name where it gives none), `others` last.
+
+    A folded mixture was trained for no kind of prompt: its name would be a label that nobody meant.
+    """
     found: dict[str, None] = {}
     for name, expert in experts.items():
-        found.update(dict.fromkeys(expert.labels or (() if expert.is_dispatcher else (name,))))
+        unnamed = expert.is_dispatcher or "folded_from" in expert.training
+        found.update(dict.fromkeys(expert.labels or (() if unnamed else (name,))))
     found.pop(OTHERS, None)
     return (*found, OTHERS)
 

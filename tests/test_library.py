@@ -92,6 +92,16 @@ def test_a_dispatcher_adds_the_labels_it_knows_but_not_its_name():
     assert labels_of(experts) == ("math", "code", "poetry", "others")
 
 
+def test_a_folded_mixture_adds_no_label_unless_it_carries_one():
+    folded = {"folded_from": {"math": {"alpha": 0.5}}}
+    experts = {
+        "math": make("math"),
+        "for-my-exam": make("for-my-exam", training=folded),
+        "logic": make("logic", training=folded, labels=("puzzles",)),
+    }
+    assert labels_of(experts) == ("math", "puzzles", "others")
+
+
 def test_dispatchers_do_not_answer():
     library = Library(
         {name: make(name, objective="dispatch") for name in ("z", "y")} | {"math": make("math")}

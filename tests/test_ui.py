@@ -3,9 +3,10 @@
 import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from fake_client import FakeClient
+from fake_client import FakeClient, expert_info
 
 from t2ui.config import Sampling
 from t2ui.messages import (
@@ -19,8 +20,11 @@ from t2ui.messages import (
     NextToken,
     NextTokens,
 )
+from t2ui.ui.inspect import choices
 from t2ui.ui.listen import answer, listen
 from t2ui.ui.live import next_token_view
+from t2ui.ui.mixture import empty_mixer, with_experts
+from t2ui.ui.panel import pack, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,6 +98,77 @@ def test_the_page_has_the_ids_that_checks_rely_on_and_publishes_two_endpoints():
             "answer-adapted", "next-token", "heatmap", "component-plot"} <= ids  # fmt: skip
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     assert public == {"ask", "experts"}
+
+
+def handler(demo, name, nth=0):
+    """An event's function, as it was written; two may have the same name."""
+    found = [fn.fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == name]
+    return found[nth]
+
+
+def test_a_new_question_clears_the_receipt_of_the_last_one():
+    from t2ui.ui import build
+
+    demo = build(FakeClient(pace=0))
+    footer = next(b for b in demo.blocks.values() if b.elem_id == "footer")
+    mixer = {"experts": [], "alpha": {}}
+
+    async def receipts():
+        request = SimpleNamespace(query_params={})
+        asked = handler(demo, "run")(request, "Fibonacci", "prompt", pack(mixer), "hard", 0)
+        updates = [update async for update in asked]
+        return [unpack(u[footer])["receipt"] for u in updates if footer in u]
+
+    first, *_, last = asyncio.run(receipts())
+    assert first is None and last["model"]
+
+
+def chosen_after(mixer, *chosen, modules=("up_proj",), layers=2):
+    updates = choices(pack(mixer), {"modules": list(modules), "layers": layers}, *chosen)
+    return [update.get("value", "kept") for update in updates]
+
+
+def test_inspects_choices_stay_chosen_while_they_are_offered():
+    names = (expert_info("math"), expert_info("code"))
+    mixer = with_experts(empty_mixer(), names)
+    assert chosen_after(mixer, None, "", "all", "all") == ["expert:code", "", "all", "all"]
+    mine = ("expert:math", "mixture", "up_proj", "1")
+    assert chosen_after(mixer, *mine) == list(mine)
+    assert chosen_after(mixer, "mixture", "expert:gone", "no_proj", "7") == [
+        "mixture", "", "all", "all",
+    ]  # fmt: skip
+    assert chosen_after({**mixer, "experts": []}, *mine) == ["kept"] * 4, "the worker is down"
+    more = with_experts(mixer, (*names, expert_info("rolls")))
+    offered = choices(pack(more), {"modules": [], "layers": 0}, *mine)[0]["choices"]
+    assert ("rolls expert", "expert:rolls") in offered
+
+
+def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
+    from t2ui.ui import build
+
+    demo = build(FakeClient())
+    targets = {demo.fns[fn.trigger_after].fn.__name__ for fn in demo.fns.values()
+               if getattr(fn.fn, "__name__", "") == "choices"}  # fmt: skip
+    assert targets == {"list_experts", "save"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "redrawn"),
+    [({"state": "failed"}, True), ({"state": "waiting", "wanted": True}, True),
+     ({"state": "done"}, False), ({"state": "waiting"}, False)],
+)  # fmt: skip
+def test_a_heatmap_that_failed_is_drawn_again_when_the_worker_is_back(shown, redrawn):
+    from t2ui.ui import build
+
+    mixer = pack(with_experts(empty_mixer(), (expert_info("math"),)))
+    redraw = handler(build(FakeClient(pace=0)), "redraw")
+
+    async def last():
+        asked = redraw(pack(shown), "expert:math", "", "first", "all", "all", mixer)
+        return [news async for news in asked][-1]
+
+    news = asyncio.run(last())
+    assert (isinstance(news, str) and unpack(news)["state"] == "done") is redrawn
 
 
 def test_launch_options_keep_the_page_to_itself():

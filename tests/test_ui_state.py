@@ -111,6 +111,17 @@ def test_a_link_sets_the_sliders_within_their_range_and_names_what_is_not_here()
     assert "nobody" in made["note"]
 
 
+def test_a_link_beyond_the_sliders_range_is_shared_with_the_strength():
+    infos = (expert_info("math"), expert_info("code"))
+    made = mixture.with_experts(mixture.empty_mixer(), infos, (), {"math": 3.0, "code": -1.25})
+    assert made["strength"] == 1.5 and made["alpha"]["math"] == 2.0
+    assert mixture.weights(made) == {"math": 3.0, "code": -1.25}
+    made["strength"] = 0.5
+    assert mixture.with_experts(made, infos)["strength"] == 0.5, "only a link moves it"
+    gone = mixture.with_experts(mixture.empty_mixer(), infos, (), {"gone": 4.0, "math": 1.0})
+    assert gone["strength"] == 1.0 and mixture.weights(gone) == {"math": 1.0}
+
+
 def test_files_that_did_not_load_are_said():
     made = mixture.with_experts(mixture.empty_mixer(), (), (("bad.safetensors", "truncated"),))
     assert made["experts"] == [] and "bad.safetensors: truncated" in made["note"]
@@ -184,12 +195,17 @@ def read(query: str) -> Controls:
         Controls("Was ist 3 + 4? & =#%\n☃", {"math": 0.7, "code": -0.3}, "none"),
         Controls("a", {}, "expert", "soft", 0.4, True, Sampling(64, 0.7, 0.9, 0, 42)),
         Controls("a", {"my expert, v=2": 1.0}, "none"),
+        Controls("asked once", {"code": 1.0}, "expert"),
+        Controls("a", {"math": 4.0, "code": -2.0, "law": 0.1}, "none"),
     ],
 )
 def test_a_link_brings_back_what_it_was_made_from(controls):
     query, note = to_query(controls)
     assert query.startswith("?") and not note
     assert read(query) == controls
+    infos = tuple(expert_info(name) for name in controls.mixture)
+    sliders = mixture.with_experts(mixture.empty_mixer(), infos, (), read(query).mixture)
+    assert mixture.weights(sliders) == controls.mixture
 
 
 def test_the_default_page_has_an_empty_link():

@@ -37,11 +37,11 @@ def build(client: Client) -> gr.Blocks:
             with gr.Tab("Ask", id="ask"):
                 page = ask_page(client)
             with gr.Tab("Adapt", id="adapt") as tab:
-                adapt_page(client, page, tab, demo)
+                saved = adapt_page(client, page, tab, demo)
             with gr.Tab("Inspect", id="inspect") as tab:
                 inspected = inspect_page(client, page.mixer, tab)
         choices = [inspected.look, inspected.compare, inspected.module, inspected.layer]
-        filled = wire_start(client, page, top, choices, demo)
+        filled = wire_start(client, page, top, choices, saved, demo)
         wire_late(client, inspected, page.mixer, filled)
         publish(client)
     demo.queue(default_concurrency_limit=8, max_size=200)

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from t2ui.config import PRESETS, FewShotConfig
 from t2ui.errors import InputError
@@ -52,8 +53,11 @@ class AdaptPage:
         return [self.examples, self.method, self.objective, self.budget]
 
 
-def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> None:
-    """Build the page inside the current tab; `ask` holds the sliders that it can move."""
+def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> Dependency:
+    """Build the page inside the current tab; `ask` holds the sliders that it can move.
+
+    Returns what can be followed by what needs to know of an expert that was saved here.
+    """
     searches = Searches(client)
 
     async def search_state(asked: Any) -> str:
@@ -80,10 +84,11 @@ def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> No
                     panel("search-score", {}, "adapt-score", plots)
                 with card("α of each expert", "Mean ± spread of the search, by generation."):
                     panel("search-alpha", {}, "adapt-alpha", plots)
-            answers = result_cards(client, searches, search, ask)
+            answers, saved = result_cards(client, searches, search, ask)
     page = AdaptPage(examples, method, objective, budget, estimate, search, start, stop, answers)
     _wire_examples(client, page, tab, demo)
     _wire_search(page, searches, ask)
+    return saved
 
 
 def _settings() -> tuple[Component, Component, Component]:

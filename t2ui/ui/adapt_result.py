@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from t2ui.config import Sampling
 from t2ui.errors import InputError
@@ -34,10 +35,10 @@ WORKER = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
 
 def result_cards(
     client: Client, searches: Searches, search: Component, ask: AskPage
-) -> tuple[Component, Component]:
+) -> tuple[tuple[Component, Component], Dependency]:
     """Build and wire the cards; `search` holds the id, `ask` the sliders that can be moved.
 
-    Returns the two answers, which a new search empties: see `no_answers`.
+    Returns the two answers, which a new search empties (see `no_answers`), and the saving.
     """
     with gr.Row(elem_id="adapt-found"):
         with card("Before and after", "On examples that the search has not seen."):
@@ -48,7 +49,7 @@ def result_cards(
             adapted = panel("answer", _empty("adapted"), "adapt-adapted", {"pane": "adapted"})
     file = panel("download", {"name": "", "text": "", "stamp": ""}, "adapt-download")
     _wire_use(searches, search, ask, report)
-    _wire_save(client, searches, search, ask, report)
+    saved = _wire_save(client, searches, search, ask, report)
     _wire_answers(client, searches, search, ask, (report, base, adapted))
 
     async def download(search: str) -> str:
@@ -58,7 +59,7 @@ def result_cards(
         return pack({"name": "mixture.json", "text": found[1].file, "stamp": uuid.uuid4().hex})
 
     report.download(download, search, file, **LIGHT)
-    return base, adapted
+    return (base, adapted), saved
 
 
 def no_answers() -> tuple[str, str]:
@@ -87,7 +88,7 @@ def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Compo
 
 def _wire_save(
     client: Client, searches: Searches, search: Component, ask: AskPage, report: Component
-) -> None:
+) -> Dependency:
     async def save(search: str, mixer: str, event: gr.EventData) -> tuple[Any, Any]:
         found = searches.found(search_id(search))
         if found is None:
@@ -105,7 +106,7 @@ def _wire_save(
             mixer = pack(with_experts(unpack(mixer), listed.experts, listed.problems))
         return mixer, pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
 
-    report.submit(save, [search, ask.mixer], [ask.mixer, report], **WORKER)
+    return report.submit(save, [search, ask.mixer], [ask.mixer, report], **WORKER)
 
 
 def _wire_answers(

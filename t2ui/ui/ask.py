@@ -124,6 +124,11 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         "adapted": page.adapted,
     }
 
+    def shown(view: AskView) -> dict[Component, str]:
+        """All but the sliders: somebody may be moving them."""
+        now = view.values()
+        return {panels[name]: pack(now[name]) for name in now if name != "mixer"}
+
     async def run(request: gr.Request, *values: Any) -> AsyncIterator[dict]:
         prompt, dispatch, mixer, *settings = values
         mixer = unpack(mixer)
@@ -135,8 +140,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
             yield gr.skip()
             return
         view = AskView(controls, mixer, client.status())
-        now = view.values()
-        yield {panels[name]: pack(now[name]) for name in now if name != "mixer"}
+        yield {**shown(view), page.footer: pack(NO_FOOTER)}  # the receipt was of the last answer
         if mixer.get("experts") is None:  # asked while the model loads: first what there is to mix
             async with aclosing(listen(client, ListExperts())) as batches:
                 async for batch in batches:
@@ -145,7 +149,8 @@ def _wire_ask(client: Client, page: AskPage) -> None:
                             mixer = filled(mixer, found, dict(request.query_params))
                     yield gr.skip()
             controls = clean_controls(prompt, dispatch, mixer, *settings)
-            view.mixer = mixer
+            view = AskView(controls, mixer, client.status())  # the model is there now
+            yield shown(view)
         async with aclosing(listen(client, controls.request())) as batches:
             async for batch in batches:
                 changed = {name for event in batch for name in view.apply(event)}

@@ -49,8 +49,8 @@ def inspect_page(client: Client, mixer: Component, tab: gr.Tab) -> InspectPage:
     data = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="inspect"):
         with card("Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look"):
-            look = gr.Dropdown(
-                [SLIDERS], value=MIXTURE, label="Expert or mixture", elem_id="inspect-look"
+            look = gr.Dropdown(  # nothing is chosen until there are experts, see `choices`
+                [SLIDERS], value=None, label="Expert or mixture", elem_id="inspect-look"
             )
             compare = gr.Dropdown(
                 [NOTHING], value="", label="Compare with", elem_id="inspect-compare"
@@ -80,30 +80,39 @@ def inspect_page(client: Client, mixer: Component, tab: gr.Tab) -> InspectPage:
     return page
 
 
-def choices(mixer: str, library: dict) -> list[Any]:
-    """Updates of look, compare, module and layer for the library that was found."""
+def choices(mixer: str, library: dict, *chosen: Any) -> list[Any]:
+    """Updates of look, compare, module and layer for the library that was found.
+
+    What is `chosen` there stays, as long as it is still offered: the worker may have restarted.
+    """
     names = [expert["name"] for expert in experts_of(unpack(mixer))]
+    if not names:  # an empty folder, or a worker that is down: nothing to choose from
+        return [gr.skip()] * 4
     experts = [(f"{name} expert", f"expert:{name}") for name in names]
-    first = experts[0][1] if experts else MIXTURE
-    modules = ["all", *KINDS, *library["modules"]]
-    layers = ["all", *(str(layer) for layer in range(library["layers"]))]
-    return [
-        gr.update(choices=[*experts, SLIDERS], value=first),
-        gr.update(choices=[NOTHING, *experts, SLIDERS], value=""),
-        gr.update(choices=modules, value="all"),
-        gr.update(choices=layers, value="all"),
+    layers = map(str, range(library["layers"]))
+    offered = [
+        [*experts, SLIDERS],
+        [NOTHING, *experts, SLIDERS],
+        [(one, one) for one in ("all", *KINDS, *library["modules"])],
+        [(one, one) for one in ("all", *layers)],
     ]
+    updates = []
+    for options, now in zip(offered, chosen, strict=True):
+        values = [value for _, value in options]
+        updates.append(gr.update(choices=options, value=now if now in values else values[0]))
+    return updates
 
 
 async def _map_now(
     client: Client, look: str, compare: str, show: str, module: str, layer: str, mixer: str
 ) -> str:
     state = unpack(mixer)
-    if state.get("experts") is None:  # drawn by `wire_late` once they are known
-        return pack({**no_plot("waiting", WAITING), "wanted": True})
+    if state.get("experts") == []:
+        none = no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder.")
+        return pack({**none, "wanted": True})
     sources = sources_of(look, compare, state)
-    if not sources:
-        return pack(no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder."))
+    if not sources:  # drawn by `wire_late` once they are known
+        return pack({**no_plot("waiting", WAITING), "wanted": True})
     if not all(one.mixture for one in sources):
         return pack(no_plot("empty", ALL_ZERO, "Move a slider on Ask, or choose an expert."))
     found = await map_data(client, sources, show, module, layer)
@@ -114,10 +123,11 @@ async def _map_now(
 
 
 def wire_late(client: Client, page: InspectPage, mixer: Component, filled: Dependency) -> None:
-    """Draw the heatmap once the choices are filled in, if somebody has been waiting for it."""
+    """Draw the heatmap once the choices are filled in, if somebody waits for it or saw it fail."""
 
     async def redraw(shown: str, *chosen: Any) -> AsyncIterator[Any]:
-        if not unpack(shown).get("wanted"):
+        before = unpack(shown)
+        if not before.get("wanted") and before.get("state") != "failed":
             yield gr.skip()
             return
         async for news in _patiently(_map_now(client, *chosen)):
@@ -147,9 +157,11 @@ def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> N
     )
 
     async def open_matrix(name: str, look: str, compare: str, log: bool, mixer: str) -> str:
-        sources = sources_of(look, compare, unpack(mixer))
+        state = unpack(mixer)
+        sources = sources_of(look, compare, state)
         if not name or not sources:
-            return pack(no_plot("empty", NOTHING_YET if sources else NO_EXPERTS))
+            none = state.get("experts") == []
+            return pack(no_plot("empty", NO_EXPERTS if none else NOTHING_YET))
         found = await matrix_data(client, sources, name)
         if isinstance(found, Failed):
             return pack({**no_plot("failed", found.message, found.remedy), "name": name})

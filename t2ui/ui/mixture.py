@@ -6,7 +6,7 @@ reads it. α is the single state everybody moves; `strength` multiplies every α
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from t2ui.config import ALPHA_LIMIT
@@ -109,13 +109,15 @@ def with_experts(
     ]
     before = mixer.get("alpha")
     before = before if isinstance(before, Mapping) else {}
-    asked = dict(wanted or {})
+    names = [expert["name"] for expert in experts]
+    asked = {name: value for name, value in (wanted or {}).items() if name in names}
+    strength = strength_of(asked.values())
     alpha = {
-        name: finite(asked.get(name, before.get(name)), LOW, HIGH, 0.0)
-        for name in (expert["name"] for expert in experts)
+        name: finite(asked[name] / strength if name in asked else before.get(name), LOW, HIGH, 0.0)
+        for name in names
     }
     notes = []
-    unknown = sorted(set(asked) - set(alpha))
+    unknown = sorted(set(wanted or {}) - set(names))
     if unknown:
         notes.append(f"The link names experts that are not here: {', '.join(unknown)}.")
     if problems:
@@ -125,10 +127,17 @@ def with_experts(
         "experts": experts,
         "alpha": alpha,
         "zero": dict.fromkeys(alpha, 0.0),
+        "strength": strength if wanted else mixer.get("strength", 1.0),
         "presets": presets(experts),
         "set_by": "permalink" if wanted else mixer.get("set_by", ""),
         "note": " ".join(notes),
     }
+
+
+def strength_of(mixture: Iterable[float]) -> float:
+    """The least strength, from 1, with which every weight of a mixture fits its slider."""
+    needed = (weight / (HIGH if weight > 0 else LOW) for weight in mixture)
+    return min(MAX_STRENGTH, max([1.0, *needed]))
 
 
 def weights(mixer: Any) -> dict[str, float]:

@@ -27,9 +27,10 @@ def to_query(controls: Controls) -> tuple[str, str]:
         parts["mix"] = ",".join(
             f"{quote(name, safe='')}={value:g}" for name, value in controls.mixture.items()
         )
-    for key in ("dispatch", "routing"):
-        if getattr(controls, key) != getattr(default, key):
-            parts[key] = getattr(controls, key)
+    if controls.mixture or controls.dispatch != default.dispatch:
+        parts["dispatch"] = controls.dispatch  # sliders alone would say "none"
+    if controls.routing != default.routing:
+        parts["routing"] = controls.routing
     if controls.threshold:
         parts["threshold"] = f"{controls.threshold:g}"
     if controls.normalise:

@@ -19,12 +19,17 @@ EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the
 
 
 def wire_start(
-    client: Client, page: AskPage, header: Component, inspected: list[Component], demo: gr.Blocks
+    client: Client,
+    page: AskPage,
+    header: Component,
+    inspected: list[Component],
+    saved: Dependency,
+    demo: gr.Blocks,
 ) -> Dependency:
     """Fill the pages: from the link when they open, with the experts once the model is up.
 
-    `inspected` are the Inspect page's choices, in the order of `inspect.choices`. Returns what
-    can be followed by what needs the experts.
+    `inspected` are the Inspect page's choices, in the order of `inspect.choices`; `saved` may have
+    added an expert. Returns what can be followed by what needs the experts.
     """
     settings = page.settings
 
@@ -55,14 +60,17 @@ def wire_start(
         found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
         mixer = filled(unpack(packed), found, dict(request.query_params))
         if not isinstance(found, Experts):
-            return pack(mixer), {"modules": [], "layers": 0}, gr.skip()
+            return pack(mixer), gr.skip(), gr.skip()
         library = {"modules": list(found.modules), "layers": found.layers}
         trained = any(expert.kind == "dispatcher" for expert in found.experts)
         dispatch = gr.skip() if trained or mode != "expert" else "prompt"
         return pack(mixer), library, dispatch
 
     library = gr.State({"modules": [], "layers": 0})
-    return header.select(
+    listed = header.select(
         list_experts, [page.mixer, page.dispatch], [page.mixer, library, page.dispatch],
         concurrency_limit=None, **PAGE
-    ).then(choices, [page.mixer, library], inspected, **QUICK)
+    )  # fmt: skip
+    offered = [page.mixer, library, *inspected]
+    saved.then(choices, offered, inspected, **QUICK)
+    return listed.then(choices, offered, inspected, **QUICK)
