@@ -152,6 +152,14 @@ def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     assert targets == {"list_experts", "save"}
 
 
+def test_use_on_the_sliders_sets_the_normalise_box_too():
+    from t2ui.ui import build
+
+    demo = build(FakeClient())
+    use = next(fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "use")
+    assert {"mixer", "dispatch-mode", "normalise"} <= {block.elem_id for block in use.outputs}
+
+
 @pytest.mark.parametrize(
     ("shown", "redrawn"),
     [({"state": "failed"}, True), ({"state": "waiting", "wanted": True}, True),

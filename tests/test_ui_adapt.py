@@ -182,6 +182,8 @@ def test_a_search_that_waits_says_for_what():
     loading = SearchView(Adapt(PAIRS), COLOURS, loading=True)
     loading.apply(Queued(0))
     assert "loading" in loading.value()["line"]
+    loading.apply(Queued(1))
+    assert "1 search before you" in loading.value()["line"], "the model is there now"
 
 
 def test_a_search_under_way_shows_its_generations_and_the_time_left():
@@ -195,6 +197,37 @@ def test_a_search_under_way_shows_its_generations_and_the_time_left():
     assert lines["math"]["y"] == [0.8, 0.8] and lines["math"]["line"]["color"] == "#0072B2"
     assert [one["alpha"] for one in value["mixture"]] == [0.8, 0.1]
     assert value["report"] is None
+
+
+def test_leave_one_out_is_part_of_the_time_left():
+    config, three = FewShotConfig(generations=4), PAIRS[:3]
+    view = SearchView(Adapt(three, config), COLOURS)
+    for event in (SearchBegan(("math", "code"), (), 4), generation(1), generation(2)):
+        view.apply(event)
+    value = view.value()
+    assert value["line"] == "generation 2 of 4 · 4 s · at most about 20 s more"
+    assert value["fraction"] == pytest.approx(2 / 12)
+    for event in (generation(3), generation(4)):
+        view.apply(event)
+    assert view.value()["line"] == (
+        "generation 4 of 4 · leave-one-out over 3: at most about 15 s more"
+    )
+    assert view.value()["fraction"] == pytest.approx(1 / 3)
+    for rows, more in ((PAIRS[:1], {}), (three, {"held_out": 0.0})):  # nothing is left out
+        view = SearchView(Adapt(rows, FewShotConfig(generations=4, **more)), COLOURS)
+        for event in (SearchBegan(("math", "code"), (), 4), generation(2)):
+            view.apply(event)
+        assert view.value()["line"].endswith("at most about 4 s more")
+
+
+def test_experts_that_the_page_did_not_know_have_their_colours():
+    view = SearchView(Adapt(PAIRS), {"code": "#123456"})
+    for event in (BEGAN, generation(1)):
+        view.apply(event)
+    colours = {one["name"]: one["colour"] for one in view.value()["mixture"]}
+    assert colours == {"math": "#0072B2", "code": "#123456"}
+    lines = {t["name"]: t for t in json.loads(view.value()["alpha"])["data"] if t.get("name")}
+    assert lines["math"]["line"]["color"] == "#0072B2"
 
 
 def test_figures_are_sent_only_when_they_are_new():
@@ -299,6 +332,15 @@ def test_a_long_search_of_many_members_stays_a_small_figure():
 # --- searches ------------------------------------------------------------------------------------
 
 
+def begin(searches, *asked, **more):
+    """`Searches.start` in a loop, as the page calls it; its watcher ends with this loop."""
+
+    async def start():
+        return searches.start(*asked, **more)
+
+    return asyncio.run(start())
+
+
 def until(condition, seconds=5.0):
     end = time.monotonic() + seconds
     while not condition():
@@ -308,7 +350,7 @@ def until(condition, seconds=5.0):
 
 def test_a_search_goes_on_without_its_page_and_is_found_by_its_id():
     searches = Searches(FakeClient(pace=0.01))
-    search_id = searches.start(Adapt(PAIRS), COLOURS)
+    search_id = begin(searches, Adapt(PAIRS), COLOURS)
     until(lambda: searches.value(search_id)["state"] == "done")
     again = searches.value(search_id)
     assert again["report"] and again["score"]
@@ -318,7 +360,7 @@ def test_a_search_goes_on_without_its_page_and_is_found_by_its_id():
 
 def test_nobody_finds_a_search_without_its_id():
     searches = Searches(FakeClient(pace=0))
-    searches.start(Adapt(PAIRS), COLOURS)
+    begin(searches, Adapt(PAIRS), COLOURS)
     for guess in ("", "0", "x" * 32):
         assert searches.value(guess)["state"] == "empty" and searches.found(guess) is None
     assert searches.value("x" * 32)["message"] == GONE
@@ -328,7 +370,7 @@ def test_nobody_finds_a_search_without_its_id():
 def test_stop_keeps_what_was_found():
     client = FakeClient(pace=0.2)
     searches = Searches(client)
-    search_id = searches.start(Adapt(PAIRS), COLOURS)
+    search_id = begin(searches, Adapt(PAIRS), COLOURS)
     until(lambda: searches.value(search_id)["count"] >= 2)
     searches.stop(search_id)
     until(lambda: searches.value(search_id)["state"] == "stopped")
@@ -338,16 +380,16 @@ def test_stop_keeps_what_was_found():
 def test_starting_again_stops_the_search_before():
     client = FakeClient(pace=5)
     searches = Searches(client)
-    first = searches.start(Adapt(PAIRS), COLOURS)
-    second = searches.start(Adapt(PAIRS), COLOURS, before=first)
+    first = begin(searches, Adapt(PAIRS), COLOURS)
+    second = begin(searches, Adapt(PAIRS), COLOURS, before=first)
     assert client.cancelled == [first] and first != second
 
 
 def test_a_search_that_nobody_looks_at_is_stopped(monkeypatch):
     client = FakeClient(pace=5)
     searches = Searches(client)
-    deserted = searches.start(Adapt(PAIRS), COLOURS)
-    looked_at = searches.start(Adapt(PAIRS), COLOURS)
+    deserted = begin(searches, Adapt(PAIRS), COLOURS)
+    looked_at = begin(searches, Adapt(PAIRS), COLOURS)
     real = time.monotonic()
 
     class Later:
@@ -361,12 +403,27 @@ def test_a_search_that_nobody_looks_at_is_stopped(monkeypatch):
     assert client.cancelled == [deserted]
 
 
+def test_a_search_is_stopped_when_no_page_at_all_asks_for_anything(monkeypatch):
+    monkeypatch.setattr(searches_module, "DESERTED_SECONDS", 0.05)
+    monkeypatch.setattr(searches_module, "WATCH_SECONDS", 0.01)
+    client = FakeClient(pace=5)
+
+    async def walk_away():
+        searches = Searches(client)
+        search_id = searches.start(Adapt(PAIRS), COLOURS)
+        watcher = searches._kept[search_id].watcher
+        await asyncio.wait_for(asyncio.shield(watcher), 5)
+        return search_id
+
+    assert [asyncio.run(walk_away())] == client.cancelled
+
+
 def test_old_searches_that_ended_are_forgotten(monkeypatch):
     monkeypatch.setattr(searches_module, "MOST_KEPT", 3)
     searches = Searches(FakeClient(pace=0))
     ids = []
     for _ in range(5):
-        ids.append(searches.start(Adapt(PAIRS), COLOURS))
+        ids.append(begin(searches, Adapt(PAIRS), COLOURS))
         until(lambda: searches.value(ids[-1])["state"] == "done")
     assert [searches.found(one) is not None for one in ids] == [False, False, True, True, True]
 
@@ -375,7 +432,7 @@ def test_a_worker_that_dies_is_a_failed_search():
     client = FakeClient(pace=0.01)
     client.failure = Failed("The model worker stopped unexpectedly.", "It is restarting.")
     searches = Searches(client)
-    search_id = searches.start(Adapt(PAIRS), COLOURS)
+    search_id = begin(searches, Adapt(PAIRS), COLOURS)
     until(lambda: searches.value(search_id)["state"] == "failed")
     assert "restarting" in searches.value(search_id)["remedy"]
 

@@ -13,14 +13,12 @@ from fake_client import expert_info
 
 from t2ui.config import MAX_PROMPT_CHARS, Sampling
 from t2ui.errors import InputError
-from t2ui.messages import (
-    Ask,
-)
+from t2ui.messages import Ask, Experts
 from t2ui.ui import mixture, sources
 from t2ui.ui.colours import KNOWN, expert_colours
 from t2ui.ui.controls import MAX_NEW_TOKENS, Controls, clean_controls
 from t2ui.ui.panel import pack, unpack
-from t2ui.ui.permalink import MAX_LINK_PROMPT, from_query, to_query
+from t2ui.ui.permalink import MAX_LINK_PROMPT, filled, from_query, to_query
 from t2ui.ui.snippets import command_line, http, python
 
 
@@ -206,6 +204,17 @@ def test_a_link_brings_back_what_it_was_made_from(controls):
     infos = tuple(expert_info(name) for name in controls.mixture)
     sliders = mixture.with_experts(mixture.empty_mixer(), infos, (), read(query).mixture)
     assert mixture.weights(sliders) == controls.mixture
+
+
+@pytest.mark.parametrize(
+    ("box", "query", "on"),
+    [(None, {}, False), (None, {"normalise": "1"}, True), (True, {}, True),
+     (False, {"normalise": "1"}, False)],
+)  # fmt: skip
+def test_a_box_ticked_while_the_model_loads_stays_as_it_is(box, query, on):
+    mixer = {**mixture.empty_mixer(), **({} if box is None else {"normalise": box})}
+    made = filled(mixer, Experts((expert_info("math"),), (), ("others",), (), 1), query)
+    assert made["normalise"] is on
 
 
 def test_the_default_page_has_an_empty_link():

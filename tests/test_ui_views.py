@@ -20,6 +20,7 @@ from t2ui.messages import (
     Tokens,
 )
 from t2ui.ui import matrices, mixture, sources
+from t2ui.ui.colours import FREE, other_colour
 from t2ui.ui.controls import Controls
 from t2ui.ui.views import AskView, status_view
 
@@ -82,6 +83,8 @@ def test_a_question_to_a_loading_model_says_that_it_waits_for_the_model(mixer):
     view = AskView(Controls("x"), mixer, replace(READY, state="restarting"))
     fold(view, Queued(2))
     assert "model is loading" in view.panes["base"]["message"]
+    fold(view, Queued(1))
+    assert "1 before you" in view.panes["base"]["message"], "the model is there now"
 
 
 def test_a_manual_question_leaves_the_sliders_alone(mixer):
@@ -178,3 +181,14 @@ def test_what_to_look_at_is_an_expert_or_the_sliders(mixer):
     assert sources.source("expert:code", mixer).mixture == {"code": 1.0}
     assert sources.source("expert:nobody", mixer) is None
     assert sources.source("../../etc/passwd", mixer) is None
+
+
+def test_an_expert_beside_sliders_that_are_mostly_itself_has_another_colour(mixer):
+    mixer["alpha"]["math"] = 0.5
+    for look, compare in (("expert:math", "mixture"), ("expert:math", "expert:math")):
+        first, second = sources.sources_of(look, compare, mixer)
+        assert first.colour == "#0072B2" and second.colour != first.colour
+        assert second.colour not in [one["colour"] for one in mixer["experts"]]
+    different = sources.sources_of("expert:code", "mixture", mixer)
+    assert [one.colour for one in different] == ["#E69F00", "#0072B2"]
+    assert other_colour(FREE[0], FREE) != FREE[0], "also where every colour is taken"

@@ -73,16 +73,17 @@ def search_id(search: Any) -> str:
 
 
 def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Component) -> None:
-    async def use(search: str, mixer: str) -> tuple[Any, Any, Any]:
+    async def use(search: str, mixer: str) -> tuple[Any, Any, Any, Any]:
         found = searches.found(search_id(search))
         if found is None:
-            return gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
+            return gr.skip(), gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
         request, adapted = found
         note = f"Found on Adapt from {len(request.examples)} examples."
         state = moved(unpack(mixer), adapted.mixture, adapted.set_by, note)
-        return pack({**state, "normalise": adapted.normalise}), "none", pack(_said(USED))
+        state = pack({**state, "normalise": adapted.normalise})
+        return state, "none", adapted.normalise, pack(_said(USED))
 
-    outputs = [ask.mixer, ask.dispatch, report]
+    outputs = [ask.mixer, ask.dispatch, ask.settings.normalise, report]
     report.apply(use, [search, ask.mixer], outputs, **LIGHT)
 
 

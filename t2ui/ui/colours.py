@@ -12,6 +12,12 @@ FREE = ("#56B4E9", "#D55E00", "#AA4499", "#999933", "#44AA99", "#6699CC", "#CC66
 BASE = "#868e99"
 
 
+def other_colour(colour: str, taken: Iterable[str]) -> str:
+    """A colour for what stands beside `colour`; one that is not taken, while there is one."""
+    wishes = [free for free in FREE if free != colour]
+    return next((free for free in wishes if free not in set(taken)), wishes[0])
+
+
 def expert_colours(names: Iterable[str]) -> dict[str, str]:
     """A colour for each name, in any order of names the same."""
     colours: dict[str, str] = {}

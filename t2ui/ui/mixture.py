@@ -24,7 +24,7 @@ def empty_mixer() -> dict[str, Any]:
         "alpha": {},
         "zero": {},
         "strength": 1.0,
-        "normalise": False,
+        "normalise": None,  # until a hand or the link says
         "presets": [],
         "set_by": "",
         "note": "",

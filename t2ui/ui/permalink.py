@@ -94,6 +94,7 @@ def filled(
     wanted = None
     if not mixer.get("experts"):
         asked = from_query(query)
-        mixer = {**mixer, "normalise": asked.normalise}
+        if mixer.get("normalise") is None:  # else a hand was on its box already
+            mixer = {**mixer, "normalise": asked.normalise}
         wanted = asked.mixture
     return with_experts(mixer, found.experts, found.problems, wanted)

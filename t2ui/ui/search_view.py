@@ -16,7 +16,7 @@ from t2ui.messages import (
     Queued,
     SearchBegan,
 )
-from t2ui.ui.colours import BASE
+from t2ui.ui.colours import BASE, expert_colours
 
 METHODS = {"cem": "CEM", "cma": "CMA-ES", "random": "random search", "gradient": "gradient"}
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
@@ -70,7 +70,6 @@ class SearchView:
         self._message, self._remedy = (LOADING, "") if loading else ("starting the search", "")
         self._loading = loading
         self._colours = colours
-        self._experts: tuple[str, ...] = ()
         self._most = request.config.generations
         self._held_out: tuple[int, ...] = ()
         self._generations: list[Generation] = []
@@ -82,6 +81,14 @@ class SearchView:
         return self.state in RUNNING
 
     @property
+    def _searches(self) -> int:
+        """The whole work, counted in searches on all examples: leave-one-out over n comes after
+        the search and is n more, each on n − 1 examples."""
+        count = len(self.request.examples)
+        alone = self._held_out or count < 2 or not self.request.config.held_out
+        return 1 if alone else count
+
+    @property
     def prompts(self) -> list[str]:
         """Prompts to compare answers on: those held out, else all."""
         places = self._held_out or range(len(self.request.examples))
@@ -89,13 +96,16 @@ class SearchView:
 
     def apply(self, event: Event) -> None:
         """Take in one event."""
-        if isinstance(event, Queued) and not self._loading:
+        if isinstance(event, Queued) and self._loading:
+            self._loading = False  # the first one comes while the model loads, later ones after
+        elif isinstance(event, Queued):
             searches = "search" if event.before == 1 else "searches"
             self._message = f"busy: {event.before} {searches} before you"
         elif isinstance(event, SearchBegan):
-            self.state, self._message, self._loading = "working", "scoring the first members", False
-            self._experts, self._held_out = event.experts, event.held_out
-            self._most = event.generations
+            self.state, self._message = "working", "scoring the first members"
+            self._held_out, self._most = event.held_out, event.generations
+            # the page may not have known every expert: the model was loading, or one is new
+            self._colours = {**expert_colours(event.experts), **self._colours}
         elif isinstance(event, Generation):
             self._generations.append(event)
         elif isinstance(event, Adapted):
@@ -139,7 +149,7 @@ class SearchView:
     def _fraction(self) -> float | None:
         if self.state != "working":
             return None
-        return min(1.0, len(self._generations) / max(1, self._most))
+        return min(1.0, len(self._generations) / max(1, self._most * self._searches))
 
     def _line(self) -> str:
         """How far it is, e.g. "generation 3 of 10 · 12 s · at most about 30 s more"."""
@@ -156,13 +166,14 @@ class SearchView:
         if not self._generations:
             return self._message
         last = self._generations[-1]
-        left = (self._most - last.number) * last.seconds / max(1, last.number)
-        if last.number >= self._most:
-            return f"generation {last.number} of {self._most} · now the held-out examples"
-        return (
-            f"generation {last.number} of {self._most} · {last.seconds:.0f} s · at most "
-            f"{about(left)} more"
-        )
+        left = self._most * self._searches - last.number
+        more = f"at most {about(left * last.seconds / max(1, last.number))} more"
+        done = f"generation {last.number} of {self._most}"
+        if last.number < self._most:
+            return f"{done} · {last.seconds:.0f} s · {more}"
+        if self._searches == 1:
+            return f"{done} · now the held-out examples"
+        return f"{done} · leave-one-out over {len(self.request.examples)}: {more}"
 
     def _mixture(self) -> list[dict[str, Any]]:
         """The mixture found, else the mean of the last generation, one entry an expert."""

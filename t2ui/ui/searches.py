@@ -2,9 +2,11 @@
 
 A search belongs to nobody's connection: it goes on while its page reloads, and its result is kept
 for a while. Whoever has the id (the tab that started it) can look at it, stop it and use what it
-found. One `Searches` a built app; its methods are called from the event loop's thread alone.
+found. One `Searches` a built app; its methods are called from the event loop's thread alone, and
+`start` while that loop runs: each search has a task there that ends it when its pages are gone.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,7 +17,8 @@ from t2ui.ui.listen import Client, Job
 from t2ui.ui.search_view import SearchView, no_search
 
 MOST_KEPT = 200
-DESERTED_SECONDS = 300.0  # a running search that nobody looks at is stopped after so long
+DESERTED_SECONDS = 300.0  # a running search that nobody looks at is stopped after about so long
+WATCH_SECONDS = 30.0  # how often that is checked
 GONE = "This search is not here any more: the app was restarted, or it was long ago. Start again."
 
 
@@ -25,6 +28,7 @@ class _Kept:
     def __init__(self, job: Job, view: SearchView) -> None:
         self.job, self.view = job, view
         self.looked_at = time.monotonic()
+        self.watcher: asyncio.Task | None = None  # a loop keeps no task alive by itself
 
     def catch_up(self) -> SearchView:
         """The view with every event that has come meanwhile."""
@@ -45,7 +49,8 @@ class Searches:
         self.stop(before)
         loading = self._client.status().state in ("loading", "restarting")
         job = self._client.submit(request)
-        self._kept[job.id] = _Kept(job, SearchView(request, colours, loading))
+        kept = self._kept[job.id] = _Kept(job, SearchView(request, colours, loading))
+        kept.watcher = asyncio.get_running_loop().create_task(self._watch(kept))
         self._tidy()
         return job.id
 
@@ -76,6 +81,12 @@ class Searches:
         """What was asked and what was found; None while there is nothing."""
         view = self.view(search_id)
         return None if view is None or view.adapted is None else (view.request, view.adapted)
+
+    async def _watch(self, kept: _Kept) -> None:
+        """Tidy up for as long as a search runs: no page may be open that would ask for anything."""
+        while kept.catch_up().running:
+            await asyncio.sleep(WATCH_SECONDS)
+            self._tidy()
 
     def _tidy(self) -> None:
         """Stop what nobody looks at any more, and forget the oldest that ended."""

@@ -1,12 +1,12 @@
 """What the Inspect page can look at, and its data from the worker. Knows no gradio component."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from t2ui.errors import InputError
 from t2ui.messages import Component, ComponentData, Failed, Heatmap, HeatmapData
-from t2ui.ui.colours import BASE
+from t2ui.ui.colours import BASE, other_colour
 from t2ui.ui.listen import Client, answer
 from t2ui.ui.matrices import difference, rows_of_layer
 from t2ui.ui.mixture import experts_of, weights
@@ -40,8 +40,12 @@ def source(choice: Any, mixer: Mapping[str, Any]) -> Source | None:
 
 
 def sources_of(look: Any, compare: Any, mixer: Mapping[str, Any]) -> list[Source]:
-    """What is looked at: one or two."""
-    return [one for one in (source(look, mixer), source(compare, mixer)) if one is not None]
+    """What is looked at: one or two, in two colours also where the sliders have the same one."""
+    found = [one for one in (source(look, mixer), source(compare, mixer)) if one is not None]
+    if len(found) == 2 and found[0].colour == found[1].colour:
+        taken = [expert["colour"] for expert in experts_of(mixer)]
+        found[1] = replace(found[1], colour=other_colour(found[0].colour, taken))
+    return found
 
 
 async def map_data(

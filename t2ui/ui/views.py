@@ -146,7 +146,9 @@ class AskView:
         """Take in one event; the names of the panels that changed."""
         if isinstance(event, Queued):
             words = f"busy: {event.before} before you" if event.before else "next in line"
-            return self._set_waiting(LOADING if self._loading else words)
+            if self._loading:  # the first one comes while the model loads, later ones after
+                self._loading, words = False, LOADING
+            return self._set_waiting(words)
         if isinstance(event, Classified):
             self.classification = classified(event, self.mixer)
             return {"classification", *self._set_waiting("setting the sliders")}
