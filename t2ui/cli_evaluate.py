@@ -98,7 +98,8 @@ def evaluate(
     )
     with adapt(loaded, progress=progress) as adapter:
         chosen, files = _methods(methods, adapter, tokenizer, experts)
-        settings = {"model": model_name(loaded), "fingerprint": adapter.fingerprint}
+        settings = {"model": model_name(loaded), "fingerprint": adapter.fingerprint,
+                    "dtype": str(loaded.dtype).removeprefix("torch.")}  # fmt: skip
         with ResultLog(out / "results.jsonl" if out else None, settings) as log:
             comparison = Comparison(adapter, tokenizer, chosen, log, batch_rows)
             try:

@@ -58,10 +58,17 @@ def test_numbers_of_a_text(text, numbers):
         ("The answer is 3 + 4 = 7 and 7 * 2 = 14", 7),
         ("\\boxed{2 * 3 = 6}", 6),
         ("The answer is 5 apples = 5 fruits", 5),
+        ("The answer is: Tom has 12 - 5 = 7 marbles.", 7),
+        ("The answer is 12 x 3 = 36.", 36),
+        ("The answer is 3 cows + 4 cows = 7 cows. He had 3 = three before.", 7),
+        ("The answer is X = 3 + 4 = 7", 7),
+        ("The answer is X = 1/2", 0.5),
+        ("So \\boxed{7}$ where x = 3.", 7),
+        ("\\boxed{\\frac{1}{2}}", 0.5),
     ],
 )
 def test_the_number_a_text_answers_with(text, answer):
-    assert answered_number(text) == answer
+    assert answered_number(text) == Fraction(str(answer))
 
 
 def test_a_text_without_numbers_is_wrong():
@@ -80,7 +87,8 @@ def test_a_text_without_numbers_is_wrong():
         ("0.33", "1/3", False),
         ("29.0", "29", True),
         ("28.999999999999996", "29", True),
-        ("1000001", "1000000", True),  # one part in ten thousand
+        ("1000001", "1000000", False),
+        ("1000001.5", "1000000.5", True),  # one part in ten thousand
         ("290", "29", False),
     ],
 )

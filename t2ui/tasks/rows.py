@@ -46,6 +46,8 @@ def read_jsonl(
             raise InputError(f"{path.name}, line {number}: not JSON ({error.msg}).") from None
         except RecursionError:
             raise InputError(f"{path.name}, line {number}: brackets are too deep.") from None
+        except ValueError as error:  # a number of thousands of digits
+            raise InputError(f"{path.name}, line {number}: {error}.") from None
         if not isinstance(row, dict):
             raise InputError(f"{path.name}, line {number}: {line[:40]} is not a JSON object.")
         missing = [f for f in fields if f not in row]
