@@ -49,16 +49,44 @@ def objective_of(task: Task, config: TrainConfig) -> str:
 class _Numbered(NamedTuple):
     question: Question
     number: int
+    part: int
 
 
 def scores_of(model, questions: Sequence[Question], micro_batch_tokens: int) -> list[Tensor]:
     """Log-likelihoods of every question's options, (O,) each, the model as it is set now."""
-    numbered = [_Numbered(q, i) for i, q in enumerate(questions)]
-    scores: dict[int, Tensor] = {}
+    numbered = [
+        _Numbered(_only(question, places), i, part)
+        for i, question in enumerate(questions)
+        for part, places in enumerate(_parts(question, micro_batch_tokens))
+    ]
+    scores: dict[int, dict[int, Tensor]] = {}
     for batch in micro_batches(numbered, micro_batch_tokens):
         found = option_log_likelihoods(model, [item.question for item in batch])
-        scores.update((item.number, score) for item, score in zip(batch, found, strict=True))
-    return [scores[i] for i in range(len(questions))]
+        for item, score in zip(batch, found, strict=True):
+            scores.setdefault(item.number, {})[item.part] = score
+    return [
+        torch.cat([scores[i][part] for part in sorted(scores[i])]) for i in range(len(questions))
+    ]
+
+
+def _parts(question: Question, tokens: int) -> list[list[int]]:
+    """Places of options, cut so that each part with the prompt holds at most so many tokens (or
+    one option): many long rollouts of one prompt would not fit into memory together."""
+    parts: list[list[int]] = []
+    used = 0
+    for place, option in enumerate(question.options):
+        if not parts or used + len(option) - 1 > tokens:
+            parts.append([])
+            used = len(question.prompt)
+        parts[-1].append(place)
+        used += len(option) - 1
+    return parts
+
+
+def _only(question: Question, places: Sequence[int]) -> Question:
+    if len(places) == len(question.options):
+        return question
+    return Question(question.prompt, tuple(question.options[i] for i in places))
 
 
 def exact_term(row: Example, reference: Tensor, kl_coeff: float, temperature: float) -> Term:
@@ -91,6 +119,7 @@ def sampled_terms(
     kl_coeff: float,
     baseline: str,
     negative_reward: float,
+    micro_batch_tokens: int,
 ) -> list[Term]:
     """Open answers: rollouts with their advantages, those without a gradient left out.
 
@@ -101,23 +130,32 @@ def sampled_terms(
     rewards = [torch.where(g.rewards < 0, negative_reward, g.rewards) for g in groups]
     found = advantages(rewards, counts, log_ratios, kl_coeff, baseline)
     return [
-        _policy_term(group, advantage)
+        term
         for group, advantage in zip(groups, found, strict=True)
         if bool(advantage.any())
+        for term in _policy_terms(group, advantage, micro_batch_tokens)
     ]
 
 
-def _policy_term(group: Group, advantage: Tensor) -> Term:
-    size = float(group.counts.sum())
+def _policy_terms(group: Group, advantage: Tensor, tokens: int) -> list[Term]:
+    """A prompt's rollouts, in as many terms as it takes to keep each within the tokens."""
     kept = advantage.nonzero().flatten().tolist()
-    options = tuple(group.question.options[i] for i in kept)
-    advantage, counts = advantage[kept], group.counts[kept]
+    question = _only(group.question, kept)
+    return [
+        _policy_term(group, advantage, _only(question, part), [kept[i] for i in part])
+        for part in _parts(question, tokens)
+    ]
+
+
+def _policy_term(group: Group, advantage: Tensor, question: Question, places: list[int]) -> Term:
+    size = float(group.counts.sum())
+    advantage, counts = advantage[places], group.counts[places]
 
     def loss(scores: Tensor) -> tuple[Tensor, Values]:
         value = policy_loss(scores, advantage.to(scores.device), counts.to(scores.device), size)
         return value, {}
 
-    return Term(Question(group.question.prompt, options), loss)
+    return Term(question, loss)
 
 
 def rollout_values(groups: Sequence[Group], log_ratios: Sequence[Tensor] | None) -> Values:

@@ -290,8 +290,9 @@ class Trainer:
         values = rollout_values(groups, ratios)
         self._check_rewarded(values["accuracy"])
         terms = sampled_terms(
-            groups, ratios, config.kl_coeff, config.baseline, config.negative_reward
-        )
+            groups, ratios, config.kl_coeff, config.baseline, config.negative_reward,
+            config.micro_batch_tokens,
+        )  # fmt: skip
         return terms, {**values, "rollout_seconds": generated}
 
     def _log_ratios(self, groups: Sequence[Group]) -> list[Tensor]:

@@ -18,7 +18,7 @@ from t2ui.expert import Expert
 from t2ui.likelihood import Question
 from t2ui.reinforce import train_svf
 from t2ui.rollouts import Group, greedy_right, judged, sample_groups
-from t2ui.step_terms import sampled_terms
+from t2ui.step_terms import sampled_terms, scores_of
 from t2ui.tasks import Example, Task
 from t2ui.trainable import ScaleOffsets
 from t2ui.trainer import Trainer
@@ -98,14 +98,34 @@ def test_rollouts_without_an_advantage_are_not_scored_again():
         Group(make_task().train[0], Question((3, 4), ((5,), (6,), (7,))), counts, rewards)
         for rewards in (torch.tensor([1.0, -1.0, -1.0]), -torch.ones(3))
     ]
-    (term,) = sampled_terms(groups, None, 0.0, "leave_one_out", -1.0)
+    (term,) = sampled_terms(groups, None, 0.0, "leave_one_out", -1.0, 100)
     assert term.question == groups[0].question
     assert term.loss(scores)[0].item() == pytest.approx(
         -(1 * 2 * -1 + 2 * (-1 + 1 / 3) * -2 + (-1 + 1 / 3) * -4) / 4
     )
-    (only_right,) = sampled_terms(groups, None, 0.0, "none", 0.0)
+    (only_right,) = sampled_terms(groups, None, 0.0, "none", 0.0, 100)
     assert only_right.question.options == ((5,),)
     assert only_right.loss(scores[:1])[0].item() == pytest.approx(1 / 4)  # of all four
+
+
+def test_many_long_rollouts_of_a_prompt_are_cut_by_the_token_budget(tiny_llama):
+    """And give the same loss and the same scores as together."""
+    options = tuple(tuple(prompt_ids(6, seed=i)) for i in range(5))
+    group = Group(
+        make_task().train[0], Question((3, 4), options), torch.ones(5),
+        torch.tensor([1.0, -1.0, -1.0, 1.0, -1.0]),
+    )  # fmt: skip
+    scores = torch.tensor([-1.0, -2.0, -3.0, -4.0, -5.0])
+    (whole,) = sampled_terms([group], None, 0.0, "mean", -1.0, 1000)
+    parts = sampled_terms([group], None, 0.0, "mean", -1.0, 12)
+    assert [len(term.question.options) for term in parts] == [2, 2, 1]
+    assert all(term.question.tokens <= 12 for term in parts)
+    assert sum((t.question.options for t in parts), ()) == options
+    losses = [t.loss(s)[0] for t, s in zip(parts, scores.split([2, 2, 1]), strict=True)]
+    assert float(sum(losses)) == pytest.approx(float(whole.loss(scores)[0]))
+    with torch.inference_mode():
+        together, apart = (scores_of(tiny_llama, [group.question], n)[0] for n in (1000, 12))
+    torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
 
 
 def test_answers_are_judged_side_by_side_and_keep_their_order():
