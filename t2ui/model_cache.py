@@ -252,8 +252,11 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
     progress(f"Dequantising {gguf.name} (once)", None)
     where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+        model, report = AutoModelForCausalLM.from_pretrained(
+            **where,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.bfloat16,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(**where)
     # What a broken header or cut-off tensors raise inside the reader.
@@ -263,6 +266,12 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): get the file again, "
             "or use the model's safetensors version."
         ) from error
+    if missing := sorted(report["missing_keys"]):  # transformers has filled them with noise
+        raise InputError(
+            f"{gguf.name} lacks {len(missing)} of the model's weights ({missing[0]}): expected a "
+            "whole model; if this is one part of a split file, merge the parts with "
+            "`llama-gguf-split --merge`, or use the model's safetensors version."
+        )
     _settle_special_tokens(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

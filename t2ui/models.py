@@ -12,13 +12,12 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto as auto
 from transformers.utils import logging as transformers_logging
 
 from t2ui.config import DEFAULT_MODEL, default_cache_dir
-from t2ui.errors import InputError
+from t2ui.errors import InputError, is_out_of_memory
 from t2ui.model_cache import Progress, default_model_folder, gguf_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -203,15 +202,20 @@ def _check_folder(folder: Path) -> None:
 
 
 def _read(loader, source: Path | str, shown: str, **options):
-    """`loader.from_pretrained`, with what a wrong or damaged source raises turned into one line."""
+    """`loader.from_pretrained`, with what a wrong or damaged source raises turned into one line.
+
+    That can be any exception: parsers and layers meet what the source says before anyone checks it.
+    """
     try:
         return loader.from_pretrained(source, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:
+        if is_out_of_memory(error):  # not the source's fault
+            raise
         raise InputError(_read_failure(source, shown, error)) from error
 
 
 def _read_failure(source: Path | str, shown: str, error: BaseException) -> str:
-    reason = " ".join(str(error).split())[:300]
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if isinstance(source, Path):
         return f"{shown} is no language model that can be loaded ({reason}): check {source}."
     causes = set()

@@ -7,6 +7,7 @@ import threading
 import zipfile
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from filelock import FileLock
@@ -163,6 +164,25 @@ def test_a_cut_off_gguf_is_refused_and_leaves_nothing(kept, gguf_file, cache):
     with pytest.raises(InputError, match="tiny.Q8_0.gguf is not a GGUF model") as raised:
         load(gguf_file, cache)
     assert "\n" not in str(raised.value) and entries(cache) == []
+
+
+def test_a_part_of_a_split_gguf_is_not_filled_up_with_noise(
+    cache, tmp_path, tiny_llama, tiny_tokenizer, monkeypatch
+):
+    """The first file of a split model has all metadata and some of the weights."""
+    add = gguf.GGUFWriter.add_tensor
+
+    def add_some(writer, name, tensor):
+        if not name.startswith("blk.1.ffn"):
+            add(writer, name, tensor)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tensor", add_some)
+    part = write_gguf(tiny_llama, tiny_tokenizer, tmp_path / "tiny-00001-of-00002.gguf")
+    with pytest.raises(InputError, match="lacks 4 of the model's weights") as raised:
+        load(part, cache)
+    line = str(raised.value)
+    assert "tiny-00001-of-00002.gguf" in line and "model.layers.1.mlp.down_proj.weight" in line
+    assert "merge" in line and "\n" not in line and entries(cache) == []
 
 
 def test_a_cache_that_cannot_be_written_is_named(gguf_file, tmp_path):

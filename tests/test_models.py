@@ -165,6 +165,42 @@ def test_an_unknown_or_broken_config_is_refused(llama_folder):
     assert "JSON" in refusal(llama_folder)
 
 
+BROKEN = {
+    "awq": ("config.json", {"quantization_config": {"quant_method": "awq", "bits": 4}}),
+    "gptq": ("config.json", {"quantization_config": {"quant_method": "gptq", "bits": 4}}),
+    "text for a number": ("config.json", {"hidden_size": "big"}),
+    "nothing to divide by": ("config.json", {"num_attention_heads": 0}),
+    "config of null": ("config.json", "null"),
+    "tokenizer of {}": ("tokenizer.json", "{}"),
+    "tokenizer of []": ("tokenizer.json", "[]"),
+    "tokenizer config of []": ("tokenizer_config.json", "[]"),
+    "generation config of []": ("generation_config.json", "[]"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_whatever_a_broken_folder_raises_is_one_line(case, llama_folder):
+    """Parsers and layers raise many kinds of exceptions: ImportError, KeyError, TypeError, …"""
+    name, content = BROKEN[case]
+    if isinstance(content, dict):
+        content = json.dumps(json.loads((llama_folder / name).read_text()) | content)
+    (llama_folder / name).write_text(content)
+    line = refusal(llama_folder)
+    assert line.startswith("my-llama is no language model that can be loaded (")
+    assert str(llama_folder) in line
+
+
+def test_a_lack_of_memory_is_not_the_folders_fault(llama_folder, monkeypatch):
+    from transformers import LlamaForCausalLM
+
+    def fail(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_model(llama_folder, device="cpu")
+
+
 def test_code_that_comes_with_a_model_is_never_run(llama_folder, tmp_path):
     ran = tmp_path / "ran"
     (llama_folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
