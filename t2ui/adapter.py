@@ -26,8 +26,10 @@ from t2ui.svd import (
     Progress,
     adapted_modules,
     fingerprint,
+    kind_of,
     load_or_decompose,
     same_model,
+    same_shapes,
     weight_of,
 )
 
@@ -110,6 +112,12 @@ class Adapter:
     def names(self) -> tuple[str, ...]:
         """Full names of the adapted matrices, in the model's order."""
         return tuple(self.linears)
+
+    @property
+    def modules(self) -> str:
+        """Which matrices `adapt` chose: "mlp", "attention" or "all"."""
+        kinds = {kind_of(name) for name in self.factors}
+        return kinds.pop() if len(kinds) == 1 else "all"
 
     def remove(self) -> None:
         """Put every module's own forward back. The adapter cannot be used afterwards."""
@@ -235,6 +243,14 @@ class Adapter:
                 f"not fit: {'; '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''} "
                 f"({len(wrong)} in all). Load the model it was made for."
             )
+        if expert.fingerprint and not same_shapes(
+            expert.fingerprint, self.fingerprint_of(expert.scales)
+        ):  # as many singular values, but of matrices with another longer side
+            raise InputError(
+                f"Expert {expert.name!r} is for {expert.base_model or 'another model'}, whose "
+                f"matrices have other shapes than those of {self._model_name()}, and does not "
+                "fit: load the model it was made for."
+            )
         if self.is_transfer(expert) and not allow_transfer:
             raise InputError(
                 f"Expert {expert.name!r} was made for {expert.base_model or 'other weights'} and "
@@ -250,6 +266,10 @@ class Adapter:
         """Whether a fitting expert was made for other weights than this model's."""
         own = self.fingerprint_of(expert.scales)
         return bool(expert.fingerprint) and not same_model(expert.fingerprint, own)
+
+    def _model_name(self) -> str:
+        config = getattr(self.model, "config", None)
+        return getattr(config, "name_or_path", "") or type(self.model).__name__
 
     def _check_names(self, z: Scales) -> None:
         for name, scale in z.items():

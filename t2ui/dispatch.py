@@ -203,6 +203,7 @@ def route(
     if best < threshold:
         return Mixture(), f"{best:.2f} is below the threshold {threshold:.2f}: the base answers"
     owners = {label: n for n, e in experts.items() for label in (e.labels or (n,))}
+    owners.pop(OTHERS, None)  # the base model's, whatever an expert is called
     if routing == "soft":
         weights: dict[str, float] = {}
         for label, probability in classification.probabilities.items():

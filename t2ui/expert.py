@@ -17,11 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2ui.errors import InputError
-from t2ui.svd import kind_of
+from t2ui.svd import kind_of, leading_values
 
 FORMAT, VERSION = "t2ui.svf", "1"
 SUFFIXES = (".safetensors", ".svf")
 _SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_MOST_NESTED = 50  # of metadata: what is nested hundreds deep cannot be pickled for the app
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,11 @@ class Expert:
             raise InputError("An expert needs a name.")
         if not self.scales:
             raise InputError(f"Expert {self.name!r} has no scale vectors.")
+        if self.fingerprint and not leading_values(self.fingerprint):
+            raise InputError(
+                f"Expert {self.name!r} has the fingerprint {self.fingerprint[:80]!r}; expected a "
+                "digest, a colon and singular values: train or export it again."
+            )
         for matrix, z in self.scales.items():
             _check_scale(self.name, matrix, z)
         # A copy: safetensors maps files, so one that is overwritten in place would change an
@@ -190,13 +197,14 @@ def _check_scale(expert: str, matrix: str, z: Tensor) -> None:
             f"Expert {expert!r} has a tensor {matrix!r}; expected names of attention or MLP "
             "matrices such as model.layers.0.mlp.up_proj."
         )
-    if z.ndim != 1 or not z.is_floating_point():
+    if z.ndim != 1 or not z.numel() or z.dtype not in _FLOATS:
         raise InputError(
             f"Expert {expert!r}, {matrix}: got {z.dtype} of shape {tuple(z.shape)}; expected one "
-            "float per singular value, shape (r,)."
+            "float of 16, 32 or 64 bits per singular value, shape (r,)."
         )
-    if not bool(torch.isfinite(z).all()):
-        bad = int((~torch.isfinite(z)).sum())
+    finite = torch.isfinite(z.float())  # as it is used: float64 holds what float32 cannot
+    if not bool(finite.all()):
+        bad = int((~finite).sum())
         raise InputError(
             f"Expert {expert!r}, {matrix}: {bad} of {z.numel()} scales are NaN or infinite; the "
             "file cannot be used: train or export it again."
@@ -207,11 +215,25 @@ def _metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: typ
     """One entry of the metadata, which are strings, as the JSON value that it holds."""
     try:
         value = json.loads(metadata.get(key) or json.dumps(kind()))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file_name}: its {key} are not JSON ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:  # not only bad JSON: too deep, too long a number
+        raise InputError(f"{file_name}: its {key} are not JSON ({error}).") from None
+    if _nesting(value) > _MOST_NESTED:
+        raise InputError(
+            f"{file_name}: its {key} are nested {_nesting(value)} deep; at most {_MOST_NESTED} are "
+            "expected."
+        )
     if not isinstance(value, kind):
         raise InputError(f"{file_name}: its {key} are {value!r}; expected a JSON {kind.__name__}.")
     return value
+
+
+def _nesting(value: Any) -> int:
+    """How many lists and dicts stand inside each other."""
+    depth, level = 0, [value]
+    while level := [v for v in level if isinstance(v, (list, dict))]:
+        depth += 1
+        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v)]
+    return depth
 
 
 def _metadata_list(file_name: str, metadata: dict[str, str], key: str, kind: type) -> list[Any]:

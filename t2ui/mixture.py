@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from t2ui.config import check_alpha
+from t2ui.config import ALPHA_LIMIT, check_alpha
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.svd import layer_of
@@ -29,7 +29,8 @@ class Mixture:
     """Weights α by expert name. An expert that is not named has α = 0.
 
     With Σα = 1 this is the paper's Σ α_k z_k; otherwise the base model keeps 1 − Σα. `normalise`
-    divides by Σα (per layer where weights are per layer) and refuses a zero sum.
+    divides by Σα (per layer where weights are per layer) and refuses a sum so near zero that a
+    divided weight leaves the range that any weight may have.
     """
 
     weights: Mapping[str, Alpha] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Mixture:
         object.__setattr__(self, "weights", checked)
         if self.normalise:
             for layer in range(next(iter(lengths), 1)):
-                self.at_layer(layer)  # refuses a zero sum when it is made, not when it is used
+                self.at_layer(layer)  # refuses a bad sum when it is made, not when it is used
 
     def at_layer(self, layer: int) -> dict[str, float]:
         """α by expert at one layer, normalised if asked for."""
@@ -64,7 +65,15 @@ class Mixture:
                 f"The weights sum to {total:g}, so they cannot be normalised: move a slider, or "
                 "switch normalise off."
             )
-        return {name: alpha / total for name, alpha in alphas.items()}
+        divided = {name: alpha / total for name, alpha in alphas.items()}
+        largest = max(divided, key=lambda name: abs(divided[name]))
+        if abs(divided[largest]) > ALPHA_LIMIT:
+            raise InputError(
+                f"The weights sum to {total:g}, so normalised the weight of {largest!r} is "
+                f"{divided[largest]:g}; expected between {-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}: "
+                "move a slider, or switch normalise off."
+            )
+        return divided
 
     @property
     def base_share(self) -> float:
@@ -120,7 +129,7 @@ class SavedMixture:
             raise InputError(f"There is no mixture file at {path}: check the path.")
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, nested too deeply
             raise InputError(f"{path.name} is not JSON ({error}): choose a mixture file.") from None
         if not isinstance(said, dict) or said.get("format") != FORMAT:
             raise InputError(

@@ -159,10 +159,18 @@ def same_shapes(a: str, b: str) -> bool:
 
 def same_model(a: str, b: str) -> bool:
     """Whether two fingerprints are of the same weights, within 0.2 % (a change of dtype)."""
-    if not same_shapes(a, b):
+    left, right = leading_values(a), leading_values(b)
+    if not same_shapes(a, b) or not left or len(left) != len(right):
         return False
-    left, right = ([float(v) for v in f.split(":")[1].split(",")] for f in (a, b))
     return all(abs(p - q) <= 2e-3 * max(abs(p), abs(q)) for p, q in zip(left, right, strict=True))
+
+
+def leading_values(fingerprint: str) -> list[float]:
+    """The singular values in a fingerprint; none where the text has another form."""
+    try:
+        return [float(value) for value in fingerprint.partition(":")[2].split(",")]
+    except ValueError:
+        return []
 
 
 def load_or_decompose(
@@ -174,23 +182,41 @@ def load_or_decompose(
 
     The cache file is named by a hash of the weights' bytes. It is written beside and renamed,
     under a lock, so two processes may start at once; what is read is checked against a checksum
-    and rebuilt when it is damaged.
+    and rebuilt when it is damaged. Where nothing can be written the decomposition is not kept,
+    which `progress` is told.
 
     Returns:
         name -> Factors, on the weights' devices.
     """
     folder = (cache_dir or default_cache_dir()) / "svd"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_content_key(weights)}.safetensors"
-    with FileLock(f"{path}.lock"):
-        factors = _read_cache(path, weights)
-        if factors is None:
-            factors = {}
-            for i, (name, weight) in enumerate(weights.items()):
-                if progress:
-                    progress(f"decomposing {name}", i / len(weights))
-                factors[name] = decompose(weight)
-            _write_cache(path, factors)
+    factors = _read_cache(path, weights)  # before the lock: a cache may be a read-only folder
+    if factors is not None:
+        return factors
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            factors = _read_cache(path, weights)
+            if factors is None:
+                factors = _decomposed(weights, progress)
+                _write_cache(path, factors)
+    # NotImplementedError: a file system without locks
+    except (OSError, SafetensorError, NotImplementedError) as error:
+        factors = factors or _decomposed(weights, progress)
+        if progress:
+            reason = " ".join(str(error).split())
+            progress(f"the decomposition is not kept, {folder} cannot be written: {reason}", 1.0)
+    return factors
+
+
+def _decomposed(
+    weights: Mapping[str, Tensor], progress: Progress | None
+) -> dict[str, Factors]:
+    factors = {}
+    for i, (name, weight) in enumerate(weights.items()):
+        if progress:
+            progress(f"decomposing {name}", i / len(weights))
+        factors[name] = decompose(weight)
     return factors
 
 
@@ -220,8 +246,6 @@ def _content_key(weights: Mapping[str, Tensor]) -> str:
 
 def _read_cache(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Factors] | None:
     """What the cache file holds, or None when there is none, or a damaged one."""
-    if not path.exists():
-        return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -233,7 +257,7 @@ def _read_cache(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Factors]
             parts = (flat[f"{name}.{part}"].to(weight.device) for part in Factors._fields)
             factors[name] = Factors(*parts)
     except (SafetensorError, KeyError, OSError):
-        return None  # truncated or not ours: decomposed again and overwritten
+        return None  # not there, truncated or not ours: decomposed and (over)written
     return factors
 
 

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from t2ui.adapter import Adapter, adapt, attached
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.svd import Factors, adapted_modules
+from t2ui.svd import Factors, adapted_modules, fingerprint
 
 UP = "model.layers.0.mlp.up_proj"
 IDS = [prompt_ids(11, seed) for seed in range(5)]  # five prompts of one length
@@ -525,6 +525,21 @@ def test_an_expert_of_other_shapes_is_refused_with_its_mismatches(llama, z, allo
     assert "model.layers.0.mlp.up_proj: 7 scales, the model has 32" in message
     assert "model.layers.8.mlp.down_proj: not in the model" in message
     assert "… (4 in all)" in message
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_as_many_scales_for_other_shapes_are_no_transfer(llama, z, allow):
+    """An MLP may be wider with the same number of singular values."""
+    wider = {n: f._replace(U=torch.ones(99, f.S.numel())) for n, f in llama.factors.items()}
+    expert = Expert("wide", z, "wide-llama", fingerprint=fingerprint(wider))
+    with pytest.raises(InputError, match="'wide' is for wide-llama, .*those of tiny-llama, and"):
+        llama.check(expert, allow_transfer=allow)
+
+
+@pytest.mark.parametrize("modules", ["all", "attention", "mlp"])
+def test_an_adapter_knows_which_matrices_were_chosen(modules):
+    with adapt(make_tiny("llama"), modules) as adapter:
+        assert adapter.modules == modules
 
 
 @pytest.mark.parametrize("name", [a for a in ARCHITECTURES if a != "llama"])

@@ -323,6 +323,13 @@ def test_soft_routing_takes_probabilities_as_weights():
 
 
 @pytest.mark.parametrize("routing", ["hard", "soft"])
+@pytest.mark.parametrize("experts", [answering(others=()), answering(rest=("others",))])
+def test_others_are_the_base_models_whatever_an_expert_is_called(routing, experts):
+    mixture, _ = route(found(math=0.2, code=0.2, others=0.6), {**EXPERTS, **experts}, routing)
+    assert mixture.weights == ({"math": 0.2, "coder": 0.2} if routing == "soft" else {})
+
+
+@pytest.mark.parametrize("routing", ["hard", "soft"])
 def test_below_the_threshold_the_base_model_answers(routing):
     classification = found(math=0.6, code=0.4)
     mixture, note = route(classification, EXPERTS, routing, threshold=0.61)

@@ -265,6 +265,9 @@ def test_scales_that_are_not_finite(path, bad):
         ({UP: torch.ones(8, dtype=torch.int32)}, "got torch.int32"),
         ({UP: torch.ones(8, dtype=torch.int8)}, "got torch.int8"),
         ({UP: torch.ones(8, dtype=torch.complex64)}, "got torch.complex64"),
+        ({UP: torch.ones(8).to(torch.float8_e4m3fn)}, "got torch.float8_e4m3fn"),
+        ({UP: torch.ones(0)}, r"got torch.float32 of shape \(0,\)"),
+        ({UP: torch.full((8,), 1e300, dtype=torch.float64)}, "8 of 8 scales are NaN or infinite"),
         ({}, "has no scale vectors"),
     ],
 )
@@ -305,11 +308,22 @@ def test_int8_steps_of_nan(path):
         ("training", "{"),
         ("metrics", '["good"]'),
         ("metrics", "null"),
+        ("labels", "[" * 100_000),  # each of these four raises something of its own in the parser
+        ("training", '{"a":' * 5_000),
+        ("metrics", "[1" + "0" * 5_000 + "]"),
+        ("training", '{"a": ' + "[" * 900 + "]" * 900 + "}"),  # parses, and cannot be pickled
     ],
 )
 def test_metadata_of_the_wrong_kind(path, key, value):
     tampered(path, **{key: value})
     with pytest.raises(InputError, match=f"math.svf: its {key} are"):
+        Expert.load(path)
+
+
+@pytest.mark.parametrize("value", ["0123456789ab", "0123456789ab:", "0123456789ab:1,x", ":1,,2"])
+def test_a_fingerprint_of_another_form(path, value):
+    tampered(path, fingerprint=value)
+    with pytest.raises(InputError, match=f"has the fingerprint '{value}'; expected a digest"):
         Expert.load(path)
 
 

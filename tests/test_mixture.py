@@ -138,6 +138,16 @@ def test_normalise_refuses_a_zero_sum(weights):
 
 
 @pytest.mark.parametrize(
+    "weights",
+    [{"a": 1, "b": -0.99999}, {"a": -0.05, "b": 0.9, "c": -0.8}, {"a": 1, "b": (0, -0.99)}],
+)
+def test_normalise_does_not_get_round_the_limit_of_a_weight(weights):
+    with pytest.raises(InputError, match="normalised the weight of '[ab]' is .*between -10 and 10"):
+        Mixture(weights, normalise=True)
+    assert Mixture(weights).weights.keys() == weights.keys()
+
+
+@pytest.mark.parametrize(
     ("weights", "normalise", "share"),
     [
         ({}, False, 1.0),

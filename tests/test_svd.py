@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from reference import matrix, matrix_names
+from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from tiny import ARCHITECTURES, VOCABULARY, make_tiny
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
@@ -258,15 +259,41 @@ def test_a_file_of_the_right_name_without_our_tensors_is_rebuilt(weights, tmp_pa
     assert_equal(svd.load_or_decompose(weights, tmp_path), good)
 
 
-def test_a_failed_write_leaves_no_file(weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, SafetensorError])
+def test_a_full_disk_costs_no_decomposition_and_leaves_no_file(
+    weights, error, tmp_path, monkeypatch
+):
+    good, said = svd.load_or_decompose(weights, tmp_path / "elsewhere"), []
+
     def fail(*args, **kwargs):
         Path(args[1]).write_bytes(b"half")
-        raise OSError("no space left")
+        raise error("no space left")
 
     monkeypatch.setattr(svd, "save_file", fail)
-    with pytest.raises(OSError, match="no space"):
-        svd.load_or_decompose(weights, tmp_path)
+    found = svd.load_or_decompose(weights, tmp_path, lambda text, _: said.append(text))
+    assert_equal(found, good)
     assert [p.suffix for p in (tmp_path / "svd").iterdir()] in ([], [".lock"])
+    assert len(said) == len(weights) + 1  # decomposed once
+    assert "not kept" in said[-1] and "no space left" in said[-1] and str(tmp_path) in said[-1]
+
+
+@pytest.mark.parametrize("error", [PermissionError("not allowed"), NotImplementedError("no locks")])
+def test_a_folder_that_cannot_be_locked_is_done_without(weights, error, tmp_path, monkeypatch):
+    good = svd.load_or_decompose(weights, tmp_path)
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(svd, "FileLock", fail)
+    assert_equal(svd.load_or_decompose(weights, tmp_path / "other"), good)
+    forbid_decompose(monkeypatch)
+    assert_equal(svd.load_or_decompose(weights, tmp_path), good)  # reading needs no lock
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(weights, tmp_path):
+    (tmp_path / "file").touch()
+    found = svd.load_or_decompose(weights, tmp_path / "file")
+    assert_equal(found, svd.load_or_decompose(weights, tmp_path))
 
 
 OTHER_PROCESS = """
@@ -348,6 +375,13 @@ def test_fingerprint_knows_names_and_shapes(tiny_llama):
     assert not svd.same_model(original, svd.fingerprint(renamed))
     wider = {**factors, NAME: svd.decompose(torch.randn(64, 32))}
     assert not svd.same_shapes(original, svd.fingerprint(wider))
+
+
+@pytest.mark.parametrize("odd", ["", "no colon", "{}:", "{}:1,x", "{}:1", "{}:" + "1," * 9 + "1"])
+def test_a_fingerprint_of_another_form_is_of_no_model(weights, odd):
+    ours = svd.fingerprint({name: svd.decompose(weight) for name, weight in weights.items()})
+    other = odd.format(ours.split(":")[0])
+    assert not svd.same_model(ours, other) and not svd.same_model(other, ours)
 
 
 def test_fingerprint_of_one_matrix_and_whatever_order(weights):
