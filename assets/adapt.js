@@ -7,7 +7,7 @@
   const POLL_MS = 500;
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
-  const MAX_FILE = 400000; // bytes
+  const MAX_FILE = 400000; // bytes; as many characters are read at once
   const { panels, page, h, edit, hear, say, number, percent, opens, plot, frame } = window.t2ui;
   const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
     score: "", alpha: "", mixture: [], report: null };
@@ -45,6 +45,7 @@
     let rows = [];
     let drawn = "";
     let timer = null;
+    let sent = null; // the pasted text that Python reads now, and the value it has not answered
     const list = h("div.ex-rows", { role: "group", ariaLabel: "Examples" });
     const note = h("p.note", { role: "status" });
     const bar = h("div.ex-bar");
@@ -53,19 +54,26 @@
     const sheet = h("div.sheet", { id: "adapt-paste-sheet", popover: "auto", ariaLabel: "Paste examples" },
       h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines"),
         h("button.chip", { type: "button", id: "adapt-paste-add", onclick: () => {
+          sent = { text: pasted.value, before: plain().stamp };
           api.trigger("upload", { text: pasted.value });
           sheet.hidePopover();
-          pasted.value = "";
         } }, "Add")), pasted);
     const file = h("input", { type: "file", accept: ".csv,.tsv,.txt,.json,.jsonl", hidden: true, ariaLabel: "A file of examples",
       onchange: async () => {
         const [chosen] = file.files;
-        if (chosen) api.trigger("upload", { text: chosen.size > MAX_FILE ? "x".repeat(MAX_FILE + 1) : await chosen.text() });
+        if (chosen?.size > MAX_FILE) {
+          tell(`${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MAX_FILE.toLocaleString("en")} are read: cut it.`, true);
+        } else if (chosen) api.trigger("upload", { text: await chosen.text() });
         file.value = "";
       } });
     host.replaceChildren(bar, list, note, sheet, file);
 
     const plain = () => JSON.parse(api.props.value);
+    function tell(text, bad) {
+      note.textContent = text;
+      note.title = text;
+      note.classList.toggle("bad", bad);
+    }
     function keep(patch = {}) {
       drawn = JSON.stringify(rows);
       api.props.value = JSON.stringify({ ...plain(), note: "", bad: false, ...patch, rows });
@@ -138,9 +146,11 @@
           } }, "clear"));
         opens(paste, sheet);
       }
-      note.textContent = value.note;
-      note.title = value.note;
-      note.classList.toggle("bad", value.bad);
+      tell(value.note, value.bad);
+      if (sent && value.stamp !== sent.before) {
+        if (!value.bad && pasted.value === sent.text) pasted.value = ""; // else it can be put right
+        sent = null;
+      }
       if (JSON.stringify(value.rows) === drawn) return;
       rows = value.rows.map((row) => [...row]);
       drawn = JSON.stringify(rows);

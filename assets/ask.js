@@ -15,9 +15,13 @@
   /* --- pass one: a bar for each label; a click on another label corrects it ------------------- */
 
   panels.classification = (host, api) => {
-    const correct = (label) => api.trigger("select", { label });
+    let mine = null; // the label clicked: what streams on still carries the one of pass one
+    const correct = (label, stamp) => {
+      mine = { label, stamp };
+      api.trigger("select", { label });
+    };
     const bar = (row, value) => {
-      const chosen = row.label === value.chosen;
+      const chosen = row.label === (mine?.stamp === value.stamp ? mine.label : value.chosen);
       const raw = row.raw === null ? "" : `, ${number(row.raw)} before calibration`;
       const act = chosen
         ? "This label was used."
@@ -29,7 +33,7 @@
         {
           type: "button", ariaPressed: String(chosen),
           title: `${row.label}: ${number(row.p)}${raw}. ${act}`,
-          onclick: () => correct(row.label),
+          onclick: () => correct(row.label, value.stamp),
         },
         h("span.name", null, dot(row.colour), h("span", null, row.label)),
         h("span.track", null,

@@ -45,7 +45,11 @@
       });
       const box = h("input.number", {
         type: "number", min: low, max: high, step: 0.05, ariaLabel: `${label}, as a number`,
-        onchange: () => move(clamp(box.value)),
+        onchange: () => {
+          const x = clamp(box.value);
+          box.value = x.toFixed(2); // `show` leaves a box alone while it has the focus
+          move(x);
+        },
       });
       const back = h("button.quiet", {
         type: "button", title: `Back to ${reset}`, ariaLabel: `Reset ${label}`,

@@ -3,12 +3,18 @@
 "use strict";
 
 (() => {
+  const RETRY_MS = 3000;
   const { panels, h, hear, save } = window.t2ui;
+  const touch = matchMedia("(hover: none)");
   let loading = null;
 
   function plotly(source) {
     loading ||= new Promise((resolve, reject) => {
-      const script = h("script", { src: source, onload: () => resolve(window.Plotly), onerror: reject });
+      const script = h("script", { src: source, onload: () => resolve(window.Plotly), onerror: () => {
+        loading = null; // a failure is not kept: the next drawing loads it again
+        script.remove();
+        reject(new Error("plotly.js could not be loaded"));
+      } });
       document.head.append(script);
     });
     return loading;
@@ -72,23 +78,36 @@
     let text = "";
     let fileName = "t2ui";
     let marked = -1;
+    let retry = null;
     const marks = () => marked < 0 ? figure.layout.shapes || [] : [{
       type: "rect", xref: "paper", x0: 0, x1: 1, yref: "y", y0: marked - 0.5, y1: marked + 0.5,
       line: { color: getComputedStyle(host).getPropertyValue("--t2-ink").trim(), width: 1.5 },
     }];
     async function draw() {
       if (!figure || !host.isConnected || !host.clientWidth) return;
-      const Plotly = await plotly(host.closest("[data-plotly]").dataset.plotly);
+      let Plotly;
+      try {
+        Plotly = await plotly(host.closest("[data-plotly]").dataset.plotly);
+      } catch {
+        clearTimeout(retry);
+        retry = setTimeout(draw, RETRY_MS);
+        return;
+      }
       const config = {
         displaylogo: false, responsive: false, displayModeBar: bar,
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
         toImageButtonOptions: { format: "png", filename: fileName, scale: 2 },
       };
       const layout = { ...themed(host, figure), shapes: marks(), width: host.clientWidth, height: host.clientHeight };
+      if (touch.matches) layout.dragmode = false; // a swipe over the plot scrolls the page
       await Plotly.react(host, painted(host, figure.data), layout, config);
       if (onrow && !host.dataset.listens) {
         host.dataset.listens = "1";
+        const top = () => host.getBoundingClientRect().top;
+        let touched = null; // where the plot was when a finger came down: if it moved, that was a swipe
+        host.addEventListener("touchstart", () => (touched = top()), { passive: true, capture: true });
         host.on("plotly_click", (event) => {
+          if (touched !== null && Math.abs(top() - touched) > 8) return;
           const place = event.points[0].pointNumber;
           onrow(Array.isArray(place) ? place[0] : place);
         });
@@ -126,7 +145,7 @@
   Object.assign(window.t2ui, { plot, frame });
 
   panels.heatmap = (host, api) => {
-    const area = h("div.plot", { tabIndex: 0, ariaLabel: "Heatmap of z − 1. Arrow keys move from row to row, Enter opens." });
+    const area = h("div.plot", { tabIndex: 0, ariaLabel: "Heatmap of z − 1. Arrow keys open the row below or above, Enter the same row again." });
     const caption = h("p.foot");
     host.replaceChildren(h("div.cover"), area, caption);
     let value = null;
@@ -137,8 +156,8 @@
       api.trigger("select", { name: value.names[row] });
     };
     area.addEventListener("keydown", (event) => {
-      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      if (!step || value?.state !== "done") return;
+      const step = { ArrowDown: 1, ArrowUp: -1, Enter: 0 }[event.key];
+      if (step === undefined || value?.state !== "done") return;
       event.preventDefault();
       open(row + step);
     });

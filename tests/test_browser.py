@@ -279,8 +279,9 @@ def test_sliders_obey_arrow_keys_numbers_and_their_reset(visit):
     assert page.evaluate("document.activeElement.type") == "range"
     number = page.locator("#mix-code input[type=number]")
     number.fill("-5")
+    number.press("Enter")
+    assert alpha(page, "code") == -1 and number.input_value() == "-1.00"
     number.blur()
-    assert alpha(page, "code") == -1
     assert page.locator(".base-share .value").inner_text() == "200 %"
     page.locator("#mix-code").get_by_role("button").click()
     assert alpha(page, "code") == 0
@@ -345,6 +346,20 @@ def test_a_click_on_another_label_corrects_the_dispatch(visit, client):
     assert page.locator(".base-share .value").inner_text() == "100 %"
 
 
+def test_a_correction_while_the_answer_streams_stays(visit, client):
+    client.pace = 1.5
+    page = visit()
+    ask(page)
+    wait_state(page, "streaming")
+    page.locator(".label-row", has_text="math").click()
+    wait_state(page, "done")
+    assert "2.0 % of the answer" in page.locator("#classification .foot").inner_text()
+    assert "math" in page.locator(".label-row.chosen").inner_text()
+    page.locator("#dispatch-mode input[value=prompt]").check(force=True)
+    page.click("#ask")
+    page.locator(".label-row.chosen", has_text="code").wait_for()
+
+
 def test_normalise_leaves_nothing_to_the_base_and_refuses_a_zero_sum(visit):
     page = visit()
     slide(page, "math", 0.5)
@@ -395,6 +410,25 @@ def test_a_permalink_brings_the_whole_state_back(visit, app):
     assert alpha(other, "code") == -0.3 and mode(other) == "none"
     assert other.locator("#prompt textarea").input_value() == "What & why? <b>"
     assert other.locator("#set-by").inner_text() == "set by: permalink"
+
+
+def test_a_permalink_after_a_question_keeps_the_dispatcher_on(visit):
+    page = visit()
+    ask(page)
+    wait_state(page, "done")
+    page.locator("#footer").get_by_text("permalink").click()
+    link = page.locator("#link-sheet input")
+    link.wait_for()
+    other = visit("?" + link.input_value().partition("?")[2])
+    eventually(lambda: alpha(other, "code") == 1)
+    assert mode(other) == "expert"
+
+
+def test_a_permalink_carries_the_strength_beyond_a_sliders_range(visit):
+    page = visit("?mix=math=3,code=-0.75")
+    eventually(lambda: alpha(page, "math") == 2)
+    assert alpha(page, "code") == -0.5 and mode(page) == "none"
+    assert page.locator("#strength input[type=range]").input_value() == "1.5"
 
 
 def test_a_hostile_permalink_opens_a_sound_page(visit):
@@ -450,9 +484,11 @@ def test_the_page_is_usable_while_the_model_loads(visit, pace):
         loading.pace = 0.1  # of the next-token card
         page.locator("#next-token .next-row").first.wait_for()
         if pace > 1:
-            return page.click("#stop")  # its answer would take half a minute
-        page.wait_for_selector("#answer-adapted [data-state=done]", state="attached")
-        assert page.locator("#status").inner_text().endswith("ready · queue 0")
+            page.click("#stop")  # its answer would take half a minute
+        else:
+            page.wait_for_selector("#answer-adapted [data-state=done]", state="attached")
+            assert page.locator("#status").inner_text().endswith("ready · queue 0")
+        page.context.close()  # before its server: it would ask for the status in vain
     finally:
         close()
 
@@ -536,6 +572,9 @@ def test_a_click_on_the_heatmap_opens_that_matrix(visit, client):
     page.locator("#heatmap .plot").focus()
     page.keyboard.press("ArrowUp")
     page.locator("#component-plot .matrix b", has_text="layer 29 · up_proj").wait_for()
+    client.requests.clear()
+    page.keyboard.press("Enter")
+    eventually(lambda: [r.name.endswith("29.mlp.up_proj") for r in client.requests] == [True])
     values = page.evaluate("document.querySelector('#heatmap .plot').data[0].z[0].slice(0, 5)")
     assert all(abs(value) < 1 for value in values) and any(values)
 
@@ -590,6 +629,24 @@ def test_who_opens_inspect_before_the_experts_are_known_sees_them_come(visit, cl
     page.wait_for_selector("#heatmap .plot[data-ready]")
 
 
+def test_a_worker_that_restarts_leaves_the_choices_and_draws_again(visit, client, monkeypatch):
+    page = visit()
+    open_inspect(page)
+    choose(page, "inspect-look", "math expert")
+    choose(page, "inspect-module", "up_proj")
+    lost = Failed("The model worker stopped.", "It is restarting.")
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "_heatmap", lambda request: [(0.0, lost)])
+        choose(page, "inspect-layer", "7")
+        page.locator("#heatmap", has_text="It is restarting").wait_for()
+    client.state = "restarting"
+    page.locator("#status .banner").wait_for()
+    client.state = None
+    page.locator("#heatmap .foot", has_text="1 matri").wait_for()
+    assert client.requests[-1].mixture == {"math": 1.0} and client.requests[-1].module == "up_proj"
+    assert page.locator("#inspect-look input").input_value() == "math expert"
+
+
 def test_csv_and_png_are_saved(visit):
     page = visit()
     open_inspect(page)
@@ -605,6 +662,17 @@ def test_csv_and_png_are_saved(visit):
     with page.expect_download() as saved:
         page.locator("#heatmap [data-title*='png' i]").click()
     assert saved.value.suggested_filename == "code-all.png"
+
+
+def swipe(page, box, up):
+    """A finger that comes down in the middle of a box and moves up by so many pixels."""
+    touch = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for step in range(11):
+        kind = "touchMove" if step else "touchStart"
+        points = [{"x": x, "y": y - up * step / 10}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 # --- looks ---------------------------------------------------------------------------------------
@@ -644,6 +712,14 @@ def test_a_phone_shows_everything_in_one_column(visit):
     open_inspect(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.screenshot(path=SHOTS / "phone-inspect.png", full_page=True)
+    plot = page.locator("#heatmap .nsewdrag").first
+    swipe(page, plot.bounding_box(), up=150)
+    eventually(lambda: page.evaluate("scrollY") > 100)
+    assert page.locator("#component-plot .matrix b").count() == 0, "a swipe opens no row"
+    assert 0 <= page.locator("#status").bounding_box()["y"] < 48, "the status stays in view"
+    page.screenshot(path=SHOTS / "phone-scrolled.png")
+    plot.tap()
+    page.locator("#component-plot .matrix b").wait_for()
 
 
 def test_text_is_large_enough_for_a_projector(visit):

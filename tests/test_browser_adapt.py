@@ -230,6 +230,19 @@ def test_a_mixture_is_saved_as_an_expert_once(visit, client):  # noqa: F811
     page.wait_for_selector("#mix-rolls")
 
 
+def test_a_saved_expert_can_be_inspected_at_once(visit, client):  # noqa: F811
+    page = visit()
+    open_adapt(page)
+    found(page)
+    page.fill("#adapt-name", "rolls")
+    page.click("#adapt-save")
+    page.locator("#adapt-report .note", has_text="Saved as rolls").wait_for()
+    page.get_by_role("tab", name="Inspect").click()
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+    page.locator("#inspect-look input").click()
+    page.get_by_role("option", name="rolls expert").wait_for()
+
+
 def test_the_mixture_is_downloaded_as_a_file(visit, client):  # noqa: F811
     page = visit()
     open_adapt(page)
@@ -277,6 +290,25 @@ def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):  # noqa:
     page.locator("#adapt-examples input[type=file]").set_input_files(file)
     page.locator("#adapt-examples .note.bad", has_text="Line 1").wait_for()
     assert len(rows(page)) == 4
+    file.write_text("x" * 600_000)
+    page.locator("#adapt-examples input[type=file]").set_input_files(file)
+    page.locator("#adapt-examples .note.bad", has_text="more.jsonl has 600,000 bytes").wait_for()
+
+
+def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):  # noqa: F811
+    page = visit()
+    open_adapt(page, sample="")
+    text = page.locator("#adapt-paste-sheet textarea")
+    page.get_by_role("button", name="paste").click()
+    text.fill("only one column")
+    page.click("#adapt-paste-add")
+    page.locator("#adapt-examples .note.bad", has_text="Line 1").wait_for()
+    page.get_by_role("button", name="paste").click()
+    assert text.input_value() == "only one column"
+    text.fill("a,1")
+    page.click("#adapt-paste-add")
+    eventually(lambda: rows(page) == [["a", "1"]])
+    eventually(lambda: text.input_value() == "")
 
 
 def test_cells_of_a_spreadsheet_become_rows(visit, client):  # noqa: F811
@@ -354,6 +386,7 @@ def test_the_page_is_usable_while_the_model_loads(visit):  # noqa: F811
         page.locator("#adapt-search", has_text="the model is loading").wait_for()
         loading.loading = False
         wait_search(page, "done")
+        page.context.close()  # before its server: it would ask for the status in vain
     finally:
         close()
 

@@ -22,7 +22,16 @@ from t2ui.messages import (
 )
 from t2ui.ui import searches as searches_module
 from t2ui.ui.adapt import request_of
-from t2ui.ui.examples import MAX_ROWS, MAX_TEXT, filled, merged, parse, rows_of, samples
+from t2ui.ui.examples import (
+    MAX_CHARS,
+    MAX_ROWS,
+    MAX_TEXT,
+    filled,
+    merged,
+    parse,
+    rows_of,
+    samples,
+)
 from t2ui.ui.panel import pack
 from t2ui.ui.search_view import SearchView, about
 from t2ui.ui.searches import GONE, Searches
@@ -127,6 +136,11 @@ def test_the_request_is_what_the_page_holds():
     assert request_of(table(("a", "1")), "cem", "likelihood", "no such").config.generations
 
 
+def test_blank_rows_do_not_count():
+    rows = [("", "")] * MAX_ROWS + [("a" * MAX_CHARS, "1")]
+    assert len(request_of(table(*rows), "cem", "likelihood", "light").examples) == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -136,6 +150,12 @@ def test_the_request_is_what_the_page_holds():
         ((table(("a", "b"),), "magic", "likelihood", "light"), "magic"),
         ((table(("a", "b"),), "gradient", "reward", "light"), "likelihood"),
         (("nonsense", "cem", "both", None), "no examples"),
+        ((table(("a", "b"), ("x" * 5000, "b")), "cem", "likelihood", "light"),
+         "Row 2: the prompt has 5,000 characters; at most 4,000 fit"),
+        ((table(("", ""), ("a", "x" * 4001)), "cem", "likelihood", "light"),
+         "Row 2: the answer has 4,001"),
+        ((table(*((str(n), "b") for n in range(MAX_ROWS + 3))), "cem", "likelihood", "light"),
+         f"{MAX_ROWS + 3} examples; at most {MAX_ROWS} are searched on: remove 3"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_the_row(asked, words):

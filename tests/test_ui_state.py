@@ -303,3 +303,13 @@ def test_the_http_body_is_json_after_the_shell_has_read_it():
     words = shlex.split(text.replace("\\\n", " "))
     body = json.loads(words[words.index("-d") + 1])
     assert body["data"][0] == EVIL and body["data"][1] == {"math": 0.7}
+
+
+def test_what_an_interface_has_no_option_for_is_said_there():
+    made = Controls("x", {}, "prompt", "soft", 0.4, sampling=Sampling(8, 0.5, 0.9))
+    for text in (command_line(made, "m"), http(made, "http://localhost:1")):
+        assert text.startswith("# only from Python")
+        assert "routing soft, threshold 0.4, top-p 0.9\n" in text
+    plain = Controls("x", {"math": 1.0}, "none", "soft", 0.4, sampling=Sampling(8, 0.0, 0.9))
+    for text in (command_line(plain, "m"), http(plain, "http://localhost:1")):
+        assert "#" not in text

@@ -109,6 +109,22 @@ def test_equal_answers_have_no_first_difference(mixer):
     assert view.panes["base"]["mark"] is None and view.panes["adapted"]["compared"]
 
 
+def test_the_first_difference_is_counted_as_the_browser_counts(mixer):
+    view = AskView(Controls("x"), mixer, READY)
+    fold(view, Tokens("base", ("😀é a",), 1, 0.1), Tokens("adapted", ("😀é b",), 1, 0.1))
+    fold(view, Compared((), 0))
+    assert view.panes["base"]["mark"] == 4, "an emoji is two UTF-16 units"
+
+
+def test_a_questions_pass_one_keeps_its_stamp_and_another_question_has_another(mixer):
+    one, two = (AskView(Controls("x"), mixer, READY) for _ in range(2))
+    fold(one, CLASSIFIED)
+    fold(two, CLASSIFIED)
+    stamp = one.classification["stamp"]
+    fold(one, Done(False, {"pass_one_share": 0.02}))
+    assert one.classification["stamp"] == stamp != two.classification["stamp"]
+
+
 # --- inspect -------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt_result import no_answers, result_cards, search_id
 from t2ui.ui.ask import PAGE, AskPage, card
 from t2ui.ui.colours import expert_colours
-from t2ui.ui.examples import filled, merged, parse, rows_of, samples
+from t2ui.ui.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.listen import Client, answer
 from t2ui.ui.mixture import experts_of
 from t2ui.ui.panel import asset_url, once_loaded, pack, panel, unpack
@@ -112,13 +112,10 @@ def request_of(examples: str, method: Any, objective: Any, budget: Any) -> Adapt
     """The search that the page's components ask for, all of them untrusted.
 
     Raises:
-        InputError: no examples, half an example, or settings that do not go together.
+        InputError: no examples, what `check_rows` raises, or settings that do not go together.
     """
     rows, places = filled(rows_of(unpack(examples)))
-    for place, (prompt, right) in zip(places, rows, strict=True):
-        if not prompt.strip() or not right.strip():
-            missing = "right answer" if prompt.strip() else "prompt"
-            raise InputError(f"Row {place + 1} has no {missing}: type one, or remove the row.")
+    check_rows(rows, places)
     settings = FewShotConfig.preset(budget if budget in PRESETS else "light")
     return Adapt(tuple(rows), replace(settings, method=str(method), objective=str(objective)))
 

@@ -30,10 +30,28 @@ def rows_of(value: Any) -> list[Row]:
     if not isinstance(rows, list):
         return []
     return [
-        (str(row[0])[:MAX_CHARS], str(row[1])[:MAX_CHARS])
-        for row in rows[:MAX_ROWS]
+        (str(row[0]), str(row[1]))
+        for row in rows
         if isinstance(row, (list, tuple)) and len(row) == 2
     ]
+
+
+def check_rows(rows: Sequence[Row], places: Sequence[int]) -> None:
+    """What `filled` gave, before it is searched on.
+
+    Raises:
+        InputError: half an example, one that is too long, or too many; names the row or the number.
+    """
+    for place, (prompt, right) in zip(places, rows, strict=True):
+        if not prompt.strip() or not right.strip():
+            missing = "right answer" if prompt.strip() else "prompt"
+            raise InputError(f"Row {place + 1} has no {missing}: type one, or remove the row.")
+        _check_length(f"Row {place + 1}", prompt, right)
+    if len(rows) > MAX_ROWS:
+        raise InputError(
+            f"There are {len(rows)} examples; at most {MAX_ROWS} are searched on: remove "
+            f"{len(rows) - MAX_ROWS}."
+        )
 
 
 def filled(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
@@ -151,8 +169,14 @@ def _row(prompt: Any, right: Any, line: int) -> Row:
     for what, part in zip(("prompt", "answer"), pair, strict=True):
         if not part:
             raise InputError(f"Line {line} has no {what}.")
+    _check_length(f"Line {line}", *pair)
+    return pair
+
+
+def _check_length(where: str, prompt: str, right: str) -> None:
+    for what, part in (("prompt", prompt), ("answer", right)):
         if len(part) > MAX_CHARS:
             raise InputError(
-                f"Line {line}: the {what} has {len(part):,} characters; at most {MAX_CHARS:,} fit."
+                f"{where}: the {what} has {len(part):,} characters; at most {MAX_CHARS:,} fit: "
+                "shorten it."
             )
-    return pair

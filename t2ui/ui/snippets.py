@@ -28,30 +28,39 @@ def weights_of(controls: Controls) -> dict[str, float]:
     return normalised(controls.mixture) if controls.normalise else dict(controls.mixture)
 
 
+def left_out(controls: Controls) -> str:
+    """A comment that names what command line and HTTP have no option for; empty for nothing."""
+    sampling = controls.sampling
+    missing = []
+    if controls.dispatch != "none":
+        missing += [f"routing {controls.routing}"] if controls.routing != "hard" else []
+        missing += [f"threshold {controls.threshold:g}"] if controls.threshold else []
+    if sampling.temperature and sampling.top_p != 1:
+        missing.append(f"top-p {sampling.top_p:g}")
+    return f"# only from Python and here: {', '.join(missing)}\n" if missing else ""
+
+
 def command_line(controls: Controls, model: str) -> str:
     """A `python -m t2ui ask` command, with a comment for what it has no option for."""
     sampling = controls.sampling
     parts = ["python -m t2ui ask", shlex.quote(controls.prompt)]
-    missing = []
     if controls.dispatch == "none":
         mix = ",".join(f"{name}={value:g}" for name, value in weights_of(controls).items())
         parts += [f"--mix {shlex.quote(mix)}"] if mix else []
-    else:
-        missing += [f"routing {controls.routing}"] if controls.routing != "hard" else []
-        missing += [f"threshold {controls.threshold:g}"] if controls.threshold else []
     parts.append(f"--dispatch {controls.dispatch}")
     parts.append(f"--max-new-tokens {sampling.max_new_tokens}")
     if sampling.temperature:
         parts.append(f"--temperature {sampling.temperature:g} --seed {sampling.seed}")
-        missing += [f"top-p {sampling.top_p:g}"] if sampling.top_p != 1 else []
     if model != DEFAULT_MODEL:
         parts.append(f"--model {shlex.quote(model)}")
-    note = f"# only from Python and here: {', '.join(missing)}\n" if missing else ""
-    return note + " \\\n  ".join(parts)
+    return left_out(controls) + " \\\n  ".join(parts)
 
 
 def http(controls: Controls, url: str) -> str:
-    """Two curl calls: Gradio's API answers a question with an id, and the id with the events."""
+    """Two curl calls: Gradio's API answers a question with an id, and the id with the events.
+
+    With a comment for what the API has no argument for.
+    """
     manual = controls.dispatch == "none"
     sampling = controls.sampling
     arguments = [
@@ -63,7 +72,7 @@ def http(controls: Controls, url: str) -> str:
         sampling.temperature,
     ]
     body = json.dumps({"data": arguments}, ensure_ascii=False)
-    return (
+    return left_out(controls) + (
         f"URL={url}/gradio_api/call/ask\n"
         "ID=$(curl -s $URL -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(body)} \\\n"

@@ -5,6 +5,7 @@ those to the browser.
 """
 
 import os
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,7 @@ def classification(state: str, message: str = "", remedy: str = "") -> dict[str,
         "state": state,
         "message": message,
         "remedy": remedy,
+        "stamp": "",
         "rows": [],
         "chosen": "",
         "said": "",
@@ -92,6 +94,7 @@ def classified(event: Classified, mixer: Mapping[str, Any]) -> dict[str, Any]:
         )
     return {
         **classification("done"),
+        "stamp": uuid.uuid4().hex,  # of this question: a correction by hand holds for it alone
         "rows": rows,
         "chosen": event.label,
         "said": event.said,
@@ -194,7 +197,9 @@ class AskView:
         ]
         texts = ["".join(self.panes[pane]["pieces"]) for pane in PANES]
         different = event.first_difference is not None
-        mark = len(os.path.commonprefix(texts)) if different else None
+        # counted as the browser counts, which cuts there
+        same = os.path.commonprefix(texts).encode("utf-16-le", "surrogatepass")
+        mark = len(same) // 2 if different else None
         common = {"compared": True, "first": event.first_difference, "mark": mark}
         self.panes["base"] = {**self.panes["base"], **common}
         self.panes["adapted"] = {**self.panes["adapted"], **common, "shifts": shifts}
