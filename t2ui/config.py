@@ -10,6 +10,7 @@ from t2ui.errors import InputError
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_PROMPT_CHARS = 20_000
 ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
+LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 DISPATCH_MODES = ("prompt", "expert", "none")
 ROUTINGS = ("hard", "soft")
 TRAIN_OBJECTIVES = ("auto", "exact", "sampled", "next_token")
@@ -90,6 +91,11 @@ class Sampling:
     def __post_init__(self) -> None:
         _check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
         _check_range("temperature", self.temperature, 0, 5)
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise InputError(
+                f"temperature is {self.temperature}; expected 0 (greedy) or at least "
+                f"{LEAST_TEMPERATURE:g}."
+            )
         _check_range("top_p", self.top_p, 1e-6, 1)
         _check_range("top_k", self.top_k, 0, 1_000_000)
         _check_range("seed", self.seed, 0, 2**63 - 1)

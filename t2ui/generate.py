@@ -5,6 +5,7 @@ a cancelled one is gone after the step under way. Knows token ids, scales and te
 of prompts, experts' names or processes.
 """
 
+import math
 import operator
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +29,12 @@ from t2ui.likelihood import cached, contiguous_head, shared_length
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
 MERGE_FROM_TOKENS = 48
+# Beyond this a division by the least temperature leaves float32.
+LARGEST_LOGIT = 1e30
+NOT_FINITE = (
+    "The model's output is not finite any more with these scales: use smaller weights (in a "
+    "training, a smaller learning rate), or float32."
+)
 # A second forward pass pays from about this many tokens on that are read once instead of often.
 LEAST_SHARED = 8
 
@@ -47,10 +54,12 @@ class Step:
     """What one row did in one step. `text` may be empty: half a character, or a held-back stop."""
 
     key: Any
-    token: int
+    token: int  # -1 where it failed
     text: str
-    finished: str | None  # None | "end" (end token) | "stop" (stop string) | "length"
-    log_likelihood: float | None = None  # log π(token | …), nats; of decoders that score
+    # None | "end" (end token) | "stop" (stop string) | "length" | "failed" (NOT_FINITE, no token)
+    finished: str | None
+    # log π(token | …), nats; of decoders that score, and -inf where it failed
+    log_likelihood: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,12 @@ class Decoder:
 
     def clear(self) -> None:
         """Remove all rows, after an error inside a step."""
-        self._waiting, self._rows, self._cache = [], [], None
+        self._waiting, self._rows = [], []
+        self._forget()
+
+    def _forget(self) -> None:
+        """Hold nothing of rows that are gone: a merged W′ is as large as the model."""
+        self._cache, self._setting, self._plan = None, None, []
 
     @torch.inference_mode()
     def step(self) -> list[Step]:
@@ -121,13 +135,19 @@ class Decoder:
         return steps
 
     def _advance(self, rows: list["_Running"], logits: Tensor) -> list[Step]:  # (B, V)
-        steps = [row.advance(logits[i], self.end_tokens) for i, row in enumerate(rows)]
+        # NaN and infinity show in the largest; they end their own row, not the batch
+        usable = (logits.amax(-1).abs() < LARGEST_LOGIT).tolist()
+        steps = [
+            row.advance(logits[i], self.end_tokens) if usable[i] else row.fail()
+            for i, row in enumerate(rows)
+        ]
         if not self.scores:
             return steps
-        picked = torch.tensor([[step.token] for step in steps], device=logits.device)
+        picked = torch.tensor([[max(step.token, 0)] for step in steps], device=logits.device)
         scored = logits.float().log_softmax(-1).gather(1, picked).flatten().tolist()
         return [
-            replace(step, log_likelihood=score) for step, score in zip(steps, scored, strict=True)
+            replace(step, log_likelihood=score) if step.finished != "failed" else step
+            for step, score in zip(steps, scored, strict=True)
         ]
 
     def _prefill(self, new: list["_Running"]) -> tuple[DynamicCache, Tensor, Tensor]:
@@ -216,6 +236,7 @@ class Decoder:
         same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
         if same and self._setting is not None:
             return self.adapter.restore(self._setting)
+        self._setting, self._plan = None, []  # the old W′ goes before a new one is made
         longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in self._rows)
         if len(set(map(id, plan))) == 1 and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
             self.adapter.set(self._rows[0].row.scales, "merged")
@@ -242,8 +263,7 @@ class Decoder:
             return
         self._rows = [self._rows[i] for i in indices]
         if not self._rows:
-            self._cache = None
-            return
+            return self._forget()
         index = torch.tensor(indices)
         self._attention = self._attention[index]
         spare = int(self._attention.shape[1] - self._attention.sum(1).max())
@@ -270,6 +290,9 @@ def generate(
 
     Greedy rows give the tokens that `transformers.generate(do_sample=False)` gives on the same
     weights. Settings in the model's own generation config other than its end tokens are not used.
+
+    Raises:
+        InputError: a prompt that does not fit, or a row's logits are not finite.
     """
     decoder = Decoder(model, tokenizer, adapter)
     decoder.add([Row(i, r.prompt_ids, r.scales, r.sampling) for i, r in enumerate(rows)])
@@ -278,6 +301,8 @@ def generate(
     finished = [""] * len(rows)
     while len(decoder):
         for step in decoder.step():
+            if step.finished == "failed":
+                raise InputError(NOT_FINITE)
             tokens[step.key].append(step.token)
             texts[step.key].append(step.text)
             finished[step.key] = step.finished or ""
@@ -327,6 +352,11 @@ class _Running:
         new = text[self.shown : max(until, self.shown)]
         self.shown += len(new)
         return Step(self.row.key, token, new, self.finished)
+
+    def fail(self) -> Step:
+        """End without a token: the logits hold none."""
+        self.finished = "failed"
+        return Step(self.row.key, -1, self._decoded()[self.shown :], self.finished, -math.inf)
 
     def _decoded(self) -> str:
         return self.tokenizer.decode(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from t2ui.config import WorkerConfig
-from t2ui.errors import InputError
+from t2ui.errors import InputError, is_out_of_memory
 from t2ui.messages import Adapt, Ask, Begun, Cancel, Done, Event, Failed, Queued, Request
 
 SHORT_PER_TURN = 4  # so that many sliders at once cannot hold up the answers that stream
@@ -83,6 +83,7 @@ class Loop:
         self._searches: deque[tuple[str, Adapt]] = deque()
         self._search: _Search | None = None
         self._search_ahead = 0.0  # seconds the search had more than its share
+        self._held_up = False  # the answers that stream waited for a new prompt in the last turn
         self._said: dict[str, int] = {}  # the last place in the queue that a waiting job was told
         self._out: list[Envelope] = []
 
@@ -116,10 +117,7 @@ class Loop:
         yield from self._flush()
         for _ in range(min(SHORT_PER_TURN, len(self._short))):
             yield from self._answer(*self._short.popleft())
-        if self._asks and self._fits(self._asks[0][1]):
-            job_id, ask = self._asks.popleft()
-            self._said.pop(job_id, None)
-            yield from self._start(job_id, ask)
+        yield from self._start_next()
         if self._search is None and self._searches:
             job_id, adapt = self._searches.popleft()
             self._said.pop(job_id, None)
@@ -130,6 +128,17 @@ class Loop:
             yield from self._step()
         if self._search is not None:
             yield from self._search_in_turn(time.perf_counter() - began)
+
+    def _start_next(self) -> Iterator[Envelope]:
+        """The next ask, if it fits. Its prompt is read in place of a decode step, so the answers
+        that stream get a step of their own between two new asks."""
+        streaming = self._backend.asks > 0
+        held_up, self._held_up = self._held_up and streaming, False
+        if self._asks and not held_up and self._fits(self._asks[0][1]):
+            self._held_up = streaming
+            job_id, ask = self._asks.popleft()
+            self._said.pop(job_id, None)
+            yield from self._start(job_id, ask)
 
     def _places(self, waiting: Iterable[tuple[str, Request]], before: int) -> Iterator[Envelope]:
         for place, (job_id, _) in enumerate(waiting, start=before):
@@ -171,8 +180,9 @@ class Loop:
                 yield job_id, self._failed(event) if isinstance(event, Exception) else event
         except Exception as error:
             # the step left no one's cache in a known state: every ask in the batch ends here
+            ended = self._backend.clear()  # first: what it holds is what memory may be short of
             failed = self._failed(error)
-            for job_id in self._backend.clear():
+            for job_id in ended:
                 yield job_id, failed
 
     def _begin_search(self, job_id: str, adapt: Adapt) -> Iterator[Envelope]:
@@ -217,7 +227,7 @@ class Loop:
         self._out += [(job_id, event) for event in self._backend.stop(job_id)]
 
     def _failed(self, error: Exception) -> Failed:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             self._backend.free_memory()
         return failure(error)
 
@@ -227,24 +237,13 @@ def failure(error: Exception) -> Failed:
     if isinstance(error, InputError):
         return Failed(str(error))
     traceback.print_exception(error, file=sys.stderr)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return Failed(
             "The device ran out of memory.", "Ask for a shorter answer, or run fewer rows at once."
         )
     return Failed(
         f"Something went wrong here: {type(error).__name__}: {error}",
         "Try again; the terminal that started the app shows where it happened.",
-    )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # by name and text: CUDA, MPS and the CPU allocator agree on neither a class nor a module
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or isinstance(error, RuntimeError)
-        and ("out of memory" in text or "can't allocate memory" in text)
     )
 
 

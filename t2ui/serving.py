@@ -23,7 +23,7 @@ from t2ui.config import WorkerConfig
 from t2ui.dispatch import Dispatcher
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.generate import Decoder, Row
+from t2ui.generate import NOT_FINITE, Decoder, Row, Step
 from t2ui.library import Library
 from t2ui.messages import (
     Adapt,
@@ -231,6 +231,8 @@ class Serving:
                 self._remove(job_id)
                 yield job_id, error
             return
+        yield from self._end_failed(steps)
+        steps = [step for step in steps if step.key[0] in self._asking]
         now = time.perf_counter()
         for step in steps:
             job_id, pane = step.key
@@ -245,6 +247,15 @@ class Serving:
                     yield job_id, event
             if ended:
                 yield from self._finish(job_id, asking)
+
+    def _end_failed(self, steps: list[Step]) -> Iterator[tuple[str, Event | Exception]]:
+        """What was decoded of the asks of which a row has failed, then the reason."""
+        for job_id in {step.key[0]: None for step in steps if step.finished == "failed"}:
+            asking = self._asking[job_id]
+            self._remove(job_id)
+            for event in self._flush(asking):
+                yield job_id, event
+            yield job_id, InputError(NOT_FINITE)
 
     def stop(self, job_id: str) -> list[Event]:
         """Take an ask out of the batch: what was decoded since the last tokens, then Done."""
@@ -295,7 +306,7 @@ class Serving:
         ]
         return replace(decided, note="; ".join(filter(None, [decided.note, *transfers])))
 
-    def _advance(self, pane: _Pane, step: Any, now: float) -> None:
+    def _advance(self, pane: _Pane, step: Step, now: float) -> None:
         pane.steps += 1
         if step.finished != "end":
             pane.ids.append(step.token)

@@ -92,6 +92,7 @@ def test_ask_dispatches_with_the_expert_where_there_is_one(run, model_folder, ex
         (["ask", "hi", "--mix", "math=nan"], "finite number"),
         (["ask", "hi", "--mix", "math=1e9"], "finite number"),
         (["ask", "hi", "--temperature", "-1"], "temperature is -1.0"),
+        (["ask", "hi", "--temperature", "1e-38"], "expected 0 (greedy) or at least 0.001"),
         (["ask", "hi", "--max-new-tokens", "0"], "max_new_tokens is 0"),
         (["ask", "hi", "--model", "no/such/folder/"], "no/such/folder"),
         (["experts", "list", "no-such-folder"], "no folder no-such-folder"),

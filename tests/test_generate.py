@@ -1,6 +1,8 @@
 """Decoding: greedy as transformers does it, rows that do not see each other, text that streams."""
 
 import copy
+import math
+import weakref
 from contextlib import contextmanager
 
 import pytest
@@ -12,7 +14,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 import t2ui.generate as generate_module
-from t2ui.adapter import adapt, attached
+from t2ui.adapter import SVFLinear, adapt, attached
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.generate import Decoder, Row, end_tokens, generate
@@ -204,6 +206,55 @@ def test_a_row_that_joins_a_merged_batch_takes_it_apart(decoder, tiny_llama, tin
     assert [found["merged"], found["base"]] == wanted
 
 
+@pytest.fixture
+def merged_weights(monkeypatch):
+    """Calls that tell whether the merged weights made so far still live."""
+    made, merged = [], SVFLinear.merged
+
+    def watched(linear, z):
+        run = merged(linear, z)
+        made.append(weakref.ref(run))
+        return run
+
+    monkeypatch.setattr(SVFLinear, "merged", watched)
+    return made
+
+
+@pytest.mark.parametrize("end", ["length", "drop", "clear"])
+def test_merged_weights_go_with_their_last_row(decoder, tiny_llama, llama, merged_weights, end):
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    decoder.add([row(0, prompt_ids(5), 50, z)])
+    for _ in range(4):
+        decoder.step()
+    assert merged_weights and all(alive() for alive in merged_weights)
+    if end == "length":
+        run(decoder)
+    elif end == "drop":
+        decoder.drop({0})
+    else:
+        decoder.clear()
+    assert not any(alive() for alive in merged_weights)
+
+
+def test_merged_weights_go_before_others_are_made(
+    decoder, tiny_llama, llama, merged_weights, monkeypatch
+):
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    decoder.add([row(0, prompt_ids(5), 60, z)])
+    decoder.step(), decoder.step()
+    held, set_rows = [], llama.set_rows
+
+    def watched(rows):
+        held.append(any(alive() for alive in merged_weights))
+        set_rows(rows)
+
+    decoder.add([row(1, prompt_ids(5), 60)])
+    decoder.step()
+    monkeypatch.setattr(llama, "set_rows", watched)
+    decoder.step()
+    assert merged_weights and held == [False]
+
+
 @pytest.mark.parametrize("count", [12, 60])
 def test_a_later_request_never_gets_an_earlier_ones_mixture(
     decoder, tiny_llama, tiny_tokenizer, llama, count
@@ -306,6 +357,64 @@ def test_tokens_are_drawn_from_the_policy(tiny_llama, tiny_tokenizer, llama, set
     likely = order[:8]
     deviation = (policy * (1 - policy) / len(rows)).sqrt()
     assert ((shares - policy)[likely].abs() < 4 * deviation[likely] + 1e-3).all()
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-4, 9.99e-4])
+def test_temperatures_near_zero_are_refused(temperature):
+    with pytest.raises(InputError, match=r"expected 0 \(greedy\) or at least 0.001"):
+        Sampling(temperature=temperature)
+
+
+# --- rows that break -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("scores", [False, True])
+def test_a_broken_mixture_ends_its_own_row_only(
+    tiny_llama, tiny_tokenizer, llama, temperature, place, scores
+):
+    """Scales this large pass every check of finiteness, and their products are infinite."""
+    broken = {name: torch.full_like(f.S, 1e38) for name, f in llama.factors.items()}
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    fine = [
+        row(key, prompt_ids(6), 9, scales, temperature=temperature)
+        for key, scales in (("base", None), ("adapted", z))
+    ]
+    wanted = dict(zip(("base", "adapted"), tokens_of(tiny_llama, tiny_tokenizer, llama, *fine),
+                      strict=True))  # fmt: skip
+    decoder = Decoder(tiny_llama, tiny_tokenizer, llama, scores)
+    decoder.add([*fine[:place], row("broken", prompt_ids(6), 9, broken, temperature=temperature),
+                 *fine[place:]])  # fmt: skip
+    steps = decoder.step()
+    (failed,) = [step for step in steps if step.finished == "failed"]
+    assert (failed.key, failed.token, failed.text) == ("broken", -1, "")
+    assert failed.log_likelihood == -math.inf
+    assert len(decoder) == 2
+    collected = {}
+    collect((step for step in steps if step is not failed), collected)
+    assert run(decoder, collected) == wanted
+
+
+def test_a_row_that_breaks_later_shows_what_it_had(decoder, tiny_tokenizer, tiny_llama):
+    (a, b) = tiny_tokenizer.encode("ab", add_special_tokens=False)
+    decoder.add([row(0, prompt_ids(4), 20, stop=("XYZ",))])
+    with scripted(tiny_llama, [a, b]):
+        steps = decoder.step() + decoder.step()
+    hook = tiny_llama.get_output_embeddings().register_forward_hook(
+        lambda module, args, output: output * math.inf
+    )
+    steps += decoder.step()
+    hook.remove()
+    assert (steps[-1].finished, pieces(steps)) == ("failed", "ab")
+    assert len(decoder) == 0
+
+
+def test_generate_says_that_a_mixture_is_broken(tiny_llama, tiny_tokenizer, llama):
+    broken = {name: torch.full_like(f.S, 1e38) for name, f in llama.factors.items()}
+    rows = [row(0, prompt_ids(6)), row(1, prompt_ids(6), scales=broken)]
+    with pytest.raises(InputError, match="not finite any more with these scales: use smaller"):
+        generate(tiny_llama, tiny_tokenizer, rows, llama)
 
 
 # --- ends ----------------------------------------------------------------------------------------

@@ -388,6 +388,21 @@ def test_after_a_failed_step_the_next_ask_is_right(backend, monkeypatch):
     assert texts(events)["base"] == alone(backend, "Hello", {}).text
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_broken_mixture_ends_its_own_ask_only(backend, folder, adapter, temperature):
+    scales = {name: torch.full_like(f.S, 1e38) for name, f in adapter.factors.items()}
+    Expert("broken", scales).save(folder / "broken.safetensors")
+    sampling = Sampling(12, temperature)
+    asks = [Ask("Hello", {name: 1.0}, sampling=sampling) for name in ("math", "broken", "code")]
+    fine, failed, other = run(backend, *asks)
+    assert "not finite" in failed[-1].message and "smaller weights" in failed[-1].message
+    assert sum(isinstance(event, (Done, Failed)) for event in failed) == 1
+    for events, name in ((fine, "math"), (other, "code")):
+        assert texts(events)["adapted"] == alone(backend, "Hello", {name: 1.0}, sampling).text
+        assert texts(events)["base"] == alone(backend, "Hello", {}, sampling).text
+    assert backend.asks == backend.rows == 0
+
+
 # --- the next token ------------------------------------------------------------------------------
 
 

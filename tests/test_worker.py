@@ -54,6 +54,45 @@ def test_a_short_request_is_answered_while_an_answer_streams(backend):
     assert steps_of(said, "long") == 1
 
 
+class Prefilling(FakeBackend):
+    """As the real one: a step reads the prompt that was added, or else decodes."""
+
+    def __init__(self):
+        super().__init__(step_seconds=0)
+        self.new = []
+
+    def start(self, job_id, ask):
+        self.new.append(job_id)
+        return super().start(job_id, ask)
+
+    def step(self):
+        new, self.new = self.new, []
+        return iter(()) if new else super().step()
+
+
+def test_asks_that_keep_arriving_do_not_hold_up_an_answer():
+    loop = loop_of(Prefilling(), max_rows=100)
+    loop.take("long", Ask("count 100"))
+    turn(loop)
+    for n in range(6):
+        loop.take(f"new {n}", Ask("count 50"))
+    said = [turn(loop) for _ in range(12)]
+    assert [steps_of(envelopes, "long") for envelopes in said] == [0, 1] * 6
+    began = [name for turned in said for name, event in turned if isinstance(event, Begun)]
+    assert began == [f"new {n}" for n in range(6)]
+
+
+def test_an_ask_waits_for_no_answer_that_has_ended():
+    loop = loop_of(Prefilling(), max_rows=100)
+    loop.take("a", Ask("count 5"))
+    turn(loop)
+    loop.take("b", Ask("count 5"))
+    turn(loop)
+    loop.take("a", Cancel()), loop.take("b", Cancel())
+    loop.take("c", Ask("count 5"))
+    assert Begun() in of(turn(loop), "c")
+
+
 def test_many_sliders_do_not_hold_up_an_answer_and_come_in_order(backend):
     loop = loop_of(backend)
     loop.take("long", Ask("count 100"))
@@ -152,6 +191,15 @@ def test_a_failed_step_ends_the_asks_of_the_batch_but_not_those_that_wait(backen
     while not loop.idle:
         said += turn(loop)
     assert isinstance(of(said, "waiting")[-1], Done)
+
+
+def test_a_failed_step_empties_the_batch_before_memory_is_given_back(backend, monkeypatch):
+    loop, rows = loop_of(backend), []
+    monkeypatch.setattr(backend, "free_memory", lambda: rows.append(backend.rows))
+    loop.take("a", Ask("oom later"))
+    said = turn(loop)
+    assert isinstance(of(said, "a")[-1], Failed)
+    assert rows == [0]
 
 
 def test_out_of_memory_is_known_in_every_form():
