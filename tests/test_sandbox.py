@@ -1,7 +1,10 @@
 """Right answers pass; those that cheat, harm or hang do not, and leave nothing behind."""
 
+import ctypes
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -9,15 +12,23 @@ from pathlib import Path
 import pytest
 
 from t2ui.errors import InputError
-from t2ui.tasks.sandbox import WALLS, Limits, Verdict, isolation, run_python
+from t2ui.tasks import sandbox
+from t2ui.tasks.sandbox import INSIDE, WALLS, Limits, Verdict, isolation, run_python
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
 
 TESTS = "assert f(2) == 4\nassert f(3) == 918273"  # only the tests know the second number
 SHORT = Limits(cpu_seconds=1, wall_seconds=6)
 # The layers alone, as on kernels that refuse namespaces, or have no filter for system calls either.
-LAYERS = {"all": WALLS, "calls": ("calls",), "python": ()}
+LAYERS = {"all": WALLS, "files": ("files", "calls"), "calls": ("calls",), "python": ()}
 every_layer = pytest.mark.parametrize("walls", LAYERS.values(), ids=LAYERS)
+
+
+@pytest.fixture
+def landlock():
+    """Asks the kernel itself which version of Landlock it has."""
+    if ctypes.CDLL(None).syscall(444, None, 0, 1) < 1:
+        pytest.skip("this kernel has no Landlock")
 
 
 @pytest.fixture
@@ -36,7 +47,28 @@ def processes_left(tmp_path, monkeypatch):
                 found.append(entry.name)
         return found
 
-    return find
+    def left() -> list[str]:
+        deadline = time.monotonic() + 5
+        while (found := find()) and time.monotonic() < deadline:
+            time.sleep(0.02)  # the kernel takes a moment to clear away what is killed
+        return found
+
+    return left
+
+
+@pytest.fixture
+def neighbour():
+    """A process of the answer's user, as t2ui is one where it is not root, that holds secrets."""
+    code = (
+        "import os, sys, time\nsys.path.insert(0, sys.argv[1])\nimport walls\n"
+        "walls.drop_capabilities()\nheld = os.environ['SECRET'].upper()\n"
+        "print(flush=True)\ntime.sleep(600)"
+    )
+    program = [sys.executable, "-I", "-S", "-c", code, str(INSIDE)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env={"SECRET": "swordfish"}) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
 
 
 # --- answers as they should be -------------------------------------------------------------------
@@ -116,13 +148,38 @@ def test_limits_are_checked(setting):
         Limits(**setting)
 
 
+@every_layer
+def test_the_standard_library_is_there(walls):
+    modules = "decimal, hashlib, heapq, json, mimetypes, random, statistics, typing, zlib"
+    code = (
+        f"import os, {modules}\ndef f():\n    mimetypes.guess_type('a.png')\n    return "
+        "open(os.devnull).read() == '' and len(open('/dev/urandom', 'rb', 0).read(4)) == 4"
+    )
+    assert run_python(code, "assert f() is True", walls=walls) == Verdict(True)
+
+
 def test_isolation_says_what_holds_here():
     found = isolation(("calls",))
     assert (found.network, found.files) == ("refused system calls", "read-only")
-    assert isolation(()).network == "refused by Python"
+    by_python = isolation(())
+    assert by_python.network == "refused by Python"
+    assert by_python.files == "writing refused by Python"
     full = isolation()
     assert full.network in ("network namespace", "refused system calls", "refused by Python")
     assert full.user != 0
+    assert full.told() == f"answers run in a sandbox: {full.network}; files: {full.files}"
+
+
+@pytest.mark.parametrize("walls", [("files",), ("files", "calls")])
+def test_isolation_says_that_only_the_library_can_be_read(walls, landlock):
+    assert isolation(walls).files == "Python's library, read-only"
+
+
+def test_a_sandbox_that_does_not_start_is_an_error(monkeypatch):
+    ended = {"passed": False, "reason": "the answer ended"}
+    monkeypatch.setattr(sandbox, "_run", lambda *arguments: ended)
+    with pytest.raises(InputError, match="does not start here: the answer ended"):
+        isolation()
 
 
 # --- answers that cheat --------------------------------------------------------------------------
@@ -355,9 +412,6 @@ def test_an_answer_does_not_outlive_its_run(walls, processes_left):
         "def f(): return 1"
     )
     run_python(code, "assert f() == 1", limits=SHORT, walls=walls)
-    deadline = time.monotonic() + 5
-    while processes_left() and time.monotonic() < deadline:
-        time.sleep(0.02)  # the kernel takes a moment to clear away what is killed
     assert processes_left() == []
 
 
@@ -422,6 +476,76 @@ def test_files_of_others_cannot_be_read():
     assert run_python(code, "assert f() == [False] * 4 + [True, True]") == Verdict(True)
 
 
+READ_ALL = """
+import os
+def kept(path):
+    with open(path, "rb", 0) as file: return file.read()
+def memory(pid):
+    said = b""
+    for line in kept(f"/proc/{pid}/maps").decode().splitlines():
+        if " rw" not in line: continue
+        low, high = (int(v, 16) for v in line.split()[0].split("-"))
+        with open(f"/proc/{pid}/mem", "rb", 0) as file:
+            file.seek(low)
+            said += file.read(high - low)
+    return said
+def f(pid, path):
+    done = []
+    for name, read in (("environment", lambda: kept(f"/proc/{pid}/environ")),
+                       ("memory", lambda: memory(pid)), ("file", lambda: kept(path))):
+        try:
+            if b"swordfish" in read().lower(): done.append(name)
+        except OSError: pass
+    return done
+"""
+
+
+@pytest.mark.parametrize("walls", [("files",), ("files", "calls"), WALLS], ids="-".join)
+def test_no_secrets_of_the_same_user_where_namespaces_are_refused(
+    walls, neighbour, landlock, tmp_path
+):
+    """The token in t2ui's environment, the tests in its memory, a data set with the tests in it."""
+    data = tmp_path / "data.jsonl"
+    data.write_text("swordfish")
+    tests = f"assert f({neighbour.pid}, {str(data)!r}) == "
+    hole = run_python(READ_ALL, tests + "['environment', 'memory', 'file']", walls=("calls",))
+    if not hole.passed:
+        pytest.skip("this kernel keeps processes of the same user apart anyway")
+    assert run_python(READ_ALL, tests + "[]", walls=walls) == Verdict(True)
+
+
+@pytest.mark.parametrize("walls", [("files", "calls"), WALLS], ids="-".join)
+def test_packages_beside_the_library_are_not_read(walls, landlock):
+    """t2ui may be one of them, with its exercises and their tests."""
+    packages = Path(os.path.realpath(os.__file__)).parent / "site-packages"
+    if str(packages).startswith(("/usr/lib", "/lib")):
+        pytest.skip("this Python is the system's")
+    file = next((p for p in packages.rglob("*.py") if p.stat().st_size), None)
+    if file is None:
+        pytest.skip("this Python has no packages")
+    code = (
+        f"def f():\n    try: return open({str(file)!r}).read(1)\n"
+        "    except PermissionError: return 'refused'"
+    )
+    assert run_python(code, "assert f() == 'refused'", walls=walls) == Verdict(True)
+
+
+@every_layer
+def test_no_process_is_killed_by_a_signal_of_its_input(walls, neighbour):
+    """A pipe of the answer's own, handed to another process: written to, it would send SIGKILL."""
+    code = (
+        "import fcntl, os, struct\ndef f(pid):\n    done, (reads, writes) = [], os.pipe()\n"
+        "    for command, value in ((10, 9), (8, pid), (15, struct.pack('ii', 1, pid)),\n"
+        "                           (fcntl.F_SETFL, os.O_ASYNC)):\n"
+        "        try: fcntl.fcntl(reads, command, value); done.append(command)\n"
+        "        except OSError: pass\n"
+        "    os.write(writes, b'x')\n    return {*done} & {8, 10, 15}"
+    )
+    verdict = run_python(code, f"assert f({neighbour.pid}) == set()", walls=walls)
+    time.sleep(0.1)  # as long as a signal may take
+    assert verdict == Verdict(True) and neighbour.poll() is None
+
+
 @every_layer
 def test_the_environment_and_open_files_stay_here(walls, tmp_path, monkeypatch):
     monkeypatch.setenv("T2UI_SECRET", "swordfish")
@@ -446,3 +570,67 @@ def test_the_environment_and_open_files_stay_here(walls, tmp_path, monkeypatch):
         "        except OSError: pass\n    return said"
     )
     assert run_python(proc, "assert b'swordfish' not in f()", walls=walls) == Verdict(True)
+
+
+# --- the audit hook, where the kernel offers nothing better --------------------------------------
+
+# What an answer may try on the hook, before it tries what the hook refuses.
+UNHOOKED = """
+import builtins, gc, os, sqlite3, sys
+try: import _xxsubinterpreters as others
+except ImportError: import _interpreters as others  # since Python 3.13
+
+def loosen():
+    for name in ("subject", "walls", "wire", "judge", "__main__"):
+        vars(sys.modules.get(name, os)).update(REFUSED=(), WRITE_FLAGS=0)
+    frame = sys._getframe()
+    while frame:
+        frame.f_globals.update(REFUSED=(), WRITE_FLAGS=0)
+        frame = frame.f_back
+    try:
+        for o in gc.get_objects():
+            if getattr(o, "__name__", "") == "hook": o.__code__ = (lambda *a, **k: 0).__code__
+    except PermissionError: pass
+
+def f(folder):
+    kept, done = folder + "/kept.txt", []
+    new = folder + "/new"
+    attempts = (
+        lambda: open(kept, "w"), lambda: open(kept, "r+"), lambda: os.open(kept, os.O_TRUNC),
+        lambda: os.open(new, os.O_CREAT), lambda: os.open(kept, os.O_RDWR | os.O_APPEND),
+        lambda: sqlite3.connect(new).execute("create table t (x)"), lambda: os.utime(kept, (1, 1)),
+        lambda: os.setxattr(kept, "user.x", b"y"), lambda: os.remove(kept),
+        lambda: others.run_string(others.create(), f"open({new!r}, 'w')"),
+    )
+    loosen()
+    names = ("isinstance", "any", "type", "str", "int", "PermissionError", "OSError", "Exception")
+    before = {name: vars(builtins)[name] for name in names}
+    for number, attempt in enumerate(attempts):
+        for name in names: setattr(builtins, name, lambda *a: False)
+        try:
+            attempt()
+            done.append(number)
+        except BaseException: pass
+        finally: vars(builtins).update(before)
+    return done
+"""
+
+
+def test_the_hook_holds_where_an_answer_changes_all_that_it_can_name(tmp_path):
+    kept = tmp_path / "kept.txt"
+    kept.write_text("kept")
+    tmp_path.chmod(0o777)
+    kept.chmod(0o666)
+    before = kept.stat().st_mtime_ns
+    verdict = run_python(UNHOOKED, f"assert f({str(tmp_path)!r}) == []", walls=())
+    assert (kept.read_text(), kept.stat().st_mtime_ns) == ("kept", before)
+    assert os.listdir(tmp_path) == ["kept.txt"] and os.listxattr(kept) == []
+    assert verdict == Verdict(True)
+
+
+def test_our_modules_are_not_in_an_answers_way():
+    ours = {path.stem for path in INSIDE.glob("*.py")}
+    code = f"import sys\ndef f(): return sorted({ours} & {{*sys.modules}})"
+    assert run_python(code, "assert f() == []") == Verdict(True)
+    script = "import __main__\nx = 5\ndef f(): return __main__.x"
+    assert run_python(script, "assert f() == 5") == Verdict(True)

@@ -20,7 +20,7 @@ from t2ui.errors import InputError
 
 INSIDE = Path(__file__).with_name("inside")
 MAX_VERDICT = 100_000  # bytes
-WALLS = ("namespaces", "user", "calls")
+WALLS = ("namespaces", "user", "files", "calls")
 NOT_READABLE = 77  # exit status, see inside/start.py
 
 
@@ -55,8 +55,14 @@ class Isolation:
 
     network: str  # "network namespace" | "refused system calls" | "refused by Python"
     processes: str  # the same, with "process namespace"
-    files: str  # "own temporary folder only" | "read-only"
+    # "own temporary folder only" | "Python's library, read-only" | and without Landlock, where an
+    # answer reads what this user may read: "read-only" | "writing refused by Python"
+    files: str
     user: int  # that the tests run as; the answer has another one if this process is root
+
+    def told(self) -> str:
+        """For people, in a line."""
+        return f"answers run in a sandbox: {self.network}; files: {self.files}"
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,26 @@ def run_python(
 def isolation(walls: Sequence[str] = WALLS) -> Isolation:
     """How answers are kept in on this machine, found out by running one."""
     found = _run(Job("", "pass"), Limits(), walls)
-    if isinstance(found, str):
-        raise InputError(f"The sandbox does not start here: {found}.")
+    if isinstance(found, str) or not found["passed"]:
+        reason = found if isinstance(found, str) else found["reason"]
+        raise InputError(f"The sandbox does not start here: {reason}.")
     calls = found["calls"]
     return Isolation(
         network="network namespace" if found["namespaces"] else calls,
         processes="process namespace" if found["namespaces"] else calls,
-        files="own temporary folder only" if found["writable"] else "read-only",
+        files=_files(found),
         user=found["user"],
     )
+
+
+def _files(found: dict) -> str:
+    """What an answer can do with files."""
+    if found["writable"]:
+        return "own temporary folder only"
+    if found["files"]:
+        return "Python's library, read-only"
+    by_kernel = found["calls"] == "refused system calls"
+    return "read-only" if by_kernel else "writing refused by Python"
 
 
 def _run(job: Job, limits: Limits, walls: Sequence[str]) -> dict | str:

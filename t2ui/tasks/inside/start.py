@@ -70,15 +70,15 @@ def become(settings: dict, user: int) -> None:
 def judge(job: dict, answer: int, incoming: int, outgoing: int) -> dict:
     reader = open(incoming, encoding="utf-8", newline="\n")
     peer = Peer(reader, open(outgoing, "w", encoding="utf-8", newline="\n"))
-    wall = ""
+    calls, files = "", False
     try:
-        wall = peer.ask("wall")  # the first words of the answer's process, before any of its code
+        calls, files = peer.ask("wall")  # its first words, before any of the answer's code
         passed, reason = judged(peer, job["code"], job["tests"], job["entry"])
     except Ended as ended:
         passed, reason = False, f"the answer ended before its tests did: {ended}{how(answer)}"
     except MemoryError:
         passed, reason = False, "the answer sent more than the judge can hold"
-    return {"passed": passed, "reason": reason, "calls": wall}
+    return {"passed": passed, "reason": reason, "calls": calls, "files": files}
 
 
 def how(answer: int) -> str:
@@ -101,11 +101,13 @@ def start_answer(settings: dict, incoming: int, outgoing: int, writable: bool) -
     walls.drop_capabilities()
     reader = open(incoming, encoding="utf-8", newline="\n")
     writer = open(outgoing, "w", encoding="utf-8", newline="\n")
-    wall = "refused system calls"
+    # In its own root it begins in its own folder, the only one there that it may write to.
+    files = "files" in settings["walls"] and walls.only_library("." if writable else "")
+    calls = "refused system calls"
     if "calls" not in settings["walls"] or not walls.refuse_calls(writable):
         subject.refuse_by_hook()
-        wall = "refused by Python"
-    subject.serve(reader, writer, wall)
+        calls = "refused by Python"
+    subject.serve(reader, writer, (calls, files))
 
 
 if __name__ == "__main__":

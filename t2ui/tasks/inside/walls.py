@@ -1,4 +1,4 @@
-"""What keeps a process in: namespaces, refused system calls, resource limits, another user.
+"""What keeps a process in: namespaces, closed paths, refused system calls, limits, another user.
 
 Each function does one thing to the process that calls it and says whether the kernel allowed it.
 Numbers are those of the kernel's interface. Linux; elsewhere only the limits work.
@@ -17,6 +17,11 @@ AT_RECURSIVE, ATTR_READ_ONLY, MOUNT_SETATTR = 0x8000, 1, 442
 SET_DEATH_SIGNAL, SET_DUMPABLE, SET_SECCOMP, NO_NEW_PRIVILEGES = 1, 4, 22, 38
 SIGKILL = 9
 JUDGE_USER, ANSWER_USER = 65533, 65532
+# Landlock: rights on files by the first version that knows them, and what its rules give.
+CREATE_RULES, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+FILE_RIGHTS = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
+WRITE_FILE, READ_FILE, READ_FOLDER = 2, 4, 8
+ANY_TCP, ANY_OUTSIDE = (4, 3), (6, 3)  # binding and connecting; signals and abstract sockets
 
 # What no answer needs, by the calls' numbers on each machine. aarch64 has fewer, newer calls.
 REFUSED = {
@@ -28,7 +33,7 @@ REFUSED = {
         # pidfd_send_signal, pidfd_open, pidfd_getfd
         "processes": (56, 57, 58, 59, 62, 200, 234, 435, 322, 129, 297, 424, 434, 438),
         # ptrace, process_vm_*, prlimit64, priorities, capset, personality, prctl, sessions
-        "others": (101, 310, 311, 302, 141, 142, 144, 203, 251, 126, 135, 157, 109, 112),
+        "others": (101, 310, 311, 302, 141, 142, 144, 314, 203, 251, 126, 135, 157, 109, 112),
         # unshare, setns, mounts, chroot, pivot_root, bpf, keys, io_uring, perf, userfaultfd
         "kernel": (272, 308, 165, 166, 161, 155, 321, 248, 249, 250, 425, 426, 427, 298, 323,
                    428, 429, 430, 431, 432, 442),
@@ -37,23 +42,26 @@ REFUSED = {
         # creat, truncate, rename …, mkdir, unlink, chmod, chown, mknod, utime, xattr, openat2
         "writing": (85, 76, 82, 83, 84, 86, 87, 88, 90, 91, 92, 93, 94, 132, 133, 235, 258, 259,
                     260, 261, 263, 264, 265, 266, 268, 280, 316, 452, 188, 189, 190, 197, 198, 199,
-                    437),
+                    437, 463, 466, 469),
         "opening": {2: 1, 257: 2},  # open, openat: which argument holds the flags
+        "fcntl": 72,
     },
     "aarch64": {
         "arch": 0xC00000B7,
         "sockets": (198, 199, 200, 201, 202, 203, 206, 207, 211, 212, 242),
         "processes": (220, 221, 129, 130, 131, 435, 281, 138, 240, 424, 434, 438),
-        "others": (117, 270, 271, 261, 140, 118, 119, 122, 30, 91, 92, 167, 154, 157),
+        "others": (117, 270, 271, 261, 140, 118, 119, 274, 122, 30, 91, 92, 167, 154, 157),
         "kernel": (97, 268, 40, 39, 51, 41, 280, 217, 218, 219, 425, 426, 427, 241, 282, 428, 429,
                    430, 431, 432, 442),
         "ipc": (194, 195, 196, 190, 191, 192, 193, 186, 187, 188, 189, 180),
         "writing": (45, 34, 33, 35, 36, 37, 38, 276, 52, 53, 54, 55, 88, 452, 5, 6, 7, 14, 15, 16,
-                    437),
+                    437, 463, 466, 469),
         "opening": {56: 2},
+        "fcntl": 25,
     },
 }  # fmt: skip
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+OTHERS_SIGNALS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a kill in another's name
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # the latter: EPERM
 
@@ -117,6 +125,62 @@ def own_root(folder: str, megabytes: int, user: int, group: int) -> bool:
     return True
 
 
+def only_library(own: str = "") -> bool:
+    """From here on the kernel opens nothing but Python's library, for reading, and what lies in the
+    folder `own`, if there is one; no TCP and no signals either, where it can. Needs no privileges
+    and cannot be taken back. Whether it holds: Landlock is in Linux since 5.13, if not left out."""
+    libc = _libc()
+    version = libc.syscall(CREATE_RULES, None, 0, 1) if sys.platform.startswith("linux") else -1
+    if version < 1:
+        return False
+    rights = sum(bits for since, bits in FILE_RIGHTS if version >= since)
+    others = [bits if version >= since else 0 for since, bits in (ANY_TCP, ANY_OUTSIDE)]
+    attributes = ctypes.create_string_buffer(struct.pack("QQQ", rights, *others))
+    rules = libc.syscall(CREATE_RULES, attributes, 24, 0)
+    if rules < 0:
+        return False
+    opened = [*library_rights(), *([(own, rights)] if own else [])]
+    held = (
+        all(_allow(libc, rules, path, allowed) for path, allowed in opened)
+        and libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+        and libc.syscall(RESTRICT_SELF, rules, 0) == 0
+    )
+    os.close(rules)
+    return held
+
+
+def _allow(libc, rules: int, path: str, allowed: int) -> bool:
+    """Add a rule; without one for a path that is not there."""
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return True
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, place))
+    added = libc.syscall(ADD_RULE, rules, 1, rule, 0)
+    os.close(place)
+    return added == 0
+
+
+def library_rights() -> list[tuple[str, int]]:
+    """(path, rights) of what imports may need. Not the packages beside the library, unless it is
+    one of the system's folders: there may be data with tests in it, as t2ui's own exercises."""
+    library, whole = os.path.realpath(os.path.dirname(os.__file__)), READ_FILE | READ_FOLDER
+    folders = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
+    files = ("/dev/urandom", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types")
+    found = [*((path, whole) for path in folders), *((path, READ_FILE) for path in files)]
+    found += [("/dev/null", READ_FILE | WRITE_FILE), (library, READ_FOLDER)]
+    shared = (entry for entry in _listed(os.path.dirname(library)) if ".so" in entry.name)
+    modules = (entry for entry in _listed(library) if not entry.name.endswith("-packages"))
+    return found + [(e.path, whole if e.is_dir() else READ_FILE) for e in (*shared, *modules)]
+
+
+def _listed(folder: str) -> list[os.DirEntry]:
+    try:
+        return list(os.scandir(folder))
+    except OSError:  # not to be listed by this user
+        return []
+
+
 def library_is_readable() -> bool:
     """Whether another user could import Python's standard library."""
     path = os.path.realpath(os.__file__)
@@ -177,6 +241,11 @@ def refuse_calls(writing: bool) -> bool:
             program += [(EQUAL, 0, 4, number), (LOAD, 0, 0, 16 + 8 * argument),
                         (ANY_BIT, 0, 1, WRITE_FLAGS), (RETURN, 0, 0, REFUSE),
                         (RETURN, 0, 0, ALLOW)]  # fmt: skip
+    matches = len(OTHERS_SIGNALS)
+    program += [(EQUAL, 0, matches + 3, numbers["fcntl"]), (LOAD, 0, 0, 24),
+                *((EQUAL, matches - place, 0, command)
+                  for place, command in enumerate(OTHERS_SIGNALS)),
+                (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]  # fmt: skip
     for number in refused:
         program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
     program.append((RETURN, 0, 0, ALLOW))
