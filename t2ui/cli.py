@@ -23,10 +23,17 @@ from t2ui.cli_shared import (
     mixture_file,
     note,
     print_json,
+    progress,
     report_problems,
 )
 from t2ui.cli_train import train
-from t2ui.config import DEFAULT_MODEL, Sampling, check_alpha, default_experts_dir
+from t2ui.config import (
+    DEFAULT_MODEL,
+    Sampling,
+    check_alpha,
+    check_prompt,
+    default_experts_dir,
+)
 from t2ui.errors import InputError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -75,24 +82,27 @@ def ask(
     sampling = Sampling(max_new_tokens, temperature, top_p, seed=seed)
     saved = mixture_file(mix)
     weights = {} if saved else parse_mix(mix)
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = check_prompt(sys.stdin.read() if prompt == "-" else prompt)
+    from t2ui.adapter import adapt
     from t2ui.mixture import Mixture
     from t2ui.models import model_name
     from t2ui.two_pass import two_pass_infer
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
-    report_problems(library)
     mixture = Mixture(weights, normalise) if weights else None
     if saved:
         mixture = replace(saved.mixture, normalise=normalise or saved.mixture.normalise)
         for misfit in saved.misfits(model_name(loaded), library.experts):
             note(misfit)
-    result = two_pass_infer(
-        loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
-        mixture=mixture, routing=routing,
-        threshold=threshold, sampling=sampling, allow_transfer=allow_transfer,
-    )  # fmt: skip
+    with adapt(loaded, progress=progress) as adapter:
+        library = library.fitting(adapter)
+        report_problems(library)
+        result = two_pass_infer(
+            loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
+            mixture=mixture, routing=routing,
+            threshold=threshold, sampling=sampling, allow_transfer=allow_transfer,
+        )  # fmt: skip
     if as_json:
         found = result.classification
         print_json({

@@ -77,7 +77,6 @@ def adapt_command(
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
-    report_problems(library)
     right = answers
     if examples:
         rows = read_examples(tokenizer, examples)
@@ -87,6 +86,8 @@ def adapt_command(
         if found.max_new_tokens and max_new_tokens is None:
             config = replace(config, max_new_tokens=found.max_new_tokens, stop=found.stop)
     with adapt(loaded, progress=progress) as adapter, _first_interrupt() as stopped:
+        library = library.fitting(adapter, config.allow_transfer)
+        report_problems(library)
         steps = search(adapter, tokenizer, rows, library.answering, config, right, stopped)
         for step in steps:
             if isinstance(step, Generation) and not as_json:

@@ -36,12 +36,13 @@ class Library:
         """What pass one may answer: every expert's labels, `others` last."""
         return labels_of(self.experts)
 
-    def fitting(self, adapter: "Adapter") -> "Library":
-        """The experts that this model can use; those of other shapes become problems."""
+    def fitting(self, adapter: "Adapter", allow_transfer: bool = True) -> "Library":
+        """The experts that this model can use. Those of other shapes become problems, and without
+        `allow_transfer` those of other weights too."""
         experts, problems = {}, list(self.problems)
         for name, expert in self.experts.items():
             try:
-                adapter.check(expert, allow_transfer=True)
+                adapter.check(expert, allow_transfer)
                 experts[name] = expert
             except InputError as error:
                 problems.append((self.files[name].name, str(error)))

@@ -243,7 +243,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Done:
-    """The request ended. `cancelled` when it was stopped; the receipt replays an Ask."""
+    """The request ended. `cancelled` when it was stopped.
+
+    The receipt replays an Ask: token for token in float32, in 16 bits up to rounding, because the
+    app decodes many requests in one batch.
+    """
 
     cancelled: bool = False
     timings: dict[str, float] = field(default_factory=dict)

@@ -45,7 +45,7 @@ from t2ui.messages import (
 from t2ui.mixture import Mixture, mix
 from t2ui.models import chat_ids, load_model, model_name
 from t2ui.shelf import Shelf
-from t2ui.two_pass import Dispatched, decide, make_receipt
+from t2ui.two_pass import Dispatched, decide, make_receipt, transfers_in
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
@@ -297,12 +297,9 @@ class Serving:
             )
             weights = decided.mixture.weights
             decided = replace(decided, mixture=_mixture(weights, ask.normalise))
-        used = [library.experts[n] for n, a in decided.mixture.weights.items()
-                if a and n in library.experts]  # fmt: skip
         transfers = [
             f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
-            for expert in used
-            if self.adapter.is_transfer(expert)
+            for expert in transfers_in(self.adapter, library.experts, decided.mixture)
         ]
         return replace(decided, note="; ".join(filter(None, [decided.note, *transfers])))
 

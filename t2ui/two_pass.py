@@ -67,40 +67,43 @@ def two_pass_infer(
     Args:
         model, tokenizer: any transformers causal model. Its matrices are decomposed on the first
             call (kept on disk); hold `adapt(model)` yourself to keep them in memory over calls.
-        experts: by name; a classification expert among them serves `dispatch="expert"`.
+        experts: by name; a classification expert among them serves `dispatch="expert"`. All must
+            have this model's shapes.
         dispatch: "prompt", "expert" or "none"; by default "expert" where there is one.
         mixture: answer with this instead of pass one.
         routing, threshold: see `dispatch.route`.
-        allow_transfer: use experts that were made for other weights of the same shapes.
+        allow_transfer: use experts that were made for other weights of the same shapes. Without
+            it pass one passes them over, and a mixture that needs one is refused.
 
     Raises:
         InputError: a bad prompt, setting or expert; one line says what to do.
     """
     check_prompt(prompt)
     with _adapted(model) as adapter:
-        transfers = []
-        for name, expert in experts.items():
-            adapter.check(expert, allow_transfer)
-            transfers += [name] if adapter.is_transfer(expert) else []
+        for expert in experts.values():
+            adapter.check(expert, allow_transfer=True)
         started = time.perf_counter()
         if mixture is None:
-            mode = dispatch or ("expert" if dispatcher_in(experts) else "prompt")
+            usable = experts if allow_transfer else _without_transfers(adapter, experts)
+            mode = dispatch or ("expert" if dispatcher_in(usable) else "prompt")
+            dispatcher = Dispatcher(model, tokenizer, adapter)
             decided = decide(
-                Dispatcher(model, tokenizer, adapter), prompt, experts, mode, routing, threshold
+                dispatcher, prompt, experts, mode, routing, threshold, allow_transfer
             )
         elif dispatch not in (None, "none"):
             raise InputError("A mixture and a dispatcher were both given: choose one of them.")
         else:
             decided = Dispatched(mixture, "you", "", None)
+        transfers = transfers_in(adapter, experts, decided.mixture)
+        for expert in transfers:
+            adapter.check(expert, allow_transfer)
         pass_one = time.perf_counter() - started
         sampling = sampling or Sampling()
         row = Row(0, chat_ids(tokenizer, prompt), mix(experts, decided.mixture), sampling)
         (completion,) = generate(model, tokenizer, [row], adapter)
         timings = {"pass_one": pass_one, "pass_two": time.perf_counter() - started - pass_one}
-        used = [name for name in transfers if decided.mixture.weights.get(name)]
-        note = "; ".join(
-            [decided.note] * bool(decided.note) + [f"{n}: a cross-model transfer" for n in used]
-        )
+        said = [f"{expert.name}: a cross-model transfer" for expert in transfers]
+        note = "; ".join(filter(None, [decided.note, *said]))
         classification = decided.classification
         return TwoPassResult(
             text=completion.text,
@@ -122,11 +125,15 @@ def decide(
     mode: str,
     routing: str = "hard",
     threshold: float = 0.0,
+    allow_transfer: bool = False,
 ) -> Dispatched:
     """Pass one: from the prompt to a mixture.
 
+    Experts that were made for other weights are passed over unless `allow_transfer`, since nobody
+    has asked for them; the note says which.
+
     Raises:
-        InputError: an unknown mode, or "expert" without a classification expert.
+        InputError: an unknown mode, "expert" without a classification expert, or nothing to choose.
     """
     if mode not in DISPATCH_MODES:
         raise InputError(f"dispatch is {mode!r}; expected {', '.join(DISPATCH_MODES)}.")
@@ -134,18 +141,48 @@ def decide(
         raise InputError(f"threshold is {threshold}; expected between 0 and 1.")
     if mode == "none":
         return Dispatched(Mixture(), "no dispatcher", "", None)
-    expert = dispatcher_in(experts) if mode == "expert" else None
+    usable = experts if allow_transfer else _without_transfers(dispatcher.adapter, experts)
+    foreign = [name for name in experts if name not in usable]
+    passed_over = f"passed over, as made for other weights: {', '.join(foreign)}" if foreign else ""
+    expert = dispatcher_in(usable) if mode == "expert" else None
     if mode == "expert" and expert is None:
+        why = f" ({passed_over})" if foreign else ""
         raise InputError(
-            "dispatch is 'expert', but no classification expert is loaded: train one with "
+            f"dispatch is 'expert', but no classification expert is loaded{why}: train one with "
             "`python -m t2ui train dispatch`, or choose dispatch prompt."
         )
-    labels = expert.labels if expert else labels_of(dict(experts))
+    labels = expert.labels if expert else labels_of(dict(usable))
+    if foreign and len(labels) < 2:
+        raise InputError(
+            f"Pass one has no expert of this model to choose ({passed_over}): give a mixture, or "
+            "ask for a cross-model transfer (allow_transfer)."
+        )
     found = dispatcher.classify(prompt, labels, expert)
-    answering = {n: e for n, e in experts.items() if not e.is_dispatcher}
+    answering = {n: e for n, e in usable.items() if not e.is_dispatcher}
     mixture, note = route(found, answering, routing, threshold)
     who = "classification expert" if expert else "prompt dispatcher"
+    if expert and dispatcher.adapter.is_transfer(expert):
+        who = f"{who} (a cross-model transfer)"
+    note = "; ".join(filter(None, [note, passed_over]))
     return Dispatched(mixture, f"{who}, {found.probabilities[found.label]:.2f}", note, found)
+
+
+def transfers_in(
+    adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture
+) -> list[Expert]:
+    """The experts that a mixture uses and that were made for other weights than this model's."""
+    used = [
+        experts[name]
+        for name, alpha in mixture.weights.items()
+        if name in experts and (any(alpha) if isinstance(alpha, tuple) else alpha)
+    ]
+    return [expert for expert in used if adapter.is_transfer(expert)]
+
+
+def _without_transfers(
+    adapter: Adapter, experts: Mapping[str, Expert]
+) -> dict[str, Expert]:
+    return {name: e for name, e in experts.items() if not adapter.is_transfer(e)}
 
 
 def make_receipt(
@@ -156,7 +193,7 @@ def make_receipt(
     sampling: Sampling,
     timings: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Plain data that says what answered, and with `replay` gives the same tokens again."""
+    """Plain data that says what answered, and what `replay` needs to answer so again."""
     import torch
     import transformers
 
@@ -164,7 +201,8 @@ def make_receipt(
     return {
         "model": model_name(adapter.model),
         "fingerprint": adapter.fingerprint,
-        "dtype": str(adapter.model.dtype).removeprefix("torch."),
+        "modules": adapter.modules,
+        "dtype": _dtype_of(adapter.model),
         "device": adapter.model.device.type,
         "prompt": prompt,
         "label": found.label if found else None,
@@ -182,11 +220,14 @@ def make_receipt(
 
 
 def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, Expert]):
-    """Answer again as a receipt says; the same tokens on the same model, device and versions.
+    """Answer again as a receipt says.
+
+    Token for token in float32 on the same kind of device and with the same versions; on another
+    device, or where the receipt's answer was decoded in 16 bits beside others, up to rounding.
 
     Raises:
-        InputError: the model has other weights than the receipt's, or an expert is missing or has
-            other scales.
+        InputError: the model has other weights or another dtype than the receipt's, or an expert
+            is missing or has other scales.
     """
     for name, digest in receipt["experts"].items():
         have = f"one with {experts[name].sha256[:12]}…" if name in experts else "none of that name"
@@ -197,7 +238,18 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
             )
     weights = {n: tuple(a) if isinstance(a, list) else a for n, a in receipt["mixture"].items()}
     settings = {**receipt["sampling"], "stop": tuple(receipt["sampling"]["stop"])}
-    with _adapted(model) as adapter:
+    if receipt["dtype"] != _dtype_of(model):
+        raise InputError(
+            f"The receipt was made in {receipt['dtype']} and the model is in {_dtype_of(model)}, "
+            f"which gives other tokens: load it with dtype {receipt['dtype']}."
+        )
+    modules = receipt.get("modules", "all")  # older receipts do not say
+    with _adapted(model, modules) as adapter:
+        if adapter.modules != modules:
+            raise InputError(
+                f"The receipt was made with {modules} matrices adapted and the model's adapter has "
+                f"{adapter.modules}: remove() it, or make it with adapt(model, {modules!r})."
+            )
         if not same_model(receipt["fingerprint"], adapter.fingerprint):
             raise InputError(
                 f"The receipt was made with {receipt['model']}; {model_name(model)} has other "
@@ -214,14 +266,18 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
         )
 
 
+def _dtype_of(model) -> str:
+    return str(model.dtype).removeprefix("torch.")
+
+
 class _adapted:
     """The adapter that the model carries, or one for the time of the block."""
 
-    def __init__(self, model):
-        self.model, self.held = model, attached(model)
+    def __init__(self, model, modules: str = "all"):
+        self.model, self.modules, self.held = model, modules, attached(model)
 
     def __enter__(self) -> Adapter:
-        self.adapter = self.held or adapt(self.model)
+        self.adapter = self.held or adapt(self.model, self.modules)
         return self.adapter
 
     def __exit__(self, *error: object) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -73,6 +74,42 @@ def test_ask_answers_with_a_mixture_and_a_receipt(run, model_folder, experts_fol
     assert result["mixture"] == {"math": 0.7, "code": -0.3}
     assert result["base_share"] == pytest.approx(0.6)
     assert set(result["receipt"]["experts"]) == {"math", "code"}
+
+
+@pytest.fixture
+def mixed_folder(tmp_path, experts_folder):
+    """Beside those that fit: one of other shapes, and one of other weights of the same shapes."""
+    folder = tmp_path / "experts"
+    shutil.copytree(experts_folder, folder)
+    math = Expert.load(folder / "math.safetensors")
+    Expert("large", {n: torch.ones(4096) for n in math.scales}).save(folder / "large.svf")
+    other = f"{math.fingerprint.split(':')[0]}:{','.join('9' * 8)}"
+    theirs = replace(math, name="theirs", labels=("poetry",), base_model="else", fingerprint=other)
+    theirs.save(folder / "theirs.svf")
+    return folder
+
+
+def test_ask_is_not_stopped_by_experts_that_are_not_used(run, model_folder, mixed_folder):
+    where = ("ask", "hello", "--model", model_folder, "--experts", mixed_folder,
+             "--max-new-tokens", 3, "--json")  # fmt: skip
+    status, out, err = run(*where, "--mix", "math=1")
+    assert status == 0 and json.loads(out)["mixture"] == {"math": 1.0}
+    assert err.startswith("large.svf: ") and err.count("\n") == 1
+    for dispatch in ("prompt", "expert"):
+        status, out, _ = run(*where, "--dispatch", dispatch)
+        result = json.loads(out)
+        assert status == 0 and "poetry" not in result["probabilities"]
+        assert "other weights: theirs" in result["note"]
+
+
+def test_ask_says_why_an_expert_that_was_asked_for_is_not_used(run, model_folder, mixed_folder):
+    where = ("ask", "hello", "--model", model_folder, "--experts", mixed_folder)
+    status, _, err = run(*where, "--mix", "theirs=1")
+    assert status == 2 and "'theirs' was made for else" in err and "allow_transfer" in err
+    status, _, err = run(*where, "--mix", "large=1")
+    assert status == 2 and "does not fit" in err and "no expert named 'large'" in err
+    status, _, err = run(*where, "--mix", "theirs=1", "--allow-transfer", "--max-new-tokens", 3)
+    assert status == 0 and "theirs: a cross-model transfer" in err
 
 
 def test_ask_dispatches_with_the_expert_where_there_is_one(run, model_folder, experts_folder):

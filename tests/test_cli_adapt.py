@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -197,6 +199,23 @@ def test_what_cannot_be_written_does_not_cost_the_search(run, examples, tmp_path
     assert status == 2 and "Traceback" not in err
     assert [line.split()[0] for line in out.splitlines()] == ["code", "math"]
     assert f"{option[1]} cannot be written" in err.splitlines()[-1]
+
+
+def test_adapt_leaves_out_what_does_not_fit_and_says_so(run, examples, experts_folder, tmp_path):
+    folder = tmp_path / "experts"
+    shutil.copytree(experts_folder, folder)
+    math = Expert.load(folder / "math.safetensors")
+    Expert("large", {n: torch.ones(4096) for n in math.scales}).save(folder / "large.svf")
+    digest = math.fingerprint.split(":")[0]
+    other = replace(math, name="theirs", fingerprint=f"{digest}:{','.join('9' * 8)}")
+    other.save(folder / "theirs.svf")
+    where = ("adapt", "--examples", examples, *QUICK, "--json", "--experts", folder)
+    status, out, err = run(*where)
+    assert status == 0 and json.loads(out)["mixture"].keys() == {"math", "code"}
+    assert "large.svf: " in err and "theirs.svf: " in err and "allow_transfer" in err
+    status, out, err = run(*where, "--allow-transfer")
+    assert status == 0 and json.loads(out)["mixture"].keys() == {"math", "code", "theirs"}
+    assert "large.svf: " in err and "theirs.svf" not in err
 
 
 def test_bad_examples_and_no_experts(run, tmp_path, examples):

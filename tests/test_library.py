@@ -137,5 +137,8 @@ def test_experts_of_other_weights_still_fit(tmp_path, tiny_llama):
         foreign = Expert("foreign", scales, fingerprint=f"{shapes}:{numbers}")
         found = Library({"foreign": foreign}, {"foreign": tmp_path / "f.svf"}).fitting(adapter)
         assert adapter.is_transfer(foreign)
+        strict = Library({"foreign": foreign}, found.files).fitting(adapter, allow_transfer=False)
     assert set(found.experts) == {"foreign"}
     assert found.problems == ()
+    assert strict.experts == {} and strict.problems[0][0] == "f.svf"
+    assert "allow_transfer" in strict.problems[0][1]

@@ -4,6 +4,7 @@ Requests go through the worker's own loop, without a process; test_client.py has
 """
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -278,6 +279,36 @@ def test_a_cross_model_transfer_is_said(backend, folder):
     assert "transfer from elsewhere" in next(e for e in events if isinstance(e, Mixed)).note
     info = {e.name: e.transfer for e in one(backend, ListExperts(), Experts).experts}
     assert info == {"math": False, "code": False, "dispatch": False, "foreign": True}
+
+
+def foreign(expert):
+    """The same expert, made for other weights of the same shapes."""
+    digest, values = expert.fingerprint.split(":")
+    other = ",".join(str(2 * float(value)) for value in values.split(","))
+    return replace(expert, fingerprint=f"{digest}:{other}")
+
+
+@pytest.mark.parametrize("dispatch", ["prompt", "expert"])
+@pytest.mark.parametrize("routing", ["hard", "soft"])
+def test_pass_one_uses_no_transfer_that_nobody_asked_for(backend, folder, dispatch, routing):
+    path = folder / "math.safetensors"
+    foreign(Expert.load(path)).save(path)
+    ask = Ask("2 + 2?", dispatch=dispatch, routing=routing, sampling=GREEDY)
+    (events,) = run(backend, ask)
+    mixed = next(e for e in events if isinstance(e, Mixed))
+    assert "math" not in mixed.mixture
+    assert "passed over, as made for other weights: math" in mixed.note
+    assert "transfer" not in mixed.note
+    (events,) = run(backend, Ask("2 + 2?", {"math": 1.0}, sampling=GREEDY))  # a slider may
+    assert "math: a cross-model transfer" in next(e for e in events if isinstance(e, Mixed)).note
+
+
+def test_a_foreign_classification_expert_is_not_used(backend, folder):
+    path = folder / "dispatch.safetensors"
+    foreign(Expert.load(path)).save(path)
+    failed = failure_of(backend, Ask("2 + 2?", dispatch="expert", sampling=GREEDY))
+    assert "as made for other weights: dispatch" in failed.message
+    assert "choose dispatch prompt" in failed.message
 
 
 def test_cancel_hands_out_what_was_decoded(backend, monkeypatch):

@@ -1,6 +1,8 @@
 """Prompt to answer in two passes, on a model that somebody else holds."""
 
+import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -225,9 +227,53 @@ def foreign():
     return experts_for(other, matrix_names("llama"), fingerprint=fingerprint, base_model="other")
 
 
-def test_a_transfer_has_to_be_asked_for(tiny_llama, tiny_tokenizer, foreign, untouched):
-    with pytest.raises(InputError, match="'math' was made for other .*allow_transfer"):
-        infer(tiny_llama, tiny_tokenizer, foreign, mixture=Mixture({"code": 1}))
+@pytest.mark.parametrize("alpha", [1, (0, 1)])
+def test_a_transfer_has_to_be_asked_for(tiny_llama, tiny_tokenizer, foreign, untouched, alpha):
+    with pytest.raises(InputError, match="'code' was made for other .*allow_transfer"):
+        infer(tiny_llama, tiny_tokenizer, foreign, mixture=Mixture({"math": 0, "code": alpha}))
+
+
+@pytest.mark.parametrize("mixture", [{"code": 1}, {"code": 1, "math": 0}, {"math": (0, 0)}, {}])
+def test_a_transfer_that_is_not_used_is_in_nobodys_way(
+    tiny_llama, tiny_tokenizer, experts, foreign, untouched, mixture
+):
+    mixed = {"math": foreign["math"], "code": experts["code"]}
+    result = infer(tiny_llama, tiny_tokenizer, mixed, mixture=Mixture(mixture))
+    assert result.note == ""
+    assert result.token_ids == plain(tiny_llama, tiny_tokenizer, mix(mixed, result.mixture))
+
+
+@pytest.mark.parametrize("routing", ["hard", "soft"])
+def test_pass_one_passes_over_what_was_made_for_other_weights(
+    tiny_llama, tiny_tokenizer, experts, foreign, untouched, routing
+):
+    mixed = {"math": foreign["math"], "code": experts["code"]}
+    result = infer(tiny_llama, tiny_tokenizer, mixed, routing=routing)
+    assert result.probabilities.keys() == {"code", "others"}
+    assert "math" not in result.mixture.weights
+    assert "passed over, as made for other weights: math" in result.note
+    asked = infer(tiny_llama, tiny_tokenizer, mixed, routing=routing, allow_transfer=True)
+    assert asked.probabilities.keys() == {"math", "code", "others"}
+    assert "passed over" not in asked.note
+
+
+def test_a_classification_expert_of_other_weights_is_not_used_unasked(
+    tiny_llama, tiny_tokenizer, experts, with_dispatcher, foreign, untouched
+):
+    theirs = replace(with_dispatcher["dispatch"], fingerprint=foreign["math"].fingerprint)
+    mixed = {**experts, "dispatch": theirs}
+    unasked = infer(tiny_llama, tiny_tokenizer, mixed)
+    assert unasked.receipt["set_by"].startswith("prompt dispatcher, ")
+    assert "other weights: dispatch" in unasked.note
+    with pytest.raises(InputError, match="no classification expert is loaded .*weights: dispatch"):
+        infer(tiny_llama, tiny_tokenizer, mixed, dispatch="expert")
+    asked = infer(tiny_llama, tiny_tokenizer, mixed, allow_transfer=True)
+    assert asked.receipt["set_by"].startswith("classification expert (a cross-model transfer), ")
+
+
+def test_nothing_but_transfers_says_what_to_do(tiny_llama, tiny_tokenizer, foreign, untouched):
+    with pytest.raises(InputError, match="no expert of this model .*math, code.*allow_transfer"):
+        infer(tiny_llama, tiny_tokenizer, foreign)
 
 
 def test_a_transfer_is_said_in_the_result(tiny_llama, tiny_tokenizer, foreign, untouched):
@@ -321,6 +367,35 @@ def test_a_receipt_of_another_model_is_refused(tiny_llama, tiny_tokenizer, exper
     with pytest.raises(InputError, match="The receipt was made with tiny-llama; .*other weights"):
         replay(other, tiny_tokenizer, receipt, experts)
     assert attached(other) is None
+
+
+def test_a_receipt_of_another_dtype_is_refused(tiny_llama, tiny_tokenizer, experts):
+    receipt = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1})).receipt
+    half = copy.deepcopy(tiny_llama).bfloat16()
+    with pytest.raises(InputError, match="made in float32 and the model is in bfloat16.*load it"):
+        replay(half, tiny_tokenizer, receipt, experts)
+    elsewhere = {**receipt, "device": "cuda"}
+    again = replay(tiny_llama, tiny_tokenizer, elsewhere, experts)
+    assert again.receipt["device"] == "cpu"
+
+
+def test_a_receipt_knows_which_matrices_were_adapted(tiny_llama, tiny_tokenizer, untouched):
+    experts = experts_for(tiny_llama, matrix_names("llama", "mlp"))
+    with adapt(tiny_llama, "mlp"):
+        result = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1.0}))
+    assert result.receipt["modules"] == "mlp"
+    again = replay(tiny_llama, tiny_tokenizer, result.receipt, experts)
+    assert again.token_ids == result.token_ids
+    assert again.receipt["modules"] == "mlp"
+    match = r"with mlp matrices adapted and the model's adapter has all: .*adapt\(model, 'mlp'\)"
+    with adapt(tiny_llama), pytest.raises(InputError, match=match):
+        replay(tiny_llama, tiny_tokenizer, result.receipt, experts)
+
+
+def test_a_receipt_from_before_it_said_which_matrices(tiny_llama, tiny_tokenizer, experts):
+    result = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1.0}))
+    older = {key: value for key, value in result.receipt.items() if key != "modules"}
+    assert replay(tiny_llama, tiny_tokenizer, older, experts).token_ids == result.token_ids
 
 
 def test_decide_needs_no_pass_one_for_none(tiny_llama, tiny_tokenizer, experts):
