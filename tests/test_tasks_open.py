@@ -103,6 +103,48 @@ def test_humaneval_only_tests(tmp_path, tiny_tokenizer):
     assert passes(text_of(tiny_tokenizer, example.target[:-1]), example.answer)
 
 
+HELPED_ROW = {
+    "task_id": "HumanEval/50",
+    "prompt": "import math\n\ndef cut(x: float):\n    return math.floor(x)\n\n\n"
+    'def whole(x: float) -> int:\n    """ As cut. """\n',
+    "canonical_solution": "    return int(x)\n",
+    "test": "def check(candidate):\n    assert candidate(7.5) == cut(7.5)\n",
+    "entry_point": "whole",
+}
+
+
+def test_the_functions_that_a_prompt_gives_are_its_own_in_the_tests(tmp_path, tiny_tokenizer):
+    write(tmp_path / "humaneval" / "test.jsonl", [HELPED_ROW])
+    (example,) = load_task("humaneval", tiny_tokenizer, tmp_path).test
+    assert passes(text_of(tiny_tokenizer, example.target[:-1]), example.answer)
+    assert passes("```python\ndef whole(x):\n    return cut(x)\n```", example.answer)
+    cheat = "```python\ndef cut(x):\n    return 0\n\ndef whole(x):\n    return 0\n```"
+    assert not passes(cheat, example.answer)
+
+
+def test_a_prompt_that_is_no_python_is_refused(tmp_path, tiny_tokenizer):
+    write(tmp_path / "humaneval" / "test.jsonl", [HUMANEVAL_ROW | {"prompt": "def ("}])
+    with pytest.raises(InputError, match="humaneval HumanEval/0: the prompt is no Python"):
+        load_task("humaneval", tiny_tokenizer, tmp_path)
+
+
+CHEATS = {
+    32: "def poly(xs, x):\n    return 0\n\ndef find_zero(xs):\n    return 0",
+    38: "def encode_cyclic(s):\n    return s\n\ndef decode_cyclic(s):\n    return s",
+    50: "def encode_shift(s):\n    return s\n\ndef decode_shift(s):\n    return s",
+}
+
+
+def test_humaneval_takes_its_own_solutions_and_no_helper_made_easy(data_dir, tiny_tokenizer):
+    rows = load_task("humaneval", tiny_tokenizer, data_dir).test
+    for number in (0, 10, 64, 137, *CHEATS):
+        example = rows[number]
+        solution = text_of(tiny_tokenizer, example.target[:-1])
+        assert passes(solution, example.answer), example.id
+    for number, code in CHEATS.items():
+        assert not passes(f"```python\n{code}\n```", rows[number].answer), number
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [

@@ -176,9 +176,23 @@ def _humaneval(tokenizer, style: str, row: dict) -> Example:
     before = row["prompt"].rstrip()
     asked = FUNCTION_STYLES[style].format(prompt=before.strip())
     tests = f"{row['test'].strip()}\n\ncheck({row['entry_point']})"
+    helpers = _helpers(before, row["entry_point"], f"humaneval {row['task_id']}")
+    tests = f"{helpers}\n\n{tests}" if helpers else tests
     code = f"{before.strip()}\n{row['canonical_solution'].rstrip()}"
     answer = answer_of(tests, row["entry_point"], before)
     return _example(tokenizer, f"humaneval {row['task_id']}", asked, code, answer)
+
+
+def _helpers(prompt: str, entry: str, where: str) -> str:
+    """The functions that a prompt gives beside the one to write, with its imports. Some tests call
+    them: these must be the prompt's, not what an answer put in their place."""
+    try:
+        body = _parsed(prompt).body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: the prompt is no Python ({error}).") from None
+    given = [n for n in body if isinstance(n, ast.FunctionDef) and n.name != entry]
+    imports = [n for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    return "\n".join(map(ast.unparse, [*imports, *given])) if given else ""
 
 
 def _example(tokenizer, row_id: str, asked: str, code: str, answer: str) -> Example:
