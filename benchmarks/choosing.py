@@ -6,6 +6,8 @@ validation rows, never test rows. Stopped and run again with the same folder, it
 """
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 
@@ -24,20 +26,25 @@ from t2ui.tasks import load_task
 
 
 def searched(loaded, task, experts, arguments, shots: int, seed: int) -> SavedMixture:
-    """The mixture found from so many shots; kept in the folder."""
-    file = arguments.out / f"{task.name}-{arguments.method}-{shots}-{seed}.json"
-    if file.is_file():
-        return SavedMixture.load(file)
+    """The mixture found from so many shots; kept in the folder, for the same experts and
+    settings."""
     model, tokenizer, adapter = loaded
     config = FewShotConfig(
         method=arguments.method, objective=arguments.objective, population=arguments.population,
         generations=arguments.generations, held_out=0, seed=seed,
         max_new_tokens=task.max_new_tokens or 64, stop=task.stop,
     )  # fmt: skip
+    made_by = {"config": asdict(config), "experts": {n: e.sha256 for n, e in experts.items()}}
+    made_by = json.loads(json.dumps(made_by))  # as a file gives it back
+    file = arguments.out / f"{task.name}-{arguments.method}-{shots}-{seed}.json"
+    if file.is_file():
+        found = SavedMixture.load(file)
+        if {key: found.provenance.get(key) for key in made_by} == made_by:
+            return found
     rows = shots_of(task, shots, seed)
     *_, result = search(adapter, tokenizer, rows, experts, config, task.right)
     found = SavedMixture(result.mixture, DEFAULT_MODEL, {
-        "set_by": result.set_by, "seconds": result.seconds, "tokens": result.tokens,
+        "set_by": result.set_by, "seconds": result.seconds, "tokens": result.tokens, **made_by,
     })  # fmt: skip
     found.save(file)
     weights = ", ".join(f"{n} {a:.2f}" for n, a in result.mixture.weights.items())
@@ -110,7 +117,8 @@ def main() -> None:
     describe_machine()
     loaded = adapted_default(arguments.device)
     library = load_library(default_experts_dir() / DEFAULT_MODEL)
-    settings = {"model": DEFAULT_MODEL, "fingerprint": loaded[2].fingerprint}
+    settings = {"model": DEFAULT_MODEL, "fingerprint": loaded[2].fingerprint,
+                "dtype": str(loaded[0].dtype)}  # fmt: skip
     with ResultLog(arguments.out / "results.jsonl", settings) as log:
         for name in arguments.tasks:
             task = load_task(name, loaded[1], arguments.data)

@@ -91,7 +91,7 @@ def _accuracy_lines(records: list[dict[str, Any]]) -> list[str]:
         for m in records
     ]  # fmt: skip
     if beside:
-        heads.append("LoRA, same data and steps")
+        heads.append("LoRA, same data")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     lines += [f"| {' | '.join(row[: len(heads)])} |" for row in rows]
     for training in {str(t): t for t in beside}.values():

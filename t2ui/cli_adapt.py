@@ -26,13 +26,21 @@ from t2ui.cli_shared import (
 from t2ui.config import DEFAULT_MODEL, FewShotConfig
 from t2ui.errors import InputError
 
+FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
+TASK_REWARDS = {"arith": "number", "gsm8k": "number"}
+
 
 def adapt_command(
     examples: Annotated[
         Path | None,
         typer.Option(help="JSON Lines: prompt and answer; with options, a list, closed answers."),
     ] = None,
-    task: Annotated[str, typer.Option(help="Or take examples of a task.")] = "",
+    task: Annotated[
+        str, typer.Option(help="Or take examples of a task; with --examples, judge as it does.")
+    ] = "",
+    reward: Annotated[
+        str, typer.Option(help="How answers to --examples are judged: exact, number, contains …")
+    ] = "",
     data: Annotated[Path | None, typer.Option(help="Of --task: the folder with its data.")] = None,
     shots: Annotated[int | None, typer.Option(help="Of --task: how many examples.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the mixture to this .json file.")] = None,
@@ -69,17 +77,19 @@ def adapt_command(
     start = FewShotConfig.preset(preset) if preset else FewShotConfig()
     config = replace(start, **{key: value for key, value in said.items() if value is not None})
     _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
+    judged_by = _reward(examples, task, reward)
     from t2ui.adapter import adapt
     from t2ui.few_shot import Generation, search
     from t2ui.few_shot_examples import answers, read_examples, shots_of
     from t2ui.models import model_name
     from t2ui.tasks import load_task
+    from t2ui.tasks.own import REWARDS
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
-    right = answers
     if examples:
         rows = read_examples(tokenizer, examples)
+        right = REWARDS[judged_by] if judged_by else answers
     else:
         found = load_task(task, tokenizer, existing(data))
         rows, right = shots_of(found, config.shots, seed), found.right
@@ -95,7 +105,7 @@ def adapt_command(
             result = step or None
         # Shown before it is written: no full disk may cost a search.
         print_json(_facts(result)) if as_json else _show(result, config)
-        provenance = _provenance(result, config, library, task or str(examples.name))
+        provenance = _provenance(result, config, library, examples.name if examples else task)
         _write(adapter, library, result, provenance, out, fold, model_name(loaded))
 
 
@@ -112,13 +122,33 @@ def _show(result, config: FewShotConfig) -> None:
         print(f"{name} {shown}")
 
 
+def _reward(examples: Path | None, task: str, reward: str) -> str:
+    """The name of the reward that judges a file's answers; "": as such answers usually are.
+
+    Raises:
+        InputError: an unknown one, one that a file's rows do not serve, or a task's examples.
+    """
+    if reward and (task or not examples):
+        raise InputError("--reward goes with --examples; a task knows how it is judged.")
+    if task and examples and task not in TASK_REWARDS:
+        raise InputError(
+            f"--examples cannot be judged as {task!r} does; expected {', '.join(TASK_REWARDS)}: "
+            "leave --task out, or give --reward."
+        )
+    if reward and reward not in FILE_REWARDS:
+        raise InputError(f"reward is {reward!r}; expected {', '.join(FILE_REWARDS)}.")
+    return TASK_REWARDS[task] if task and examples else reward
+
+
 def _check_sources(examples, task, data, shots, *files) -> None:
-    if bool(examples) == bool(task):
+    if not examples and not task:
         raise InputError("Give either --examples FILE.jsonl or --task NAME with --data DIR.")
-    if task and data is None:
+    if task and data is None and not examples:
         raise InputError("--task needs --data, the folder that holds its data.")
     if examples and (shots is not None or data is not None):
-        raise InputError("--shots and --data go with --task; a file's examples are all used.")
+        raise InputError(
+            "--shots and --data go with --task alone; a file's examples are all used."
+        )
     for path, suffix in files:
         if path is not None and path.suffix != suffix:
             raise InputError(f"{path.name} must end in {suffix}.")

@@ -36,7 +36,7 @@ from t2ui.tasks import Example, Task
 from t2ui.tasks.rows import check_context
 
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
-SAME_TRAINING = ("data", "steps_done", "batch")  # of an expert and its LoRA baseline
+SAME_TRAINING = ("data", "batch")  # of an expert and its LoRA baseline; steps are shown
 COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training, from its record
 DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
 

@@ -19,6 +19,7 @@ from t2ui.cli import main
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.mixture import Mixture, SavedMixture, mix
+from t2ui.tasks.own import REWARDS
 
 QUICK = ("--population", 4, "--generations", 2)
 
@@ -123,6 +124,18 @@ def test_a_preset_gives_way_to_what_is_said(run, examples, tmp_path):
     assert written["provenance"]["report"] == "nothing held out"
 
 
+@pytest.mark.parametrize(
+    ("how", "name"), [(("--task", "arith"), "number"), (("--reward", "contains"), "contains")]
+)
+def test_a_files_answers_are_judged_as_was_said(run, examples, monkeypatch, how, name):
+    judged = []
+    monkeypatch.setitem(REWARDS, name, lambda *given: bool(judged.append(given)) or True)
+    status, out, err = run("adapt", "--examples", examples, *QUICK, "--objective", "reward",
+                           "--json", *how)  # fmt: skip
+    assert status == 0, err
+    assert judged and json.loads(out)["right_after"] == json.loads(out)["n"]
+
+
 def test_examples_of_a_task(run, tmp_path):
     folder = tmp_path / "data" / "arc_easy"
     folder.mkdir(parents=True)
@@ -172,7 +185,9 @@ def test_ctrl_c_keeps_the_best_so_far(run, examples, tmp_path, as_json):
     ("arguments", "said"),
     [
         ([], "either --examples FILE.jsonl or --task"),
-        (["--examples", "few.jsonl", "--task", "arith"], "either --examples"),
+        (["--examples", "few.jsonl", "--task", "mbpp"], "cannot be judged as 'mbpp' does"),
+        (["--examples", "few.jsonl", "--task", "arith", "--reward", "exact"], "--reward goes with"),
+        (["--examples", "few.jsonl", "--reward", "luck"], "reward is 'luck'; expected exact"),
         (["--task", "arith"], "--task needs --data"),
         (["--examples", "few.jsonl", "--shots", "3"], "--shots and --data go with --task"),
         (["--examples", "no-such.jsonl"], "no data file at no-such.jsonl"),
