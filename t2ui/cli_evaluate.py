@@ -21,6 +21,7 @@ from t2ui.cli_shared import (
     print_json,
     progress,
     report_problems,
+    tell_of_sandbox,
 )
 from t2ui.cli_train import Data
 from t2ui.config import DEFAULT_MODEL, check_alpha
@@ -201,6 +202,7 @@ def _measure(comparison, task: str, rows: Rows) -> None:
     loaded = load_task(name, comparison.tokenizer, rows.data, **options)
     if not loaded.test:
         raise InputError(f"{name} has no test rows to measure on.")
+    tell_of_sandbox(loaded)
     examples = sample(loaded.test, rows.limit, rows.seed)
     layout = f", {options['style']}" if "style" in options else ""
     layout += " with end token" if options.get("end") else ""

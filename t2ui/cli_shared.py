@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,6 +94,21 @@ def report_problems(library) -> None:
     """One line on stderr for every file that did not load."""
     for file, reason in library.problems:
         note(f"{file}: {reason}")
+
+
+def tell_of_sandbox(task) -> None:
+    """How model-written Python is kept in here, where the task runs it."""
+    from t2ui.tasks.code import passes
+
+    if task.right is passes:
+        _told_of_sandbox()
+
+
+@cache  # once, however many tasks run it
+def _told_of_sandbox() -> None:
+    from t2ui.tasks.sandbox import isolation
+
+    note(isolation().told())
 
 
 def note(text: str) -> None:

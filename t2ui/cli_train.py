@@ -18,6 +18,7 @@ from t2ui.cli_shared import (
     note,
     one,
     progress,
+    tell_of_sandbox,
 )
 from t2ui.config import DEFAULT_MODEL, TrainConfig
 from t2ui.errors import InputError
@@ -100,6 +101,7 @@ def train(
     }  # fmt: skip
     options = {key: value for key, value in asked.items() if value}
     rows = load_task(task, tokenizer, data if data.is_file() else existing(data), **options)
+    tell_of_sandbox(rows)
     if lora:
         from t2ui.lora import train_lora
 
