@@ -15,7 +15,7 @@ from torch import Tensor
 
 from t2ui.adapter import Scales
 from t2ui.cem import make_search
-from t2ui.config import FewShotConfig
+from t2ui.config import ALPHA_LIMIT, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.few_shot_score import Blend, Scorer
@@ -123,7 +123,8 @@ class Finder:
         ascent = Ascent(self.blend, anchors[first], self.config)
         for number in range(2, self.config.generations + 1):
             alpha = ascent.alpha
-            cancelled = self.config.normalise and np.abs(alpha.sum(0)).min() < LEAST_SUM
+            total = np.abs(alpha.sum(0)).min() if self.config.normalise else 1.0
+            cancelled = total < LEAST_SUM or np.abs(alpha).max() / total > ALPHA_LIMIT
             if cancelled or self.stopped():
                 break
             done = yield from self._unless_stopped(
@@ -176,6 +177,8 @@ class Finder:
             members = np.divide(
                 members, total, out=np.zeros_like(members), where=np.abs(total) >= LEAST_SUM
             )
+            # no mixture may be handed out that `Mixture` would refuse
+            usable &= (np.abs(members) <= ALPHA_LIMIT).reshape(len(members), -1).all(1)
         alpha = torch.tensor(members, dtype=torch.float32, device=self.blend.offsets.device)
         mixed = self.blend.mixed(alpha)
         scales = [
