@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { panels, h, number, percent, duration, visible, tips, copy, opens } = window.t2ui;
+  const { panels, page, h, number, percent, duration, visible, tips, copy, opens } = window.t2ui;
   const LIMIT = 3; // nats at which a tint is full; the scale is symmetric
 
   /** Code between ``` fences, as [start, end, kind]: the newlines around it are not shown twice. */
@@ -100,6 +100,9 @@
     }
 
     return (value) => {
+      // Sent before the question was stopped, come after: it would stream on for ever.
+      const late = value.question && value.question === page.stopped && ["waiting", "streaming"].includes(value.state);
+      if (late) value = { ...value, state: "stopped" };
       const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
       host.dataset.state = value.state;
       text.replaceChildren();

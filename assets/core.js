@@ -5,7 +5,7 @@
 
 window.t2ui = (() => {
   const panels = {};
-  const page = { prompt: "", weights: {}, normalise: false, ready: false };
+  const page = { prompt: "", weights: {}, normalise: false, ready: false, stopped: "" };
 
   /** An element: h("div.card", {title: "…", onclick: f, style: {...}}, child, "text", null). */
   function h(spec, props, ...children) {

@@ -221,6 +221,9 @@ def write_public_sets(folder: Path, count: int) -> None:
         for number in range(count):
             text = f"{name} {number}"
             row = {"question": text, "prompt": text, "choices": choices, "test_list": ["assert f"]}
+            if name.startswith("arith"):  # no two alike: its split keeps those together
+                word = "".join(chr(97 + int(digit)) for digit in str(number))
+                row |= {"id": text, "question": f"sum {word}", "equation": "X=1+1", "answer": "2"}
             rows.append(row | {"split": "train" if number % 2 else "test"})
         path = folder / name
         path.parent.mkdir(exist_ok=True)

@@ -208,3 +208,12 @@ def test_an_expert_beside_sliders_that_are_mostly_itself_has_another_colour(mixe
     different = sources.sources_of("expert:code", "mixture", mixer)
     assert [one.colour for one in different] == ["#E69F00", "#0072B2"]
     assert other_colour(FREE[0], FREE) != FREE[0], "also where every colour is taken"
+
+
+def test_both_panes_of_a_question_carry_its_own_id(mixer):
+    """By it the browser knows what comes after Stop from what a new question brings."""
+    views = [AskView(Controls("a"), mixer, READY) for _ in range(2)]
+    ids = [{views[i].values()[pane]["question"] for pane in ("base", "adapted")} for i in range(2)]
+    assert len(ids[0]) == len(ids[1]) == 1 and ids[0] != ids[1]
+    views[0].apply(Tokens("base", ("x",), 1, 0.1))
+    assert views[0].values()["base"]["question"] in ids[0]

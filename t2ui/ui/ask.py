@@ -33,9 +33,12 @@ NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
 PAGE = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
-STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) =>
-    ['waiting', 'streaming'].includes(pane.state)
-        ? {...pane, state: 'stopped', message: 'Stopped before it was done.'} : pane))"""
+# What was on its way to the browser may arrive behind it: assets/answer.js knows the question.
+STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) => {
+    if (!['waiting', 'streaming'].includes(pane.state)) return pane;
+    if (pane.question) t2ui.page.stopped = pane.question;
+    return {...pane, state: 'stopped', message: 'Stopped before it was done.'};
+}))"""
 
 
 @dataclass(frozen=True)

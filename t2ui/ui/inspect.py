@@ -133,8 +133,18 @@ def wire_late(client: Client, page: InspectPage, mixer: Component, filled: Depen
         async for news in _patiently(_map_now(client, *chosen)):
             yield news
 
+    async def late(shown: str, look: str, compare: str, *rest: Any) -> AsyncIterator[Any]:
+        """Asked before the experts were known, answered after: by then nobody redraws it."""
+        if not unpack(shown).get("wanted") or not sources_of(look, compare, unpack(rest[-1])):
+            yield gr.skip()
+            return
+        async for news in _patiently(_map_now(client, look, compare, *rest)):
+            yield news
+
     inputs = [page.heatmap, page.look, page.compare, page.show, page.module, page.layer, mixer]
     filled.then(redraw, inputs, page.heatmap, **WORKER)
+    small = "(map, ...rest) => [JSON.stringify({wanted: JSON.parse(map).wanted}), ...rest]"
+    page.heatmap.change(late, inputs, page.heatmap, js=small, **WORKER)
 
 
 def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> None:

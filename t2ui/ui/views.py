@@ -107,6 +107,7 @@ def answer(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
     """One pane without text: `state` is empty, waiting or failed."""
     return {
         "state": state,
+        "question": "",  # an id of its own: Stop holds for this question alone
         "message": message,
         "remedy": remedy,
         "pieces": [],
@@ -135,7 +136,8 @@ class AskView:
         self.finished = False
         self._loading = status.state in ("loading", "restarting")
         waiting = LOADING if self._loading else "reading the prompt"
-        self.panes = {pane: answer("waiting", waiting) for pane in PANES}
+        question = {"question": uuid.uuid4().hex}
+        self.panes = {pane: {**answer("waiting", waiting), **question} for pane in PANES}
         if controls.dispatch == "none":
             self.classification = no_classification("none")
         else:
