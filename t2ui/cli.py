@@ -51,6 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"t2ui: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"t2ui: {error}: free some space, or choose another place.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("t2ui: stopped.", file=sys.stderr)
         sys.exit(130)

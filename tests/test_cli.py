@@ -182,6 +182,15 @@ def test_card_says_what_the_files_say(run, experts_folder):
         assert expert.sha256 in text
 
 
+def test_a_card_that_cannot_be_written_is_one_line(run, experts_folder):
+    in_the_way = experts_folder / ".README.md.tmp"
+    in_the_way.mkdir()
+    status, out, err = run("experts", "card", experts_folder)
+    in_the_way.rmdir()
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert ".README.md.tmp" in err and "choose another place" in err
+
+
 def test_card_shows_mis_routes_in_a_table_of_their_own(experts_folder):
     library = load_library(experts_folder)
     metrics = [{"set": "all", "classifier": "classification expert", "n": 100, "misroutes": 0.02,
