@@ -21,6 +21,7 @@ from t2ui.few_shot_examples import shots_of
 from t2ui.library import load_library
 from t2ui.methods import base, of_dispatch, of_expert, of_mixture
 from t2ui.mixture import SavedMixture
+from t2ui.models import dtype_name
 from t2ui.results import ResultLog
 from t2ui.tasks import load_task
 
@@ -118,7 +119,7 @@ def main() -> None:
     loaded = adapted_default(arguments.device)
     library = load_library(default_experts_dir() / DEFAULT_MODEL)
     settings = {"model": DEFAULT_MODEL, "fingerprint": loaded[2].fingerprint,
-                "dtype": str(loaded[0].dtype)}  # fmt: skip
+                "dtype": dtype_name(loaded[0])}  # fmt: skip
     with ResultLog(arguments.out / "results.jsonl", settings) as log:
         for name in arguments.tasks:
             task = load_task(name, loaded[1], arguments.data)

@@ -89,7 +89,7 @@ def evaluate(
     rows = Rows(data, limit, seed, style, end, hard, reward, max_new_tokens)
     from t2ui.adapter import adapt
     from t2ui.comparison import Comparison
-    from t2ui.models import load_model, model_name
+    from t2ui.models import dtype_name, load_model, model_name
     from t2ui.results import ResultLog
 
     loaded, tokenizer = (
@@ -100,7 +100,7 @@ def evaluate(
     with adapt(loaded, progress=progress) as adapter:
         chosen, files = _methods(methods, adapter, tokenizer, experts)
         settings = {"model": model_name(loaded), "fingerprint": adapter.fingerprint,
-                    "dtype": str(loaded.dtype).removeprefix("torch.")}  # fmt: skip
+                    "dtype": dtype_name(loaded)}  # fmt: skip
         with ResultLog(out / "results.jsonl" if out else None, settings) as log:
             comparison = Comparison(adapter, tokenizer, chosen, log, batch_rows)
             try:

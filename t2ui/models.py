@@ -86,6 +86,11 @@ def load_model(
     return model.eval().requires_grad_(False), tokenizer
 
 
+def dtype_name(model: PreTrainedModel) -> str:
+    """As settings, receipts and records write it: "float32", "bfloat16"."""
+    return str(model.dtype).removeprefix("torch.")
+
+
 def model_name(model: PreTrainedModel) -> str:
     """Short name for expert files and receipts: "smollm2-135m-instruct", a hub id, a folder's name.
 

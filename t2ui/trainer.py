@@ -20,7 +20,7 @@ from t2ui import checkpoint
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.likelihood import Question, option_log_likelihoods
-from t2ui.models import model_name
+from t2ui.models import dtype_name, model_name
 from t2ui.objectives import rewards_of
 from t2ui.rollouts import Group, greedy_right, sample_groups
 from t2ui.step_terms import (
@@ -78,6 +78,7 @@ class Trainer:
         self.task, self.folder = task, folder
         self.config = replace(config, objective=objective_of(task, config))
         self.model: nn.Module = trainable.model
+        self.same = self._same()
         self.parameters = trainable.parameters
         self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
         self.step, self.seconds = 0, 0.0
@@ -124,7 +125,7 @@ class Trainer:
             "seconds": round(self.seconds),
             "peak_memory_mb": self._peak(),
             **({"schedule": self.schedule} if len(self.schedule) > 1 else {}),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.model),
             "device": self.model.device.type,
             "data": self.task.data,
             "curve": [
@@ -172,12 +173,12 @@ class Trainer:
         if not self.processes.is_main_process:
             return
         checkpoint.write(self.folder, tensors, {
-            **self._run(), "step": self.step, "best": self.best, "best_step": self.best_step,
+            **self.same, "step": self.step, "best": self.best, "best_step": self.best_step,
             "seconds": self.seconds, "fingerprint": self.trainable.fingerprint,
             "rewarded": self.rewarded, "schedule": self.schedule, "peak": self._peak(),
         })  # fmt: skip
 
-    def _run(self) -> dict[str, Any]:
+    def _same(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the run that goes on from it."""
         rows = (*self.task.train, *self.task.validation)
         asked = [(e.id, e.question, e.correct, e.answer) for e in rows]
@@ -219,7 +220,7 @@ class Trainer:
                 f"{self.folder / checkpoint.CHECKPOINT} is of another model or other modules than "
                 f"{model_name(self.model)} has adapted: choose another folder."
             )
-        checkpoint.check_same_run(self.folder, facts, self._run())
+        checkpoint.check_same_run(self.folder, facts, self.same)
 
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()

@@ -17,7 +17,7 @@ from t2ui.expert import Expert
 from t2ui.generate import Row, generate
 from t2ui.library import dispatcher_in, labels_of
 from t2ui.mixture import Mixture, mix
-from t2ui.models import chat_ids, model_name
+from t2ui.models import chat_ids, dtype_name, model_name
 from t2ui.svd import same_model
 
 
@@ -202,7 +202,7 @@ def make_receipt(
         "model": model_name(adapter.model),
         "fingerprint": adapter.fingerprint,
         "modules": adapter.modules,
-        "dtype": _dtype_of(adapter.model),
+        "dtype": dtype_name(adapter.model),
         "device": adapter.model.device.type,
         "prompt": prompt,
         "label": found.label if found else None,
@@ -238,9 +238,9 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
             )
     weights = {n: tuple(a) if isinstance(a, list) else a for n, a in receipt["mixture"].items()}
     settings = {**receipt["sampling"], "stop": tuple(receipt["sampling"]["stop"])}
-    if receipt["dtype"] != _dtype_of(model):
+    if receipt["dtype"] != dtype_name(model):
         raise InputError(
-            f"The receipt was made in {receipt['dtype']} and the model is in {_dtype_of(model)}, "
+            f"The receipt was made in {receipt['dtype']} and the model is in {dtype_name(model)}, "
             f"which gives other tokens: load it with dtype {receipt['dtype']}."
         )
     modules = receipt.get("modules", "all")  # older receipts do not say
@@ -264,10 +264,6 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
             sampling=Sampling(**settings),
             allow_transfer=True,
         )
-
-
-def _dtype_of(model) -> str:
-    return str(model.dtype).removeprefix("torch.")
 
 
 class _adapted:
