@@ -22,6 +22,7 @@ from t2ui.cli_shared import (
     print_json,
     progress,
     report_problems,
+    tell_of_sandbox,
 )
 from t2ui.config import DEFAULT_MODEL, FewShotConfig
 from t2ui.errors import InputError
@@ -93,6 +94,8 @@ def adapt_command(
     else:
         found = load_task(task, tokenizer, existing(data))
         rows, right = shots_of(found, config.shots, seed), found.right
+        if config.objective != "likelihood":
+            tell_of_sandbox(found)
         if found.max_new_tokens and max_new_tokens is None:
             config = replace(config, max_new_tokens=found.max_new_tokens, stop=found.stop)
     with adapt(loaded, progress=progress) as adapter, _first_interrupt() as stopped:

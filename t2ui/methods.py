@@ -16,7 +16,7 @@ from t2ui.adapter import Adapter
 from t2ui.dispatch import Dispatcher
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.library import labels_of
+from t2ui.library import dispatcher_in, labels_of
 from t2ui.lora import lora_on, training_record
 from t2ui.mixture import Mixture, mix
 from t2ui.tasks import Example
@@ -115,15 +115,16 @@ def of_dispatch(
     Raises:
         InputError: "expert" without a classification expert.
     """
+    experts = {name: e for name, e in experts.items() if not adapter.is_transfer(e)}  # as `decide`
     classifier = None
     if mode == "expert":
-        classifier = next((e for _, e in sorted(experts.items()) if e.is_dispatcher), None)
+        classifier = dispatcher_in(experts)
         if classifier is None:
             raise InputError(
                 "Method 'expert' needs a classification expert in the experts folder; there is "
                 "none: train one with `python -m t2ui train dispatch`, or use method 'prompt'."
             )
-    labels = classifier.labels if classifier else labels_of(dict(experts))
+    labels = classifier.labels if classifier else labels_of(experts)
 
     def classify(prompt: str) -> str:
         return dispatcher.classify(prompt, labels, classifier).label

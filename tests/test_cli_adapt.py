@@ -155,6 +155,23 @@ def test_examples_of_a_task(run, tmp_path):
     assert status == 2 and "has 6 rows to take examples from" in err
 
 
+def test_examples_that_run_code_say_how_it_is_kept_in(run, tmp_path):
+    rows = [
+        {"task_id": i, "prompt": f"Write a function that adds {i}.", "code": "def f(): pass",
+         "test_list": ["assert f() is None"], "test_setup_code": "", "split": part}
+        for i, part in enumerate(("train", "train", "validation", "validation", "test"))
+    ]  # fmt: skip
+    folder = tmp_path / "data" / "mbpp"
+    folder.mkdir(parents=True)
+    (folder / "full.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    where = ("adapt", "--task", "mbpp", "--data", tmp_path / "data", "--shots", 2, *QUICK,
+             "--max-new-tokens", 2)  # fmt: skip
+    status, _, err = run(*where)
+    assert status == 0 and "sandbox" not in err, err  # a likelihood runs nothing
+    status, _, err = run(*where, "--objective", "reward")
+    assert status == 0 and "answers run in a sandbox: " in err
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_ctrl_c_keeps_the_best_so_far(run, examples, tmp_path, as_json):
     """A search that would take hours ends within seconds of the interrupt, with its file."""

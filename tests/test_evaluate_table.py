@@ -154,6 +154,21 @@ def test_two_passes_answer_each_prompt_with_the_expert_that_pass_one_picks(
     assert sorted(len(places) for places, _ in method.parts(task.test)) == [2, 3, 3]
 
 
+def test_two_passes_pass_over_experts_of_other_weights(setup):
+    adapter, dispatcher, experts = setup
+    digest = adapter.fingerprint.split(":")[0]
+    other = f"{digest}:{','.join('9' * 8)}"
+    experts["a"] = replace(
+        experts["router"], name="a", labels=("x", "y"), fingerprint=other
+    )  # the first classification expert by name, were it not for its base model
+    assert adapter.is_transfer(experts["a"])
+    assert of_dispatch(adapter, dispatcher, experts, "expert").labels == LABELS
+    experts["theirs"] = replace(experts["math"], labels=("poetry",), fingerprint=other)
+    assert of_dispatch(adapter, dispatcher, experts, "prompt").labels == LABELS
+    with pytest.raises(InputError, match="'expert' needs a classification expert"):
+        of_dispatch(adapter, dispatcher, {"a": experts["a"]}, "expert")
+
+
 def test_anything_with_a_context_is_a_method(tiny_llama, tiny_tokenizer):
     """As a LoRA: the context puts it on, and takes it off."""
     events = []

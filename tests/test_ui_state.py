@@ -13,7 +13,7 @@ from fake_client import expert_info
 
 from t2ui.config import MAX_PROMPT_CHARS, Sampling
 from t2ui.errors import InputError
-from t2ui.messages import Ask, Experts
+from t2ui.messages import Ask, Experts, Failed
 from t2ui.ui import mixture, sources
 from t2ui.ui.colours import KNOWN, expert_colours
 from t2ui.ui.controls import MAX_NEW_TOKENS, Controls, clean_controls
@@ -215,6 +215,17 @@ def test_a_box_ticked_while_the_model_loads_stays_as_it_is(box, query, on):
     mixer = {**mixture.empty_mixer(), **({} if box is None else {"normalise": box})}
     made = filled(mixer, Experts((expert_info("math"),), (), ("others",), (), 1), query)
     assert made["normalise"] is on
+
+
+def test_a_link_has_no_say_a_second_time_after_a_worker_that_failed():
+    found = Experts((expert_info("math"),), (), ("others",), (), 1)
+    down = Failed("The model is down.", "It restarts.")
+    query = {"mix": "math=0.5"}
+    first = filled(filled(mixture.empty_mixer(), down, query), found, query)
+    assert first["alpha"] == {"math": 0.5}
+    by_hand = {**first, "alpha": {"math": -0.25}, "set_by": "you"}
+    again = filled(filled(by_hand, down, query), found, query)
+    assert (again["alpha"], again["set_by"]) == ({"math": -0.25}, "you")
 
 
 def test_the_default_page_has_an_empty_link():

@@ -92,7 +92,7 @@ def filled(
     if not isinstance(found, Experts):
         return {**mixer, "experts": [], "note": f"{found.message} {found.remedy}"}
     wanted = None
-    if not mixer.get("experts"):
+    if not mixer.get("experts") and not mixer.get("alpha"):  # not after a worker that failed
         asked = from_query(query)
         if mixer.get("normalise") is None:  # else a hand was on its box already
             mixer = {**mixer, "normalise": asked.normalise}
