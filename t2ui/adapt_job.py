@@ -14,7 +14,8 @@ from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.few_shot_examples import answers, examples_of
-from t2ui.few_shot_score import Scorer, search_tokens
+from t2ui.few_shot_score import Scorer, member_tokens
+from t2ui.few_shot_search import search_tokens
 from t2ui.library import expert_files
 from t2ui.messages import (
     Adapt,
@@ -91,10 +92,9 @@ class Adaptation:
         Scorer(self.adapter, self.tokenizer, config, answers).check(examples)
         searched, held_out = few_shot.split(range(len(examples)), config)
         seen = [examples[place] for place in searched]
-        tokens = search_tokens(seen, config)
+        tokens = search_tokens(seen, config, len(experts))
         # the report: two members on what is held out, or the search again for each one left out
-        alone = replace(config, population=2, generations=1, method="random")
-        tokens += search_tokens([examples[place] for place in held_out], alone)
+        tokens += 2 * member_tokens([examples[place] for place in held_out], config)
         held = tuple(sorted(held_out))
         report = f"{len(held)} of {len(examples)} held out"
         if not held_out:
@@ -197,4 +197,4 @@ class Adaptation:
 
 def _kind(config: FewShotConfig) -> tuple[bool, str]:
     """What the rate depends on: backward passes, and whether answers are generated."""
-    return config.method == "gradient", config.objective
+    return config.found_by == "gradient", config.objective

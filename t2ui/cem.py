@@ -212,6 +212,6 @@ class CMA:
 def make_search(
     start: np.ndarray, config: FewShotConfig, anchors: np.ndarray | None = None
 ) -> Search:
-    """The search that `config.method` names: cem, cma or random."""
+    """The search that `config.found_by` names: cem, cma or random."""
     kinds = {"cem": CEM, "cma": CMA, "random": RandomSearch}
-    return kinds[config.method](start, config, anchors)
+    return kinds[config.found_by](start, config, anchors)

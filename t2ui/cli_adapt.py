@@ -49,7 +49,9 @@ def adapt_command(
         Path | None, typer.Option(help="Write it as one expert to this .safetensors file.")
     ] = None,
     preset: Annotated[str, typer.Option(help="paper, fast or light.")] = "",
-    method: Annotated[str, typer.Option(help="cem, cma, random or gradient.")] = "",
+    method: Annotated[
+        str, typer.Option(help="auto (best for the objective), cem, cma, random or gradient.")
+    ] = "",
     objective: Annotated[str, typer.Option(help="likelihood, reward or both.")] = "",
     population: int | None = None,
     generations: int | None = None,

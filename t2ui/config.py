@@ -174,7 +174,11 @@ class TrainConfig:
             raise InputError("leave_one_out needs at least 2 rollouts a prompt: got 1.")
 
 
-SEARCH_METHODS = ("cem", "cma", "random", "gradient")
+SEARCH_METHODS = {
+    "cem": "CEM", "cma": "CMA-ES", "random": "random search", "gradient": "gradient",
+}  # fmt: skip
+# What "auto" means: the best at equal numbers of processed tokens (benchmarks/adapt_methods.py).
+BEST_METHODS = {"likelihood": "gradient", "reward": "cem", "both": "cem"}
 OBJECTIVES = ("likelihood", "reward", "both")
 PRESETS = ("paper", "fast", "light")
 
@@ -185,9 +189,10 @@ class FewShotConfig:
 
     `objective`: "likelihood" of the right answers (no decoding), "reward" (share of right
     answers, ties by likelihood; open answers are generated), or "both", their sum.
+    `method`: one of SEARCH_METHODS, or "auto", the best for the objective: `found_by` says which.
     """
 
-    method: str = "cem"
+    method: str = "auto"
     objective: str = "likelihood"
     shots: int = 10  # examples taken from a task where nobody says how many
     population: int = 32  # members scored in one generation
@@ -212,11 +217,8 @@ class FewShotConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for what, known in (("method", SEARCH_METHODS), ("objective", OBJECTIVES)):
-            if getattr(self, what) not in known:
-                raise InputError(
-                    f"{what} is {getattr(self, what)!r}; expected {', '.join(known)}."
-                )
+        _check_choice("method", self.method, ("auto", *SEARCH_METHODS))
+        _check_choice("objective", self.objective, OBJECTIVES)
         if self.method == "gradient" and self.objective != "likelihood":
             raise InputError(
                 f"method gradient needs objective likelihood, got {self.objective}: a reward has "
@@ -246,12 +248,17 @@ class FewShotConfig:
         _check_range("batch_rows", self.batch_rows, 1, 100_000)
         _check_range("seed", self.seed, 0, 2**63 - 1)
 
+    @property
+    def found_by(self) -> str:
+        """The method that searches: one of SEARCH_METHODS."""
+        return BEST_METHODS[self.objective] if self.method == "auto" else self.method
+
     @classmethod
     def preset(cls, name: str) -> "FewShotConfig":
         """ "paper" (arXiv 2501.06252: CEM on rewards, population 32, elite ratio 0.2, up to 100
         generations, α in [0, 1]), "fast", or "light" (3 shots, few generations)."""
         if name == "paper":
-            return cls(objective="reward", generations=100, smoothing=0.0, anchors=False)
+            return cls("cem", "reward", generations=100, smoothing=0.0, anchors=False)
         if name == "fast":
             return cls(population=16, elite_ratio=0.25, generations=10)
         if name == "light":

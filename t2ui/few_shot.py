@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from t2ui.adapter import Adapter, adapt, attached
-from t2ui.config import FewShotConfig
+from t2ui.config import SEARCH_METHODS, FewShotConfig
 from t2ui.expert import Expert
 from t2ui.few_shot_score import Right, Scorer, Table
 from t2ui.few_shot_search import Finder, Generation
@@ -19,7 +19,6 @@ from t2ui.mixture import Mixture, mix
 from t2ui.tasks import Example
 from t2ui.tasks.rows import shuffled
 
-METHOD_NAMES = {"cem": "CEM", "cma": "CMA-ES", "random": "random search", "gradient": "gradient"}
 FEW = 4  # examples from which on a part is held out; fewer are left out one by one
 
 
@@ -82,7 +81,7 @@ def search(
     when = f"generation {found.number}" if found else "stopped before its first generation"
     yield FewShotResult(
         mixture,
-        f"{METHOD_NAMES[config.method]}, {when}",
+        f"{SEARCH_METHODS[config.found_by]}, {when}",
         tuple(finder.generations),
         finder.seconds,
         scorer.tokens,

@@ -243,17 +243,15 @@ def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (optio
     return scores[0] / len(example.target)
 
 
-def search_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
-    """Tokens that a search over these examples processes if it runs to its last generation; the
-    report's part, and what a first generation of many experts adds, are not in it."""
-    members = 3 if config.method == "gradient" else config.population
+def member_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
+    """Tokens that scoring one member on these examples processes, padding counted."""
     asked = [e.question for e in examples if _has_likelihood(e, config)]
     packs = question_packs(asked, min(config.batch_tokens, PACK_TOKENS))
-    a_member = sum(packed_tokens([asked[place] for place in pack]) for pack in packs)
+    tokens = sum(packed_tokens([asked[place] for place in pack]) for pack in packs)
     for example in examples:
         if len(example.question.options) == 1 and config.objective != "likelihood":
-            a_member += len(example.question.prompt) + config.max_new_tokens
-    return members * config.generations * a_member
+            tokens += len(example.question.prompt) + config.max_new_tokens
+    return tokens
 
 
 def _has_likelihood(example: Example, config: FewShotConfig) -> bool:

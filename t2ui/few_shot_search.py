@@ -18,7 +18,7 @@ from t2ui.cem import make_search
 from t2ui.config import ALPHA_LIMIT, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.few_shot_score import Blend, Scorer
+from t2ui.few_shot_score import Blend, Scorer, member_tokens
 from t2ui.mixture import Mixture
 from t2ui.tasks import Example
 
@@ -76,7 +76,7 @@ class Finder:
     def find(self, examples: Sequence[Example], shown: bool = True) -> Generator:
         """Search on these examples: yields None and, if shown, Generations; returns Found, or
         None where it was stopped before a first generation was scored."""
-        if self.config.method == "gradient":
+        if self.config.found_by == "gradient":
             return (yield from self._by_gradient(examples, shown))
         return (yield from self._by_population(examples, shown))
 
@@ -188,13 +188,7 @@ class Finder:
         return usable, scales
 
     def _anchors(self) -> np.ndarray:  # (A, *shape)
-        """The even mixture; and with `anchors`, the base model and every expert alone."""
-        count = len(self.experts)
-        rows = [np.full((1, count), 1 / count)]
-        if self.config.anchors:
-            base = np.zeros((0 if self.config.normalise else 1, count))
-            rows = [base, np.eye(count), *rows[: count > 1]]  # the even one stays the last
-        members = np.concatenate(rows).clip(self.config.low, self.config.high)
+        members = anchors(len(self.experts), self.config).clip(self.config.low, self.config.high)
         if len(self.shape) == 2:
             members = np.repeat(members[:, :, None], self.shape[1], axis=2)
         return members
@@ -219,6 +213,26 @@ class Finder:
         )
         self.generations.append(generation)
         return generation
+
+
+def anchors(experts: int, config: FewShotConfig) -> np.ndarray:  # (A, experts)
+    """The even mixture; and with `config.anchors`, the base model and every expert alone."""
+    rows = [np.full((1, experts), 1 / experts)]
+    if config.anchors:
+        base = np.zeros((0 if config.normalise else 1, experts))
+        rows = [base, np.eye(experts), *rows[: experts > 1]]  # the even one stays the last
+    return np.concatenate(rows)
+
+
+def search_tokens(examples: Sequence[Example], config: FewShotConfig, experts: int) -> int:
+    """Tokens that a search over these examples processes if it runs to its last generation; the
+    report's part is not in it. A backward pass counts as two forward passes."""
+    first, later = len(anchors(experts, config)), config.generations - 1
+    if config.found_by == "gradient":
+        members = first + 3 * later
+    else:
+        members = max(first, config.population) + config.population * later
+    return members * member_tokens(examples, config)
 
 
 class Ascent:

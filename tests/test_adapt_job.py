@@ -193,7 +193,7 @@ def test_a_failed_search_leaves_answers_and_the_next_search_alone(prompt, words,
 # --- a tiny model --------------------------------------------------------------------------------
 
 EXAMPLES = tuple((f"How many are {n} and {n}?", str(2 * n)) for n in range(1, 7))
-SMALL = FewShotConfig(population=4, generations=3)
+SMALL = FewShotConfig("cem", population=4, generations=3)
 GREEDY = Sampling(max_new_tokens=12)
 
 
@@ -309,7 +309,7 @@ def test_a_search_leaves_the_model_as_it_was(backend):
 
 def test_stop_ends_a_real_search_with_the_best_so_far(backend):
     running = Loop(backend, WorkerConfig(model="tiny"))
-    running.take("s", Adapt(EXAMPLES, FewShotConfig(population=4, generations=1000)))
+    running.take("s", Adapt(EXAMPLES, FewShotConfig("cem", population=4, generations=1000)))
     said = []
     while len(of(said, "s", Generation)) < 2:
         said += running.turn()
@@ -336,8 +336,9 @@ def test_generated_answers_are_judged(backend):
     assert 0 <= found.right_before <= found.n == 2 and found.after == found.right_after / 2
 
 
-def test_the_estimate_splits_as_the_search_does_and_counts_its_tokens(backend):
-    request = Adapt(EXAMPLES, FewShotConfig(population=8, generations=3, floor=0))
+@pytest.mark.parametrize("method", ["cem", "gradient"])
+def test_the_estimate_splits_as_the_search_does_and_counts_its_tokens(backend, method):
+    request = Adapt(EXAMPLES, FewShotConfig(method, population=8, generations=3, floor=0))
     estimate = one(backend, EstimateAdapt(request), SearchEstimate)
     (events,) = run(backend, request)
     assert estimate.held_out == next(e for e in events if isinstance(e, SearchBegan)).held_out

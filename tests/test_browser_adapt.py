@@ -106,7 +106,7 @@ def test_examples_in_a_mixture_out_without_a_jump(visit, client):  # noqa: F811
     root = "document.documentElement"
     assert page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]") == [1280, 720]
     (asked,) = [r for r in client.requests if isinstance(r, Adapt)]
-    assert len(asked.examples) == 12 and asked.config.method == "cem"
+    assert len(asked.examples) == 12 and asked.config.method == "auto"
 
 
 def test_stop_keeps_the_best_so_far(visit, client):  # noqa: F811

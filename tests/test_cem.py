@@ -1,10 +1,12 @@
 """The searches, against arithmetic worked out by hand and functions with a known optimum."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from t2ui.cem import CEM, CMA, RandomSearch, make_search
-from t2ui.config import FewShotConfig
+from t2ui.config import BEST_METHODS, FewShotConfig
 from t2ui.errors import InputError
 
 METHODS = ("cem", "cma", "random")
@@ -202,7 +204,7 @@ def test_without_the_package_cma_says_what_to_do(monkeypatch):
     [
         ({"generations": 0}, "generations is 0"),
         ({"population": 1}, "population is 1"),
-        ({"method": "annealing"}, "method is 'annealing'; expected cem"),
+        ({"method": "annealing"}, "method is 'annealing'; expected auto, cem"),
         ({"objective": "taste"}, "objective is 'taste'"),
         ({"low": 1.0, "high": 1.0}, "bounds of α are 1 to 1"),
         ({"elite_ratio": 1.5}, "elite_ratio is 1.5"),
@@ -215,6 +217,16 @@ def test_without_the_package_cma_says_what_to_do(monkeypatch):
 def test_bad_settings(values, said):
     with pytest.raises(InputError, match=said):
         FewShotConfig(**values)
+
+
+def test_auto_is_the_best_for_the_objective_and_never_one_that_cannot_serve_it():
+    for objective, best in BEST_METHODS.items():
+        config = FewShotConfig(objective=objective)
+        assert (config.method, config.found_by) == ("auto", best)
+        assert replace(config, method=best).found_by == best  # and can be asked for by name
+    assert replace(FewShotConfig(), objective="reward").found_by == BEST_METHODS["reward"]
+    assert FewShotConfig("random").found_by == "random"
+    assert replace(FewShotConfig.preset("paper"), objective="likelihood").found_by == "cem"
 
 
 def test_presets():

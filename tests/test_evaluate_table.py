@@ -1,20 +1,15 @@
 """Methods × tasks: what is measured with which weights, what is kept, and how it is shown."""
 
-import json
-import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 import pytest
+import tiny_tasks
 import torch
-from reference import random_scales
-from tiny import make_tiny, make_tokenizer
+from tiny_tasks import LABELS, SETTINGS, closed_task, open_task
 
 from t2ui import methods
-from t2ui.adapter import adapt
-from t2ui.cli import main
 from t2ui.comparison import Comparison
-from t2ui.dispatch import Dispatcher
 from t2ui.errors import InputError
 from t2ui.evaluate import (
     measure,
@@ -28,10 +23,8 @@ from t2ui.evaluate import (
     wilson,
 )
 from t2ui.expert import Expert
-from t2ui.likelihood import Question
 from t2ui.methods import Method, base, fixed, of_dispatch, of_expert, of_mixture
-from t2ui.mixture import Mixture, SavedMixture, mix
-from t2ui.models import chat_ids
+from t2ui.mixture import Mixture, mix
 from t2ui.results import ResultLog
 from t2ui.table import (
     accuracy_grid,
@@ -43,58 +36,8 @@ from t2ui.table import (
     route_grid,
     svg,
 )
-from t2ui.tasks import Example, Task
 
-SETTINGS = {"model": "tiny", "fingerprint": "f"}
-LABELS = ("math", "code", "others")
-
-
-@pytest.fixture
-def setup(tiny_llama, tiny_tokenizer):
-    """(adapter, dispatcher, experts): math, code and a classification expert."""
-    with adapt(tiny_llama) as adapter:
-        experts = {
-            name: Expert(
-                name,
-                random_scales(tiny_llama, adapter.names, seed=seed, spread=0.6),
-                fingerprint=adapter.fingerprint,
-                labels=LABELS if name == "router" else (name,),
-                objective="dispatch" if name == "router" else "",
-            )
-            for seed, name in enumerate(("math", "code", "router"), start=1)
-        }
-        yield adapter, Dispatcher(adapter.model, tiny_tokenizer, adapter), experts
-
-
-def open_task(tokenizer, count: int = 6) -> Task:
-    rows = tuple(
-        Example(
-            f"row {i}",
-            Question(tuple(chat_ids(tokenizer, f"say {i}")), ((5, 3),)),
-            answer=str(i % 2),
-            prompt=f"say {i}",
-        )
-        for i in range(count)
-    )
-    return Task("talk", (), (), rows, right=lambda text, answer: len(text) % 2 == int(answer),
-                max_new_tokens=6)  # fmt: skip
-
-
-def closed_task(tokenizer, count: int = 8) -> Task:
-    rows = tuple(
-        Example(
-            f"row {i}",
-            Question(
-                tuple(chat_ids(tokenizer, f"choose {i}")),
-                (tuple(tokenizer.encode("yes")), tuple(tokenizer.encode("never"))),
-            ),
-            i % 2,
-            (3, 5),
-            prompt=f"choose {i}",
-        )
-        for i in range(count)
-    )
-    return Task("choose", (), (), rows)
+setup = tiny_tasks.setup  # a fixture
 
 
 # --- methods -------------------------------------------------------------------------------------
@@ -212,96 +155,6 @@ def test_a_digest_tells_versions_apart(setup):
     assert before == methods.digest_of(dict(reversed(experts.items())))
     experts["math"] = Expert("math", experts["code"].scales)
     assert methods.digest_of(experts) != before
-
-
-# --- results that are kept -----------------------------------------------------------------------
-
-
-def kept(path, settings=SETTINGS):
-    with ResultLog(path, settings) as log:
-        return log.of("s", "m", "1")
-
-
-def test_results_are_read_again(tmp_path):
-    path = tmp_path / "new" / "results.jsonl"
-    with ResultLog(path, SETTINGS) as log:
-        log.add("s", "m", "1", "row a", {"right": {"greedy": True}, "text": "é\n"})
-        log.add("s", "m", "2", "row a", {"right": {"greedy": False}})
-        log.add("t", "m", "1", "row a", {"right": {"greedy": False}})
-    assert kept(path) == {"row a": {"right": {"greedy": True}, "text": "é\n"}}
-
-
-def test_half_a_line_of_a_killed_run_is_dropped(tmp_path):
-    path = tmp_path / "results.jsonl"
-    with ResultLog(path, SETTINGS) as log:
-        log.add("s", "m", "1", "a", {"right": {}})
-    with path.open("a") as file:
-        file.write('{"set": "s", "method": "m", "dig')
-    assert list(kept(path)) == ["a"]
-    with ResultLog(path, SETTINGS) as log:
-        log.add("s", "m", "1", "b", {"right": {}})
-    assert list(kept(path)) == ["a", "b"]
-
-
-@pytest.mark.parametrize("size", [0, 5])
-def test_a_run_killed_before_its_first_line_starts_anew(tmp_path, size):
-    path = tmp_path / "results.jsonl"
-    path.write_text('{"sett'[:size])
-    assert kept(path) == {}
-    assert json.loads(path.read_text()) == {"settings": SETTINGS}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"settings": {"model": "other", "fingerprint": "f"}}\n', "made with model 'other'"),
-        ("[]\n", "line 1: no result"),
-        ("poem\n", "line 1: no result"),
-        (json.dumps({"settings": SETTINGS}) + '\n{"set": "s"}\n', "line 2: no result"),
-    ],
-)
-def test_files_of_something_else_are_refused(tmp_path, text, message):
-    path = tmp_path / "results.jsonl"
-    path.write_text(text)
-    with pytest.raises(InputError, match=message):
-        kept(path)
-    assert path.read_text() == text
-
-
-def test_a_full_disk_is_said(tmp_path):
-    class Full:
-        def write(self, text):
-            raise OSError(28, "No space left on device")
-
-    log = ResultLog(None, SETTINGS)
-    log._file = Full()
-    with pytest.raises(InputError, match="No space left on device"):
-        log.add("s", "m", "1", "a", {})
-
-
-def test_a_stopped_comparison_goes_on_and_comes_to_the_same(setup, tiny_tokenizer, tmp_path):
-    adapter, dispatcher, experts = setup
-    task = open_task(tiny_tokenizer)
-    chosen = [base(adapter, dispatcher, LABELS), of_expert(adapter, dispatcher, experts["math"])]
-
-    def compare(path, stop_after=None):
-        with ResultLog(path, SETTINGS) as log:
-            comparison = Comparison(adapter, tiny_tokenizer, chosen, log, batch_rows=2)
-            done = comparison.add_set("s", task, task.test)
-            for count, _ in enumerate(done, start=1):
-                if count == stop_after:
-                    done.close()
-                    break
-            assert all(linear.run == linear.base for linear in adapter.linears.values())
-            return comparison.records(), path and path.read_text().count("\n") - 1
-
-    whole, _ = compare(None)
-    _, lines = compare(tmp_path / "r.jsonl", stop_after=8)
-    assert lines == 8
-    again, lines = compare(tmp_path / "r.jsonl")
-    assert (again, lines) == (whole, 12)
-    third, lines = compare(tmp_path / "r.jsonl")  # nothing is left to do
-    assert (third, lines) == (whole, 12)
 
 
 # --- pass one ------------------------------------------------------------------------------------
@@ -429,109 +282,6 @@ def test_the_picture_shows_every_method_with_its_interval():
     assert float(dots[0].get("cx")) < float(dots[1].get("cx"))
 
 
-# --- the command ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory, tiny_llama):
-    """A tiny model, its experts and a few rows of data on disk."""
-    root = tmp_path_factory.mktemp("evaluate")
-    make_tiny("llama").save_pretrained(root / "tiny")
-    make_tokenizer().save_pretrained(root / "tiny")
-    (root / "experts").mkdir()
-    with adapt(tiny_llama) as adapter:
-        for seed, name in enumerate(("math", "code")):
-            Expert(
-                name, random_scales(tiny_llama, adapter.names, seed=seed), base_model="tiny",
-                fingerprint=adapter.fingerprint, labels=(name,),
-                metrics=[{"set": "other test", "protocol": "greedy"},
-                         {"set": "mine test", "protocol": "greedy", "n": 1}],
-            ).save(root / "experts" / f"{name}.safetensors")  # fmt: skip
-    (root / "mine").mkdir()
-    lines = [{"prompt": f"say {i}", "answer": "x"} for i in range(12)]
-    for part in ("train", "test"):
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (root / "mine" / f"{part}.jsonl").write_text(text)
-    return root
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, folders):
-    def call(*arguments):
-        places = {"model": "tiny", "experts": "experts", "data": "mine"}
-        given = ["t2ui", "evaluate", *map(str, arguments),
-                 *(w for k, v in places.items() if f"--{k}" not in arguments
-                   for w in (f"--{k}", str(folders / v)))]  # fmt: skip
-        monkeypatch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
-
-
-def test_evaluate_prints_and_writes_the_table_and_goes_on(run, folders, tmp_path):
-    arguments = ("math,mix:math=0.5+code=0.5,prompt", "jsonl", "--reward", "contains",
-                 "--limit", 3, "--out", tmp_path, "--batch-rows", 4)  # fmt: skip
-    status, out, err = run(*arguments)
-    assert status == 0, err
-    assert out.split("\n")[0].split("  ")[0] == "method" and "mine test (n = 3)" in out
-    methods_shown = [line.split("  ")[0] for line in out.strip().split("\n")[2:]]
-    assert methods_shown == ["base", "math", "mix:math=0.5+code=0.5", "prompt"]
-    lines = (tmp_path / "results.jsonl").read_text().count("\n")
-    assert lines == 1 + 4 * 3
-    table = json.loads((tmp_path / "table.json").read_text())
-    assert {r["n"] for r in table["accuracy"]} == {3}
-    assert "| base |" in (tmp_path / "table.md").read_text()
-    assert (tmp_path / "table.svg").read_text().startswith("<svg")
-    # a higher limit only adds rows, and every row stays what it was
-    before = (tmp_path / "results.jsonl").read_text()
-    status, out, _ = run(*arguments, "--limit", 4, "--json")
-    assert {r["n"] for r in json.loads(out)["accuracy"]} == {4}
-    after = (tmp_path / "results.jsonl").read_text()
-    assert after.startswith(before) and after.count("\n") == lines + 4
-
-
-def test_rows_may_be_one_file_and_edited_rows_are_measured_anew(run, tmp_path):
-    path, out = tmp_path / "rows.jsonl", tmp_path / "out"
-    rows = [{"id": i, "prompt": f"say {i}", "answer": "x"} for i in range(10)]
-
-    def measured(reward: str, *more) -> int:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        status, _, err = run("math", "jsonl", "--reward", reward, "--data", path, "--out", out,
-                             *more)  # fmt: skip
-        assert status == 0, err
-        return (out / "results.jsonl").read_text().count("\n")
-
-    assert measured("contains") == 1 + 2  # settings; one test row, base and math
-    assert measured("contains") == 3
-    assert measured("exact") == 5
-    rows = [{**row, "answer": "y"} for row in rows]
-    assert measured("exact") == 7
-    assert measured("exact", "--max-new-tokens", 5) == 9
-    assert json.loads((out / "table.json").read_text())["accuracy"][0]["n"] == 1
-
-
-def test_mixture_files_by_layer_and_normalised(run, tmp_path):
-    """Each is a method of its own: none takes another's results."""
-    by_layer = Mixture({"math": (0.5, 0.25), "code": (0.0, 1.0)})
-    SavedMixture(by_layer).save(tmp_path / "layers.json")
-    SavedMixture(Mixture({"math": 1.0, "code": 1.0}, True), "another").save(tmp_path / "sum.json")
-    status, out, err = run(
-        f"mix:{tmp_path}/layers.json,mix:{tmp_path}/sum.json,mix:math=1+code=1", "jsonl",
-        "--reward", "contains", "--limit", 2, "--json", "--out", tmp_path / "out",
-    )  # fmt: skip
-    assert status == 0, err
-    assert "sum.json: the mixture was found for another, not tiny" in err
-    assert [r["method"] for r in json.loads(out)["accuracy"]] == [
-        "base", "mix:math=0.375 by layer+code=0.5 by layer", "mix:math=1+code=1 normalised",
-        "mix:math=1+code=1",
-    ]  # fmt: skip
-    logged = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").open()][1:]
-    assert len({(r["method"], r["digest"]) for r in logged}) == 4
-
-
 def test_what_training_took_stands_beside_the_accuracies(setup, tiny_tokenizer):
     adapter, dispatcher, experts = setup
     record = {"seconds": 3600, "peak_memory_mb": 2500}
@@ -569,37 +319,3 @@ def test_an_expert_keeps_the_lora_of_the_same_data_beside_it(setup, tiny_tokeniz
         alone = Comparison(adapter, tiny_tokenizer, chosen[:3], log)
         list(alone.add_set("sums", task, task.test))
         assert "lora" not in alone.records_of(expert)[0]
-
-
-def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
-    status, _, err = run("code", "jsonl", "--reward", "contains", "--limit", 2, "--write")
-    assert status == 0, err
-    saved = Expert.load(folders / "experts" / "code.safetensors")
-    assert [m["set"] for m in saved.metrics] == ["other test", "mine test"]
-    record = saved.metrics[1]
-    assert (record["protocol"], record["n"], record["seed"]) == ("greedy", 2, 0)
-    assert record["command"].startswith("python -m t2ui evaluate code jsonl")
-    assert {"base", "base_interval", "expert", "interval", "p"} <= record.keys()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["poetry", "jsonl"], "no expert named 'poetry'"),
-        (["math", "poems"], "no task 'poems'"),
-        (["math", "jsonl:steps", "--reward", "exact"], "jsonl has no styles; got 'jsonl:steps'"),
-        (["math", "jsonl"], "no choices"),
-        (["math", "jsonl", "--limit", "0"], "limit is 0"),
-        (["math", "jsonl", "--batch-rows", "0"], "batch_rows is 0"),
-        (["mix:math", "jsonl"], "mix: has 'math'"),
-        (["expert", "jsonl"], "needs a classification expert"),
-        (["math", " , "], "no task to measure on"),
-        (["math", "jsonl", "--reward", "exact", "--max-new-tokens", "500"], "context holds 512"),
-        (["math", "jsonl", "--out", __file__], "cannot be written"),
-    ],
-)
-def test_bad_input_is_one_line(run, arguments, said, tmp_path):
-    arguments = arguments if "--out" in arguments else [*arguments, "--out", tmp_path / "out"]
-    status, out, err = run(*arguments)
-    assert (status, out) == (2, "")
-    assert said in err and err.count("\n") == 1

@@ -1,184 +1,36 @@
-"""Few-shot adaptation: scores of a population, the search over them, and its report."""
+"""Few-shot adaptation: the search over mixtures, its report, and what it hands out."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_examples
 import torch
-from reference import log_likelihood, logits, prompt_ids, random_scales, rewritten
+from reference import logits, prompt_ids
 from tiny import make_tiny
+from tiny_examples import closed_example, open_example, run
 
 from t2ui.adapter import adapt, attached
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.few_shot import Generation, few_shot_adapt, search, split
-from t2ui.few_shot_examples import answers, examples_of, read_examples, shots_of
-from t2ui.few_shot_score import Blend, Scorer, Table, answer_log_likelihood, search_tokens
+from t2ui.few_shot_examples import answers
+from t2ui.few_shot_score import Scorer
+from t2ui.few_shot_search import search_tokens
 from t2ui.generate import Row, generate
 from t2ui.likelihood import Question
 from t2ui.mixture import Mixture, fold, mix
-from t2ui.tasks import Example, Task
+from t2ui.tasks import Example
 
-SMALL = FewShotConfig(population=6, generations=3, elite_ratio=0.34)
+SMALL = FewShotConfig("cem", population=6, generations=3, elite_ratio=0.34)
 
-
-def run(steps):
-    """What a generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def open_example(key, prompt=7, answer=4, seed=0) -> Example:
-    target = tuple(prompt_ids(answer, seed + 50))
-    return Example(str(key), Question(tuple(prompt_ids(prompt, seed)), (target,)), answer="a")
-
-
-def closed_example(key, sizes=(2, 4, 3), seed=0, correct=1) -> Example:
-    options = tuple(tuple(prompt_ids(n, seed + 60 + i)) for i, n in enumerate(sizes))
-    return Example(str(key), Question(tuple(prompt_ids(6 + seed % 3, seed)), options), correct)
-
-
-def three_experts(model, spread=0.3) -> dict[str, Expert]:
-    with adapt(model) as adapter:
-        return {
-            name: Expert(name, random_scales(model, adapter.names, seed, spread))
-            for seed, name in enumerate(("math", "code", "poems"))
-        }
-
-
-@pytest.fixture(scope="module")
-def experts(tiny_llama):
-    return three_experts(tiny_llama)
-
-
-@pytest.fixture
-def adapter(tiny_llama):
-    with adapt(tiny_llama) as adapter:
-        yield adapter
+adapter, experts = tiny_examples.adapter, tiny_examples.experts  # fixtures
 
 
 @pytest.fixture(scope="module")
 def examples():
     return [open_example(i, 5 + i % 4, 3 + i % 3, seed=i) for i in range(6)]
-
-
-# --- scores --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3"])
-@pytest.mark.parametrize("batch_tokens", [1, 60, 4000])
-def test_a_population_in_one_batch_scores_as_weights_rewritten_one_by_one(
-    request, architecture, batch_tokens
-):
-    """The authors' way beside ours: every member's W′ written into a model of its own."""
-    model = request.getfixturevalue(f"tiny_{architecture}")
-    rows = [open_example(0), closed_example(1), closed_example(2, (3, 3), seed=5, correct=0),
-            open_example(3, 12, 6, seed=2)]  # fmt: skip
-    with adapt(model) as adapter:
-        members = [random_scales(model, adapter.names, seed, 0.3) for seed in range(3)] + [None]
-        scorer = Scorer(adapter, None, FewShotConfig(batch_tokens=batch_tokens), None)
-        table = run(scorer.table(members, rows))
-    for m, z in enumerate(members):
-        other = rewritten(model, z or {})
-        for e, row in enumerate(rows):
-            scores = torch.stack(
-                [log_likelihood(other, row.question.prompt, o) for o in row.question.options]
-            )
-            assert table.likelihood[m, e] == pytest.approx(
-                float(answer_log_likelihood(scores, row)), abs=3e-3
-            )
-            if len(scores) > 1:
-                assert table.right[m, e] == (int(scores.argmax()) == row.correct)
-            else:
-                assert np.isnan(table.right[m, e])
-    assert scorer.tokens == len(members) * sum(row.question.tokens for row in rows)
-    assert scorer.forward_passes == (16 if batch_tokens == 1 else scorer.forward_passes)
-
-
-def test_an_open_answer_counts_per_token_and_a_closed_one_among_its_options():
-    one = replace(open_example(0, answer=4))
-    assert answer_log_likelihood(torch.tensor([-6.0]), one) == -1.5
-    two = closed_example(1, (2, 2), correct=1)
-    found = answer_log_likelihood(torch.tensor([-3.0, -3.0]), two)
-    assert float(found) == pytest.approx(np.log(0.5))
-
-
-def test_open_rewards_are_those_of_every_member_generating_alone(
-    adapter, tiny_llama, tiny_tokenizer, experts
-):
-    def right(text, answer):
-        return len(text.encode()) % 2 == int(answer)
-
-    rows = [replace(open_example(i, 4 + i, seed=i), answer=str(i % 2)) for i in range(4)]
-    rows.append(closed_example(9))
-    members = [None, *(e.scales for e in experts.values())]
-    config = FewShotConfig(objective="reward", max_new_tokens=5, batch_rows=3)
-    table = run(Scorer(adapter, tiny_tokenizer, config, right).table(members, rows))
-    assert not np.isnan(table.right).any()
-    assert {0.0, 1.0} == set(table.right[:, :4].ravel())
-    for m, z in enumerate(members):
-        model = rewritten(tiny_llama, z or {})
-        for e, row in enumerate(rows[:4]):
-            one = Row(0, row.question.prompt, z, Sampling(max_new_tokens=5))
-            (alone,) = generate(tiny_llama, tiny_tokenizer, [one], adapter)
-            assert table.right[m, e] == right(alone.text, row.answer)
-            if table.right[m, e]:
-                own = log_likelihood(model, row.question.prompt, alone.token_ids)
-                mean = float(own) / len(alone.token_ids)
-                assert table.own[m, e] == pytest.approx(mean, abs=2e-3)
-            else:
-                assert np.isnan(table.own[m, e])
-    assert np.isnan(table.likelihood[:, :4]).all()  # not asked for
-
-
-def test_rewards_come_first_and_their_own_likelihood_breaks_ties():
-    right = np.array([[1, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=float)
-    own = np.where(right == 1, [[-1.0], [-0.5], [-9.0], [0.0]], np.nan)
-    table = Table(np.full((4, 3), -2.0), right, own)
-    scores = table.searched("reward")
-    assert list(np.argsort(-scores)) == [2, 1, 0, 3]
-    assert scores[0] == pytest.approx(2 / 3 + np.exp(-1) / 3)
-    assert scores[3] == 0
-    np.testing.assert_allclose(table.reported("reward"), [2 / 3, 2 / 3, 1, 0])
-    np.testing.assert_allclose(table.reported("likelihood"), -2.0)
-    np.testing.assert_allclose(table.searched("both"), right.mean(1) - 2)
-
-
-@pytest.mark.parametrize("per_layer", [False, True])
-def test_a_blend_is_the_mixture(adapter, experts, per_layer):
-    partial = {n: z for n, z in experts["code"].scales.items() if "mlp" in n}
-    used = {**experts, "code": Expert("code", partial)}
-    random = np.random.default_rng(0)
-    members = random.uniform(-1, 2, (4, 3, 2) if per_layer else (4, 3)).astype(np.float32)
-    blend = Blend(adapter, used)
-    mixed = blend.mixed(torch.tensor(members))
-    for member, z in zip(members, mixed, strict=True):
-        weights = {n: tuple(a) if per_layer else a for n, a in zip(used, member, strict=True)}
-        wanted = mix(used, Mixture(weights))
-        found = blend.scales(z)
-        assert found.keys() == wanted.keys()
-        for name in wanted:
-            torch.testing.assert_close(found[name], wanted[name], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("batch_tokens", [30, 4000])
-def test_the_gradient_is_the_slope_of_the_likelihood(adapter, experts, batch_tokens):
-    rows = [open_example(0), closed_example(1), open_example(2, 9, 5, seed=3)]
-    scorer = Scorer(adapter, None, FewShotConfig(batch_tokens=batch_tokens), None)
-    blend = Blend(adapter, experts)
-    alpha = torch.tensor([[0.4, 0.1, 0.3]])
-    value, gradient = run(scorer.gradient(blend, blend.mixed(alpha)[0], rows))
-    assert not any(p.grad is not None for p in adapter.model.parameters())
-    steps = torch.cat([alpha, alpha + 0.01 * torch.eye(3), alpha - 0.01 * torch.eye(3)])
-    members = [blend.scales(z) for z in blend.mixed(steps)]
-    scores = run(scorer.table(members, rows)).reported("likelihood")
-    assert value == pytest.approx(scores[0], abs=1e-4)
-    slopes = (scores[1:4] - scores[4:]) / 0.02
-    np.testing.assert_allclose(blend.offsets @ gradient, slopes, rtol=0.03, atol=0.01)
 
 
 # --- the search ----------------------------------------------------------------------------------
@@ -274,7 +126,7 @@ def test_generations_are_plain_data_that_add_up(adapter, tiny_tokenizer, example
     seen, held = split(examples, SMALL)
     a_generation = 6 * sum(e.question.tokens for e in seen)
     assert [g.tokens for g in found] == [a_generation * n for n in (1, 2, 3)]
-    assert a_generation * 3 == search_tokens(seen, SMALL)
+    assert a_generation * 3 == search_tokens(seen, SMALL, len(experts))
     assert result.tokens == a_generation * 3 + 2 * sum(e.question.tokens for e in held)
     assert steps.count(None) == result.forward_passes
     best = [g.best for g in found]
@@ -540,78 +392,3 @@ def test_a_folded_mixture_is_the_mixture(adapter, tmp_path, experts):
     }
     with pytest.raises(InputError, match="nothing to fold"):
         fold(adapter, experts, Mixture({"math": 0.0}), "none")
-
-
-# --- examples that a person gives ----------------------------------------------------------------
-
-
-def test_pairs_become_chat_prompts_with_the_end_token(tiny_tokenizer):
-    (example,) = examples_of(tiny_tokenizer, [("2 + 2?", "4")])
-    text = tiny_tokenizer.decode(example.question.prompt)
-    assert text == "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
-    assert tiny_tokenizer.decode(example.target) == "4<|im_end|>"
-    assert example.answer == "4"
-    with pytest.raises(InputError, match="row 2: the answer is ' '"):
-        examples_of(tiny_tokenizer, [("a", "b"), ("c", " ")])
-
-
-def test_a_file_of_open_and_closed_examples(tmp_path, tiny_tokenizer):
-    path = tmp_path / "few.jsonl"
-    path.write_text(
-        '{"prompt": "2 + 2?", "answer": 4}\n\n'
-        '{"prompt": "Ice is", "answer": "cold", "options": ["hot", "cold"]}\n'
-    )
-    first, second = read_examples(tiny_tokenizer, path)
-    assert first.answer == "4" and len(first.question.options) == 1
-    assert second.correct == 1 and second.lengths == (3, 4)
-    assert tiny_tokenizer.decode(second.target) == "cold"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "few.jsonl has no rows"),
-        ('{"prompt": "a", "answer": "b"}\n{"prompt":', "line 2: not JSON"),
-        ('\n\n{"prompt": "a"}', "line 3: no field answer"),
-        ("[1]", "line 1: .* is not a JSON object"),
-        ('{"prompt": 3, "answer": "b"}', "row 1: the prompt is 3"),
-        ('{"prompt": "a", "answer": true}', "row 1: the answer is True"),
-        ('{"prompt": "a", "answer": "b", "options": "b"}', "a list of texts"),
-        ('{"prompt": "a", "answer": "b", "options": ["c", "d"]}', "the answer among them"),
-        ('{"prompt": "a", "answer": "b", "options": ["b"]}', "two or more"),
-        ('{"prompt": "a", "answer": "b", "options": ["b", "b", "c"]}', "two or more"),
-    ],
-)
-def test_bad_files_of_examples(tmp_path, tiny_tokenizer, text, said):
-    path = tmp_path / "few.jsonl"
-    path.write_text(text)
-    with pytest.raises(InputError, match=said):
-        read_examples(tiny_tokenizer, path)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "right"),
-    [
-        ("So she has 1,200.", "1200", True),
-        ("12 in all, or 13", "12", False),
-        ("The answer is: Oxygen!", "oxygen", True),
-        ("dioxygen", "oxygen", False),
-        ("new  York city", "New York", True),
-        ("3 apples", "3 apples", True),
-        ("3 pears", "3 apples", False),
-        ("", "x", False),
-    ],
-)
-def test_whether_a_text_gives_the_answer(text, answer, right):
-    assert answers(text, answer) is right
-
-
-def test_shots_never_come_from_the_test_rows():
-    parts = [tuple(open_example(f"{part} {i}") for i in range(5)) for part in "tvx"]
-    task = Task("t", parts[0], parts[1], parts[2])
-    found = shots_of(task, 3, seed=0)
-    assert len({e.id for e in found}) == 3 and {e.id[0] for e in found} == {"v"}
-    assert found == shots_of(task, 5, seed=0)[:3] != shots_of(task, 3, seed=1)
-    assert shots_of(replace(task, validation=()), 1, seed=0)[0].id[0] == "t"
-    with pytest.raises(InputError, match="has 5 rows .* 6 were asked for"):
-        shots_of(task, 6, seed=0)

@@ -8,7 +8,7 @@ import pytest
 from fake_client import FakeClient
 
 from t2ui import figures_adapt
-from t2ui.config import FewShotConfig
+from t2ui.config import BEST_METHODS, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.messages import (
     Adapt,
@@ -134,6 +134,17 @@ def test_the_request_is_what_the_page_holds():
     assert (request.config.method, request.config.objective) == ("random", "both")
     assert request.config.population == preset.population
     assert request_of(table(("a", "1")), "cem", "likelihood", "no such").config.generations
+
+
+@pytest.mark.parametrize(
+    ("method", "objective", "budget", "found_by"),
+    [("auto", "likelihood", "light", BEST_METHODS["likelihood"]),
+     ("auto", "reward", "light", BEST_METHODS["reward"]),
+     ("auto", "likelihood", "paper", "cem"), ("random", "likelihood", "paper", "random")],
+)  # fmt: skip
+def test_the_best_method_for_the_score_and_the_papers_own(method, objective, budget, found_by):
+    config = request_of(table(("a", "1")), method, objective, budget).config
+    assert config.found_by == found_by
 
 
 def test_blank_rows_do_not_count():

@@ -100,7 +100,7 @@ def _settings() -> tuple[Component, Component, Component]:
     methods = [(words, name) for name, words in METHODS.items()]
     objectives = [(words, name) for name, words in OBJECTIVES.items()]
     return (
-        gr.Dropdown(methods, value="cem", label="Method", elem_id="adapt-method", min_width=0),
+        gr.Dropdown(methods, value="auto", label="Method", elem_id="adapt-method", min_width=0),
         gr.Dropdown(
             objectives, value="likelihood", label="Score", elem_id="adapt-objective", min_width=0
         ),
@@ -117,7 +117,8 @@ def request_of(examples: str, method: Any, objective: Any, budget: Any) -> Adapt
     rows, places = filled(rows_of(unpack(examples)))
     check_rows(rows, places)
     settings = FewShotConfig.preset(budget if budget in PRESETS else "light")
-    return Adapt(tuple(rows), replace(settings, method=str(method), objective=str(objective)))
+    method = settings.method if method == "auto" else str(method)  # the paper's is CEM
+    return Adapt(tuple(rows), replace(settings, method=method, objective=str(objective)))
 
 
 def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from t2ui import figures_adapt
+from t2ui.config import SEARCH_METHODS
 from t2ui.figures_adapt import History
 from t2ui.messages import (
     Adapt,
@@ -18,7 +19,7 @@ from t2ui.messages import (
 )
 from t2ui.ui.colours import BASE, expert_colours
 
-METHODS = {"cem": "CEM", "cma": "CMA-ES", "random": "random search", "gradient": "gradient"}
+METHODS = {"auto": "best for the score", **SEARCH_METHODS}
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
 UNITS = {  # of the score: up is better in each
     "likelihood": "log-likelihood a token, nats",
