@@ -19,7 +19,7 @@
     "#normalise": "Weighted mean of the experts: nothing is left to the base model.",
     "#adapt-method": "Best for the score: gradient for likelihood, CEM for right answers. CEM: the paper's search. CMA-ES also learns how weights go together. Gradient: one backward pass a step, for likelihood only.",
     "#adapt-objective": "likelihood: of the right answers, without writing any (fast). right answers: the members write their answers (slow).",
-    "#adapt-budget": "Members × generations. The paper's is the largest.",
+    "#adapt-budget": "Members × generations (for the gradient, the latter are steps). The paper's is the largest, and its method CEM.",
     "#adapt-estimate": "If it runs to its last generation, at the speed this worker has measured.",
     "#adapt-start": "Search the mixture that answers these examples best.",
     "#adapt-stop": "End the search; the best mixture so far is kept.",

@@ -4,30 +4,22 @@ import json
 import time
 from pathlib import Path
 
+import browsing
 import pytest
+from browsing import SHOTS, alpha, eventually, mode, serve
 from fake_client import FakeClient
-from test_browser import (  # noqa: F401 (fixtures)
-    SHOTS,
-    alpha,
-    app,
-    browser,
-    client,
-    eventually,
-    mode,
-    serve,
-    visit,
-    wait_state,
-)
 
 from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed, NextToken
 
 pytestmark = pytest.mark.browser
 
+app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
+
 CARDS = ("#adapt-left", "#adapt-score", "#adapt-alpha", "#adapt-report", "#adapt-base")
 
 
 @pytest.fixture(autouse=True)
-def _as_if_new(app):  # noqa: F811
+def _as_if_new(app):
     app[0].saved.clear()
     app[0].hold_after = None
 
@@ -78,7 +70,7 @@ def boxes(page):
 # --- a search from start to end ------------------------------------------------------------------
 
 
-def test_examples_in_a_mixture_out_without_a_jump(visit, client):  # noqa: F811
+def test_examples_in_a_mixture_out_without_a_jump(visit, client):
     client.hold_after = 3
     page = visit()
     open_adapt(page)
@@ -109,7 +101,7 @@ def test_examples_in_a_mixture_out_without_a_jump(visit, client):  # noqa: F811
     assert len(asked.examples) == 12 and asked.config.method == "auto"
 
 
-def test_stop_keeps_the_best_so_far(visit, client):  # noqa: F811
+def test_stop_keeps_the_best_so_far(visit, client):
     client.hold_after = 2
     page = visit()
     open_adapt(page)
@@ -122,7 +114,7 @@ def test_stop_keeps_the_best_so_far(visit, client):  # noqa: F811
     assert generations(page) == 2
 
 
-def test_a_reload_finds_the_running_search_and_later_its_result(visit, client):  # noqa: F811
+def test_a_reload_finds_the_running_search_and_later_its_result(visit, client):
     client.hold_after = 2
     page = visit()
     open_adapt(page)
@@ -144,7 +136,7 @@ def test_a_reload_finds_the_running_search_and_later_its_result(visit, client): 
     eventually(lambda: alpha(page, "math") > 0.5)
 
 
-def test_scripts_that_come_late_lose_neither_rows_nor_prompt(visit, client):  # noqa: F811
+def test_scripts_that_come_late_lose_neither_rows_nor_prompt(visit, client):
     page = visit(query="?prompt=hello")
     open_adapt(page)
     rows = page.locator(".ex-row").count()
@@ -157,7 +149,7 @@ def test_scripts_that_come_late_lose_neither_rows_nor_prompt(visit, client):  # 
     eventually(lambda: any(isinstance(r, NextToken) for r in client.requests))
 
 
-def test_another_visitor_sees_nothing_of_it(visit, client):  # noqa: F811
+def test_another_visitor_sees_nothing_of_it(visit, client):
     one, two = visit(), visit()
     open_adapt(one)
     found(one)
@@ -166,7 +158,7 @@ def test_another_visitor_sees_nothing_of_it(visit, client):  # noqa: F811
     assert "rolls" not in json.dumps(rows(two))
 
 
-def test_a_second_search_replaces_the_first(visit, client):  # noqa: F811
+def test_a_second_search_replaces_the_first(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
@@ -180,7 +172,7 @@ def test_a_second_search_replaces_the_first(visit, client):  # noqa: F811
 # --- what becomes of the mixture -----------------------------------------------------------------
 
 
-def test_use_moves_the_sliders_of_ask(visit, client):  # noqa: F811
+def test_use_moves_the_sliders_of_ask(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
@@ -193,7 +185,7 @@ def test_use_moves_the_sliders_of_ask(visit, client):  # noqa: F811
     assert mode(page) == "none"
 
 
-def test_a_held_out_prompt_is_answered_side_by_side(visit, client):  # noqa: F811
+def test_a_held_out_prompt_is_answered_side_by_side(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
@@ -210,7 +202,7 @@ def test_a_held_out_prompt_is_answered_side_by_side(visit, client):  # noqa: F81
     assert page.locator("#ask").evaluate("e => getComputedStyle(e).opacity") == "1"
 
 
-def test_a_mixture_is_saved_as_an_expert_once(visit, client):  # noqa: F811
+def test_a_mixture_is_saved_as_an_expert_once(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
@@ -230,7 +222,7 @@ def test_a_mixture_is_saved_as_an_expert_once(visit, client):  # noqa: F811
     page.wait_for_selector("#mix-rolls")
 
 
-def test_a_saved_expert_can_be_inspected_at_once(visit, client):  # noqa: F811
+def test_a_saved_expert_can_be_inspected_at_once(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
@@ -243,7 +235,7 @@ def test_a_saved_expert_can_be_inspected_at_once(visit, client):  # noqa: F811
     page.get_by_role("option", name="rolls expert").wait_for()
 
 
-def test_the_mixture_is_downloaded_as_a_file(visit, client):  # noqa: F811
+def test_the_mixture_is_downloaded_as_a_file(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
@@ -257,7 +249,7 @@ def test_the_mixture_is_downloaded_as_a_file(visit, client):  # noqa: F811
 # --- examples ------------------------------------------------------------------------------------
 
 
-def test_typed_rows_are_kept_and_the_split_follows(visit, client):  # noqa: F811
+def test_typed_rows_are_kept_and_the_split_follows(visit, client):
     page = visit()
     open_adapt(page, sample="")
     for i in range(4):
@@ -274,7 +266,7 @@ def test_typed_rows_are_kept_and_the_split_follows(visit, client):  # noqa: F811
     eventually(lambda: len(estimates()[-1].adapt.examples) == 3)
 
 
-def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):  # noqa: F811
+def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):
     page = visit()
     open_adapt(page, sample="")
     page.get_by_role("button", name="paste").click()
@@ -295,7 +287,7 @@ def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):  # noqa:
     page.locator("#adapt-examples .note.bad", has_text="more.jsonl has 600,000 bytes").wait_for()
 
 
-def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):  # noqa: F811
+def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):
     page = visit()
     open_adapt(page, sample="")
     text = page.locator("#adapt-paste-sheet textarea")
@@ -311,7 +303,7 @@ def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):  
     eventually(lambda: text.input_value() == "")
 
 
-def test_cells_of_a_spreadsheet_become_rows(visit, client):  # noqa: F811
+def test_cells_of_a_spreadsheet_become_rows(visit, client):
     page = visit()
     open_adapt(page, sample="")
     page.get_by_label("Prompt 1").focus()
@@ -324,7 +316,7 @@ def test_cells_of_a_spreadsheet_become_rows(visit, client):  # noqa: F811
     eventually(lambda: rows(page) == [["a", "1"], ["b", "2"]])
 
 
-def test_text_in_examples_stays_text(visit, client):  # noqa: F811
+def test_text_in_examples_stays_text(visit, client):
     evil = "<img src=x onerror=alert(1)>"
     page = visit()
     open_adapt(page, sample="")
@@ -338,7 +330,7 @@ def test_text_in_examples_stays_text(visit, client):  # noqa: F811
 # --- states --------------------------------------------------------------------------------------
 
 
-def test_nothing_starts_without_examples(visit, client):  # noqa: F811
+def test_nothing_starts_without_examples(visit, client):
     page = visit()
     open_adapt(page, sample="")
     page.click("#adapt-start")
@@ -350,7 +342,7 @@ def test_nothing_starts_without_examples(visit, client):  # noqa: F811
     assert not [r for r in client.requests if isinstance(r, Adapt)]
 
 
-def test_a_failed_search_says_what_to_do_and_the_next_one_works(visit, client):  # noqa: F811
+def test_a_failed_search_says_what_to_do_and_the_next_one_works(visit, client):
     client.failure = Failed("The model worker stopped.", "It is restarting; start again.")
     page = visit()
     open_adapt(page)
@@ -362,7 +354,7 @@ def test_a_failed_search_says_what_to_do_and_the_next_one_works(visit, client): 
     found(page)
 
 
-def test_a_search_that_waits_says_how_many_are_before(visit, client):  # noqa: F811
+def test_a_search_that_waits_says_how_many_are_before(visit, client):
     client.queued, client.pace = 2, 20.0
     page = visit()
     open_adapt(page, sample="")
@@ -374,7 +366,7 @@ def test_a_search_that_waits_says_how_many_are_before(visit, client):  # noqa: F
     page.locator("#adapt-score", has_text="Stopped before").wait_for()
 
 
-def test_the_page_is_usable_while_the_model_loads(visit):  # noqa: F811
+def test_the_page_is_usable_while_the_model_loads(visit):
     loading = FakeClient(loading=True, pace=0.1)
     url, close = serve(loading)
     try:
@@ -394,7 +386,7 @@ def test_the_page_is_usable_while_the_model_loads(visit):  # noqa: F811
 # --- looks ---------------------------------------------------------------------------------------
 
 
-def test_curves_follow_the_theme(visit, client):  # noqa: F811
+def test_curves_follow_the_theme(visit, client):
     page = visit(color_scheme="dark")
     open_adapt(page)
     found(page)
@@ -407,7 +399,7 @@ def test_curves_follow_the_theme(visit, client):  # noqa: F811
     page.wait_for_function(f"{best}.line.color !== '{dark}'")
 
 
-def test_a_phone_shows_everything_in_one_column(visit, client):  # noqa: F811
+def test_a_phone_shows_everything_in_one_column(visit, client):
     page = visit(width=390, height=844, has_touch=True, is_mobile=True)
     open_adapt(page)
     page.locator("#adapt-start").tap()
@@ -419,7 +411,7 @@ def test_a_phone_shows_everything_in_one_column(visit, client):  # noqa: F811
     page.screenshot(path=SHOTS / "phone-adapt.png", full_page=True)
 
 
-def test_text_is_large_enough_for_a_projector(visit, client):  # noqa: F811
+def test_text_is_large_enough_for_a_projector(visit, client):
     page = visit()
     open_adapt(page)
     found(page)
