@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--method", default=FewShotConfig.method)
     parser.add_argument("--objective", default=FewShotConfig.objective)
     parser.add_argument("--population", type=int, default=10)
-    parser.add_argument("--generations", type=int, default=5)
+    parser.add_argument("--generations", type=int, default=6)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
