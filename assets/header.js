@@ -17,7 +17,7 @@
     "#seed": "The same seed draws the same tokens. Matters above temperature 0.",
     "#threshold": "When pass one is less sure than this, the base model answers.",
     "#normalise": "Weighted mean of the experts: nothing is left to the base model.",
-    "#adapt-method": "Best for the score: gradient for likelihood, CEM for right answers. CEM: the paper's search. CMA-ES also learns how weights go together. Gradient: one backward pass a step, for likelihood only.",
+    "#adapt-method": "Best: gradient for likelihood, CEM for right answers. CEM: the paper's search. CMA-ES also learns how weights go together. Gradient: one backward pass a step, for likelihood only.",
     "#adapt-objective": "likelihood: of the right answers, without writing any (fast). right answers: the members write their answers (slow).",
     "#adapt-budget": "Members × generations (for the gradient, the latter are steps). The paper's is the largest, and its method CEM.",
     "#adapt-estimate": "If it runs to its last generation, at the speed this worker has measured.",

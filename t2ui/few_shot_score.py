@@ -219,8 +219,7 @@ class Scorer:
         """
         leaf = z.detach().clone().requires_grad_()
         total = 0.0
-        # half of what a forward pass takes: activations are kept for the way back
-        for pack in self._packs(examples, max(1, self.config.batch_tokens // 2)):
+        for pack in self._packs(examples, backward_tokens(self.config)):
             batch = [examples[place] for place in pack]
             questions = [example.question for example in batch]
             with torch.enable_grad(), self.adapter.applied(blend.scales(leaf)):
@@ -241,6 +240,11 @@ def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (optio
     if len(scores) > 1:
         return scores.log_softmax(0)[example.correct]
     return scores[0] / len(example.target)
+
+
+def backward_tokens(config: FewShotConfig) -> int:
+    """Tokens at once on the way back: half of a forward pass's, since activations are kept."""
+    return max(1, config.batch_tokens // 2)
 
 
 def member_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:

@@ -7,7 +7,7 @@ generators pause after every batch with nothing left set.
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from t2ui.cem import make_search
 from t2ui.config import ALPHA_LIMIT, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.expert import Expert
-from t2ui.few_shot_score import Blend, Scorer, member_tokens
+from t2ui.few_shot_score import Blend, Scorer, backward_tokens, member_tokens
 from t2ui.mixture import Mixture
 from t2ui.tasks import Example
 
@@ -229,9 +229,10 @@ def search_tokens(examples: Sequence[Example], config: FewShotConfig, experts: i
     report's part is not in it. A backward pass counts as two forward passes."""
     first, later = len(anchors(experts, config)), config.generations - 1
     if config.found_by == "gradient":
-        members = first + 3 * later
-    else:
-        members = max(first, config.population) + config.population * later
+        smaller = replace(config, batch_tokens=backward_tokens(config))
+        steps = 3 * later * member_tokens(examples, smaller)
+        return first * member_tokens(examples, config) + steps
+    members = max(first, config.population) + config.population * later
     return members * member_tokens(examples, config)
 
 

@@ -338,7 +338,9 @@ def test_generated_answers_are_judged(backend):
 
 @pytest.mark.parametrize("method", ["cem", "gradient"])
 def test_the_estimate_splits_as_the_search_does_and_counts_its_tokens(backend, method):
-    request = Adapt(EXAMPLES, FewShotConfig(method, population=8, generations=3, floor=0))
+    # so few tokens at once that the way back needs more packs than the way there
+    small = FewShotConfig(method, population=8, generations=3, floor=0, batch_tokens=110)
+    request = Adapt(EXAMPLES, small)
     estimate = one(backend, EstimateAdapt(request), SearchEstimate)
     (events,) = run(backend, request)
     assert estimate.held_out == next(e for e in events if isinstance(e, SearchBegan)).held_out

@@ -19,7 +19,7 @@ from t2ui.messages import (
 )
 from t2ui.ui.colours import BASE, expert_colours
 
-METHODS = {"auto": "best for the score", **SEARCH_METHODS}
+METHODS = {"auto": "best", **SEARCH_METHODS}
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
 UNITS = {  # of the score: up is better in each
     "likelihood": "log-likelihood a token, nats",
