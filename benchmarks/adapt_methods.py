@@ -16,7 +16,8 @@ from benchmarks.common import adapted_default, describe_machine, some_experts
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.few_shot import Generation, search
 from t2ui.few_shot_examples import shots_of
-from t2ui.few_shot_score import Scorer, member_tokens
+from t2ui.few_shot_score import Scorer
+from t2ui.few_shot_search import generation_tokens
 from t2ui.library import load_library
 from t2ui.mixture import Mixture, mix
 from t2ui.tasks import load_task
@@ -28,8 +29,7 @@ SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget, at which the best score is prin
 def searched(loaded, rows, experts, config, right, budget):
     """The result of a search that ends before its tokens exceed the budget."""
     spent = [0]
-    members = 3 if config.found_by == "gradient" else config.population
-    a_generation = members * member_tokens(rows, config)
+    a_generation = generation_tokens(rows, config)
 
     def over() -> bool:
         return spent[-1] + a_generation > budget

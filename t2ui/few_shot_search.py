@@ -224,16 +224,21 @@ def anchors(experts: int, config: FewShotConfig) -> np.ndarray:  # (A, experts)
     return np.concatenate(rows)
 
 
+def generation_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
+    """Tokens of one generation after the first; a backward pass counts as two forward passes."""
+    if config.found_by == "gradient":
+        return 3 * member_tokens(examples, replace(config, batch_tokens=backward_tokens(config)))
+    return config.population * member_tokens(examples, config)
+
+
 def search_tokens(examples: Sequence[Example], config: FewShotConfig, experts: int) -> int:
     """Tokens that a search over these examples processes if it runs to its last generation; the
-    report's part is not in it. A backward pass counts as two forward passes."""
-    first, later = len(anchors(experts, config)), config.generations - 1
-    if config.found_by == "gradient":
-        smaller = replace(config, batch_tokens=backward_tokens(config))
-        steps = 3 * later * member_tokens(examples, smaller)
-        return first * member_tokens(examples, config) + steps
-    members = max(first, config.population) + config.population * later
-    return members * member_tokens(examples, config)
+    report's part is not in it."""
+    first = len(anchors(experts, config))
+    if config.found_by != "gradient":
+        first = max(first, config.population)
+    later = (config.generations - 1) * generation_tokens(examples, config)
+    return first * member_tokens(examples, config) + later
 
 
 class Ascent:
