@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
@@ -112,9 +114,10 @@ def check_same_run(folder: Path, facts: dict[str, Any], now: dict[str, Any]) -> 
     Raises:
         InputError: says what is different.
     """
+    then = {**asdict(TrainConfig()), **facts["config"]}  # settings that are newer than the file
     changed = [
         key for key, value in now["config"].items()
-        if key not in ("steps", "patience") and facts["config"].get(key) != value
+        if key not in ("steps", "patience") and then[key] != value
     ]  # fmt: skip
     others = now.keys() - {"config", "task"}
     changed += sorted(key for key in others if facts.get(key, now[key]) != now[key])

@@ -142,7 +142,7 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
             mixture = _mixture(name.removeprefix("mix:"), adapter.model, library.experts)
             method = of_mixture(adapter, library.experts, mixture)
         elif name.startswith("lora:"):
-            method = of_lora(adapter, Path(name.removeprefix("lora:")))
+            method = of_lora(adapter, dispatcher, Path(name.removeprefix("lora:")))
         elif name in library.experts:
             method = of_expert(adapter, dispatcher, library.experts[name])
             files[method.name] = library.files[name]

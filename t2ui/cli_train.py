@@ -42,7 +42,11 @@ def train(
     learning_rate: float = TrainConfig.learning_rate,
     kl_coeff: float = TrainConfig.kl_coeff,
     temperature: Annotated[
-        float, typer.Option(help="Of the policy over closed answers; above 1 it explores longer.")
+        float,
+        typer.Option(
+            help="Of the policy: above 1 closed answers are explored for longer; below 1 sampled "
+            "ones are right more often."
+        ),
     ] = TrainConfig.temperature,
     modules: Annotated[str, typer.Option(help="all, mlp or attention.")] = TrainConfig.modules,
     seed: int = TrainConfig.seed,
@@ -58,6 +62,13 @@ def train(
     negative_reward: Annotated[float, typer.Option(help="sampled: of a wrong completion.")] = (
         TrainConfig.negative_reward
     ),
+    rehearsal: Annotated[
+        int,
+        typer.Option(
+            help="Prompts of other kinds a step, answered as the base model answers them, so that "
+            "they are not unlearned; 8 is a good start."
+        ),
+    ] = TrainConfig.rehearsal,
     evaluate_every: Annotated[int, typer.Option(help="Steps.")] = TrainConfig.evaluate_every,
     validation_rows: int = TrainConfig.validation_rows,
     patience: Annotated[
@@ -86,8 +97,8 @@ def train(
         steps=steps, batch=batch, learning_rate=learning_rate, kl_coeff=kl_coeff,
         temperature=temperature, modules=modules, seed=seed, objective=objective,
         rollouts=rollouts, baseline=baseline, negative_reward=negative_reward,
-        evaluate_every=evaluate_every, validation_rows=validation_rows, patience=patience,
-        micro_batch_tokens=micro_batch_tokens,
+        rehearsal=rehearsal, evaluate_every=evaluate_every, validation_rows=validation_rows,
+        patience=patience, micro_batch_tokens=micro_batch_tokens,
     )  # fmt: skip
     if lora < 0:
         raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")

@@ -77,7 +77,7 @@ class Comparison:
         """Measure pass one of every method that has one; yields as `add_set`."""
         self.prompts = prompts
         for method in self.methods:
-            if method.classify:
+            if method.classifier:
                 for _ in measure_routes(self.log, DISPATCH, method, prompts):
                     yield method.name
 
@@ -94,10 +94,11 @@ class Comparison:
 
     def routes(self, method: Method) -> list[Record]:
         """Mis-routes of a method's pass one."""
-        if method.classify is None:
+        if method.classifier is None:
             return []
-        by_prompt = method.name in ("base", "prompt")
-        who = "base model by prompt" if by_prompt else "classification expert"
+        who = "LoRA" if method.is_lora else "classification expert"
+        if method.name in ("base", "prompt"):
+            who = "base model by prompt"
         found = routes(self.log, DISPATCH, method, self.prompts)
         return [{"method": method.name, "classifier": who, **record} for record in found]
 
@@ -130,8 +131,10 @@ class Comparison:
                 "p": float(f"{cell.p:.2g}"),
                 **_lora_record(baseline, cell, found),
             })  # fmt: skip
-        if method.classify:
-            kept += self.routes(self.methods[0]) + self.routes(method)
+        if method.classifier:
+            beside = [baseline] if baseline else []
+            for one in (self.methods[0], method, *beside):
+                kept += self.routes(one)
         return kept
 
     def _lora_beside(self, method: Method) -> Method | None:

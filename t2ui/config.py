@@ -138,7 +138,9 @@ class TrainConfig:
     batch: int = 24  # questions a step
     learning_rate: float = 5e-3
     kl_coeff: float = 0.1
-    temperature: float = 1.0  # of the policy over closed answers; above 1 it explores for longer
+    # Of the policy: over closed answers, above 1 it explores for longer; of sampled tokens, below 1
+    # it is nearer to the greedy answers that are measured in the end, and right more often.
+    temperature: float = 1.0
     clip_norm: float = 1.0
     modules: str = "all"
     seed: int = 0
@@ -150,6 +152,7 @@ class TrainConfig:
     rollouts: int = 4  # sampled: completions a prompt
     baseline: str = "leave_one_out"  # sampled: none (paper), mean or leave_one_out
     negative_reward: float = -1.0  # sampled: of a wrong completion
+    rehearsal: int = 0  # prompts of other kinds a step, answered as the base model answers them
     patience: int = 0  # validations without getting better until it stops; 0: never
     start: str = ""  # the expert it went on from, with its hash; set by the trainer
 
@@ -167,6 +170,7 @@ class TrainConfig:
         _check_range("checkpoint_every", self.checkpoint_every, 1, 1_000_000)
         _check_range("rollouts", self.rollouts, 1, 10_000)
         _check_range("negative_reward", self.negative_reward, -100, 1)
+        _check_range("rehearsal", self.rehearsal, 0, 100_000)
         _check_range("patience", self.patience, 0, 1_000_000)
         _check_choice("objective", self.objective, TRAIN_OBJECTIVES)
         _check_choice("baseline", self.baseline, BASELINES)

@@ -161,9 +161,12 @@ def measure_routes(
     """The same for pass one: the label that the method gives every prompt."""
     digest = f"{method.digest} {','.join(method.labels)}"
     known = log.of(name, method.name, digest)
-    for label, family, prompt in prompts:
-        if prompt not in known:
-            outcome = {"label": label, "family": family, "found": method.classify(prompt)}
+    missing = [labelled for labelled in prompts if labelled[2] not in known]
+    if not missing:
+        return
+    with method.classifier() as classify:
+        for label, family, prompt in missing:
+            outcome = {"label": label, "family": family, "found": classify(prompt)}
             log.add(name, method.name, digest, prompt, outcome)
             yield prompt
 

@@ -51,12 +51,15 @@ def cached(model: nn.Module, cache) -> dict[str, object]:
 
 
 def option_log_likelihoods(
-    model: nn.Module, questions: Sequence[Question]
+    model: nn.Module, questions: Sequence[Question], temperature: float = 1.0
 ) -> list[Tensor]:  # one (options,) float32 a question
     """Σ_t log π(o_t | prompt, o_<t) for every option of every question, in one forward pass.
 
     The options of a question share its prompt: they lie behind one another in one row, and an
     attention pattern keeps each from seeing the others.
+
+    Args:
+        temperature: that tokens are sampled at; π ∝ exp(logits / temperature).
     """
     rows = [_pack([question]) for question in questions]
     starts = [len(question.prompt) for question in questions]
@@ -80,9 +83,13 @@ def option_log_likelihoods(
             use_cache=False,
             logits_to_keep=right + 1,
         ).logits
+    columns = [
+        [[c - start + 1 for c in option] for option in row.predicting[0]]
+        for row, start in zip(rows, starts, strict=True)
+    ]
     return [
-        _scores(question, [[c - start + 1 for c in option] for option in row.predicting[0]], kept)
-        for question, row, start, kept in zip(questions, rows, starts, logits, strict=True)
+        _scores(question, at, kept, temperature)
+        for question, at, kept in zip(questions, columns, logits, strict=True)
     ]
 
 
@@ -177,10 +184,12 @@ def shared_length(prompts: Sequence[Ids]) -> int:
     return sum(itertools.takewhile(bool, alike))
 
 
-def summed_log_likelihood(logits: Tensor, option: Ids) -> Tensor:  # (T, V), T ids -> ()
+def summed_log_likelihood(
+    logits: Tensor, option: Ids, temperature: float = 1.0
+) -> Tensor:  # (T, V), T ids -> ()
     """Σ_t log π(o_t | …) of one option from the logits that predict its tokens."""
     target = torch.tensor(option, device=logits.device)
-    return logits.float().log_softmax(-1).gather(1, target[:, None]).sum()
+    return (logits.float() / temperature).log_softmax(-1).gather(1, target[:, None]).sum()
 
 
 @dataclass(frozen=True)
@@ -221,10 +230,16 @@ def _pack(questions: Sequence[Question]) -> _Packed:
     return _Packed(ids, positions, allowed, predicting)
 
 
-def _scores(question: Question, columns: Sequence[Sequence[int]], logits: Tensor) -> Tensor:
-    """(options,) from logits (columns, V): which of them predict which option's tokens."""
+def _scores(
+    question: Question,
+    columns: Sequence[Sequence[int]],  # which of the logits predict which option's tokens
+    logits: Tensor,  # (columns, V)
+    temperature: float = 1.0,
+) -> Tensor:  # (options,)
     pairs = zip(question.options, columns, strict=True)
-    return torch.stack([summed_log_likelihood(logits[list(at)], option) for option, at in pairs])
+    return torch.stack([
+        summed_log_likelihood(logits[list(at)], option, temperature) for option, at in pairs
+    ])  # fmt: skip
 
 
 def _repeated(pattern: Tensor | dict[str, Tensor], copies: int) -> Tensor | dict[str, Tensor]:

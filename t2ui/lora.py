@@ -159,7 +159,8 @@ def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:
     if not trainer.processes.is_main_process:
         return
     checkpoint.fill(lora.parameters, trainer.best_values)
-    record = json.dumps(trainer.record(command), indent=2)
+    task = {"task": trainer.task.name, "labels": trainer.task.labels}
+    record = json.dumps({**task, **trainer.record(command)}, indent=2)
     try:
         lora.save(folder)
         (folder / RECORD).write_text(record, encoding="utf-8")

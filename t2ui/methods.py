@@ -6,8 +6,8 @@ one makes several. Whatever can be put on a model inside a `with` block can be a
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from t2ui.tasks import Example
 from t2ui.two_pass import decide
 
 Context = Callable[[], AbstractContextManager]
+Classify = Callable[[str], str]  # a prompt's label
 Part = tuple[list[int], Context]  # places in the examples, and what is on the model for them
 
 
@@ -31,15 +32,15 @@ class Method:
     """One column of the comparison.
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
-    results of the one are never taken for the other's. `classify` gives pass one's label for a
-    prompt, one of `labels`, for methods that can be measured on dispatch. `training` is the record
-    of how it was trained, where it was.
+    results of the one are never taken for the other's. `classifier` is for methods that can be
+    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`.
+    `training` is the record of how it was trained, where it was.
     """
 
     name: str
     digest: str
     parts: Callable[[Sequence[Example]], Iterable[Part]]
-    classify: Callable[[str], str] | None = None
+    classifier: Callable[[], AbstractContextManager[Classify]] | None = None
     labels: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     is_lora: bool = False
@@ -52,9 +53,13 @@ def fixed(name: str, digest: str, context: Context) -> Method:
 
 def base(adapter: Adapter, dispatcher: Dispatcher, labels: Sequence[str]) -> Method:
     """The base model; on dispatch, asked by the prompt alone."""
+
+    def classify(prompt: str) -> str:
+        return dispatcher.classify(prompt, labels, None).label
+
     return replace(
         fixed("base", "", adapter.disabled),
-        classify=lambda prompt: dispatcher.classify(prompt, labels, None).label,
+        classifier=lambda: nullcontext(classify),
         labels=tuple(labels),
     )
 
@@ -72,7 +77,7 @@ def of_expert(adapter: Adapter, dispatcher: Dispatcher, expert: Expert) -> Metho
     def classify(prompt: str) -> str:
         return dispatcher.classify(prompt, expert.labels, expert).label
 
-    return replace(method, classify=classify, labels=tuple(expert.labels))
+    return replace(method, classifier=lambda: nullcontext(classify), labels=tuple(expert.labels))
 
 
 def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Method:
@@ -96,15 +101,33 @@ def _shown(alpha: float | tuple[float, ...]) -> str:
     return f"{alpha:g}"
 
 
-def of_lora(adapter: Adapter, folder: Path) -> Method:
-    """A LoRA as peft writes it, on the base model, for every prompt."""
+def of_lora(adapter: Adapter, dispatcher: Dispatcher, folder: Path) -> Method:
+    """A LoRA as peft writes it, on the base model, for every prompt; one that was trained on
+    dispatch can be measured there too."""
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         raise InputError(f"{folder} holds no adapter_model.safetensors: give a LoRA's folder.")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     name = f"lora:{folder.resolve().parent.name}"
     method = fixed(name, digest, lambda: lora_on(adapter.model, folder))
-    return replace(method, training=training_record(folder), is_lora=True)
+    method = replace(method, training=training_record(folder), is_lora=True)
+    if method.training.get("task") != "dispatch":
+        return method
+    labels = tuple(method.training["labels"])
+
+    @contextmanager
+    def classifier() -> Iterator[Classify]:
+        # Its own dispatcher: what the other keeps of the instruction was read without the LoRA.
+        own = Dispatcher(dispatcher.model, dispatcher.tokenizer, adapter)
+
+        def classify(prompt: str) -> str:
+            raw = own.classify(prompt, labels, None).raw  # as an expert's: training took the bias
+            return max(raw, key=raw.__getitem__)
+
+        with lora_on(adapter.model, folder):
+            yield classify
+
+    return replace(method, classifier=classifier, labels=labels)
 
 
 def of_dispatch(
@@ -139,7 +162,9 @@ def of_dispatch(
             places.setdefault(key, []).append(place)
         return [(places[key], _applied(adapter, experts, mixtures[key])) for key in places]
 
-    return Method(mode, digest_of(experts), parts, classify, tuple(labels))
+    return Method(
+        mode, digest_of(experts), parts, lambda: nullcontext(classify), tuple(labels)
+    )
 
 
 def digest_of(experts: Mapping[str, Expert]) -> str:

@@ -4,7 +4,7 @@ greedy ones for measuring."""
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,16 +34,20 @@ def sample_groups(
     examples: Sequence[Example],
     size: int,
     seed: int,
+    temperature: float = 1.0,
     batch_rows: int = 96,
 ) -> list[Group]:
-    """`size` completions of every example at temperature 1, from the model as it is set now.
+    """`size` sampled completions of every example, from the model as it is set now.
 
     A completion that reaches the length limit has no end token and is judged as it stands.
     """
     sampling = [
-        Sampling(task.max_new_tokens, 1.0, seed=(seed * 1_000_003 + i) % SEED_RANGE, stop=task.stop)
+        Sampling(
+            task.max_new_tokens, temperature, seed=(seed * 1_000_003 + i) % SEED_RANGE,
+            stop=task.stop,
+        )
         for i in range(size * len(examples))
-    ]
+    ]  # fmt: skip
     rows = [
         Row(i, examples[i // size].question.prompt, None, sampling[i])
         for i in range(size * len(examples))
@@ -67,6 +71,19 @@ def sample_groups(
             torch.tensor([1.0 if rewards[place, ids] else -1.0 for ids in counted]),
         )
         for place, (example, counted) in enumerate(zip(examples, counts, strict=True))
+    ]
+
+
+def with_own_answers(
+    model, tokenizer, examples: Sequence[Example], max_new_tokens: int
+) -> list[Example]:
+    """The examples with what the model answers greedily as the only option, as it is set now."""
+    sampling = Sampling(max_new_tokens)
+    rows = [Row(i, example.question.prompt, None, sampling) for i, example in enumerate(examples)]
+    found = generate(model, tokenizer, rows, None)
+    return [
+        replace(example, question=Question(example.question.prompt, (completion.token_ids,)))
+        for example, completion in zip(examples, found, strict=True)
     ]
 
 

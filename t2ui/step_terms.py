@@ -52,7 +52,9 @@ class _Numbered(NamedTuple):
     part: int
 
 
-def scores_of(model, questions: Sequence[Question], micro_batch_tokens: int) -> list[Tensor]:
+def scores_of(
+    model, questions: Sequence[Question], micro_batch_tokens: int, temperature: float = 1.0
+) -> list[Tensor]:
     """Log-likelihoods of every question's options, (O,) each, the model as it is set now."""
     numbered = [
         _Numbered(_only(question, places), i, part)
@@ -61,7 +63,7 @@ def scores_of(model, questions: Sequence[Question], micro_batch_tokens: int) -> 
     ]
     scores: dict[int, dict[int, Tensor]] = {}
     for batch in micro_batches(numbered, micro_batch_tokens):
-        found = option_log_likelihoods(model, [item.question for item in batch])
+        found = option_log_likelihoods(model, [item.question for item in batch], temperature)
         for item, score in zip(batch, found, strict=True):
             scores.setdefault(item.number, {})[item.part] = score
     return [
@@ -103,12 +105,12 @@ def exact_term(row: Example, reference: Tensor, kl_coeff: float, temperature: fl
     return Term(row.question, loss)
 
 
-def next_token_term(row: Example) -> Term:
+def next_token_term(row: Example, logged: str = "cross_entropy") -> Term:
     """The right answer alone, token by token."""
 
     def loss(scores: Tensor) -> tuple[Tensor, Values]:
         value = next_token_loss(scores[0], len(row.target))
-        return value, {"cross_entropy": value.item()}
+        return value, {logged: value.item()}
 
     return Term(Question(row.question.prompt, (row.target,)), loss)
 

@@ -22,7 +22,7 @@ from t2ui.errors import InputError
 from t2ui.likelihood import Question, option_log_likelihoods
 from t2ui.models import dtype_name, model_name
 from t2ui.objectives import rewards_of
-from t2ui.rollouts import Group, greedy_right, sample_groups
+from t2ui.rollouts import Group, greedy_right, sample_groups, with_own_answers
 from t2ui.step_terms import (
     Term,
     exact_term,
@@ -34,12 +34,14 @@ from t2ui.step_terms import (
 )
 from t2ui.svd import same_model
 from t2ui.tasks import Example, Task
+from t2ui.tasks.rehearsal import rehearsal_prompts
 from t2ui.tasks.rows import check_context, micro_batches, rows_of_step
 
 REWARD_REMEDY = (
     "Choose easier examples, another prompt, more --rollouts, or --start from an expert trained "
     "with --objective next_token."
 )
+REHEARSED_TOKENS = 96  # of an answer that is rehearsed
 SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
 
@@ -61,7 +63,7 @@ class Trainer:
 
     Args:
         trainable: `ScaleOffsets`, or `LoRA` for the baseline.
-        tokenizer: needed for open answers only.
+        tokenizer: needed for open answers and for rehearsal only.
     """
 
     def __init__(self, trainable, tokenizer, task: Task, config: TrainConfig, folder: Path):
@@ -76,6 +78,10 @@ class Trainer:
         check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
         self.trainable, self.tokenizer = trainable, tokenizer
         self.task, self.folder = task, folder
+        self.rehearsal = (
+            rehearsal_prompts(tokenizer, task.labels, config.seed) if config.rehearsal else ()
+        )
+        check_context(trainable.model, self.rehearsal, REHEARSED_TOKENS)
         self.config = replace(config, objective=objective_of(task, config))
         self.model: nn.Module = trainable.model
         self.same = self._same()
@@ -189,6 +195,7 @@ class Trainer:
             "train rows": len(self.task.train),
             "dtype": str(self.model.dtype),
             "prompts, answers or reward": checkpoint.digest((asked, judged)),
+            "rehearsed prompts": checkpoint.digest([e.question for e in self.rehearsal]),
         }
 
     def _resume(self) -> None:
@@ -224,9 +231,8 @@ class Trainer:
 
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()
-        mine = slice(self.processes.process_index, None, self.processes.num_processes)
         config = self.config
-        rows = rows_of_step(self.task.train, config.batch, config.seed, self.step)[mine]
+        rows = self._mine(self.task.train, config.batch)
         rate = config.learning_rate * _cosine(self.step / config.steps)
         self.optimizer.param_groups[0]["lr"] = rate
         for parameter in self.parameters:  # zeros, not None: a step may have no terms
@@ -234,16 +240,19 @@ class Trainer:
         # LoRA's dropout draws from torch's own generator: a resumed run draws the same.
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) % 2**63)
         terms, values = self._terms(rows)
-        totals: dict[str, float] = {}
+        terms += self._rehearsed()
+        logged: dict[str, list[float]] = {}
         for batch in micro_batches(terms, self.config.micro_batch_tokens):
             with self.trainable.training():
-                scores = option_log_likelihoods(self.model, [term.question for term in batch])
+                scores = option_log_likelihoods(
+                    self.model, [term.question for term in batch], self._token_temperature()
+                )
             losses = []
             for term, score in zip(batch, scores, strict=True):
                 loss, seen = term.loss(score)
                 losses.append(loss)
                 for key, value in seen.items():
-                    totals[key] = totals.get(key, 0.0) + value / len(terms)
+                    logged.setdefault(key, []).append(value)
             loss = torch.stack(losses).sum() / self.config.batch
             loss.backward(inputs=self.parameters)  # the model's own stay without .grad
         if self.processes.num_processes > 1:
@@ -260,7 +269,8 @@ class Trainer:
         # Of several processes the first one's rows are logged; the gradient is of all.
         return self._log(
             TrainEvent("step", self.step, {
-                **values, **totals, "grad_norm": float(norm), "learning_rate": rate,
+                **values, **{key: sum(seen) / len(seen) for key, seen in logged.items()},
+                "grad_norm": float(norm), "learning_rate": rate,
                 "change": float(moved),  # RMS of z − 1
                 "seconds": took,
             })
@@ -285,6 +295,7 @@ class Trainer:
                 self.model, self.tokenizer, self.task, rows, config.rollouts,
                 seed=(config.seed * 1_000_003 + self.step) * self.processes.num_processes
                 + self.processes.process_index,
+                temperature=config.temperature,
             )  # fmt: skip
         generated = time.perf_counter() - started
         ratios = self._log_ratios(groups) if config.kl_coeff else None
@@ -296,13 +307,28 @@ class Trainer:
         )  # fmt: skip
         return terms, {**values, "rollout_seconds": generated}
 
+    def _rehearsed(self) -> list[Term]:
+        """Prompts of other kinds with the base model's own answers: what it would unlearn."""
+        rows = self._mine(self.rehearsal, self.config.rehearsal)
+        if not rows:
+            return []
+        with torch.inference_mode(), self.trainable.base():
+            rows = with_own_answers(self.model, self.tokenizer, rows, REHEARSED_TOKENS)
+        return [next_token_term(row, "rehearsal") for row in rows]
+
+    def _mine(self, rows: Sequence[Example], count: int) -> list[Example]:
+        """This process's share of so many rows for this step."""
+        mine = slice(self.processes.process_index, None, self.processes.num_processes)
+        return rows_of_step(rows, count, self.config.seed, self.step)[mine]
+
     def _log_ratios(self, groups: Sequence[Group]) -> list[Tensor]:
         """log π′(ŷ|x) − log π(ŷ|x) of every group's rollouts, (O,) each, on the CPU."""
         questions = [group.question for group in groups]
+        temperature = self._token_temperature()
         with torch.inference_mode(), self.trainable.inference():
-            adapted = self._scores(questions)
+            adapted = self._scores(questions, temperature)
         with torch.inference_mode(), self.trainable.base():
-            base = self._scores(questions)
+            base = self._scores(questions, temperature)
         return [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)]
 
     def _peak(self) -> int | None:
@@ -336,15 +362,22 @@ class Trainer:
                     for s, row in zip(scores, rows, strict=True)
                 )
         accuracy = sum(right) / len(rows)
-        if accuracy > self.best:
+        # What a rehearsal goes on from has unlearned already what is to be kept.
+        candidate = self.step or not (self.config.rehearsal and self.config.start)
+        if accuracy > self.best and candidate:
             self.best, self.best_step = accuracy, self.step
             self.best_values = checkpoint.flat(self.parameters)
         self.seconds += time.perf_counter() - started
-        values = {"accuracy": accuracy, "reward": reward / len(rows), "best": self.best}
+        values = {"accuracy": accuracy, "reward": reward / len(rows)}
+        values["best"] = max(self.best, 0.0)
         return self._log(TrainEvent("validation", self.step, values))
 
-    def _scores(self, questions: Sequence[Question]) -> list[Tensor]:
-        return scores_of(self.model, questions, self.config.micro_batch_tokens)
+    def _scores(self, questions: Sequence[Question], temperature: float = 1.0) -> list[Tensor]:
+        return scores_of(self.model, questions, self.config.micro_batch_tokens, temperature)
+
+    def _token_temperature(self) -> float:
+        """Sampled tokens belong to the policy that they were sampled from."""
+        return self.config.temperature if self.config.objective == "sampled" else 1.0
 
     def _find_references(self, rows: Sequence[Example]) -> None:
         """The base model's scores, computed once a row in the whole run."""

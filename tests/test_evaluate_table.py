@@ -1,6 +1,7 @@
 """Methods × tasks: what is measured with which weights, what is kept, and how it is shown."""
 
 import xml.etree.ElementTree as ElementTree
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -169,7 +170,11 @@ PROMPTS = [
 
 def by_brace(name: str = "router") -> Method:
     """Says `code` to prompts with a brace, `math` to the others."""
-    return Method(name, "1", lambda examples: [], lambda p: "code" if "{" in p else "math", LABELS)
+
+    def classify(prompt: str) -> str:
+        return "code" if "{" in prompt else "math"
+
+    return Method(name, "1", lambda examples: [], lambda: nullcontext(classify), LABELS)
 
 
 def test_routes_count_misroutes_by_family():
@@ -207,6 +212,13 @@ def test_a_classification_expert_is_shown_and_kept_beside_the_base(setup, tiny_t
             for family in ("sums", "chat", "programs", "all")
         ]
         assert comparison.records_of(chosen[2]) == []
+        alike = {"data": {"train": "requests"}, "batch": 24}
+        trained = [replace(chosen[1], training=alike)]
+        trained += [replace(by_brace("lora:x"), training=alike, is_lora=True)]
+        beside = Comparison(adapter, tiny_tokenizer, [chosen[0], *trained], log)
+        assert list(beside.add_dispatch(PROMPTS)) == ["lora:x"] * 4
+        found = {r["classifier"] for r in beside.records_of(trained[0])}
+        assert found == {"base model by prompt", "classification expert", "LoRA"}
         assert "router: label \\ taken for" in comparison.text()
         assert comparison.markdown().count("| router | all | 4 | 50.0 %") == 1
 
@@ -214,7 +226,8 @@ def test_a_classification_expert_is_shown_and_kept_beside_the_base(setup, tiny_t
 def test_classifications_with_other_labels_are_not_taken_over():
     with ResultLog(None, SETTINGS) as log:
         list(measure_routes(log, "d", by_brace(), PROMPTS))
-        fewer = Method("router", "1", lambda e: [], lambda p: "math", ("math", "others"))
+        always = nullcontext(lambda prompt: "math")
+        fewer = Method("router", "1", lambda e: [], lambda: always, ("math", "others"))
         assert len(list(measure_routes(log, "d", fewer, PROMPTS))) == 4
 
 

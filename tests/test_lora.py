@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from reference import logits, prompt_ids
+from reference import log_likelihood, logits, prompt_ids
 from safetensors.torch import load_file, save_file
 from test_rollouts import config, improving, make_task
 from tiny import make_tiny
@@ -12,6 +12,7 @@ from tiny import make_tiny
 pytest.importorskip("peft")
 
 from t2ui.adapter import adapt
+from t2ui.dispatch import Dispatcher, DispatchPrompt
 from t2ui.errors import InputError
 from t2ui.lora import LoRA, lora_on, train_lora, training_record
 from t2ui.methods import of_lora
@@ -88,8 +89,11 @@ def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path)
     lora.save(tmp_path / "lora")
     lora.remove()
     with adapt(model) as adapter:
+        dispatcher = Dispatcher(model, tiny_tokenizer, adapter)
         before = logits(model, IDS)
-        [(places, context)] = of_lora(adapter, tmp_path / "lora").parts([None, None])
+        method = of_lora(adapter, dispatcher, tmp_path / "lora")
+        assert method.classifier is None
+        [(places, context)] = method.parts([None, None])
         assert places == [0, 1]
         with context():
             torch.testing.assert_close(logits(model, IDS), wanted)
@@ -98,7 +102,44 @@ def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path)
             adapter.factors[adapter.names[0]].S, 1.3)}):  # fmt: skip
             assert not torch.allclose(logits(model, IDS), before)
     with pytest.raises(InputError, match="holds no adapter_model"):
-        of_lora(adapter, tmp_path)
+        of_lora(adapter, dispatcher, tmp_path)
+
+
+def test_one_that_was_trained_on_dispatch_classifies(model, tiny_tokenizer, tmp_path):
+    """By the raw probabilities of the model with the LoRA on, instruction included."""
+    labels, prompts = ("math", "code", "others"), [f"request number {i}" for i in range(12)]
+    torch.manual_seed(5)
+    lora = LoRA(model, rank=4)
+    with torch.no_grad():
+        for parameter in lora.parameters:
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    lora.save(tmp_path / "lora")
+    (tmp_path / "lora" / "training.json").write_text(
+        json.dumps({"task": "dispatch", "labels": labels})
+    )
+    form = DispatchPrompt.of(tiny_tokenizer, labels)
+
+    def by_hand(prompt: str) -> str:
+        asked = form.question(tiny_tokenizer, prompt)
+        scores = [
+            log_likelihood(model, [*form.before, *asked.prompt], option) for option in asked.options
+        ]
+        return labels[int(torch.stack(scores).argmax())]
+
+    lora.remove()
+    base = [by_hand(prompt) for prompt in prompts]
+    with lora_on(model, tmp_path / "lora"):
+        wanted = [by_hand(prompt) for prompt in prompts]
+    assert wanted != base
+    with adapt(model) as adapter:
+        dispatcher = Dispatcher(model, tiny_tokenizer, adapter)
+        dispatcher.classify(prompts[0], labels, None)  # has read the instruction without the LoRA
+        before = logits(model, IDS)
+        method = of_lora(adapter, dispatcher, tmp_path / "lora")
+        assert method.labels == labels
+        with method.classifier() as classify:
+            assert [classify(prompt) for prompt in prompts] == wanted
+        assert torch.equal(logits(model, IDS), before)
 
 
 def test_a_seed_gives_the_same_lora(model, tiny_tokenizer, tmp_path):

@@ -297,8 +297,8 @@ def scores_of(share, original):
     """Scores that get the given share of twenty rows right, whatever the model says."""
     answered = []
 
-    def scores(model, questions):
-        found = original(model, questions)
+    def scores(model, questions, temperature):
+        found = original(model, questions, temperature)
         for i, question in enumerate(questions):
             right = [o[0] == 100 for o in question.options].index(True)
             good = len(answered) < share * 20
@@ -333,7 +333,7 @@ def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(
         step_terms,
         "option_log_likelihoods",
-        lambda model, questions: read.extend(questions) or original(model, questions),
+        lambda model, questions, *rest: read.extend(questions) or original(model, questions, *rest),
     )
     task = make_task(validation=8)
     next(Trainer(ScaleOffsets(adapter), None, task, config(validation_rows=5), tmp_path).run())

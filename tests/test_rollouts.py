@@ -1,5 +1,6 @@
 """Sampled training on open answers: what is sampled, what is learned, how it stops."""
 
+import importlib
 import json
 import os
 import threading
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from reference import log_likelihood, prompt_ids
+from reference import log_likelihood, logits, prompt_ids
 
 from t2ui.adapter import adapt, attached
 from t2ui.checkpoint import read_log
@@ -81,14 +82,39 @@ def test_a_group_holds_what_was_sampled(adapter, tiny_llama, tiny_tokenizer):
     assert [g.question for g in other] != [g.question for g in groups]
 
 
-def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer):
-    """First tokens come up as often as the model's own probabilities say."""
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer, temperature):
+    """First tokens come up as often as the model's own probabilities say, and these are what is
+    differentiated."""
     task = make_task(max_new_tokens=1)
-    group = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:1], 4000, seed=3)[0]
-    for option, count in sorted(zip(group.question.options, group.counts, strict=True),
-                                key=lambda pair: -pair[1])[:5]:  # fmt: skip
-        p = float(log_likelihood(tiny_llama, group.question.prompt, option).exp())
+    group = sample_groups(
+        tiny_llama, tiny_tokenizer, task, task.train[:1], 4000, seed=3, temperature=temperature
+    )[0]
+    policy = (logits(tiny_llama, group.question.prompt)[-1] / temperature).softmax(0)
+    scores = scores_of(tiny_llama, [group.question], 1000, temperature)[0]
+    for option, count, score in sorted(
+        zip(group.question.options, group.counts, scores, strict=True), key=lambda row: -row[1]
+    )[:5]:
+        p = float(policy[option[0]])
         assert float(count) / 4000 == pytest.approx(p, abs=4 * (p / 4000) ** 0.5)
+        assert float(score.exp()) == pytest.approx(p, rel=1e-4)
+
+
+def test_a_run_differentiates_what_it_sampled_from(adapter, tiny_tokenizer, tmp_path, monkeypatch):
+    """Rollouts, the leash and the gradient all belong to the policy of the set temperature."""
+    used = []
+    for module in ("step_terms", "trainer"):
+        original = importlib.import_module(f"t2ui.{module}").option_log_likelihoods
+
+        def spied(model, questions, temperature=1.0, original=original):
+            used.append(temperature)
+            return original(model, questions, temperature)
+
+        monkeypatch.setattr(f"t2ui.{module}.option_log_likelihoods", spied)
+    settings = config(steps=1, kl_coeff=0.1, temperature=1.3)
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path)
+    list(run.run())
+    assert len(used) >= 3 and set(used) == {1.3}
 
 
 def test_rollouts_without_an_advantage_are_not_scored_again():

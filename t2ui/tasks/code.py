@@ -58,7 +58,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         for row in read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS, texts):
             if row["split"] in parts:  # those of split "prompt" are for few-shot prompts
                 parts[row["split"]].append(_mbpp(tokenizer, style, row))
-        own = _exercises(tokenizer, style)
+        own = exercises(tokenizer, style)
         parts["train"] += own
         source = {
             "train": f"MBPP train (Google Research, CC BY 4.0) and {len(own)} exercises written "
@@ -78,6 +78,15 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         max_new_tokens=NEW_TOKENS[name],
         stop=STOP,
     )
+
+
+def exercises(tokenizer, style: str) -> list[Example]:
+    """Our own exercises."""
+    rows = read_jsonl(EXERCISES, ("prompt", "code", "tests"))
+    return [
+        _asked_for(tokenizer, style, f"own {number}", row["prompt"], row["code"], row["tests"])
+        for number, row in enumerate(rows, 1)
+    ]
 
 
 def passes(text: str, answer: str) -> bool:
@@ -140,14 +149,6 @@ def _parsed(code: str) -> ast.Module:
     with warnings.catch_warnings():  # of escapes in other people's strings
         warnings.simplefilter("ignore")
         return ast.parse(code)
-
-
-def _exercises(tokenizer, style: str) -> list[Example]:
-    rows = read_jsonl(EXERCISES, ("prompt", "code", "tests"))
-    return [
-        _asked_for(tokenizer, style, f"own {number}", row["prompt"], row["code"], row["tests"])
-        for number, row in enumerate(rows, 1)
-    ]
 
 
 def _mbpp(tokenizer, style: str, row: dict) -> Example:

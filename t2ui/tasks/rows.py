@@ -90,7 +90,7 @@ def check_context(model, examples: Iterable["Example"], new_tokens: int) -> None
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
     for example in examples:
         prompt = len(example.question.prompt)
-        answer = max(new_tokens, *map(len, example.question.options))
+        answer = max([new_tokens, *map(len, example.question.options)])
         if prompt + answer > limit:
             raise InputError(
                 f"Example {example.id!r} has {prompt} tokens and an answer of up to {answer}; the "

@@ -1,0 +1,124 @@
+"""Rehearsal: prompts of other kinds, the base model's own answers, and what they keep."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import torch
+from reference import greedy, log_likelihood, prompt_ids
+from test_rollouts import config, make_task
+
+from t2ui.adapter import adapt
+from t2ui.errors import InputError
+from t2ui.likelihood import Question
+from t2ui.models import chat_ids
+from t2ui.rollouts import with_own_answers
+from t2ui.tasks import Example
+from t2ui.tasks.rehearsal import PER_LABEL, rehearsal_prompts
+from t2ui.trainable import ScaleOffsets
+from t2ui.trainer import REHEARSED_TOKENS, Trainer
+
+OTHERS = tuple(
+    Example(f"other {i}", Question(tuple(prompt_ids(4 + i % 3, seed=300 + i)), ()))
+    for i in range(6)
+)
+
+
+@pytest.fixture
+def adapter(tiny_llama):
+    with adapt(tiny_llama) as made:
+        yield made
+
+
+@pytest.fixture
+def rehearsed(monkeypatch):
+    monkeypatch.setattr("t2ui.trainer.rehearsal_prompts", lambda *_: OTHERS)
+
+
+def test_prompts_of_every_other_kind_in_equal_shares(tiny_tokenizer):
+    found = rehearsal_prompts(tiny_tokenizer, ("math",))
+    assert Counter(e.family for e in found) == dict.fromkeys(("code", "reasoning", "others"), 120)
+    assert len({e.id for e in found}) == len({e.prompt for e in found}) == 3 * PER_LABEL
+    assert sum(e.prompt.count("Your code should pass this test:\nassert") for e in found) == 60
+    for example in found[::40]:
+        assert example.question == Question(tuple(chat_ids(tiny_tokenizer, example.prompt)), ())
+    assert {e.family for e in rehearsal_prompts(tiny_tokenizer, ())} == {
+        "math", "code", "reasoning", "others",
+    }  # fmt: skip
+
+
+def test_a_task_of_every_kind_has_nothing_to_rehearse(tiny_tokenizer):
+    with pytest.raises(InputError, match="nothing to rehearse; leave --rehearsal out"):
+        rehearsal_prompts(tiny_tokenizer, ("math", "code", "reasoning", "others"))
+
+
+def test_own_answers_are_the_greedy_ones(adapter, tiny_llama, tiny_tokenizer):
+    found = with_own_answers(tiny_llama, tiny_tokenizer, OTHERS, 5)
+    for before, after in zip(OTHERS, found, strict=True):
+        prompt = before.question.prompt
+        assert after.question.prompt == prompt and after.id == before.id
+        assert list(after.target) == greedy(tiny_llama, prompt, 5)[: len(after.target)]
+
+
+def test_what_is_rehearsed_is_kept(rehearsed, tiny_llama, tiny_tokenizer, tmp_path):
+    """After the same training the base model's answers are far likelier with it than without."""
+    with adapt(tiny_llama):
+        answered = with_own_answers(tiny_llama, tiny_tokenizer, OTHERS, REHEARSED_TOKENS)
+    likelihoods = []
+    for count in (0, 6):
+        with adapt(tiny_llama) as adapter:
+            settings = config(objective="next_token", steps=25, rehearsal=count)
+            folder = tmp_path / str(count)
+            run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, folder)
+            steps = [e.values for e in run.run() if e.kind == "step"]
+            assert all(("rehearsal" in values) == bool(count) for values in steps)
+            assert steps[-1]["cross_entropy"] < steps[0]["cross_entropy"]
+            with run.trainable.inference():
+                likelihoods.append(sum(
+                    float(log_likelihood(tiny_llama, e.question.prompt, e.target) / len(e.target))
+                    for e in answered
+                ) / len(answered))  # fmt: skip
+    without, with_it = likelihoods
+    assert with_it > without + 0.5
+    assert steps[-1]["rehearsal"] == pytest.approx(-with_it, abs=0.3)
+
+
+def test_a_run_with_rehearsal_resumes_along_its_curve(
+    rehearsed, tiny_llama, tiny_tokenizer, tmp_path, monkeypatch
+):
+    ends = []
+    for folder, stop in (("whole", None), ("parts", 3)):
+        settings = config(steps=5, objective="next_token", rehearsal=2)
+        for limit in filter(None, (stop, 99)):
+            with adapt(tiny_llama) as adapter:
+                offsets = ScaleOffsets(adapter)
+                run = Trainer(offsets, tiny_tokenizer, make_task(), settings, tmp_path / folder)
+                next(e for e in run.run() if e.kind == "end" or e.step == limit)
+        ends.append(offsets.offset.detach().clone())
+    assert torch.equal(*ends)
+    monkeypatch.setattr("t2ui.trainer.rehearsal_prompts", lambda *_: OTHERS[:4])
+    with adapt(tiny_llama) as adapter, pytest.raises(InputError, match="rehearsed prompts"):
+        Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path / "parts")
+
+
+def test_processes_share_a_steps_rehearsal(rehearsed, adapter, tiny_tokenizer, tmp_path):
+    run = Trainer(
+        ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(rehearsal=5), tmp_path
+    )
+    whole = [term.question.prompt for term in run._rehearsed()]
+    shares = []
+    for index in (0, 1):
+        run.processes = SimpleNamespace(num_processes=2, process_index=index)
+        shares.append([term.question.prompt for term in run._rehearsed()])
+    assert (whole[::2], whole[1::2]) == tuple(shares)
+
+
+def test_what_it_goes_on_from_is_not_its_best(rehearsed, adapter, tiny_tokenizer, tmp_path):
+    """An expert that has unlearned the rest may well be better at the task alone."""
+    for start, best in (("", 0), ("math 0123", 5)):
+        settings = config(rehearsal=2, learning_rate=1e-8, steps=10, start=start)
+        offsets = ScaleOffsets(adapter)
+        run = Trainer(offsets, tiny_tokenizer, make_task(), settings, tmp_path / f"from {start}")
+        validations = [e.values for e in run.run() if e.kind == "validation"]
+        assert run.best_step == best
+        assert validations[0]["best"] == (0 if start else validations[0]["accuracy"])
