@@ -1,6 +1,6 @@
 """One training run: steps, validation, checkpoints. Knows examples and trainables, no expert files.
 
-The loss of a step comes from `step_terms.py`, what it moves from `trainable.py` or `lora.py`.
+The loss of a step comes from `term_source.py`, what it moves from `trainable.py` or `lora.py`.
 """
 
 import math
@@ -22,26 +22,13 @@ from t2ui.errors import InputError
 from t2ui.likelihood import Question, option_log_likelihoods
 from t2ui.models import dtype_name, model_name
 from t2ui.objectives import rewards_of
-from t2ui.rollouts import Group, greedy_right, sample_groups, with_own_answers
-from t2ui.step_terms import (
-    Term,
-    exact_term,
-    next_token_term,
-    objective_of,
-    rollout_values,
-    sampled_terms,
-    scores_of,
-)
+from t2ui.rollouts import greedy_right
+from t2ui.step_terms import objective_of, scores_of
 from t2ui.svd import same_model
-from t2ui.tasks import Example, Task
-from t2ui.tasks.rehearsal import rehearsal_prompts
-from t2ui.tasks.rows import check_context, micro_batches, rows_of_step
+from t2ui.tasks import Task
+from t2ui.tasks.rows import check_context, micro_batches
+from t2ui.term_source import REWARD_REMEDY, TermSource
 
-REWARD_REMEDY = (
-    "Choose easier examples, another prompt, more --rollouts, or --start from an expert trained "
-    "with --objective next_token."
-)
-REHEARSED_TOKENS = 96  # of an answer that is rehearsed
 SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
 
@@ -78,11 +65,8 @@ class Trainer:
         check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
         self.trainable, self.tokenizer = trainable, tokenizer
         self.task, self.folder = task, folder
-        self.rehearsal = (
-            rehearsal_prompts(tokenizer, task.labels, config.seed) if config.rehearsal else ()
-        )
-        check_context(trainable.model, self.rehearsal, REHEARSED_TOKENS)
         self.config = replace(config, objective=objective_of(task, config))
+        self.source = TermSource(trainable, tokenizer, task, self.config, self.processes)
         self.model: nn.Module = trainable.model
         self.same = self._same()
         self.parameters = trainable.parameters
@@ -90,8 +74,6 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self.best, self.best_step = -math.inf, -1
         self.best_values = checkpoint.flat(self.parameters)
-        self.rewarded = False  # whether any rollout so far was right
-        self._reference: dict[str, Tensor] = {}  # base scores by row id: they never change
         self.schedule = [[0, config.steps]]  # (from step, steps in all): a resume may change them
         self.peak = 0  # MB, of the processes before this one
         self.updating = False  # between the parameters' update and the count of the step
@@ -148,7 +130,7 @@ class Trainer:
         Raises:
             InputError: validation never got better.
         """
-        if self.config.objective == "sampled" and not self.rewarded:
+        if self.config.objective == "sampled" and not self.source.rewarded:
             raise InputError(
                 f"Not one rollout of {self.step} steps was right: there was nothing to learn from, "
                 f"and no expert is written. {REWARD_REMEDY}"
@@ -175,13 +157,13 @@ class Trainer:
         }
         if self.config.objective == "exact":
             # Computed in another batch they would round differently, and the curve part ways.
-            tensors["reference"] = torch.cat([self._known_reference(r) for r in self.task.train])
+            tensors["reference"] = self.source.known_references()
         if not self.processes.is_main_process:
             return
         checkpoint.write(self.folder, tensors, {
             **self.same, "step": self.step, "best": self.best, "best_step": self.best_step,
             "seconds": self.seconds, "fingerprint": self.trainable.fingerprint,
-            "rewarded": self.rewarded, "schedule": self.schedule, "peak": self._peak(),
+            "rewarded": self.source.rewarded, "schedule": self.schedule, "peak": self._peak(),
         })  # fmt: skip
 
     def _same(self) -> dict[str, Any]:
@@ -195,7 +177,7 @@ class Trainer:
             "train rows": len(self.task.train),
             "dtype": str(self.model.dtype),
             "prompts, answers or reward": checkpoint.digest((asked, judged)),
-            "rehearsed prompts": checkpoint.digest([e.question for e in self.rehearsal]),
+            "rehearsed prompts": checkpoint.digest([e.question for e in self.source.rehearsal]),
         }
 
     def _resume(self) -> None:
@@ -209,17 +191,13 @@ class Trainer:
         self.best_values = tensors["best"].to(device)
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.best, self.best_step = facts["best"], facts["best_step"]
-        self.rewarded, self.peak = facts["rewarded"], facts.get("peak") or 0
+        self.source.rewarded, self.peak = facts["rewarded"], facts.get("peak") or 0
         self.schedule = facts.get("schedule") or [[0, facts["config"]["steps"]]]
         if self.schedule[-1][1] != self.config.steps:
             self.schedule = [*self.schedule, [self.step, self.config.steps]]
         checkpoint.set_moments(self.optimizer, self.parameters, tensors, self.step)
         if "reference" in tensors:
-            options = [len(row.question.options) for row in self.task.train]
-            parts = tensors["reference"].split(options)
-            for row, known in zip(self.task.train, parts, strict=True):
-                if not known.isnan().any():
-                    self._reference[row.id] = known.to(device)
+            self.source.set_references(tensors["reference"].to(device))
 
     def _check_same_run(self, facts: dict[str, Any]) -> None:
         if not same_model(facts["fingerprint"], self.trainable.fingerprint):
@@ -232,20 +210,18 @@ class Trainer:
     def _train_step(self) -> TrainEvent:
         started = time.perf_counter()
         config = self.config
-        rows = self._mine(self.task.train, config.batch)
         rate = config.learning_rate * _cosine(self.step / config.steps)
         self.optimizer.param_groups[0]["lr"] = rate
         for parameter in self.parameters:  # zeros, not None: a step may have no terms
             parameter.grad = torch.zeros_like(parameter)
         # LoRA's dropout draws from torch's own generator: a resumed run draws the same.
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) % 2**63)
-        terms, values = self._terms(rows)
-        terms += self._rehearsed()
+        terms, values = self.source.terms(self.step)
         logged: dict[str, list[float]] = {}
         for batch in micro_batches(terms, self.config.micro_batch_tokens):
             with self.trainable.training():
                 scores = option_log_likelihoods(
-                    self.model, [term.question for term in batch], self._token_temperature()
+                    self.model, [term.question for term in batch], self.source.token_temperature
                 )
             losses = []
             for term, score in zip(batch, scores, strict=True):
@@ -276,76 +252,9 @@ class Trainer:
             })
         )  # fmt: skip
 
-    def _terms(self, rows: Sequence[Example]) -> tuple[list[Term], dict[str, float]]:
-        """The step's questions with their losses, and what is known before the update."""
-        config = self.config
-        if config.objective == "next_token":
-            return [next_token_term(row) for row in rows], {}
-        if config.objective == "exact":
-            self._find_references(rows)
-            # plain tensors: inference tensors may not enter autograd
-            references = [self._reference[row.id].clone() for row in rows]
-            return [
-                exact_term(row, reference, config.kl_coeff, config.temperature)
-                for row, reference in zip(rows, references, strict=True)
-            ], {}
-        started = time.perf_counter()
-        with torch.inference_mode(), self.trainable.inference():
-            groups = sample_groups(
-                self.model, self.tokenizer, self.task, rows, config.rollouts,
-                seed=(config.seed * 1_000_003 + self.step) * self.processes.num_processes
-                + self.processes.process_index,
-                temperature=config.temperature,
-            )  # fmt: skip
-        generated = time.perf_counter() - started
-        ratios = self._log_ratios(groups) if config.kl_coeff else None
-        values = rollout_values(groups, ratios)
-        self._check_rewarded(values["accuracy"])
-        terms = sampled_terms(
-            groups, ratios, config.kl_coeff, config.baseline, config.negative_reward,
-            config.micro_batch_tokens,
-        )  # fmt: skip
-        return terms, {**values, "rollout_seconds": generated}
-
-    def _rehearsed(self) -> list[Term]:
-        """Prompts of other kinds with the base model's own answers: what it would unlearn."""
-        rows = self._mine(self.rehearsal, self.config.rehearsal)
-        if not rows:
-            return []
-        with torch.inference_mode(), self.trainable.base():
-            rows = with_own_answers(self.model, self.tokenizer, rows, REHEARSED_TOKENS)
-        return [next_token_term(row, "rehearsal") for row in rows]
-
-    def _mine(self, rows: Sequence[Example], count: int) -> list[Example]:
-        """This process's share of so many rows for this step."""
-        mine = slice(self.processes.process_index, None, self.processes.num_processes)
-        return rows_of_step(rows, count, self.config.seed, self.step)[mine]
-
-    def _log_ratios(self, groups: Sequence[Group]) -> list[Tensor]:
-        """log π′(ŷ|x) − log π(ŷ|x) of every group's rollouts, (O,) each, on the CPU."""
-        questions = [group.question for group in groups]
-        temperature = self._token_temperature()
-        with torch.inference_mode(), self.trainable.inference():
-            adapted = self._scores(questions, temperature)
-        with torch.inference_mode(), self.trainable.base():
-            base = self._scores(questions, temperature)
-        return [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)]
-
     def _peak(self) -> int | None:
         own = peak_memory(self.model.device)
         return own if own is None else max(own, self.peak)
-
-    def _check_rewarded(self, accuracy: float) -> None:
-        """All wrong for a whole epoch: there is nothing to learn from."""
-        if self.processes.num_processes > 1:  # all stop or none: they wait for one another
-            share = torch.tensor(accuracy, device=self.parameters[0].device)
-            accuracy = float(reduce(share, "mean"))
-        self.rewarded = self.rewarded or accuracy > 0
-        if not self.rewarded and (self.step + 1) * self.config.batch >= len(self.task.train):
-            raise InputError(
-                f"Not one rollout of a whole epoch ({len(self.task.train)} prompts) was right: "
-                f"there is nothing to learn from, and no expert is written. {REWARD_REMEDY}"
-            )
 
     def _validate(self) -> TrainEvent:
         started = time.perf_counter()
@@ -372,24 +281,8 @@ class Trainer:
         values["best"] = max(self.best, 0.0)
         return self._log(TrainEvent("validation", self.step, values))
 
-    def _scores(self, questions: Sequence[Question], temperature: float = 1.0) -> list[Tensor]:
-        return scores_of(self.model, questions, self.config.micro_batch_tokens, temperature)
-
-    def _token_temperature(self) -> float:
-        """Sampled tokens belong to the policy that they were sampled from."""
-        return self.config.temperature if self.config.objective == "sampled" else 1.0
-
-    def _find_references(self, rows: Sequence[Example]) -> None:
-        """The base model's scores, computed once a row in the whole run."""
-        missing = [row for row in rows if row.id not in self._reference]
-        if missing:
-            with torch.inference_mode(), self.trainable.base():
-                scores = self._scores([row.question for row in missing])
-            self._reference |= {r.id: s.clone() for r, s in zip(missing, scores, strict=True)}
-
-    def _known_reference(self, row: Example) -> Tensor:  # (options,), NaN where not computed
-        unknown = torch.full((len(row.question.options),), math.nan)
-        return self._reference.get(row.id, unknown).detach().cpu()
+    def _scores(self, questions: Sequence[Question]) -> list[Tensor]:
+        return scores_of(self.model, questions, self.config.micro_batch_tokens)
 
     def _validation_is_due(self) -> bool:
         return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps

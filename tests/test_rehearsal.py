@@ -15,8 +15,9 @@ from t2ui.models import chat_ids
 from t2ui.rollouts import with_own_answers
 from t2ui.tasks import Example
 from t2ui.tasks.rehearsal import PER_LABEL, rehearsal_prompts
+from t2ui.term_source import REHEARSED_TOKENS
 from t2ui.trainable import ScaleOffsets
-from t2ui.trainer import REHEARSED_TOKENS, Trainer
+from t2ui.trainer import Trainer
 
 OTHERS = tuple(
     Example(f"other {i}", Question(tuple(prompt_ids(4 + i % 3, seed=300 + i)), ()))
@@ -32,7 +33,7 @@ def adapter(tiny_llama):
 
 @pytest.fixture
 def rehearsed(monkeypatch):
-    monkeypatch.setattr("t2ui.trainer.rehearsal_prompts", lambda *_: OTHERS)
+    monkeypatch.setattr("t2ui.term_source.rehearsal_prompts", lambda *_: OTHERS)
 
 
 def test_prompts_of_every_other_kind_in_equal_shares(tiny_tokenizer):
@@ -96,7 +97,7 @@ def test_a_run_with_rehearsal_resumes_along_its_curve(
                 next(e for e in run.run() if e.kind == "end" or e.step == limit)
         ends.append(offsets.offset.detach().clone())
     assert torch.equal(*ends)
-    monkeypatch.setattr("t2ui.trainer.rehearsal_prompts", lambda *_: OTHERS[:4])
+    monkeypatch.setattr("t2ui.term_source.rehearsal_prompts", lambda *_: OTHERS[:4])
     with adapt(tiny_llama) as adapter, pytest.raises(InputError, match="rehearsed prompts"):
         Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path / "parts")
 
@@ -105,11 +106,11 @@ def test_processes_share_a_steps_rehearsal(rehearsed, adapter, tiny_tokenizer, t
     run = Trainer(
         ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(rehearsal=5), tmp_path
     )
-    whole = [term.question.prompt for term in run._rehearsed()]
+    whole = [term.question.prompt for term in run.source._rehearsed(0)]
     shares = []
     for index in (0, 1):
-        run.processes = SimpleNamespace(num_processes=2, process_index=index)
-        shares.append([term.question.prompt for term in run._rehearsed()])
+        run.source.processes = SimpleNamespace(num_processes=2, process_index=index)
+        shares.append([term.question.prompt for term in run.source._rehearsed(0)])
     assert (whole[::2], whole[1::2]) == tuple(shares)
 
 

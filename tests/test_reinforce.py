@@ -480,7 +480,7 @@ def test_training_leaves_the_model_as_it_was(tmp_path, how, monkeypatch):
     if how == "closed":
         events.close()
     if how == "failed":
-        monkeypatch.setattr("t2ui.trainer.rows_of_step", lambda *_: 1 / 0)
+        monkeypatch.setattr("t2ui.term_source.rows_of_step", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             list(events)
     assert attached(model) is None

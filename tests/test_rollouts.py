@@ -234,11 +234,12 @@ def test_a_process_whose_own_share_is_all_wrong_does_not_stop_alone(
 ):
     """Its neighbours would wait for its gradient for ever."""
     means = iter([0.25, 0.0])
-    monkeypatch.setattr("t2ui.trainer.reduce", lambda tensor, how: {
+    monkeypatch.setattr("t2ui.term_source.reduce", lambda tensor, how: {
         "mean": lambda: torch.tensor(next(means)), "sum": lambda: 2 * tensor}[how]())  # fmt: skip
     run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(judge=never), config(steps=2,
                   batch=12), tmp_path)  # fmt: skip
     run.processes = SimpleNamespace(num_processes=2, process_index=1, is_main_process=False)
+    run.source.processes = run.processes
     assert [e.step for e in run.run() if e.kind == "step"] == [1, 2]
 
 

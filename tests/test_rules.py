@@ -23,6 +23,7 @@ MODEL = {  # svd up to two_pass: usable as a library, knows no worker and no pag
     *("svd", "expert", "mixture", "library", "adapter", "models", "model_cache", "likelihood"),
     *("generate", "dispatch", "two_pass", "tasks", "reinforce", "evaluate", "card"),
     *("objectives", "rollouts", "trainable", "checkpoint", "lora", "trainer", "step_terms"),
+    "term_source",
     *("cem", "few_shot", "few_shot_search", "few_shot_score", "few_shot_examples"),
     *("methods", "results", "table", "comparison"),
 }
