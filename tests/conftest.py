@@ -6,6 +6,7 @@ tests of the light half of the project stay light.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,18 @@ tiny_mistral = _shared("mistral")
 tiny_phi3 = _shared("phi3")
 tiny_gpt2 = _shared("gpt2")
 tiny_llava = _shared("llava")
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run the command line in this process; (exit status, stdout, stderr)."""
+    from t2ui.cli import main
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        said = capsys.readouterr()
+        return stopped.value.code or 0, said.out, said.err
+
+    return call

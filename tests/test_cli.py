@@ -52,22 +52,8 @@ def experts_folder(tmp_path_factory, tiny_llama):
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
-
-
-def test_ask_answers_with_a_mixture_and_a_receipt(run, model_folder, experts_folder):
-    status, out, _ = run("ask", "hello", "--model", model_folder, "--experts", experts_folder,
+def test_ask_answers_with_a_mixture_and_a_receipt(cli, model_folder, experts_folder):
+    status, out, _ = cli("ask", "hello", "--model", model_folder, "--experts", experts_folder,
                          "--mix", "math=0.7,code=-0.3", "--json", "--max-new-tokens", 5)
     result = json.loads(out)
     assert status == 0
@@ -89,31 +75,31 @@ def mixed_folder(tmp_path, experts_folder):
     return folder
 
 
-def test_ask_is_not_stopped_by_experts_that_are_not_used(run, model_folder, mixed_folder):
+def test_ask_is_not_stopped_by_experts_that_are_not_used(cli, model_folder, mixed_folder):
     where = ("ask", "hello", "--model", model_folder, "--experts", mixed_folder,
              "--max-new-tokens", 3, "--json")  # fmt: skip
-    status, out, err = run(*where, "--mix", "math=1")
+    status, out, err = cli(*where, "--mix", "math=1")
     assert status == 0 and json.loads(out)["mixture"] == {"math": 1.0}
     assert err.startswith("large.svf: ") and err.count("\n") == 1
     for dispatch in ("prompt", "expert"):
-        status, out, _ = run(*where, "--dispatch", dispatch)
+        status, out, _ = cli(*where, "--dispatch", dispatch)
         result = json.loads(out)
         assert status == 0 and "poetry" not in result["probabilities"]
         assert "other weights: theirs" in result["note"]
 
 
-def test_ask_says_why_an_expert_that_was_asked_for_is_not_used(run, model_folder, mixed_folder):
+def test_ask_says_why_an_expert_that_was_asked_for_is_not_used(cli, model_folder, mixed_folder):
     where = ("ask", "hello", "--model", model_folder, "--experts", mixed_folder)
-    status, _, err = run(*where, "--mix", "theirs=1")
+    status, _, err = cli(*where, "--mix", "theirs=1")
     assert status == 2 and "'theirs' was made for else" in err and "allow_transfer" in err
-    status, _, err = run(*where, "--mix", "large=1")
+    status, _, err = cli(*where, "--mix", "large=1")
     assert status == 2 and "does not fit" in err and "no expert named 'large'" in err
-    status, _, err = run(*where, "--mix", "theirs=1", "--allow-transfer", "--max-new-tokens", 3)
+    status, _, err = cli(*where, "--mix", "theirs=1", "--allow-transfer", "--max-new-tokens", 3)
     assert status == 0 and "theirs: a cross-model transfer" in err
 
 
-def test_ask_dispatches_with_the_expert_where_there_is_one(run, model_folder, experts_folder):
-    status, out, err = run("ask", "hello", "--model", model_folder, "--experts", experts_folder,
+def test_ask_dispatches_with_the_expert_where_there_is_one(cli, model_folder, experts_folder):
+    status, out, err = cli("ask", "hello", "--model", model_folder, "--experts", experts_folder,
                            "--max-new-tokens", "3")  # fmt: skip
     assert status == 0
     assert "pass one: math 0." in err and "mixture:" in err
@@ -137,35 +123,35 @@ def test_ask_dispatches_with_the_expert_where_there_is_one(run, model_folder, ex
         (["train", "poems", "--data", ".", "--out", "run"], "no task 'poems'"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(run, arguments, said, model_folder):
+def test_bad_input_is_one_line_and_status_2(cli, arguments, said, model_folder):
     if arguments[0] in ("ask", "train") and "--model" not in arguments:
         arguments = [*arguments, "--model", model_folder]
-    status, out, err = run(*arguments)
+    status, out, err = cli(*arguments)
     assert status == 2
     assert said in err and err.count("\n") == 1 and "Traceback" not in err
     assert out == ""
 
 
-def test_an_unknown_expert_names_the_known_ones(run, model_folder, experts_folder):
-    status, _, err = run("ask", "hi", "--mix", "poetry=1", "--model", model_folder,
+def test_an_unknown_expert_names_the_known_ones(cli, model_folder, experts_folder):
+    status, _, err = cli("ask", "hi", "--mix", "poetry=1", "--model", model_folder,
                          "--experts", experts_folder)  # fmt: skip
     assert status == 2 and "poetry" in err and "code, dispatch, math" in err
 
 
-def test_experts_are_listed_and_shown(run, experts_folder):
-    status, out, _ = run("experts", "list", experts_folder, "--json")
+def test_experts_are_listed_and_shown(cli, experts_folder):
+    status, out, _ = cli("experts", "list", experts_folder, "--json")
     listed = json.loads(out)
     assert status == 0 and listed["problems"] == []
     assert [e["name"] for e in listed["experts"]] == ["code", "dispatch", "math"]
-    _, out, _ = run("experts", "show", "math", "--experts", experts_folder)
+    _, out, _ = cli("experts", "show", "math", "--experts", experts_folder)
     assert "base_model   tiny" in out
 
 
-def test_verify_tells_a_bad_file_from_a_good_one(run, experts_folder, model_folder, tmp_path):
+def test_verify_tells_a_bad_file_from_a_good_one(cli, experts_folder, model_folder, tmp_path):
     whole = (experts_folder / "math.safetensors").read_bytes()
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(whole[: len(whole) // 2])
-    status, out, _ = run("experts", "verify", experts_folder, bad, "--model", model_folder,
+    status, out, _ = cli("experts", "verify", experts_folder, bad, "--model", model_folder,
                          "--json")  # fmt: skip
     checked = {entry["file"].rsplit("/")[-1]: entry["ok"] for entry in json.loads(out)}
     assert status == 2
@@ -173,8 +159,8 @@ def test_verify_tells_a_bad_file_from_a_good_one(run, experts_folder, model_fold
                        "math.safetensors": True, "bad.safetensors": False}  # fmt: skip
 
 
-def test_card_says_what_the_files_say(run, experts_folder):
-    status, out, _ = run("experts", "card", experts_folder)
+def test_card_says_what_the_files_say(cli, experts_folder):
+    status, out, _ = cli("experts", "card", experts_folder)
     text = (experts_folder / "README.md").read_text()
     assert status == 0 and out.strip().endswith("README.md")
     assert "| s | sum | 10 | 10.0 % [0.0, 40.0] | 50.0 % [20.0, 80.0] | 0.2 |" in text
@@ -182,10 +168,10 @@ def test_card_says_what_the_files_say(run, experts_folder):
         assert expert.sha256 in text
 
 
-def test_a_card_that_cannot_be_written_is_one_line(run, experts_folder):
+def test_a_card_that_cannot_be_written_is_one_line(cli, experts_folder):
     in_the_way = experts_folder / ".README.md.tmp"
     in_the_way.mkdir()
-    status, out, err = run("experts", "card", experts_folder)
+    status, out, err = cli("experts", "card", experts_folder)
     in_the_way.rmdir()
     assert (status, out) == (2, "") and err.count("\n") == 1
     assert ".README.md.tmp" in err and "choose another place" in err

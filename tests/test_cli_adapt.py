@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +14,6 @@ from reference import random_scales
 from tiny import make_tiny, make_tokenizer
 
 from t2ui.adapter import adapt
-from t2ui.cli import main
 from t2ui.errors import InputError
 from t2ui.expert import Expert
 from t2ui.mixture import Mixture, SavedMixture, mix
@@ -55,19 +53,11 @@ def examples(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, model_folder, experts_folder):
+def run(cli, model_folder, experts_folder):
     """Run a command on the tiny model; (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        given = ["--model", model_folder, "--experts", experts_folder]
-        words = [arguments[0], *given, *arguments[1:]]
-        monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+    return lambda command, *words: cli(
+        command, "--model", model_folder, "--experts", experts_folder, *words
+    )
 
 
 def test_adapt_writes_a_mixture_that_ask_reads(run, examples, tmp_path, experts_folder):

@@ -1,14 +1,12 @@
 """`python -m t2ui evaluate`: what it prints and writes, how it goes on, and bad input."""
 
 import json
-import sys
 
 import pytest
 from reference import random_scales
 from tiny import make_tiny, make_tokenizer
 
 from t2ui.adapter import adapt
-from t2ui.cli import main
 from t2ui.expert import Expert
 from t2ui.mixture import Mixture, SavedMixture
 
@@ -37,17 +35,13 @@ def folders(tmp_path_factory, tiny_llama):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, folders):
-    def call(*arguments):
-        places = {"model": "tiny", "experts": "experts", "data": "mine"}
-        given = ["t2ui", "evaluate", *map(str, arguments),
-                 *(w for k, v in places.items() if f"--{k}" not in arguments
-                   for w in (f"--{k}", str(folders / v)))]  # fmt: skip
-        monkeypatch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
+def run(cli, folders):
+    """Evaluate with the tiny model; (exit status, stdout, stderr)."""
+    places = {"model": "tiny", "experts": "experts", "data": "mine"}
+
+    def call(*words):
+        others = {f"--{k}": folders / v for k, v in places.items() if f"--{k}" not in words}
+        return cli("evaluate", *words, *(word for pair in others.items() for word in pair))
 
     return call
 

@@ -1,7 +1,6 @@
 """`python -m t2ui experts compact`, and its files under the other commands."""
 
 import json
-import sys
 
 import pytest
 from reference import random_scales
@@ -9,7 +8,6 @@ from safetensors import safe_open
 from tiny import make_tiny, make_tokenizer
 
 from t2ui.adapter import adapt
-from t2ui.cli import main
 from t2ui.expert import Expert
 
 
@@ -34,24 +32,10 @@ def experts_folder(tmp_path_factory, tiny_llama):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
-
-
-@pytest.fixture
-def compact(run, experts_folder, tmp_path):
+def compact(cli, experts_folder, tmp_path):
     """What the command says and the file it writes."""
     out = tmp_path / "small.svf"
-    status, said, _ = run("experts", "compact", "math", "--experts", experts_folder,
+    status, said, _ = cli("experts", "compact", "math", "--experts", experts_folder,
                           "--out", out, "--name", "small", "--json")  # fmt: skip
     assert status == 0
     return json.loads(said), out
@@ -81,16 +65,16 @@ def test_the_small_expert_says_what_the_large_one_says_and_where_it_is_from(
         assert getattr(small, field) == getattr(large, field)
 
 
-def test_a_file_is_taken_too_and_keeps_its_name(run, experts_folder, tmp_path):
+def test_a_file_is_taken_too_and_keeps_its_name(cli, experts_folder, tmp_path):
     out = tmp_path / "new" / "math.safetensors"
-    status, said, _ = run("experts", "compact", experts_folder / "math.safetensors", "--out", out)
+    status, said, _ = cli("experts", "compact", experts_folder / "math.safetensors", "--out", out)
     assert status == 0 and str(out) in said and "kB before" in said
     assert Expert.load(out).name == "math"
 
 
-def test_compacting_a_compact_one_changes_no_scale(run, compact, tmp_path):
+def test_compacting_a_compact_one_changes_no_scale(cli, compact, tmp_path):
     _, out = compact
-    status, said, _ = run("experts", "compact", out, "--out", tmp_path / "again.svf", "--json")
+    status, said, _ = cli("experts", "compact", out, "--out", tmp_path / "again.svf", "--json")
     assert status == 0 and json.loads(said)["largest_difference"] < 1e-6
 
 
@@ -106,10 +90,10 @@ def test_compacting_a_compact_one_changes_no_scale(run, compact, tmp_path):
     ],
 )
 def test_refusals_are_one_line_and_write_nothing(
-    run, experts_folder, tmp_path, expert, out, message
+    cli, experts_folder, tmp_path, expert, out, message
 ):
     (tmp_path / "there.svf").write_text("mine")
-    status, said, err = run("experts", "compact", expert, "--experts", experts_folder,
+    status, said, err = cli("experts", "compact", expert, "--experts", experts_folder,
                             "--out", tmp_path / out)  # fmt: skip
     assert status == 2 and said == ""
     assert message in err and err.count("\n") == 1 and "Traceback" not in err
@@ -117,21 +101,21 @@ def test_refusals_are_one_line_and_write_nothing(
     assert (tmp_path / "there.svf").read_text() == "mine"
 
 
-def test_the_other_commands_take_a_compact_file(run, compact, model_folder):
+def test_the_other_commands_take_a_compact_file(cli, compact, model_folder):
     said, out = compact
-    status, shown, _ = run("experts", "show", out, "--json")
+    status, shown, _ = cli("experts", "show", out, "--json")
     assert status == 0 and json.loads(shown)["bytes"] == said["bytes"]
-    status, shown, _ = run("experts", "list", out.parent, "--json")
+    status, shown, _ = cli("experts", "list", out.parent, "--json")
     assert [e["name"] for e in json.loads(shown)["experts"]] == ["small"]
-    status, shown, _ = run("experts", "verify", out, "--model", model_folder, "--json")
+    status, shown, _ = cli("experts", "verify", out, "--model", model_folder, "--json")
     assert status == 0 and json.loads(shown)[0]["ok"]
-    status, _, _ = run("experts", "card", out.parent)
+    status, _, _ = cli("experts", "card", out.parent)
     card = (out.parent / "README.md").read_text()
     assert status == 0 and said["compact_of"] in card and said["sha256"] in card
 
 
 def test_evaluate_compares_the_two_in_one_table(
-    run, compact, experts_folder, model_folder, tmp_path
+    cli, compact, experts_folder, model_folder, tmp_path
 ):
     """Rounding moves the options of a question too little to make another one the best."""
     _, out = compact
@@ -144,7 +128,7 @@ def test_evaluate_compares_the_two_in_one_table(
     data.mkdir()
     for part in ("train", "validation", "test"):
         (data / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    status, said, err = run("evaluate", f"math,{out}", "jsonl", "--data", data, "--model",
+    status, said, err = cli("evaluate", f"math,{out}", "jsonl", "--data", data, "--model",
                             model_folder, "--experts", experts_folder, "--json")  # fmt: skip
     assert status == 0, err
     found = {"base": [], "math": [], "small": []}

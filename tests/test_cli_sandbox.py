@@ -1,6 +1,5 @@
 """`evaluate` and `train` say which walls stand around the answers that they run."""
 
-import sys
 
 import pytest
 from layers import needs_linux
@@ -11,12 +10,11 @@ pytestmark = needs_linux
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
+def command(cli, tmp_path):
     """Run a command on a tiny model and own rows that Python judges; what it said on stderr."""
     from tiny import make_tiny, make_tokenizer
 
     from t2ui import cli_shared
-    from t2ui.cli import main
 
     make_tiny("llama").save_pretrained(tmp_path / "tiny")
     make_tokenizer().save_pretrained(tmp_path / "tiny")
@@ -24,14 +22,8 @@ def command(tmp_path, monkeypatch, capsys):
     rows.write_text('{"prompt": "f", "tests": "assert f(1)", "answer": "f = abs"}\n' * 3)
     cli_shared._told_of_sandbox.cache_clear()
 
-    def call(*arguments) -> str:
-        given = ["--data", rows, "--model", tmp_path / "tiny", "--max-new-tokens", 2]
-        monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, [*arguments, *given])])
-        with pytest.raises(SystemExit):
-            main()
-        return capsys.readouterr().err
-
-    return call
+    given = ("--data", rows, "--model", tmp_path / "tiny", "--max-new-tokens", 2)
+    return lambda *words: cli(*words, *given)[2]
 
 
 def test_evaluate_says_once_which_walls_hold(command):

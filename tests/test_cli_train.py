@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from tiny import make_tiny, make_tokenizer
 
-from t2ui.cli import main
 from t2ui.expert import Expert
 from t2ui.likelihood import Question, option_log_likelihoods
 from t2ui.models import chat_ids
@@ -44,19 +43,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def train(monkeypatch, capsys, folder, tmp_path):
+def train(cli, folder, tmp_path):
     """Train on the own rows into tmp_path / "run"; (exit status, stdout, stderr)."""
-
-    def call(*arguments):
-        given = ["train", "jsonl", "--data", folder / "own", "--model", folder / "tiny",
-                 "--out", tmp_path / "run"]  # fmt: skip
-        monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, [*given, *arguments])])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        said = capsys.readouterr()
-        return stopped.value.code or 0, said.out, said.err
-
-    return call
+    given = ("--data", folder / "own", "--model", folder / "tiny", "--out", tmp_path / "run")
+    return lambda *words: cli("train", "jsonl", *given, *words)
 
 
 def events(out: str) -> list[dict]:
