@@ -45,6 +45,8 @@ TRAP_FAMILIES = {
     "science_in_passing",
     "yes_no_everyday",
     "pick_one",
+    "matters_of_taste",
+    "tales_with_quantities",
 }
 LABELS = {"math", "code", "reasoning", "others"}
 

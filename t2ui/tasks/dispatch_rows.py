@@ -20,7 +20,7 @@ from t2ui.tasks.rows import read_jsonl, shuffled
 LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
 OWN_FAMILY = "own requests"
-PER_LABEL = 480  # training prompts of each label; validation has a sixth of that
+PER_LABEL = 600  # training prompts of each label; validation has a sixth of that
 TEST_PER_SET = 400
 SPLIT_SEED = 2501
 
