@@ -99,11 +99,12 @@ def _accuracy_lines(records: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _training_lines(training: dict[str, Any]) -> list[str]:
+def _training_lines(training: dict[str, Any], title: str = "Training") -> list[str]:
     if not training:
         return []
-    settings = {k: v for k, v in training.items() if k not in ("curve", "data", "command")}
-    lines = ["### Training", ""]
+    apart = ("curve", "data", "command", "before")
+    settings = {k: v for k, v in training.items() if k not in apart}
+    lines = [f"### {title}", ""]
     if training.get("command"):
         lines += [f"    {training['command']}", ""]
     lines += [", ".join(f"{k} {v}" for k, v in settings.items()), ""]
@@ -118,7 +119,7 @@ def _training_lines(training: dict[str, Any]) -> list[str]:
             "|---" * (len(training["curve"]) + 1) + "|",
             f"| validation accuracy | {values} |",
         ]
-    return [*lines, ""]
+    return [*lines, "", *_training_lines(training.get("before", {}), "Before that")]
 
 
 def _percent(value: float, interval: list[float]) -> str:

@@ -1,7 +1,7 @@
 """One comparison of methods on sets of rows and on dispatch prompts, and its tables."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ class Comparison:
             "accuracy": records(self.cells()),
             "dispatch": [record for method in self.methods for record in self.routes(method)],
             "training": [
-                {"method": m.name, **{key: m.training.get(key) for key in COSTS}}
+                {"method": m.name, **{key: m.training.get(key) for key in COSTS},
+                 "seconds": _seconds(m.training)}
                 for m in self.methods if m.training
             ],
         }  # fmt: skip
@@ -180,6 +181,12 @@ class Comparison:
             found.append(route_grid(routed))
             found += [confusion_grid(record) for record in routed if record["set"] == "all"]
         return found
+
+
+def _seconds(training: Mapping[str, Any]) -> float:
+    """Of a training and of those that it went on from."""
+    before = training.get("before")
+    return training.get("seconds", 0) + (_seconds(before) if before else 0)
 
 
 def _lora_record(baseline: Method | None, cell: Cell, found: Sequence[Cell]) -> Record:

@@ -63,11 +63,11 @@ def train_svf(
             except (KeyboardInterrupt, GeneratorExit):
                 trainer.save_stopped()
                 if trainer.best_step > 0:
-                    _save(_expert(trainer, name, **details), folder)
+                    _save(_expert(trainer, name, start, **details), folder)
                 raise
             trainer.check_improved()
             if trainer.processes.is_main_process:
-                _save(_expert(trainer, name, **details), folder)
+                _save(_expert(trainer, name, start, **details), folder)
     finally:
         if held is None:
             adapter.remove()
@@ -84,8 +84,10 @@ def _save(expert: Expert, folder: Path) -> None:
         ) from None
 
 
-def _expert(trainer: Trainer, name: str, command: str = "", **details: Any) -> Expert:
-    """The best scales by validation, with their provenance."""
+def _expert(
+    trainer: Trainer, name: str, start: Expert | None, command: str = "", **details: Any
+) -> Expert:
+    """The best scales by validation, with their provenance: also that of what they went on from."""
     offsets, task = trainer.trainable, trainer.task
     scales = offsets.scales(trainer.best_values)
     return Expert(
@@ -96,6 +98,6 @@ def _expert(trainer: Trainer, name: str, command: str = "", **details: Any) -> E
         task=task.name,
         labels=task.labels,
         objective=task.objective,
-        training=trainer.record(command),
+        training=trainer.record(command) | ({"before": start.training} if start else {}),
         **details,
     )

@@ -29,6 +29,7 @@ from t2ui.tasks import Task
 from t2ui.tasks.rows import check_context, micro_batches
 from t2ui.term_source import REWARD_REMEDY, TermSource
 
+REHEARSED = "own requests and exercises (Apache-2.0), answered by the base model"
 SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
 
@@ -115,7 +116,7 @@ class Trainer:
             **({"schedule": self.schedule} if len(self.schedule) > 1 else {}),
             "dtype": dtype_name(self.model),
             "device": self.model.device.type,
-            "data": self.task.data,
+            "data": self.task.data | ({"rehearsal": REHEARSED} if self.config.rehearsal else {}),
             "curve": [
                 (e["step"], e["values"]["accuracy"])
                 for e in checkpoint.read_log(self.folder)

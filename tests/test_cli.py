@@ -196,6 +196,16 @@ def test_card_shows_the_lora_baseline_where_it_was_measured(experts_folder):
     assert "LoRA: trained_parameters 40, steps_done 3" in text
 
 
+def test_card_holds_what_an_expert_went_on_from(experts_folder):
+    library = load_library(experts_folder)
+    training = {"command": "second", "steps": 5, "before": {"command": "first", "steps": 3}}
+    library.experts["math"] = replace(library.experts["math"], training=training)
+    text = card_text(library)
+    later, _, before = text.partition("### Before that")
+    assert "    second\n\nsteps 5" in later and "    first\n\nsteps 3" in before
+    assert "first" not in later
+
+
 def test_parse_mix():
     assert parse_mix("math=0.7, code=-1") == {"math": 0.7, "code": -1.0}
     assert parse_mix("") == {}

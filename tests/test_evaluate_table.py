@@ -297,16 +297,17 @@ def test_the_picture_shows_every_method_with_its_interval():
 
 def test_what_training_took_stands_beside_the_accuracies(setup, tiny_tokenizer):
     adapter, dispatcher, experts = setup
-    record = {"seconds": 3600, "peak_memory_mb": 2500}
+    record = {"seconds": 3600, "peak_memory_mb": 2500, "before": {"seconds": 600}}
     trained = replace(experts["math"], training=record)
     chosen = [base(adapter, dispatcher, LABELS), of_expert(adapter, dispatcher, trained),
               of_expert(adapter, dispatcher, experts["code"])]  # fmt: skip
     with ResultLog(None, SETTINGS) as log:
         comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
         assert comparison.records()["training"] == [
-            {"method": "math", "trained_parameters": trained.parameters, **record}
-        ]
-        assert f"math    {trained.parameters:<18}  3,600                2,500" in comparison.text()
+            {"method": "math", "trained_parameters": trained.parameters, "seconds": 4200,
+             "peak_memory_mb": 2500}
+        ]  # fmt: skip
+        assert f"math    {trained.parameters:<18}  4,200                2,500" in comparison.text()
 
 
 def test_an_expert_keeps_the_lora_of_the_same_data_beside_it(setup, tiny_tokenizer):

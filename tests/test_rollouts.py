@@ -274,6 +274,21 @@ def test_going_on_from_an_expert(tiny_llama, tiny_tokenizer, tmp_path):
             run.close()
 
 
+def test_an_expert_says_what_it_went_on_from(tiny_llama, tiny_tokenizer, tmp_path):
+    """With that one's training, so that the card and the costs hold the whole of it."""
+    settings, task = config(steps=15, learning_rate=0.1), make_task()
+    first = list(train_svf(tiny_llama, task, settings, tmp_path / "a", tokenizer=tiny_tokenizer,
+                           command="first"))  # fmt: skip
+    start = Expert.load(tmp_path / "a" / "open.safetensors")
+    start = replace(start, scales={n: 1 + (z - 1) / 2 for n, z in start.scales.items()})
+    list(train_svf(tiny_llama, task, settings, tmp_path / "b", tokenizer=tiny_tokenizer,
+                   start=start, command="second"))  # fmt: skip
+    training = Expert.load(tmp_path / "b" / "open.safetensors").training
+    assert (training["command"], training["before"]["command"]) == ("second", "first")
+    assert first[-1].values["best_step"] == training["before"]["best_step"]
+    assert "before" not in training["before"]
+
+
 def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
     run = train_svf(
         tiny_llama, make_task(), config(steps=40), tmp_path, tokenizer=tiny_tokenizer
