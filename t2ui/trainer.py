@@ -272,9 +272,10 @@ class Trainer:
                     for s, row in zip(scores, rows, strict=True)
                 )
         accuracy = sum(right) / len(rows)
-        # What a rehearsal goes on from has unlearned already what is to be kept.
-        candidate = self.step or not (self.config.rehearsal and self.config.start)
-        if accuracy > self.best and candidate:
+        # With rehearsal the last step is kept: the task's accuracy does not say what was unlearned,
+        # and early steps, the one that it went on from above all, have rehearsed the least.
+        better = self.step > 0 if self.config.rehearsal else accuracy > self.best
+        if better:
             self.best, self.best_step = accuracy, self.step
             self.best_values = checkpoint.flat(self.parameters)
         self.seconds += time.perf_counter() - started

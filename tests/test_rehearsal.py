@@ -9,6 +9,7 @@ from reference import greedy, log_likelihood, prompt_ids
 from test_rollouts import config, make_task
 
 from t2ui.adapter import adapt
+from t2ui.checkpoint import read_log
 from t2ui.errors import InputError
 from t2ui.likelihood import Question
 from t2ui.models import chat_ids
@@ -114,12 +115,20 @@ def test_processes_share_a_steps_rehearsal(rehearsed, adapter, tiny_tokenizer, t
     assert (whole[::2], whole[1::2]) == tuple(shares)
 
 
-def test_what_it_goes_on_from_is_not_its_best(rehearsed, adapter, tiny_tokenizer, tmp_path):
-    """An expert that has unlearned the rest may well be better at the task alone."""
-    for start, best in (("", 0), ("math 0123", 5)):
-        settings = config(rehearsal=2, learning_rate=1e-8, steps=10, start=start)
-        offsets = ScaleOffsets(adapter)
-        run = Trainer(offsets, tiny_tokenizer, make_task(), settings, tmp_path / f"from {start}")
-        validations = [e.values for e in run.run() if e.kind == "validation"]
-        assert run.best_step == best
-        assert validations[0]["best"] == (0 if start else validations[0]["accuracy"])
+@pytest.mark.parametrize(("count", "kept"), [(0, 5), (2, 15)])
+def test_with_rehearsal_the_last_step_is_kept(
+    rehearsed, adapter, tiny_llama, tiny_tokenizer, tmp_path, monkeypatch, count, kept
+):
+    """The task's accuracy alone would keep a step that has rehearsed little, or nothing."""
+    right = iter([4, 6, 2, 3])  # of eight rows: at the start, then every five steps
+    monkeypatch.setattr(
+        "t2ui.trainer.greedy_right", lambda *_: [i < n for n in [next(right)] for i in range(8)]
+    )
+    settings = config(rehearsal=count, steps=15)
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path)
+    events = list(run.run())
+    assert run.best_step == kept
+    assert events[-1].values["validation"] == (0.375 if count else 0.75)
+    last = torch.equal(run.best_values, run.trainable.offset.detach())
+    assert last == bool(count)
+    assert read_log(tmp_path)[0]["values"]["best"] == (0 if count else 0.5)
