@@ -40,7 +40,7 @@ def train_svf(
 
     Args:
         folder: of this run alone: log, checkpoint, and the expert at the end.
-        tokenizer: needed for open answers.
+        tokenizer: needed for open answers and for rehearsal.
         start: an expert to go on from, instead of the base model.
         name: the expert's; the task's by default.
         details: further fields of the Expert (description, license), and `command`, which goes

@@ -50,6 +50,8 @@ class TermSource:
         self.model, self.task, self.config = trainable.model, task, config
         self.rehearsal: tuple[Example, ...] = ()
         if config.rehearsal:
+            if tokenizer is None:
+                raise InputError("rehearsal needs the model's tokenizer: give it as tokenizer.")
             self.rehearsal = rehearsal_prompts(tokenizer, task.labels, config.seed)
             check_context(self.model, self.rehearsal, REHEARSED_TOKENS)
         self.rewarded = False  # whether any rollout so far was right

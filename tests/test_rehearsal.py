@@ -54,6 +54,11 @@ def test_a_task_of_every_kind_has_nothing_to_rehearse(tiny_tokenizer):
         rehearsal_prompts(tiny_tokenizer, ("math", "code", "reasoning", "others"))
 
 
+def test_rehearsal_asks_for_the_tokenizer(adapter, tmp_path):
+    with pytest.raises(InputError, match="rehearsal needs the model's tokenizer"):
+        Trainer(ScaleOffsets(adapter), None, make_task(), config(rehearsal=2), tmp_path)
+
+
 def test_own_answers_are_the_greedy_ones(adapter, tiny_llama, tiny_tokenizer):
     found = with_own_answers(tiny_llama, tiny_tokenizer, OTHERS, 5)
     for before, after in zip(OTHERS, found, strict=True):
