@@ -80,6 +80,11 @@ class TermSource:
             if not known.isnan().any():
                 self._reference[row.id] = known
 
+    def scores(self, questions: Sequence[Question]) -> list[Tensor]:
+        """Log-likelihoods of every question's options, (O,) each, the model as it is set now."""
+        tokens = self.config.micro_batch_tokens
+        return scores_of(self.model, questions, tokens, self.token_temperature)
+
     def _mine(self, rows: Sequence[Example], count: int, step: int) -> list[Example]:
         """This process's share of so many rows for a step."""
         mine = slice(self.processes.process_index, None, self.processes.num_processes)
@@ -128,9 +133,9 @@ class TermSource:
         """log π′(ŷ|x) − log π(ŷ|x) of every group's rollouts, (O,) each, on the CPU."""
         questions = [group.question for group in groups]
         with torch.inference_mode(), self.trainable.inference():
-            adapted = self._scores(questions)
+            adapted = self.scores(questions)
         with torch.inference_mode(), self.trainable.base():
-            base = self._scores(questions)
+            base = self.scores(questions)
         return [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)]
 
     def _check_rewarded(self, accuracy: float, step: int) -> None:
@@ -150,9 +155,5 @@ class TermSource:
         missing = [row for row in rows if row.id not in self._reference]
         if missing:
             with torch.inference_mode(), self.trainable.base():
-                scores = self._scores([row.question for row in missing])
+                scores = self.scores([row.question for row in missing])
             self._reference |= {r.id: s.clone() for r, s in zip(missing, scores, strict=True)}
-
-    def _scores(self, questions: Sequence[Question]) -> list[Tensor]:
-        tokens = self.config.micro_batch_tokens
-        return scores_of(self.model, questions, tokens, self.token_temperature)

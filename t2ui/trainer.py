@@ -6,7 +6,7 @@ The loss of a step comes from `term_source.py`, what it moves from `trainable.py
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from torch import Tensor, nn
+from torch import nn
 
 from t2ui import checkpoint
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
-from t2ui.likelihood import Question, option_log_likelihoods
+from t2ui.likelihood import option_log_likelihoods
 from t2ui.models import dtype_name, model_name
 from t2ui.objectives import rewards_of
 from t2ui.rollouts import greedy_right
-from t2ui.step_terms import objective_of, scores_of
+from t2ui.step_terms import objective_of
 from t2ui.svd import same_model
 from t2ui.tasks import Task
 from t2ui.tasks.rows import check_context, micro_batches
@@ -265,7 +265,7 @@ class Trainer:
                 right = greedy_right(self.model, self.tokenizer, self.task, rows)
                 reward = sum(1.0 if r else -1.0 for r in right)
             else:
-                scores = self._scores([row.question for row in rows])
+                scores = self.source.scores([row.question for row in rows])
                 right = [int(s.argmax()) == r.correct for s, r in zip(scores, rows, strict=True)]
                 reward = sum(
                     float((s.softmax(0).cpu() * rewards_of(len(s), row.correct)).sum())
@@ -282,9 +282,6 @@ class Trainer:
         values = {"accuracy": accuracy, "reward": reward / len(rows)}
         values["best"] = max(self.best, 0.0)
         return self._log(TrainEvent("validation", self.step, values))
-
-    def _scores(self, questions: Sequence[Question]) -> list[Tensor]:
-        return scores_of(self.model, questions, self.config.micro_batch_tokens)
 
     def _validation_is_due(self) -> bool:
         return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps

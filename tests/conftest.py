@@ -105,3 +105,12 @@ def cli(monkeypatch, capsys):
         return stopped.value.code or 0, said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def adapter(tiny_llama):
+    """An adapter on the tiny Llama, taken off again afterwards."""
+    from t2ui.adapter import adapt
+
+    with adapt(tiny_llama) as made:
+        yield made

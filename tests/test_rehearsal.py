@@ -27,12 +27,6 @@ OTHERS = tuple(
 
 
 @pytest.fixture
-def adapter(tiny_llama):
-    with adapt(tiny_llama) as made:
-        yield made
-
-
-@pytest.fixture
 def rehearsed(monkeypatch):
     monkeypatch.setattr("t2ui.term_source.rehearsal_prompts", lambda *_: OTHERS)
 

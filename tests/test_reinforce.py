@@ -138,12 +138,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def adapter(tiny_llama):
-    with adapt(tiny_llama) as adapter:
-        yield adapter
-
-
 def log_of(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 

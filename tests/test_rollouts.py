@@ -58,12 +58,6 @@ def config(**settings) -> TrainConfig:
     return TrainConfig(**{**QUICK, **settings})
 
 
-@pytest.fixture
-def adapter(tiny_llama):
-    with adapt(tiny_llama) as made:
-        yield made
-
-
 def test_a_group_holds_what_was_sampled(adapter, tiny_llama, tiny_tokenizer):
     task = make_task()
     groups = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=1)
