@@ -14,14 +14,14 @@ import numpy as np
 from benchmarks.cem_rows import run
 from benchmarks.common import adapted_default, describe_machine, some_experts
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
-from t2ui.few_shot import Generation, search
-from t2ui.few_shot_examples import shots_of
-from t2ui.few_shot_score import Scorer
-from t2ui.few_shot_search import generation_tokens
-from t2ui.library import load_library
-from t2ui.mixture import Mixture, mix
+from t2ui.few_shot.adapt import Generation, search
+from t2ui.few_shot.examples import shots_of
+from t2ui.few_shot.scoring import Scorer
+from t2ui.few_shot.search import generation_tokens
+from t2ui.svf.library import load_library
+from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks import load_task
-from t2ui.tasks.rows import shuffled
+from t2ui.tasks.jsonl import shuffled
 
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget, at which the best score is printed
 

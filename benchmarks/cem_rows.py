@@ -15,9 +15,9 @@ import torch
 from benchmarks.common import adapted_default, describe_machine, some_experts
 from benchmarks.side_by_side import side_by_side
 from t2ui.config import FewShotConfig
-from t2ui.few_shot_examples import examples_of
-from t2ui.few_shot_score import Blend, Scorer
-from t2ui.svd import reconstruct, weight_of
+from t2ui.few_shot.examples import examples_of
+from t2ui.few_shot.scoring import Blend, Scorer
+from t2ui.svf.decomposition import reconstruct, weight_of
 
 PROBLEMS = (
     ("A farmer has 3 cows and buys 4 more. How many cows does the farmer have?", "3 + 4 = 7"),

@@ -12,17 +12,17 @@ from pathlib import Path
 from statistics import mean, median
 
 from benchmarks.common import adapted_default, describe_machine
-from t2ui.comparison import Comparison
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
-from t2ui.dispatch import Dispatcher
-from t2ui.evaluate import paired_p, right_by_row, sample, wilson
-from t2ui.few_shot import search
-from t2ui.few_shot_examples import shots_of
-from t2ui.library import load_library
-from t2ui.methods import base, of_dispatch, of_expert, of_mixture
-from t2ui.mixture import SavedMixture
-from t2ui.models import dtype_name
-from t2ui.results import ResultLog
+from t2ui.evaluation.comparison import Comparison
+from t2ui.evaluation.measure import paired_p, right_by_row, sample, wilson
+from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_mixture
+from t2ui.evaluation.result_log import ResultLog
+from t2ui.few_shot.adapt import search
+from t2ui.few_shot.examples import shots_of
+from t2ui.inference.dispatch import Dispatcher
+from t2ui.models.loading import dtype_name
+from t2ui.svf.library import load_library
+from t2ui.svf.mixture import SavedMixture
 from t2ui.tasks import load_task
 
 

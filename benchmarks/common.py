@@ -2,11 +2,11 @@
 
 import torch
 
-from t2ui.adapter import Adapter, adapt
 from t2ui.config import DEFAULT_MODEL, default_experts_dir
-from t2ui.expert import Expert
-from t2ui.library import load_library
-from t2ui.models import load_model
+from t2ui.models.loading import load_model
+from t2ui.svf.adapter import Adapter, adapt
+from t2ui.svf.expert import Expert
+from t2ui.svf.library import load_library
 
 
 def adapted_default(device: str = "auto"):

@@ -7,10 +7,10 @@ import torch
 
 from benchmarks.common import adapted_default, describe_machine
 from t2ui.config import DEFAULT_MODEL, Sampling, default_experts_dir
-from t2ui.dispatch import Dispatcher
-from t2ui.generate import Row, generate
-from t2ui.library import load_library
-from t2ui.models import chat_ids
+from t2ui.inference.decoding import Row, generate
+from t2ui.inference.dispatch import Dispatcher
+from t2ui.models.loading import chat_ids
+from t2ui.svf.library import load_library
 
 PROMPTS = (
     "Write a Python function that returns the nth Fibonacci number.",

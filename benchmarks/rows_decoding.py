@@ -9,9 +9,9 @@ import torch
 from benchmarks.common import adapted_default, describe_machine, some_experts
 from benchmarks.side_by_side import side_by_side
 from t2ui.config import Sampling
-from t2ui.generate import Row, generate
-from t2ui.mixture import Mixture, mix
-from t2ui.models import chat_ids
+from t2ui.inference.decoding import Row, generate
+from t2ui.models.loading import chat_ids
+from t2ui.svf.mixture import Mixture, mix
 
 ROWS, TOKENS = 16, 16
 

@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.common import adapted_default, describe_machine, some_experts
 from benchmarks.side_by_side import side_by_side
-from t2ui.adapter import attached
-from t2ui.mixture import Mixture, mix
-from t2ui.svd import reconstruct
+from t2ui.svf.adapter import attached
+from t2ui.svf.decomposition import reconstruct
+from t2ui.svf.mixture import Mixture, mix
 
 
 def main() -> None:

@@ -41,14 +41,14 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from benchmarks.common import describe_machine
-from t2ui.adapter import adapt
 from t2ui.config import TrainConfig
-from t2ui.lora import LoRA
-from t2ui.models import load_model
+from t2ui.models.loading import load_model
+from t2ui.svf.adapter import adapt
 from t2ui.tasks import Task, load_task
-from t2ui.tasks.rows import shuffled
-from t2ui.trainable import ScaleOffsets
-from t2ui.trainer import Trainer
+from t2ui.tasks.jsonl import shuffled
+from t2ui.training.lora import LoRA
+from t2ui.training.parameters import ScaleOffsets
+from t2ui.training.trainer import Trainer
 
 NEVER, LEARNING_RATE = 1_000_000, 1e-7
 

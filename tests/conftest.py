@@ -41,7 +41,7 @@ def real_cache() -> Path:
 @pytest.fixture(scope="session")
 def default_model(real_cache):
     """(model, tokenizer) of the embedded default, on the CPU. For tests marked `model`."""
-    from t2ui.models import load_model
+    from t2ui.models.loading import load_model
 
     return load_model(device="cpu", cache_dir=real_cache)
 
@@ -95,7 +95,7 @@ tiny_llava = _shared("llava")
 @pytest.fixture
 def cli(monkeypatch, capsys):
     """Run the command line in this process; (exit status, stdout, stderr)."""
-    from t2ui.cli import main
+    from t2ui.cli.main import main
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["t2ui", *map(str, words)])
@@ -110,7 +110,7 @@ def cli(monkeypatch, capsys):
 @pytest.fixture
 def adapter(tiny_llama):
     """An adapter on the tiny Llama, taken off again afterwards."""
-    from t2ui.adapter import adapt
+    from t2ui.svf.adapter import adapt
 
     with adapt(tiny_llama) as made:
         yield made

@@ -1,4 +1,4 @@
-"""The dependency rules of the design, by what every module imports."""
+"""Rules of the house that no other tool holds; who may import whom stands in pyproject.toml."""
 
 import ast
 import re
@@ -16,175 +16,30 @@ FILES = {
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
-# Every module of t2ui is in one of these groups (by its first name below t2ui). A new one has to
-# be put where it belongs, and then keeps to that group's rule.
-SHARED = {"config", "errors"}
-MODEL = {  # svd up to two_pass: usable as a library, knows no worker and no page
-    *("svd", "expert", "mixture", "library", "adapter", "models", "model_cache", "likelihood"),
-    *("generate", "dispatch", "two_pass", "tasks", "reinforce", "evaluate", "card"),
-    *("objectives", "rollouts", "trainable", "checkpoint", "lora", "trainer", "step_terms"),
-    "term_source",
-    *("cem", "few_shot", "few_shot_search", "few_shot_score", "few_shot_examples"),
-    *("methods", "results", "table", "comparison"),
-}
-LIGHT = {  # talks to the worker in plain data: no torch
-    *("messages", "messages_adapt", "client", "jobs", "loop", "worker"),
-    *("figures", "figures_adapt", "figures_train", "ui"),
-}
-COMPOSING = {"serving", "shelf", "inspection", "token_shift", "adapt_job"}  # the worker's inside
-COMMANDS = {
-    "cli",
-    "cli_shared",
-    "cli_experts",
-    "cli_adapt",
-    "cli_evaluate",
-    "cli_train",
-    "__main__",
-}
-WITHOUT_TORCH = LIGHT | SHARED | {"cem"}
-
-
-def imports(tree: ast.AST, module: str = "t2ui", lazy: bool = True) -> set[str]:
-    """Full names of what is imported; `from t2ui import x` counts as t2ui.x where that is a module.
-
-    With lazy=False only what importing the module itself imports.
-    """
+def imports(tree: ast.AST) -> set[str]:
+    """The first names of all that is imported, also inside functions."""
     found = set()
-    for node in ast.walk(tree) if lazy else eager(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} imports relatively"
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & FILES.keys()
-            found |= submodules
-            if len(submodules) < len(node.names):
-                found.add(node.module)
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            found.add(node.module.split(".")[0])
     return found
 
 
-def eager(tree: ast.AST):
-    """The nodes outside functions and outside `if TYPE_CHECKING`."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            continue
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        yield node
-        waiting.extend(ast.iter_child_nodes(node))
+def test_every_folder_is_on_a_floor():
+    """The contracts in pyproject.toml say nothing of a folder that they do not name."""
+    contracts = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    floors = set(re.findall(r"t2ui\.(\w+)", contracts.split("[tool.importlinter]")[1]))
+    rooms = {name.split(".")[1] for name in FILES if "." in name} - {"__main__"}
+    assert rooms <= floors, "put these on a floor in pyproject.toml"
+    assert floors <= rooms, "these are gone: take them out of pyproject.toml"
 
 
-ALL = {name: imports(tree, name) for name, tree in TREES.items()}
-EAGER = {name: imports(tree, name, lazy=False) for name, tree in TREES.items()}
-
-
-def group(name: str) -> str:
-    """The first name below t2ui."""
-    return name.split(".")[1] if "." in name else ""
-
-
-def users_of(package: str) -> set[str]:
-    return {name for name, found in ALL.items() if package in {i.split(".")[0] for i in found}}
-
-
-def own(name: str, of: dict[str, set[str]] = ALL) -> set[str]:
-    """Groups of t2ui that a module imports, itself left out."""
-    return {group(i) for i in of[name] if i.split(".")[0] == "t2ui" and i != "t2ui"} - {group(name)}
-
-
-def test_every_module_is_in_one_group():
-    groups = [SHARED, MODEL, LIGHT, COMPOSING, COMMANDS]
-    names = {group(name) for name in FILES} - {""}
-    for name in names:
-        assert sum(name in g for g in groups) == 1, f"t2ui.{name}: put it into a group above"
-    assert set().union(*groups) <= names, "these are gone: take them out of the groups"
-
-
-def test_gradio_only_in_the_page():
-    assert {group(name) for name in users_of("gradio")} <= {"ui"}
-    assert any(group(name) == "ui" for name in users_of("gradio"))
-
-
-def test_plotly_only_in_figures():
-    figures = {"t2ui.figures", "t2ui.figures_adapt", "t2ui.figures_train"}
-    assert users_of("plotly") == figures
-
-
-def test_typer_only_in_the_command_line():
-    assert {group(name) for name in users_of("typer")} <= COMMANDS
-
-
-@pytest.mark.parametrize("name", [n for n in FILES if group(n) in WITHOUT_TORCH or n == "t2ui"])
-def test_the_light_half_never_imports_torch(name):
-    """Neither itself, also inside functions, nor through what it imports when it is imported."""
-    heavy = {"torch", "transformers", "safetensors"}
-    assert not heavy & {i.split(".")[0] for i in ALL[name]}
-    reached, waiting = set(), {name}
-    while waiting:
-        module = waiting.pop()
-        reached.add(module)
-        assert not heavy & {i.split(".")[0] for i in EAGER[module]}, f"through {module}"
-        waiting |= {i for i in EAGER[module] if i in FILES} - reached
-
-
-def test_the_page_knows_only_plain_data():
-    allowed = {"client", "messages", "config", "figures", "figures_adapt", "errors"}
-    for name in FILES:
-        if group(name) == "ui":
-            assert own(name) <= allowed, name
-
-
-@pytest.mark.parametrize("name", ["svd", "expert", "mixture"])
-def test_the_mathematics_knows_no_transformers(name):
-    reached, waiting = set(), {f"t2ui.{name}"}
-    while waiting:
-        module = waiting.pop()
-        reached.add(module)
-        assert "transformers" not in {i.split(".")[0] for i in ALL[module]}, f"through {module}"
-        waiting |= {i for i in ALL[module] if i in FILES} - reached
-
-
-def test_config_messages_and_figures_know_nothing_of_the_rest():
-    assert own("t2ui.errors") == set()
-    assert own("t2ui.config") == {"errors"}
-    assert own("t2ui.messages") <= {"errors", "config", "messages_adapt"}
-    assert own("t2ui.messages_adapt") <= {"errors", "config"}
-    for name in ("figures", "figures_adapt", "figures_train"):
-        assert own(f"t2ui.{name}") == set()
-
-
-@pytest.mark.parametrize("name", [n for n in FILES if group(n) in MODEL | SHARED])
-def test_the_library_knows_no_worker_and_no_page(name):
-    assert own(name) <= MODEL | SHARED
-
-
-@pytest.mark.parametrize("name", [n for n in FILES if group(n) in LIGHT])
-def test_the_light_half_knows_no_model(name):
-    assert own(name) <= LIGHT | SHARED
-
-
-def test_only_worker_and_command_line_compose():
-    """What joins model and messages is used by each other and by commands; the worker process
-    finds `serving` by its name in the client, so that the client stays light."""
-    for name in FILES:
-        used = own(name) & COMPOSING
-        assert not used or group(name) in COMPOSING | COMMANDS, f"{name} imports {used}"
-        used = own(name) & COMMANDS
-        assert not used or group(name) in COMMANDS, f"{name} imports {used}"
-    assert '"t2ui.serving:load_backend"' in FILES["t2ui.client"].read_text()
-
-
-def test_the_import_graph_has_no_cycle():
-    left = {name: {i for i in found if i in FILES} - {name} for name, found in EAGER.items()}
-    left["t2ui.tasks"] -= {"t2ui.tasks"}
-    # a package's modules may import it: it is imported first anyway
-    for name, found in left.items():
-        found.discard(name.rpartition(".")[0])
-    while ready := [name for name, found in left.items() if not found & left.keys()]:
-        for name in ready:
-            del left[name]
-    assert left == {}
+def test_the_worker_finds_the_backend_by_its_name():
+    """So that the client, and with it the page, stays light."""
+    assert '"t2ui.backend.serving:load_backend"' in FILES["t2ui.worker.client"].read_text()
 
 
 # --- what is not written at all ------------------------------------------------------------------
@@ -192,7 +47,7 @@ def test_the_import_graph_has_no_cycle():
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_pickle_no_global_no_relative_names(name):
-    assert not {"pickle", "dill", "cloudpickle", "joblib"} & {i.split(".")[0] for i in ALL[name]}
+    assert not {"pickle", "dill", "cloudpickle", "joblib"} & imports(TREES[name])
     for node in ast.walk(TREES[name]):
         assert not isinstance(node, ast.Global), f"line {node.lineno}: global"
         if isinstance(node, ast.ExceptHandler):
@@ -245,7 +100,7 @@ def test_importing_the_package_is_light():
 
 def test_importing_client_page_and_command_line_loads_no_torch():
     code = (
-        "import sys, t2ui.client, t2ui.worker, t2ui.ui, t2ui.cli\n"
+        "import sys, t2ui.worker.client, t2ui.worker.process, t2ui.ui, t2ui.cli.main\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     assert run_python(code) == "False False"
@@ -256,7 +111,7 @@ def test_public_names_are_what_they_say_whatever_was_imported_before():
     code = (
         "import types, t2ui\n"
         "first = {name: getattr(t2ui, name) for name in t2ui.__all__}\n"
-        "import t2ui.two_pass, t2ui.reinforce, t2ui.evaluate\n"
+        "import t2ui.inference.two_pass, t2ui.training.svf, t2ui.evaluation.measure\n"
         "for name, value in first.items():\n"
         "    assert not isinstance(value, types.ModuleType), name\n"
         "    assert getattr(t2ui, name) is value, name\n"
@@ -264,7 +119,7 @@ def test_public_names_are_what_they_say_whatever_was_imported_before():
         "from t2ui import load_model, load_svf, two_pass_infer, Expert, Mixture, adapt, train_svf\n"
         "print(two_pass_infer.__module__)"
     )
-    assert run_python(code) == "t2ui.two_pass"
+    assert run_python(code) == "t2ui.inference.two_pass"
 
 
 def test_an_unknown_public_name_is_an_attribute_error():

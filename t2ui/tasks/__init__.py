@@ -1,61 +1,13 @@
-"""Tasks: prompts, right answers, and what is rewarded.
+"""Tasks by name: one file per family of data."""
 
-An example is plain token ids, so that trainer, search and evaluation never tokenise; every task
-file turns one family of data into examples.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
 
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
+from t2ui.tasks.base import Example, Task
 
-
-@dataclass(frozen=True)
-class Example:
-    """One prompt with its right answer. Rewards are 1 and −1 (paper, 3.1).
-
-    Closed answers: `question` has all options, and option `correct` is the right one. Open
-    answers: `question` has one option, a right completion with its end token; what a model
-    generates is judged by the task's `right(text, answer)`.
-    """
-
-    id: str
-    question: Question
-    correct: int = 0
-    lengths: tuple[int, ...] = ()  # of the options' texts in UTF-8 bytes, for per-byte scores
-    family: str = ""  # the data set or group that evaluations report on
-    answer: str = ""  # open answers: what `right` compares with
-    prompt: str = ""  # the prompt as a person would type it, which pass one reads
-
-    @property
-    def target(self) -> tuple[int, ...]:
-        """Token ids of the right answer."""
-        return self.question.options[self.correct]
-
-
-@dataclass(frozen=True)
-class Task:
-    """Examples by use. Training sees `train`, picks its checkpoint on `validation`, never `test`.
-
-    `labels` and `objective` go into the expert file.
-    """
-
-    name: str
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    test: tuple[Example, ...] = ()
-    labels: tuple[str, ...] = ()
-    objective: str = "closed answers"
-    data: dict[str, str] = field(default_factory=dict)  # where the rows came from, for the card
-    right: Callable[[str, str], bool] | None = None  # (generated text, answer), from any thread;
-    # None: closed answers
-    max_new_tokens: int = 0  # open answers: how long a completion may get
-    stop: tuple[str, ...] = ()  # open answers: strings that end a completion
-
+__all__ = ["TASKS", "Example", "Task", "load_task"]
 
 TASKS = (
     *("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "humaneval"),

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
-from t2ui.models import chat_ids
-from t2ui.tasks import Example, Task
-from t2ui.tasks.rows import read_jsonl, shuffled
+from t2ui.models.likelihood import Question
+from t2ui.models.loading import chat_ids
+from t2ui.tasks.base import Example, Task
+from t2ui.tasks.jsonl import read_jsonl, shuffled
 
 SPLIT_SEED, VALIDATION_SHARE = 2501, 0.1
 FIELDS = ("id", "question", "choices", "answerKey")

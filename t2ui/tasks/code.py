@@ -13,11 +13,11 @@ import warnings
 from pathlib import Path
 
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
-from t2ui.models import chat_ids
-from t2ui.tasks import Example, Task
-from t2ui.tasks.rows import read_jsonl
-from t2ui.tasks.sandbox import run_python
+from t2ui.models.likelihood import Question
+from t2ui.models.loading import chat_ids
+from t2ui.tasks.base import Example, Task
+from t2ui.tasks.jsonl import read_jsonl
+from t2ui.tasks.sandbox.run import run_python
 
 # How the task is put. One test tells the function's name; the base model is shown under the style
 # that suits it best. "paper" is the wording of the MBPP paper (Austin et al. 2021), with all tests.

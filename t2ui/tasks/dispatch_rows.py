@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from t2ui.config import OTHERS
-from t2ui.dispatch import DispatchPrompt
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
-from t2ui.tasks import Example, Task, word_problems
-from t2ui.tasks.rows import read_jsonl, shuffled
+from t2ui.inference.dispatch import DispatchPrompt
+from t2ui.models.likelihood import Question
+from t2ui.tasks import word_problems
+from t2ui.tasks.base import Example, Task
+from t2ui.tasks.jsonl import read_jsonl, shuffled
 
 LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")

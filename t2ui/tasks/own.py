@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
-from t2ui.models import chat_ids
-from t2ui.tasks import Example, Task, rewards
+from t2ui.models.likelihood import Question
+from t2ui.models.loading import chat_ids
+from t2ui.tasks import rewards
+from t2ui.tasks.base import Example, Task
 from t2ui.tasks.code import answer_of, are_texts, passes
+from t2ui.tasks.jsonl import read_jsonl, shuffled
 from t2ui.tasks.numbers import answered_number, same_number
-from t2ui.tasks.rows import read_jsonl, shuffled
 
 SPLIT_SEED = 2501
 HELD_OUT = 0.1  # share of the rows for validation, and for test, where no files give them

@@ -9,11 +9,12 @@ pseudorehearsal"). The prompts are our own requests and exercises: no public set
 from collections.abc import Sequence
 
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
-from t2ui.models import chat_ids
-from t2ui.tasks import Example, code
+from t2ui.models.likelihood import Question
+from t2ui.models.loading import chat_ids
+from t2ui.tasks import code
+from t2ui.tasks.base import Example
 from t2ui.tasks.dispatch_rows import LABELS, OWN_REQUESTS
-from t2ui.tasks.rows import read_jsonl, shuffled
+from t2ui.tasks.jsonl import read_jsonl, shuffled
 
 PER_LABEL = 120  # every other kind of prompt is rehearsed as often as the next
 

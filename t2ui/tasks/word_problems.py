@@ -12,12 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from t2ui.errors import InputError
-from t2ui.likelihood import Question
-from t2ui.models import chat_ids
-from t2ui.tasks import Example, Task
+from t2ui.models.likelihood import Question
+from t2ui.models.loading import chat_ids
+from t2ui.tasks.base import Example, Task
+from t2ui.tasks.jsonl import read_jsonl, shuffled
 from t2ui.tasks.numbers import same_number
 from t2ui.tasks.renumber import variants
-from t2ui.tasks.rows import read_jsonl, shuffled
 
 SPLIT_SEED = 2501
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1

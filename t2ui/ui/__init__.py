@@ -14,14 +14,14 @@ torch, and nothing is kept between sessions but searches by their ids (`searches
 
 import gradio as gr
 
-from t2ui.figures import plotly_file
-from t2ui.ui.adapt import adapt_page
+from t2ui.figures.singular_values import plotly_file
+from t2ui.ui.adapt.page import adapt_page
 from t2ui.ui.api import publish
-from t2ui.ui.ask import ask_page
+from t2ui.ui.ask.page import ask_page
 from t2ui.ui.header import header
-from t2ui.ui.inspect import inspect_page, wire_late
-from t2ui.ui.listen import Client
-from t2ui.ui.panel import ASSETS
+from t2ui.ui.inspect.page import inspect_page, wire_late
+from t2ui.ui.shared.listen import Client
+from t2ui.ui.shared.panel import ASSETS
 from t2ui.ui.start import wire_start
 from t2ui.ui.theme import launch_options
 

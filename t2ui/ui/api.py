@@ -10,8 +10,8 @@ import gradio as gr
 from t2ui.config import DISPATCH_MODES, Sampling, check_alpha
 from t2ui.errors import InputError
 from t2ui.messages import Classified, Done, Experts, Failed, ListExperts, Mixed, Tokens
-from t2ui.ui.controls import MAX_NEW_TOKENS, Controls
-from t2ui.ui.listen import Client, answer, listen
+from t2ui.ui.shared.controls import MAX_NEW_TOKENS, Controls
+from t2ui.ui.shared.listen import Client, answer, listen
 
 TIMEOUT_SECONDS = 60.0
 

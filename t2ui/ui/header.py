@@ -2,9 +2,9 @@
 
 import gradio as gr
 
-from t2ui.ui.listen import Client
-from t2ui.ui.panel import ASSETS, asset_url, pack, panel
-from t2ui.ui.views import status_view
+from t2ui.ui.ask.views import status_view
+from t2ui.ui.shared.listen import Client
+from t2ui.ui.shared.panel import ASSETS, asset_url, pack, panel
 
 
 def header(client: Client) -> gr.HTML:
@@ -17,6 +17,6 @@ def header(client: Client) -> gr.HTML:
         "header",
         status_view(client.status()),
         elem_id="header",
-        data={"logo": asset_url(ASSETS / "logo.svg")},
+        data={"logo": asset_url(ASSETS / "shared/logo.svg")},
         server_functions=[status],
     )

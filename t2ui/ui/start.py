@@ -7,12 +7,12 @@ from gradio.components import Component
 from gradio.events import Dependency
 
 from t2ui.messages import Experts, ListExperts
-from t2ui.ui.ask import PAGE, QUICK, AskPage
-from t2ui.ui.controls import Controls
-from t2ui.ui.inspect import choices
-from t2ui.ui.listen import Client, answer
-from t2ui.ui.panel import pack, unpack
-from t2ui.ui.permalink import filled, from_query
+from t2ui.ui.ask.page import PAGE, QUICK, AskPage
+from t2ui.ui.inspect.page import choices
+from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.listen import Client, answer
+from t2ui.ui.shared.panel import pack, unpack
+from t2ui.ui.shared.permalink import filled, from_query
 
 SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")
 EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model

@@ -1,4 +1,4 @@
-"""The look: Gradio's base theme on our own colour tokens (assets/tokens.css), and the files served.
+"""The look: Gradio's base theme on our colours (assets/shared/tokens.css), and the files served.
 
 Fonts are those Gradio ships and serves itself: the page asks no other host for anything.
 """
@@ -7,13 +7,19 @@ from typing import Any
 
 import gradio as gr
 
-from t2ui.ui.panel import ASSETS
+from t2ui.ui.shared.panel import ASSETS
 
-STYLES = ("tokens.css", "layout.css", "panels.css", "inspect.css", "adapt.css")
+STYLES = (
+    "shared/tokens.css",
+    "shared/layout.css",
+    "shared/panels.css",
+    "inspect/inspect.css",
+    "adapt/adapt.css",
+)
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's base theme, whose colours are the CSS variables of assets/tokens.css."""
+    """Gradio's base theme, whose colours are the CSS variables of assets/shared/tokens.css."""
     look = gr.themes.Base(
         font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
         font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
@@ -76,7 +82,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme(),
         "css_paths": [ASSETS / name for name in STYLES],
-        "favicon_path": ASSETS / "logo.svg",
+        "favicon_path": ASSETS / "shared/logo.svg",
         "footer_links": [],
         "ssr_mode": False,
         "run_history": False,

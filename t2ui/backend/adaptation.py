@@ -1,0 +1,200 @@
+"""The worker's side of few-shot adaptation: a search in pieces, its estimate, saving its result.
+
+Composes `few_shot` with the experts folder and speaks in messages. Knows nothing of queues: the
+loop takes one piece of a search at a time, and other requests are answered between two pieces.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+
+from t2ui.backend.experts_folder import Shelf
+from t2ui.config import FewShotConfig
+from t2ui.errors import InputError
+from t2ui.few_shot import adapt as few_shot
+from t2ui.few_shot.examples import answers, examples_of
+from t2ui.few_shot.scoring import Scorer, member_tokens
+from t2ui.few_shot.search import search_tokens
+from t2ui.messages import (
+    Adapt,
+    Adapted,
+    EstimateAdapt,
+    Event,
+    ExpertSaved,
+    Generation,
+    SaveExpert,
+    SearchBegan,
+    SearchEstimate,
+)
+from t2ui.models.loading import model_name
+from t2ui.svf.adapter import Adapter
+from t2ui.svf.expert import Expert
+from t2ui.svf.library import expert_files
+from t2ui.svf.mixture import Mixture, SavedMixture, fold
+from t2ui.tasks.base import Example
+
+# A piece of a search is one forward pass: on a CPU one of about a second (with 1500 tokens it was
+# up to 20 on a busy machine), so that answers keep flowing. Fixed, because the same search in
+# other batches rounds differently. The trial, which nothing interrupts, is as short.
+CPU_BATCH_TOKENS, CPU_BATCH_ROWS = 400, 32
+TRIAL = {"population": 2, "generations": 2, "held_out": 0.0, "max_new_tokens": 8}
+TRIAL_EXAMPLES = 2
+MOST_EXPERTS = 100  # in the folder, for what the app saves: a shared one could be filled up
+
+
+class Adaptation:
+    """Searches on one model and one experts folder. Not thread-safe."""
+
+    def __init__(self, tokenizer, adapter: Adapter, shelf: Shelf):
+        self.tokenizer, self.adapter, self._shelf = tokenizer, adapter, shelf
+        self._rates: dict[tuple[bool, str], float] = {}  # tokens a second, by `_kind`
+
+    def search(self, request: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
+        """SearchBegan, a Generation each, Adapted; None after every piece of work between them.
+
+        Without one scored generation there is nothing found, and no Adapted.
+
+        Raises:
+            InputError: what `few_shot.search` raises.
+        """
+        config = self._config(request.config)
+        examples = examples_of(self.tokenizer, request.examples)
+        experts = self._experts()
+        held_out = few_shot.split(range(len(examples)), config)[1]
+        yield SearchBegan(tuple(experts), tuple(sorted(held_out)), config.generations)
+        pieces = few_shot.search(
+            self.adapter, self.tokenizer, examples, experts, config, answers, stopped
+        )
+        busy, began = 0.0, time.perf_counter()  # of the machine's time, not of waiting for a turn
+        for piece in pieces:
+            busy += time.perf_counter() - began
+            if isinstance(piece, few_shot.FewShotResult):
+                if piece.generations:
+                    yield self._adapted(request, piece, experts)
+                return
+            if piece is None:
+                yield None
+            else:
+                self._rates[_kind(config)] = piece.tokens / max(busy, 1e-9)
+                yield Generation(**asdict(piece))
+            began = time.perf_counter()
+
+    def estimate(self, request: EstimateAdapt) -> SearchEstimate:
+        """Tokens by counting, seconds at the rate of the last search of that kind; the first time
+        at that of a small trial.
+
+        Raises:
+            InputError: what `few_shot.search` raises.
+        """
+        config = self._config(request.adapt.config)
+        examples = examples_of(self.tokenizer, request.adapt.examples)
+        experts = self._experts()
+        Scorer(self.adapter, self.tokenizer, config, answers).check(examples)
+        searched, held_out = few_shot.split(range(len(examples)), config)
+        seen = [examples[place] for place in searched]
+        tokens = search_tokens(seen, config, len(experts))
+        # the report: two members on what is held out, or the search again for each one left out
+        tokens += 2 * member_tokens([examples[place] for place in held_out], config)
+        held = tuple(sorted(held_out))
+        report = f"{len(held)} of {len(examples)} held out"
+        if not held_out:
+            report = "nothing held out"
+            if config.held_out and len(examples) > 1:
+                tokens += (len(examples) - 1) * tokens
+                report = f"leave-one-out over {len(examples)}"
+        if _kind(config) not in self._rates:
+            self._rates[_kind(config)] = self._measured(config, examples, experts)
+        return SearchEstimate(tokens, tokens / self._rates[_kind(config)], held, report)
+
+    def save(self, request: SaveExpert) -> ExpertSaved:
+        """Fold a mixture and write it into the model's experts folder, never over another.
+
+        Raises:
+            InputError: the name is taken, the folder is full, or the mixture is the base model.
+        """
+        library, folder = self._shelf.library(), self._shelf.folder
+        files = expert_files(folder)
+        taken = {path.stem.casefold() for path in files} | set(map(str.casefold, library.experts))
+        if request.name.casefold() in taken:
+            raise InputError(f"There is an expert {request.name!r} already: choose another name.")
+        if len(files) >= MOST_EXPERTS:
+            raise InputError(
+                f"The experts folder holds {len(files)} files, and the app adds none beyond "
+                f"{MOST_EXPERTS}: remove some, or download the mixture instead."
+            )
+        mixture = Mixture(request.mixture, request.normalise)
+        weights = ", ".join(f"{name} {alpha:g}" for name, alpha in request.mixture.items())
+        expert = fold(
+            self.adapter, library.experts, mixture, request.name, request.training,
+            base_model=model_name(self.adapter.model), description=f"Mixture of {weights}.",
+        )  # fmt: skip
+        path = folder / f"{request.name}.safetensors"
+        expert.save(path)
+        return ExpertSaved(request.name, path.name)
+
+    def _experts(self) -> dict[str, Expert]:
+        experts = self._shelf.library().answering
+        if not experts:
+            raise InputError(
+                "There is no expert to mix: put expert files into the experts folder, or train one."
+            )
+        return experts
+
+    def _config(self, config: FewShotConfig) -> FewShotConfig:
+        """As asked for, in pieces that suit the device; the app says what is a transfer."""
+        if self.adapter.model.device.type != "cpu":
+            return replace(config, allow_transfer=True)
+        return replace(
+            config,
+            allow_transfer=True,
+            batch_tokens=min(config.batch_tokens, CPU_BATCH_TOKENS),
+            batch_rows=min(config.batch_rows, CPU_BATCH_ROWS),
+        )
+
+    def _measured(
+        self, config: FewShotConfig, examples: list[Example], experts: dict[str, Expert]
+    ) -> float:
+        """Tokens a second of a search cut to two small generations."""
+        trial = replace(config, **TRIAL)
+        shortest = sorted(examples, key=lambda e: e.question.tokens)[:TRIAL_EXAMPLES]
+        *_, done = few_shot.search(
+            self.adapter, self.tokenizer, shortest, experts, trial, answers
+        )
+        return done.tokens / max(done.seconds, 1e-9)
+
+    def _adapted(
+        self, request: Adapt, found: few_shot.FewShotResult, experts: dict[str, Expert]
+    ) -> Adapted:
+        mixture = SavedMixture(
+            found.mixture,
+            model_name(self.adapter.model),
+            {
+                "set_by": found.set_by,
+                "examples": len(request.examples),
+                "report": found.report,
+                "before": found.before,
+                "after": found.after,
+                "config": asdict(request.config),
+                "experts": {name: experts[name].sha256 for name in found.mixture.weights},
+            },
+        )
+        return Adapted(
+            mixture=dict(found.mixture.weights),
+            normalise=found.mixture.normalise,
+            set_by=found.set_by,
+            report=found.report,
+            before=found.before,
+            after=found.after,
+            right_before=found.right_before,
+            right_after=found.right_after,
+            n=found.n,
+            tokens=found.tokens,
+            forward_passes=found.forward_passes,
+            seconds=found.seconds,
+            file=mixture.text,
+        )
+
+
+def _kind(config: FewShotConfig) -> tuple[bool, str]:
+    """What the rate depends on: backward passes, and whether answers are generated."""
+    return config.found_by == "gradient", config.objective

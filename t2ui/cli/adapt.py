@@ -1,0 +1,233 @@
+"""`python -m t2ui adapt`: find a mixture of experts from a few examples."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from t2ui.cli.options import (
+    AsJson,
+    Device,
+    Folder,
+    Model,
+    command_line,
+    existing,
+    library_of,
+    load,
+    note,
+    print_json,
+    progress,
+    report_problems,
+    tell_of_sandbox,
+)
+from t2ui.config import DEFAULT_MODEL, FewShotConfig
+from t2ui.errors import InputError
+
+FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
+TASK_REWARDS = {"arith": "number", "gsm8k": "number"}
+
+
+def adapt_command(
+    examples: Annotated[
+        Path | None,
+        typer.Option(help="JSON Lines: prompt and answer; with options, a list, closed answers."),
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="Or take examples of a task; with --examples, judge as it does.")
+    ] = "",
+    reward: Annotated[
+        str, typer.Option(help="How answers to --examples are judged: exact, number, contains …")
+    ] = "",
+    data: Annotated[Path | None, typer.Option(help="Of --task: the folder with its data.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Of --task: how many examples.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the mixture to this .json file.")] = None,
+    fold: Annotated[
+        Path | None, typer.Option(help="Write it as one expert to this .safetensors file.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="paper, fast or light.")] = "",
+    method: Annotated[
+        str, typer.Option(help="auto (best for the objective), cem, cma, random or gradient.")
+    ] = "",
+    objective: Annotated[str, typer.Option(help="likelihood, reward or both.")] = "",
+    population: int | None = None,
+    generations: int | None = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share of the examples kept for the report.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Of a generated answer.")] = None,
+    per_layer: Annotated[bool, typer.Option(help="One weight an expert and layer.")] = False,
+    normalise: Annotated[bool, typer.Option(help="Divide the weights by their sum.")] = False,
+    allow_transfer: Annotated[
+        bool, typer.Option(help="Use experts made for other weights of the same shapes.")
+    ] = False,
+    seed: int = FewShotConfig.seed,
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find the weights of a mixture from a few examples; Ctrl-C keeps the best so far."""
+    said = {
+        "method": method or None, "objective": objective or None, "shots": shots,
+        "population": population, "generations": generations, "held_out": held_out,
+        "max_new_tokens": max_new_tokens, "per_layer": per_layer or None,
+        "normalise": normalise or None, "allow_transfer": allow_transfer or None, "seed": seed,
+    }  # fmt: skip
+    start = FewShotConfig.preset(preset) if preset else FewShotConfig()
+    config = replace(start, **{key: value for key, value in said.items() if value is not None})
+    _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
+    judged_by = _reward(examples, task, reward)
+    from t2ui.few_shot.adapt import Generation, search
+    from t2ui.few_shot.examples import answers, read_examples, shots_of
+    from t2ui.models.loading import model_name
+    from t2ui.svf.adapter import adapt
+    from t2ui.tasks import load_task
+    from t2ui.tasks.own import REWARDS
+
+    loaded, tokenizer = load(model, device)
+    library = library_of(loaded, experts)
+    if examples:
+        rows = read_examples(tokenizer, examples)
+        right = REWARDS[judged_by] if judged_by else answers
+    else:
+        found = load_task(task, tokenizer, existing(data))
+        rows, right = shots_of(found, config.shots, seed), found.right
+        if config.objective != "likelihood":
+            tell_of_sandbox(found)
+        if found.max_new_tokens and max_new_tokens is None:
+            config = replace(config, max_new_tokens=found.max_new_tokens, stop=found.stop)
+    with adapt(loaded, progress=progress) as adapter, _first_interrupt() as stopped:
+        library = library.fitting(adapter, config.allow_transfer)
+        report_problems(library)
+        steps = search(adapter, tokenizer, rows, library.answering, config, right, stopped)
+        for step in steps:
+            if isinstance(step, Generation) and not as_json:
+                note(_line(step, config))
+            result = step or None
+        # Shown before it is written: no full disk may cost a search.
+        print_json(_facts(result)) if as_json else _show(result, config)
+        provenance = _provenance(result, config, library, examples.name if examples else task)
+        _write(adapter, library, result, provenance, out, fold, model_name(loaded))
+
+
+def _show(result, config: FewShotConfig) -> None:
+    note(f"{result.set_by}; {result.tokens:,} tokens in {result.seconds:.1f} s")
+    report = result.report
+    if result.n:
+        report += f": {config.objective} {result.before:.4f} → {result.after:.4f}"
+    if result.right_after is not None:
+        report += f", right {result.right_before} → {result.right_after} of {result.n}"
+    note(report)
+    for name, alpha in result.mixture.weights.items():
+        shown = f"{alpha:g}" if isinstance(alpha, float) else " ".join(f"{a:g}" for a in alpha)
+        print(f"{name} {shown}")
+
+
+def _reward(examples: Path | None, task: str, reward: str) -> str:
+    """The name of the reward that judges a file's answers; "": as such answers usually are.
+
+    Raises:
+        InputError: an unknown one, one that a file's rows do not serve, or a task's examples.
+    """
+    if reward and (task or not examples):
+        raise InputError("--reward goes with --examples; a task knows how it is judged.")
+    if task and examples and task not in TASK_REWARDS:
+        raise InputError(
+            f"--examples cannot be judged as {task!r} does; expected {', '.join(TASK_REWARDS)}: "
+            "leave --task out, or give --reward."
+        )
+    if reward and reward not in FILE_REWARDS:
+        raise InputError(f"reward is {reward!r}; expected {', '.join(FILE_REWARDS)}.")
+    return TASK_REWARDS[task] if task and examples else reward
+
+
+def _check_sources(examples, task, data, shots, *files) -> None:
+    if not examples and not task:
+        raise InputError("Give either --examples FILE.jsonl or --task NAME with --data DIR.")
+    if task and data is None and not examples:
+        raise InputError("--task needs --data, the folder that holds its data.")
+    if examples and (shots is not None or data is not None):
+        raise InputError(
+            "--shots and --data go with --task alone; a file's examples are all used."
+        )
+    for path, suffix in files:
+        if path is not None and path.suffix != suffix:
+            raise InputError(f"{path.name} must end in {suffix}.")
+
+
+@contextmanager
+def _first_interrupt() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; pressed again, it interrupts as ever."""
+    pressed = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number, frame) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+        note("stopping with the best so far; press again to leave")
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _line(generation, config: FewShotConfig) -> str:
+    alphas = ", ".join(
+        f"{name} {mean:.2f} ± {generation.alpha_spread[name]:.2f}"
+        for name, mean in generation.alpha_mean.items()
+    )
+    return (
+        f"generation {generation.number} of {config.generations}: best {generation.best:.4f}, "
+        f"mean {generation.mean:.4f} ± {generation.spread:.4f}; {alphas}"
+    )
+
+
+def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str, Any]:
+    return {
+        "set_by": result.set_by, "examples": source, "report": result.report,
+        "before": result.before, "after": result.after, "n": result.n,
+        "experts": {name: library.experts[name].sha256 for name in result.mixture.weights},
+        "config": asdict(config), "command": command_line(),
+    }  # fmt: skip
+
+
+def _write(adapter, library, result, provenance, out, folded, base_model: str) -> None:
+    from safetensors import SafetensorError
+
+    from t2ui.svf.mixture import SavedMixture, fold
+
+    path = out
+    try:
+        if out is not None:
+            SavedMixture(result.mixture, base_model, provenance).save(out)
+            note(f"wrote {out}")
+        if folded is not None:
+            path = folded
+            fold(adapter, library.experts, result.mixture, folded.stem, provenance,
+                 base_model=base_model, task=provenance["examples"]).save(folded)  # fmt: skip
+            note(f"wrote {folded}")
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be written ({error}): the weights are above; give another path."
+        ) from None
+
+
+def _facts(result) -> dict[str, Any]:
+    """The result for machines, without the populations."""
+    generations = [
+        {k: v for k, v in asdict(g).items() if k not in ("population", "scores")}
+        for g in result.generations
+    ]
+    kept = ("set_by", "report", "before", "after", "right_before", "right_after", "n", "seconds",
+            "tokens", "forward_passes")  # fmt: skip
+    return {
+        "mixture": dict(result.mixture.weights), "normalise": result.mixture.normalise,
+        **{key: getattr(result, key) for key in kept}, "generations": generations,
+    }  # fmt: skip

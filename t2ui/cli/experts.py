@@ -1,0 +1,149 @@
+"""`python -m t2ui experts …`: look at, check and document expert files."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2ui.cli.options import (
+    AsJson,
+    Folder,
+    existing,
+    facts,
+    load,
+    note,
+    one,
+    print_json,
+    progress,
+    report_problems,
+    shipped,
+)
+from t2ui.errors import InputError
+
+experts_app = typer.Typer(no_args_is_help=True, help="Look at, check and document expert files.")
+
+
+@experts_app.command("list")
+def experts_list(
+    folder: Annotated[Path | None, typer.Argument(show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The experts of a folder, and what is wrong with files that do not load."""
+    from t2ui.svf.library import load_library
+
+    library = load_library(existing(folder or shipped()))
+    if as_json:
+        print_json({
+            "experts": [facts(e, library.files[n]) for n, e in library.experts.items()],
+            "problems": [{"file": f, "reason": r} for f, r in library.problems],
+        })  # fmt: skip
+        return
+    for name, expert in library.experts.items():
+        kind = "dispatcher" if expert.is_dispatcher else "expert"
+        print(f"{name:16} {kind:10} {expert.parameters:>9,} scales  {expert.base_model:24} "
+              f"{expert.description}")  # fmt: skip
+    if not library.experts:
+        note("no experts in this folder")
+    report_problems(library)
+
+
+@experts_app.command("show")
+def experts_show(
+    expert: Annotated[str, typer.Argument(help="A name in the experts folder, or a file.")],
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Everything an expert file says about itself."""
+    loaded, path = one(expert, folder)
+    said = facts(loaded, path)
+    if as_json:
+        print_json(said)
+        return
+    for key, value in said.items():
+        shown = value if isinstance(value, (str, int, float)) else json.dumps(value)
+        print(f"{key:12} {shown}")
+
+
+@experts_app.command("verify")
+def experts_verify(
+    files: Annotated[list[Path], typer.Argument(help="Expert files or folders.")],
+    model: Annotated[
+        str, typer.Option(help="Also check that they fit this model.", show_default=False)
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check format, hash, finite values and, with --model, fit; exit status 2 if one fails."""
+    from t2ui.svf.adapter import adapt
+    from t2ui.svf.expert import Expert
+    from t2ui.svf.library import expert_files
+
+    adapter = adapt(load(model, "auto")[0], progress=progress) if model else None
+    checked = []
+    for path in [p for f in files for p in (expert_files(f) if f.is_dir() else [f])]:
+        try:
+            loaded = Expert.load(path)
+            if adapter:
+                adapter.check(loaded)
+            reason = ""
+        except InputError as error:
+            reason = str(error)
+        checked.append({"file": str(path), "ok": not reason, "reason": reason})
+    if not checked:
+        raise InputError(f"No expert files in {', '.join(map(str, files))}.")
+    if as_json:
+        print_json(checked)
+    else:
+        for entry in checked:
+            print(f"{'ok ' if entry['ok'] else 'BAD'} {entry['file']} {entry['reason']}".rstrip())
+    if not all(entry["ok"] for entry in checked):
+        raise typer.Exit(2)
+
+
+@experts_app.command("card")
+def experts_card(
+    folder: Annotated[Path | None, typer.Argument(show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the folder's README.md from the expert files' metadata."""
+    from t2ui.evaluation.card import write_card
+    from t2ui.svf.library import load_library
+
+    folder = existing(folder or shipped())
+    library = load_library(folder)
+    report_problems(library)
+    if not library.experts:
+        raise InputError(f"{folder} holds no expert that loads: nothing to describe.")
+    path = write_card(library, folder)
+    print_json({"card": str(path), "experts": sorted(library.experts)}) if as_json else print(path)
+
+
+@experts_app.command("compact")
+def experts_compact(
+    expert: Annotated[str, typer.Argument(help="A name in the experts folder, or a file.")],
+    out: Annotated[Path, typer.Option(help="The new file, .safetensors or .svf.")],
+    name: Annotated[str, typer.Option(help="The new expert's name, to tell the two apart.")] = "",
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write an expert once more with one byte a scale (int8), about a quarter of its size."""
+    if out.exists():
+        raise InputError(f"{out} exists already: choose another --out, or remove it first.")
+    loaded, path = one(expert, folder)
+    # What was measured of the large one stays said of the small one: from which it was made, too.
+    training = {**loaded.training, "compact_of": loaded.sha256}
+    try:
+        small = replace(loaded, name=name or loaded.name, training=training).save(out, compact=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error}): choose another --out.") from None
+    moved = max(float((small.scales[n] - z).abs().max()) for n, z in loaded.scales.items())
+    before, after = path.stat().st_size, out.stat().st_size
+    if as_json:
+        print_json({
+            "file": str(out), "name": small.name, "bytes": after, "bytes_before": before,
+            "largest_difference": moved, "sha256": small.sha256, "compact_of": loaded.sha256,
+        })  # fmt: skip
+        return
+    print(f"{out}: {after / 1000:,.0f} kB ({before / 1000:,.0f} kB before); no scale differs by "
+          f"more than {moved:.2g}")  # fmt: skip

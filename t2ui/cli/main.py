@@ -1,0 +1,165 @@
+"""The command line: `python -m t2ui …`. Results on stdout, progress on stderr.
+
+Every command has `--json` for machines. Bad input is one line on stderr and exit status 2.
+"""
+
+import sys
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from t2ui.cli.adapt import adapt_command
+from t2ui.cli.evaluate import evaluate
+from t2ui.cli.experts import experts_app
+from t2ui.cli.options import (
+    AsJson,
+    Device,
+    Folder,
+    Model,
+    existing,
+    library_of,
+    load,
+    mixture_file,
+    note,
+    print_json,
+    progress,
+    report_problems,
+)
+from t2ui.cli.train import train
+from t2ui.config import (
+    DEFAULT_MODEL,
+    Sampling,
+    check_alpha,
+    check_prompt,
+    default_experts_dir,
+)
+from t2ui.errors import InputError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="A studio for Transformer² experts.")  # fmt: skip
+app.add_typer(experts_app, name="experts")
+app.command("adapt")(adapt_command)
+app.command()(train)
+app.command()(evaluate)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a person's mistake is one line and exit status 2."""
+    try:
+        app(arguments)
+    except InputError as error:
+        print(f"t2ui: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"t2ui: {error}: free some space, or choose another place.", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("t2ui: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def ask(
+    prompt: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
+    mix: Annotated[str, typer.Option(help="math=0.7,code=0.3, or a mixture file.")] = "",
+    dispatch: Annotated[
+        str, typer.Option(help="prompt, expert or none; expert where there is one.")
+    ] = "",
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    device: Device = "auto",
+    routing: Annotated[str, typer.Option(help="hard: one expert; soft: by probability.")] = "hard",
+    threshold: Annotated[float, typer.Option(help="Below it the base model answers.")] = 0.0,
+    normalise: Annotated[bool, typer.Option(help="Divide the weights by their sum.")] = False,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    allow_transfer: Annotated[
+        bool, typer.Option(help="Use experts made for other weights of the same shapes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a prompt in two passes."""
+    sampling = Sampling(max_new_tokens, temperature, top_p, seed=seed)
+    saved = mixture_file(mix)
+    weights = {} if saved else parse_mix(mix)
+    text = check_prompt(sys.stdin.read() if prompt == "-" else prompt)
+    from t2ui.inference.two_pass import two_pass_infer
+    from t2ui.models.loading import model_name
+    from t2ui.svf.adapter import adapt
+    from t2ui.svf.mixture import Mixture
+
+    loaded, tokenizer = load(model, device)
+    library = library_of(loaded, experts)
+    mixture = Mixture(weights, normalise) if weights else None
+    if saved:
+        mixture = replace(saved.mixture, normalise=normalise or saved.mixture.normalise)
+        for misfit in saved.misfits(model_name(loaded), library.experts):
+            note(misfit)
+    with adapt(loaded, progress=progress) as adapter:
+        library = library.fitting(adapter)
+        report_problems(library)
+        result = two_pass_infer(
+            loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
+            mixture=mixture, routing=routing,
+            threshold=threshold, sampling=sampling, allow_transfer=allow_transfer,
+        )  # fmt: skip
+    if as_json:
+        found = result.classification
+        print_json({
+            "text": result.text, "label": result.label, "probabilities": result.probabilities,
+            "said": found.said if found else None, "mixture": dict(result.mixture.weights),
+            "base_share": result.mixture.base_share, "note": result.note,
+            "timings": result.timings, "receipt": result.receipt,
+        })  # fmt: skip
+        return
+    if result.label:
+        shares = ", ".join(f"{n} {p:.2f}" for n, p in result.probabilities.items())
+        note(f"pass one: {shares}")
+    answering = ", ".join(f"{n} {a:g}" for n, a in result.mixture.weights.items()) or "base model"
+    note(f"mixture: {answering}{'; ' + result.note if result.note else ''}")
+    print(result.text)
+
+
+@app.command()
+def serve(
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    device: Device = "auto",
+    host: Annotated[
+        str, typer.Option(envvar="GRADIO_SERVER_NAME", help="0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT")] = 7860,
+    as_json: AsJson = False,
+) -> None:
+    """Open the app; the same as `python app.py`."""
+    from t2ui.config import WorkerConfig
+    from t2ui.ui import build, launch_options
+    from t2ui.worker.client import connect
+
+    folder = existing(experts) if experts else default_experts_dir()
+    config = WorkerConfig(model=model, device=device, experts_dir=folder)
+    if as_json:
+        print_json({"url": f"http://{host}:{port}", "model": model})
+    with connect(config) as client:
+        try:
+            build(client).launch(
+                server_name=host, server_port=port, quiet=as_json, **launch_options()
+            )
+        except (OSError, OverflowError) as error:  # taken, not allowed, or no port number
+            raise InputError(
+                f"Cannot listen on {host}:{port} ({error}): choose another --port."
+            ) from None
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """ "math=0.7,code=0.3" -> {"math": 0.7, "code": 0.3}; empty text is no mixture."""
+    weights = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--mix has {part!r}; expected name=weight, e.g. math=0.7,code=0.3.")
+        weights[name.strip()] = check_alpha(name.strip(), value)
+    return weights

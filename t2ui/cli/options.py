@@ -1,0 +1,128 @@
+"""What the commands share: options, loading, notes for people, results for machines."""
+
+import json
+import shlex
+import sys
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.errors import InputError
+
+Model = Annotated[str, typer.Option(help="Default name, hub id, local folder or .gguf file.")]
+Folder = Annotated[
+    Path | None, typer.Option("--experts", help="Folder with expert files.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+
+
+def load(model: str, device: str):
+    """The model and its tokenizer, with progress on stderr."""
+    from t2ui.models.loading import load_model
+
+    return load_model(model, device=device, progress=progress)
+
+
+def one(expert: str, folder: Path | None):
+    """An expert by its name in the folder, or by its file; and that file."""
+    from t2ui.svf.expert import SUFFIXES, Expert
+    from t2ui.svf.library import load_library
+
+    if Path(expert).suffix in SUFFIXES:
+        return Expert.load(expert), Path(expert)
+    library = load_library(existing(folder or shipped()))
+    if expert not in library.experts:
+        report_problems(library)
+        raise InputError(
+            f"There is no expert named {expert!r}; there are: "
+            f"{', '.join(sorted(library.experts)) or 'none'}. A file's path works too."
+        )
+    return library.experts[expert], library.files[expert]
+
+
+def library_of(model, folder: Path | None):
+    """The experts of a folder; by default those that ship for the model."""
+    from t2ui.models.loading import model_name
+    from t2ui.svf.library import experts_folder, load_library
+
+    if folder is not None:
+        return load_library(existing(folder))
+    return load_library(experts_folder(default_experts_dir(), model_name(model)))
+
+
+def mixture_file(mix: str):
+    """The mixture that `--mix FILE` names, or None where it holds weights (or nothing)."""
+    if not mix.endswith(".json"):
+        return None
+    from t2ui.svf.mixture import SavedMixture
+
+    return SavedMixture.load(mix)
+
+
+def command_line() -> str:
+    """The command as typed, for records that others read: absolute paths lose their folders."""
+    words = (Path(w).name if Path(w).is_absolute() else w for w in sys.argv[1:])
+    return f"python -m t2ui {shlex.join(words)}"
+
+
+def facts(expert, path: Path) -> dict[str, Any]:
+    """All that the file says, but for the scales themselves."""
+    said = {f.name: getattr(expert, f.name) for f in fields(expert) if f.name != "scales"}
+    size = path.stat().st_size
+    return {**said, "labels": list(expert.labels), "parameters": expert.parameters,
+            "matrices": len(expert.scales), "file": str(path), "bytes": size}  # fmt: skip
+
+
+def shipped() -> Path:
+    """The default model's own experts."""
+    return default_experts_dir() / DEFAULT_MODEL
+
+
+def existing(folder: Path) -> Path:
+    """The folder, if it is there."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}: check the path.")
+    return folder
+
+
+def report_problems(library) -> None:
+    """One line on stderr for every file that did not load."""
+    for file, reason in library.problems:
+        note(f"{file}: {reason}")
+
+
+def tell_of_sandbox(task) -> None:
+    """How model-written Python is kept in here, where the task runs it."""
+    from t2ui.tasks.code import passes
+
+    if task.right is passes:
+        _told_of_sandbox()
+
+
+@cache  # once, however many tasks run it
+def _told_of_sandbox() -> None:
+    from t2ui.tasks.sandbox.run import isolation
+
+    note(isolation().told())
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def progress(text: str, fraction: float | None) -> None:
+    """A progress line on stderr, where somebody is looking."""
+    if sys.stderr.isatty():
+        share = "" if fraction is None else f" {fraction:4.0%}"
+        print(f"\r\033[K{text}{share}", end="" if (fraction or 0) < 1 else "\n", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """The result for machines, on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

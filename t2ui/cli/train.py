@@ -1,0 +1,157 @@
+"""`python -m t2ui train …`: an expert, or the LoRA that it is compared with."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2ui.cli.options import (
+    AsJson,
+    Device,
+    Folder,
+    Model,
+    command_line,
+    existing,
+    note,
+    one,
+    progress,
+    tell_of_sandbox,
+)
+from t2ui.config import DEFAULT_MODEL, TrainConfig
+from t2ui.errors import InputError
+
+Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
+
+
+def train(
+    task: Annotated[str, typer.Argument(help="arc_easy, arc_challenge, arith, gsm8k, dispatch …")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same folder resumes it.")],
+    name: Annotated[str, typer.Option(help="The expert's name.")] = "",
+    description: str = "",
+    license: Annotated[str, typer.Option(help="Of the expert, e.g. Apache-2.0.")] = "",
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    steps: int = TrainConfig.steps,
+    batch: Annotated[int, typer.Option(help="Questions a step.")] = TrainConfig.batch,
+    learning_rate: float = TrainConfig.learning_rate,
+    kl_coeff: float = TrainConfig.kl_coeff,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            help="Of the policy: above 1 closed answers are explored for longer; below 1 sampled "
+            "ones are right more often."
+        ),
+    ] = TrainConfig.temperature,
+    modules: Annotated[str, typer.Option(help="all, mlp or attention.")] = TrainConfig.modules,
+    seed: int = TrainConfig.seed,
+    objective: Annotated[
+        str, typer.Option(help="auto, exact (closed answers), sampled (open) or next_token.")
+    ] = TrainConfig.objective,
+    rollouts: Annotated[int, typer.Option(help="sampled: completions a prompt.")] = (
+        TrainConfig.rollouts
+    ),
+    baseline: Annotated[str, typer.Option(help="sampled: none, mean or leave_one_out.")] = (
+        TrainConfig.baseline
+    ),
+    negative_reward: Annotated[float, typer.Option(help="sampled: of a wrong completion.")] = (
+        TrainConfig.negative_reward
+    ),
+    rehearsal: Annotated[
+        int,
+        typer.Option(
+            help="Prompts of other kinds a step, answered as the base model answers them, so that "
+            "they are not unlearned; 8 is a good start."
+        ),
+    ] = TrainConfig.rehearsal,
+    evaluate_every: Annotated[int, typer.Option(help="Steps.")] = TrainConfig.evaluate_every,
+    validation_rows: int = TrainConfig.validation_rows,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many validations without gain; 0: never.")
+    ] = TrainConfig.patience,
+    micro_batch_tokens: Annotated[int, typer.Option(help="Memory: tokens at once.")] = (
+        TrainConfig.micro_batch_tokens
+    ),
+    start: Annotated[
+        str, typer.Option(help="Go on from this expert (name or file), or LoRA folder.")
+    ] = "",
+    style: Annotated[str, typer.Option(help="How the task puts its questions.")] = "",
+    leave_out: Annotated[str, typer.Option(help="dispatch: families not to train on.")] = "",
+    reward: Annotated[
+        str, typer.Option(help="jsonl: exact, number, choice, contains, regex or python.")
+    ] = "",
+    max_new_tokens: Annotated[int, typer.Option(help="jsonl: of a completion; 0: 128.")] = 0,
+    lora: Annotated[
+        int, typer.Option(help="Train a LoRA of this rank instead, as a baseline (peft).")
+    ] = 0,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves into the folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an expert by policy gradient; Ctrl-C keeps what it has, the same command goes on."""
+    config = TrainConfig(
+        steps=steps, batch=batch, learning_rate=learning_rate, kl_coeff=kl_coeff,
+        temperature=temperature, modules=modules, seed=seed, objective=objective,
+        rollouts=rollouts, baseline=baseline, negative_reward=negative_reward,
+        rehearsal=rehearsal, evaluate_every=evaluate_every, validation_rows=validation_rows,
+        patience=patience, micro_batch_tokens=micro_batch_tokens,
+    )  # fmt: skip
+    if lora < 0:
+        raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")
+    from t2ui.models.loading import load_model
+    from t2ui.tasks import load_task
+
+    loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
+    asked = {
+        "leave_out": tuple(filter(None, leave_out.split(","))), "style": style,
+        "reward": reward, "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    options = {key: value for key, value in asked.items() if value}
+    rows = load_task(task, tokenizer, data if data.is_file() else existing(data), **options)
+    tell_of_sandbox(rows)
+    if lora:
+        from t2ui.training.lora import train_lora
+
+        events = train_lora(
+            loaded, rows, config, out, tokenizer=tokenizer, rank=lora,
+            start=Path(start) if start else None, command=command_line(),
+        )  # fmt: skip
+    else:
+        from t2ui.training.svf import train_svf
+
+        begun = one(start, experts)[0] if start else None
+        events = train_svf(
+            loaded, rows, config, out, tokenizer=tokenizer, start=begun, name=name or task,
+            description=description, license=license, command=command_line(),
+        )  # fmt: skip
+    try:
+        for event in events:
+            shown = {"kind": event.kind, "step": event.step, **event.values}
+            print(json.dumps(shown) if as_json else _line(shown), flush=True)
+    except KeyboardInterrupt:
+        events.close()
+        again = shlex.join(["python", "-m", "t2ui", *sys.argv[1:]])
+        note(f"stopped; what it has is in {out}, and this goes on from there: {again}")
+        raise
+    finally:
+        if plot and (out / "log.jsonl").exists():  # not where the settings were refused
+            _draw(out)
+
+
+def _line(shown: dict) -> str:
+    return "  ".join(
+        f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items()
+    )
+
+
+def _draw(folder: Path) -> None:
+    from t2ui.figures.training import training_curves
+    from t2ui.training.checkpoint import read_log
+
+    path = folder / "curves.html"
+    training_curves(read_log(folder)).write_html(path, include_plotlyjs="directory")
+    note(f"curves: {path}")

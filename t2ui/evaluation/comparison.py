@@ -1,0 +1,204 @@
+"""One comparison of methods on sets of rows and on dispatch prompts, and its tables."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from t2ui.errors import InputError
+from t2ui.evaluation.measure import (
+    Labelled,
+    Record,
+    interval_of,
+    measure,
+    measure_routes,
+    outcomes,
+    right_by_row,
+    routes,
+)
+from t2ui.evaluation.methods import Method
+from t2ui.evaluation.result_log import ResultLog
+from t2ui.evaluation.tables import (
+    Cell,
+    Grid,
+    accuracy_grid,
+    as_markdown,
+    as_text,
+    cells,
+    confusion_grid,
+    cost_grid,
+    records,
+    route_grid,
+    svg,
+)
+from t2ui.svf.adapter import Adapter
+from t2ui.tasks.base import Example, Task
+from t2ui.tasks.jsonl import check_context
+
+NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
+SAME_TRAINING = ("data", "batch")  # of an expert and its LoRA baseline; steps are shown
+COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training, from its record
+DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
+
+
+class Comparison:
+    """Methods, the base first, on everything that was added so far.
+
+    Args:
+        log: holds each row's outcome; what it has already is not run again.
+        batch_rows: open answers that are decoded together.
+    """
+
+    def __init__(
+        self, adapter: Adapter, tokenizer, methods: Sequence[Method], log: ResultLog,
+        batch_rows: int = 32,
+    ):  # fmt: skip
+        self.model, self.tokenizer = adapter.model, tokenizer
+        self.methods, self.log, self.batch_rows = tuple(methods), log, batch_rows
+        self.sets: dict[str, Sequence[Example]] = {}
+        self.judged_by: dict[str, str] = {}  # for each set
+        self.prompts: Sequence[Labelled] = ()
+
+    def add_set(self, name: str, task: Task, examples: Sequence[Example]) -> Iterator[str]:
+        """Measure every method on these examples; yields a method's name for every row."""
+        check_context(self.model, examples, task.max_new_tokens)
+        self.sets[name] = examples
+        self.judged_by[name] = f"{task.objective}, {task.max_new_tokens} tokens, {task.stop}"
+        for method in self.methods:
+            found = measure(
+                self.log, name, method, examples,
+                lambda part: outcomes(self.model, self.tokenizer, task, part, self.batch_rows),
+                self.judged_by[name],
+            )  # fmt: skip
+            for _ in found:
+                yield method.name
+
+    def add_dispatch(self, prompts: Sequence[Labelled]) -> Iterator[str]:
+        """Measure pass one of every method that has one; yields as `add_set`."""
+        self.prompts = prompts
+        for method in self.methods:
+            if method.classifier:
+                for _ in measure_routes(self.log, DISPATCH, method, prompts):
+                    yield method.name
+
+    def cells(self) -> list[Cell]:
+        """Every method on every set, closed answers under both protocols."""
+        results: dict[str, dict[str, dict[str, bool]]] = {}
+        for name, examples in self.sets.items():
+            for method in self.methods:
+                found = right_by_row(self.log, name, method, examples, self.judged_by[name])
+                for protocol, right in found.items():
+                    shown = name if protocol == "greedy" else f"{name}, by {protocol}"
+                    results.setdefault(shown, {})[method.name] = right
+        return cells(results, self.methods[0].name)
+
+    def routes(self, method: Method) -> list[Record]:
+        """Mis-routes of a method's pass one."""
+        if method.classifier is None:
+            return []
+        who = "LoRA" if method.is_lora else "classification expert"
+        if method.name in ("base", "prompt"):
+            who = "base model by prompt"
+        found = routes(self.log, DISPATCH, method, self.prompts)
+        return [{"method": method.name, "classifier": who, **record} for record in found]
+
+    def records(self) -> dict[str, list[Record]]:
+        """All that was measured, as plain data."""
+        return {
+            "accuracy": records(self.cells()),
+            "dispatch": [record for method in self.methods for record in self.routes(method)],
+            "training": [
+                {"method": m.name, **{key: m.training.get(key) for key in COSTS},
+                 "seconds": _seconds(m.training)}
+                for m in self.methods if m.training
+            ],
+        }  # fmt: skip
+
+    def records_of(self, method: Method) -> list[Record]:
+        """What an expert's file keeps of it: beside the base and the LoRA that was trained on the
+        same data, if it is here, on the same rows."""
+        kept = []
+        found = self.cells()
+        baseline = self._lora_beside(method)
+        for cell in found:
+            if cell.method != method.name or cell.base is None:
+                continue
+            name, _, protocol = cell.name.partition(", by ")
+            kept.append({
+                "set": name, "protocol": protocol or "greedy", "n": cell.n,
+                "base": round(cell.base, 4),
+                "base_interval": interval_of(round(cell.base * cell.n), cell.n),
+                "expert": round(cell.share, 4), "interval": interval_of(cell.right, cell.n),
+                "p": float(f"{cell.p:.2g}"),
+                **_lora_record(baseline, cell, found),
+            })  # fmt: skip
+        if method.classifier:
+            beside = [baseline] if baseline else []
+            for one in (self.methods[0], method, *beside):
+                kept += self.routes(one)
+        return kept
+
+    def _lora_beside(self, method: Method) -> Method | None:
+        """The LoRA among the methods that was trained like this expert."""
+        wanted = [method.training.get(key) for key in SAME_TRAINING]
+        for other in self.methods if wanted[0] else ():
+            if other.is_lora and [other.training.get(key) for key in SAME_TRAINING] == wanted:
+                return other
+        return None
+
+    def text(self) -> str:
+        """For a terminal."""
+        return "\n\n".join(as_text(grid) for grid in self._grids())
+
+    def markdown(self) -> str:
+        """For a README or a card."""
+        return "\n\n".join([*(as_markdown(grid) for grid in self._grids()), NOTE]) + "\n"
+
+    def write(self, folder: Path) -> list[Path]:
+        """table.json, table.md and, where there are accuracies, table.svg."""
+        written = {"table.json": json.dumps(self.records(), indent=2, ensure_ascii=False),
+                   "table.md": self.markdown()}  # fmt: skip
+        if found := self.cells():
+            written["table.svg"] = svg(found)
+        for name, text in written.items():
+            try:
+                (folder / name).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise InputError(
+                    f"{folder / name} cannot be written ({error.strerror}): make room, then give "
+                    "the same command; every result is kept."
+                ) from None
+        return [folder / name for name in written]
+
+    def _grids(self) -> list[Grid]:
+        found: list[Grid] = []
+        if accuracies := self.cells():
+            found.append(accuracy_grid(accuracies))
+        if trained := self.records()["training"]:
+            found.append(cost_grid(trained))
+        routed: list[dict[str, Any]] = self.records()["dispatch"]
+        if routed:
+            found.append(route_grid(routed))
+            found += [confusion_grid(record) for record in routed if record["set"] == "all"]
+        return found
+
+
+def _seconds(training: Mapping[str, Any]) -> float:
+    """Of a training and of those that it went on from."""
+    before = training.get("before")
+    return training.get("seconds", 0) + (_seconds(before) if before else 0)
+
+
+def _lora_record(baseline: Method | None, cell: Cell, found: Sequence[Cell]) -> Record:
+    """The baseline's share on a cell's set, and what its training took; empty without one."""
+    its = baseline and next(
+        (c for c in found if (c.name, c.method) == (cell.name, baseline.name)), None
+    )
+    if not its:
+        return {}
+    kept = ("trained_parameters", "steps_done", "best_step", "learning_rate", "seconds")
+    return {
+        "lora": round(its.share, 4),
+        "lora_interval": interval_of(its.right, its.n),
+        "lora_training": {key: baseline.training.get(key) for key in kept},
+    }

@@ -1,0 +1,1 @@
+"""Adapt: from a few examples to a mixture."""

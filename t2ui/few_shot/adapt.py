@@ -1,0 +1,161 @@
+"""Few-shot adaptation: the weights α of a mixture, found from a few examples (paper, 3.2).
+
+Searches (`few_shot_search`) on one part of the examples and reports on another: those that a
+search sees never report its result. Knows no worker, no files and no page; `search` pauses after
+every batch, so that a worker can do other work meanwhile.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from t2ui.config import SEARCH_METHODS, FewShotConfig
+from t2ui.few_shot.scoring import Right, Scorer, Table
+from t2ui.few_shot.search import Finder, Generation
+from t2ui.svf.adapter import Adapter, adapt, attached
+from t2ui.svf.expert import Expert
+from t2ui.svf.mixture import Mixture, mix
+from t2ui.tasks.base import Example
+from t2ui.tasks.jsonl import shuffled
+
+FEW = 4  # examples from which on a part is held out; fewer are left out one by one
+
+
+@dataclass(frozen=True)
+class FewShotResult:
+    """The mixture, and how it does on examples that its search did not see.
+
+    `before` (base model) and `after` are mean log-likelihoods for the objective "likelihood",
+    shares of right answers for "reward", and their sum for "both". They are None where nothing
+    could be held out, and the counts also where nothing was generated.
+    """
+
+    mixture: Mixture
+    set_by: str  # "CEM, generation 6"
+    generations: tuple[Generation, ...]
+    seconds: float
+    tokens: int  # processed; a backward pass counts as two forward passes
+    forward_passes: int
+    report: str  # which examples the scores below are from
+    before: float | None = None
+    after: float | None = None
+    right_before: int | None = None
+    right_after: int | None = None
+    n: int = 0  # examples that the scores are from
+
+
+def search(
+    adapter: Adapter,
+    tokenizer,
+    examples: Sequence[Example],
+    experts: Mapping[str, Expert],
+    config: FewShotConfig | None = None,
+    right: Right | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[None | Generation | FewShotResult]:
+    """Search; yields None after every batch, a Generation after each, the FewShotResult last.
+
+    Between two yields nothing of the adapter or of torch's modes is left set.
+
+    Args:
+        experts: those to mix, by name; the dispatchers among them are the caller's to leave out.
+        right: judges a generated open answer: (text, answer) -> bool.
+        stopped: when it returns True, the search ends with the best so far.
+
+    Raises:
+        InputError: no examples, no experts, one that does not fit, an example longer than the
+            context, open answers without `right` where the objective needs it, or only NaN scores.
+    """
+    config = config or FewShotConfig()
+    scorer = Scorer(adapter, tokenizer, config, right)
+    scorer.check(examples)
+    finder = Finder(scorer, experts, stopped)
+    seen, held = split(examples, config)
+    found = yield from finder.find(seen)
+    mixture = finder.mixture(found)
+    if held:
+        measured = yield from _on_held_out(finder, mixture, held, len(examples))
+    else:
+        measured = yield from _leaving_one_out(finder, examples)
+    when = f"generation {found.number}" if found else "stopped before its first generation"
+    yield FewShotResult(
+        mixture,
+        f"{SEARCH_METHODS[config.found_by]}, {when}",
+        tuple(finder.generations),
+        finder.seconds,
+        scorer.tokens,
+        scorer.forward_passes,
+        **measured,
+    )
+
+
+def few_shot_adapt(
+    model,
+    tokenizer,
+    examples: Sequence[Example],
+    experts: Mapping[str, Expert],
+    config: FewShotConfig | None = None,
+    right: Right | None = None,
+) -> FewShotResult:
+    """Find a mixture of experts for a model that the caller holds; see `search`."""
+    held = attached(model)
+    adapter = held or adapt(model)
+    try:
+        *_, result = search(adapter, tokenizer, examples, experts, config, right)
+        return result
+    finally:
+        if held is None:
+            adapter.remove()
+
+
+def split(
+    examples: Sequence[Example], config: FewShotConfig
+) -> tuple[list[Example], list[Example]]:
+    """What the search sees, and what is held out: nothing of fewer than `FEW` examples."""
+    if not config.held_out or len(examples) < FEW:
+        return list(examples), []
+    count = min(max(1, round(config.held_out * len(examples))), len(examples) - 1)
+    order = shuffled(list(examples), config.seed)
+    return order[count:], order[:count]
+
+
+def _on_held_out(
+    finder: Finder, mixture: Mixture, held: Sequence[Example], of: int
+) -> Generator[None, None, dict]:
+    table = yield from _compare(finder, mixture, held)
+    report = f"held-out {len(held)} of {of} examples"
+    return {"report": report, **_summary([table], finder.config.objective)}
+
+
+def _leaving_one_out(finder: Finder, examples: Sequence[Example]) -> Generator[None, None, dict]:
+    """For every example: search once more without it, and score on it."""
+    if not finder.config.held_out:
+        return {"report": "nothing held out"}
+    if len(examples) == 1:
+        return {"report": "nothing held out: there is only one example"}
+    tables = []
+    for i, example in enumerate(examples):
+        found = yield from finder.find([*examples[:i], *examples[i + 1 :]], shown=False)
+        if finder.stopped():
+            return {"report": "nothing held out: stopped before leave-one-out was done"}
+        tables.append((yield from _compare(finder, finder.mixture(found), [example])))
+    report = f"leave-one-out over {len(examples)} examples"
+    return {"report": report, **_summary(tables, finder.config.objective)}
+
+
+def _compare(
+    finder: Finder, mixture: Mixture, examples: Sequence[Example]
+) -> Generator[None, None, Table]:
+    """The base model and the mixture, which is here what files and sliders make of it."""
+    return (yield from finder.scorer.table([None, mix(finder.experts, mixture)], examples))
+
+
+def _summary(tables: Sequence[Table], objective: str) -> dict:
+    table = Table(
+        *(np.concatenate([getattr(t, part.name) for t in tables], axis=1) for part in fields(Table))
+    )
+    before, after = table.reported(objective).tolist()
+    counts = [None if np.isnan(row).any() else int(row.sum()) for row in table.right]
+    return {"before": before, "after": after, "right_before": counts[0],
+            "right_after": counts[1], "n": table.right.shape[1]}  # fmt: skip

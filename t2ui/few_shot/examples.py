@@ -1,0 +1,89 @@
+"""Examples that a person gives: texts, or a JSON Lines file, as token ids."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from t2ui.errors import InputError
+from t2ui.models.likelihood import Question
+from t2ui.models.loading import chat_ids
+from t2ui.tasks.base import Example, Task
+from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.numbers import answered_number, same_number
+
+
+def examples_of(tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
+    """(prompt, right answer) as open examples: chat format, the end token behind the answer.
+
+    Raises:
+        InputError: an empty prompt or answer; names the row, from 1.
+    """
+    return [
+        _example(tokenizer, f"row {number}", prompt, answer, None)
+        for number, (prompt, answer) in enumerate(pairs, start=1)
+    ]
+
+
+def read_examples(tokenizer, path: Path) -> list[Example]:
+    """A JSON Lines file with `prompt` and `answer`; with `options`, a list of texts that holds the
+    answer, an example is closed.
+
+    Raises:
+        InputError: what `read_jsonl` raises, or fields of other kinds; names the row, from 1.
+    """
+    return [
+        _example(tokenizer, f"{path.name}, row {number}", row["prompt"], row["answer"],
+                 row.get("options"))
+        for number, row in enumerate(read_jsonl(path, ("prompt", "answer")), start=1)
+    ]  # fmt: skip
+
+
+def shots_of(task: Task, count: int, seed: int) -> list[Example]:
+    """Examples of a task, never of its test rows: validation rows, which no expert was fitted to,
+    or training rows where there are no others.
+
+    Raises:
+        InputError: the task has fewer.
+    """
+    rows = task.validation or task.train
+    if len(rows) < count:
+        raise InputError(
+            f"Task {task.name!r} has {len(rows)} rows to take examples from, {count} were asked "
+            "for: ask for fewer shots."
+        )
+    return shuffled(list(rows), seed)[:count]
+
+
+def answers(text: str, answer: str) -> bool:
+    """Whether a text gives this answer, where nothing better is known of the task: the same
+    number where the answer is one, otherwise its words in their order, case aside."""
+    if answered_number(answer) is not None and not re.search(r"[^\W\d_]", answer):
+        return same_number(text, answer)
+    wanted, given = (re.findall(r"\w+", t.casefold()) for t in (answer, text))
+    if not wanted:
+        return answer.strip() in text
+    return f" {' '.join(wanted)} " in f" {' '.join(given)} "
+
+
+def _example(tokenizer, where: str, prompt, answer, options) -> Example:
+    if isinstance(answer, (int, float)) and not isinstance(answer, bool):
+        answer = str(answer)
+    for what, text in (("prompt", prompt), ("answer", answer)):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"{where}: the {what} is {text!r}; a text is expected.")
+    ids = chat_ids(tokenizer, prompt)
+    if options is None:
+        target = tokenizer.encode(answer, add_special_tokens=False)
+        question = Question(tuple(ids), ((*target, tokenizer.eos_token_id),))
+        return Example(where, question, family="given", answer=answer)
+    if not isinstance(options, list) or not all(isinstance(o, str) and o.strip() for o in options):
+        raise InputError(f"{where}: options are {options!r}; a list of texts is expected.")
+    if len(set(options)) < 2 or len(set(options)) < len(options) or answer not in options:
+        raise InputError(
+            f"{where}: the answer {answer!r} and options {options!r}; expected two or more "
+            "different options, the answer among them."
+        )
+    encoded = tuple(tuple(tokenizer.encode(o, add_special_tokens=False)) for o in options)
+    lengths = tuple(len(option.encode()) for option in options)
+    return Example(where, Question(tuple(ids), encoded), options.index(answer), lengths, "given",
+                   answer)  # fmt: skip

@@ -1,0 +1,263 @@
+"""Scores of a whole population on a few examples: members × examples are the rows of one batch.
+
+Nothing is written to weights. Knows scales, examples and batches, nothing of searches; every
+generator here pauses between batches with nothing left set.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from t2ui.config import FewShotConfig, Sampling
+from t2ui.errors import InputError
+from t2ui.inference.decoding import Decoder, Row
+from t2ui.models.likelihood import (
+    Question,
+    packed_log_likelihoods,
+    packed_tokens,
+    question_packs,
+)
+from t2ui.svf.adapter import Adapter, Scales
+from t2ui.svf.decomposition import layer_of
+from t2ui.svf.expert import Expert
+from t2ui.tasks.base import Example
+from t2ui.tasks.jsonl import check_context
+
+Right = Callable[[str, str], bool]  # (generated text, right answer)
+# Examples in one row share what their prompts begin with; attention, which grows with the square
+# of a row's length, eats the gain where rows get much longer than this.
+PACK_TOKENS = 512
+
+
+class Blend:
+    """Experts' offsets z_k − 1 as one matrix, so that a population is mixed in one product.
+
+    The same arithmetic as `mixture.mix`, up to rounding. Matrices that no expert adapts are not
+    in it.
+    """
+
+    def __init__(self, adapter: Adapter, experts: Mapping[str, Expert]):
+        adapted = {name for expert in experts.values() for name in expert.scales}
+        self.names = sorted((n for n in adapter.names if n in adapted), key=layer_of)
+        self.sizes = [adapter.factors[n].S.numel() for n in self.names]
+        self.layers = 1 + max(map(layer_of, adapter.names))
+        device = adapter.factors[self.names[0]].S.device
+        rows = [
+            torch.cat([
+                expert.scales[n] - 1 if n in expert.scales else torch.zeros(size)
+                for n, size in zip(self.names, self.sizes, strict=True)
+            ])
+            for expert in experts.values()
+        ]  # fmt: skip
+        self.offsets = torch.stack(rows).to(device)  # (K, all scales)
+        widths = [0] * self.layers
+        for name, size in zip(self.names, self.sizes, strict=True):
+            widths[layer_of(name)] += size
+        self._by_layer = self.offsets.split(widths, dim=1)
+
+    def mixed(self, alpha: Tensor) -> Tensor:  # (P, K) or (P, K, layers) -> (P, all scales)
+        """z′ = 1 + Σ α_k (z_k − 1) of every member."""
+        if alpha.ndim == 2:
+            return 1 + alpha @ self.offsets
+        parts = [alpha[:, :, layer] @ part for layer, part in enumerate(self._by_layer)]
+        return 1 + torch.cat(parts, dim=1)
+
+    def scales(self, z: Tensor) -> Scales:  # (all scales,)
+        """One member's z by matrix, as views."""
+        return dict(zip(self.names, z.split(self.sizes), strict=True))
+
+
+@dataclass(frozen=True)
+class Table:
+    """What members got on examples; arrays are (members, examples) float64, NaN: not asked for.
+
+    Closed answers: `likelihood` is the log-probability of the right option among the options,
+    `own` the same where it is the model's choice. Open answers: mean log-likelihoods per token of
+    the right answer, and of the model's own where that was right.
+    """
+
+    likelihood: np.ndarray
+    right: np.ndarray  # 1 or 0
+    own: np.ndarray  # NaN where wrong
+
+    def reported(self, objective: str) -> np.ndarray:  # (members,)
+        """The objective in units that people read: nats, share of right answers, or their sum."""
+        if objective == "likelihood":
+            return self.likelihood.mean(1)
+        if objective == "reward":
+            return self.right.mean(1)
+        return self.right.mean(1) + self.likelihood.mean(1)
+
+    def searched(self, objective: str) -> np.ndarray:  # (members,)
+        """The same with ties of rewards broken by the mean log-likelihood of the member's own
+        right answers (paper): its exponential, below 1, is added to their number."""
+        scores = self.reported(objective)
+        if objective != "reward":
+            return scores
+        counted = ~np.isnan(self.own)
+        total = np.where(counted, self.own, 0.0).sum(1)
+        ties = np.where(counted.any(1), np.exp(total / np.maximum(counted.sum(1), 1)), 0.0)
+        return scores + ties / self.own.shape[1]
+
+
+class Scorer:
+    """Scores members on examples and counts what that costs. See `Table`."""
+
+    def __init__(self, adapter: Adapter, tokenizer, config: FewShotConfig, right: Right | None):
+        self.adapter, self.tokenizer = adapter, tokenizer
+        self.config, self.right = config, right
+        self.tokens = self.forward_passes = 0
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse what cannot be scored.
+
+        Raises:
+            InputError: see `few_shot.search`.
+        """
+        if not examples:
+            raise InputError("There are no examples: few-shot adaptation needs at least one.")
+        for example in examples:
+            prompt, options = example.question.prompt, example.question.options
+            if not prompt or not all(options):
+                raise InputError(f"Example {example.id!r} has an empty prompt or answer.")
+            generated = len(options) == 1 and self.config.objective != "likelihood"
+            if generated and self.right is None:
+                raise InputError(
+                    f"Example {example.id!r} has an open answer, and nothing says whether a "
+                    "generated one is right: choose objective likelihood, or give `right`."
+                )
+            new_tokens = self.config.max_new_tokens if generated else 0
+            check_context(self.adapter.model, [example], new_tokens)
+
+    def table(
+        self, members: Sequence[Scales | None], examples: Sequence[Example]
+    ) -> Generator[None, None, Table]:
+        """Score every member on every example; None or {} is the base model.
+
+        Examples with several options are closed: their reward costs no decoding.
+        """
+        shape = len(members), len(examples)
+        table = Table(*(np.full(shape, np.nan) for _ in range(3)))
+        rewarded = self.config.objective != "likelihood"
+        asked = [e for e, example in enumerate(examples) if _has_likelihood(example, self.config)]
+        for pack in self._packs([examples[e] for e in asked], self.config.batch_tokens):
+            places = [asked[i] for i in pack]
+            questions = [examples[e].question for e in places]
+            at_once = max(1, self.config.batch_tokens // packed_tokens(questions))
+            for first in range(0, len(members), at_once):
+                found = self._packed(members[first : first + at_once], questions)
+                for m, scores in enumerate(found, start=first):
+                    for e, options in zip(places, scores, strict=True):
+                        self._enter(table, (m, e), options, examples[e])
+                yield
+        opened = [e for e, example in enumerate(examples) if len(example.question.options) == 1]
+        if rewarded and opened:
+            yield from self._generated(table, members, examples, opened)
+        return table
+
+    @staticmethod
+    def _packs(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+        return question_packs([e.question for e in examples], min(tokens, PACK_TOKENS))
+
+    def _packed(
+        self, members: Sequence[Scales | None], questions: Sequence[Question]
+    ) -> list[list[Tensor]]:  # one (options,) float32 on the CPU a question, of every member
+        self.tokens += len(members) * packed_tokens(questions)
+        self.forward_passes += 1
+        with torch.inference_mode(), self.adapter.rows(members):
+            found = packed_log_likelihoods(self.adapter.model, questions, len(members))
+        return [[options.cpu() for options in scores] for scores in found]
+
+    @staticmethod
+    def _enter(table: Table, where: tuple[int, int], options: Tensor, example: Example) -> None:
+        table.likelihood[where] = answer_log_likelihood(options, example)
+        if len(options) > 1:
+            table.right[where] = int(options.argmax()) == example.correct
+            if table.right[where]:
+                table.own[where] = table.likelihood[where]
+
+    def _generated(self, table, members, examples, opened) -> Generator[None, None, None]:
+        """Let every member answer the open examples, and score its own right answers."""
+        sampling = Sampling(max_new_tokens=self.config.max_new_tokens, stop=self.config.stop)
+        opened = sorted(opened, key=lambda e: len(examples[e].question.prompt))
+        waiting = [
+            Row((m, e), examples[e].question.prompt, members[m] or None, sampling)
+            for e in opened
+            for m in range(len(members))
+        ]
+        texts: dict[tuple[int, int], list[str]] = {}
+        scores: dict[tuple[int, int], list[float]] = {}
+        decoder = Decoder(self.adapter.model, self.tokenizer, self.adapter, scores=True)
+        while waiting or len(decoder):
+            if waiting and len(decoder) <= self.config.batch_rows // 2:
+                joining = waiting[: self.config.batch_rows - len(decoder)]
+                waiting = waiting[len(joining) :]
+                decoder.add(joining)
+                self.tokens += sum(len(row.prompt_ids) for row in joining)
+            steps = decoder.step()
+            self.forward_passes += 1
+            self.tokens += len(steps)
+            for step in steps:
+                texts.setdefault(step.key, []).append(step.text)
+                scores.setdefault(step.key, []).append(step.log_likelihood)
+                if step.finished:
+                    m, e = step.key
+                    table.right[m, e] = self.right("".join(texts[m, e]), examples[e].answer)
+                    if table.right[m, e]:
+                        table.own[m, e] = np.mean(scores[m, e])
+            yield
+
+    def gradient(
+        self, blend: Blend, z: Tensor, examples: Sequence[Example]
+    ) -> Generator[None, None, tuple[float, Tensor]]:
+        """Mean log-likelihood of the answers under one z, and its gradient, (all scales,).
+
+        A backward pass is counted as two forward passes.
+        """
+        leaf = z.detach().clone().requires_grad_()
+        total = 0.0
+        for pack in self._packs(examples, backward_tokens(self.config)):
+            batch = [examples[place] for place in pack]
+            questions = [example.question for example in batch]
+            with torch.enable_grad(), self.adapter.applied(blend.scales(leaf)):
+                (found,) = packed_log_likelihoods(self.adapter.model, questions, 1)
+                pairs = zip(found, batch, strict=True)
+                mean = torch.stack([answer_log_likelihood(*p) for p in pairs]).sum()
+                mean = mean / len(examples)
+                mean.backward(inputs=[leaf])  # the model's own parameters stay without .grad
+            total += float(mean.detach())
+            self.tokens += 3 * packed_tokens(questions)
+            self.forward_passes += 1
+            yield
+        return total, leaf.grad
+
+
+def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (options,) -> ()
+    """log π(right option | options) of a closed answer; per token of an open one."""
+    if len(scores) > 1:
+        return scores.log_softmax(0)[example.correct]
+    return scores[0] / len(example.target)
+
+
+def backward_tokens(config: FewShotConfig) -> int:
+    """Tokens at once on the way back: half of a forward pass's, since activations are kept."""
+    return max(1, config.batch_tokens // 2)
+
+
+def member_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
+    """Tokens that scoring one member on these examples processes, padding counted."""
+    asked = [e.question for e in examples if _has_likelihood(e, config)]
+    packs = question_packs(asked, min(config.batch_tokens, PACK_TOKENS))
+    tokens = sum(packed_tokens([asked[place] for place in pack]) for pack in packs)
+    for example in examples:
+        if len(example.question.options) == 1 and config.objective != "likelihood":
+            tokens += len(example.question.prompt) + config.max_new_tokens
+    return tokens
+
+
+def _has_likelihood(example: Example, config: FewShotConfig) -> bool:
+    """Whether its answer is scored by likelihood; open answers may be generated instead."""
+    return len(example.question.options) > 1 or config.objective != "reward"

@@ -1,0 +1,1 @@
+"""Answer: decoding, pass one, and the two passes together."""

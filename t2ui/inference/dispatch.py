@@ -1,0 +1,227 @@
+"""Pass one: which label does a prompt carry, and which mixture answers it (paper, section 3.2).
+
+One question, asked with the base model or with a classification expert's scales, is read out in
+two ways from one forward pass: the log-likelihood of every label, which gives probabilities, and
+the model's own greedy words. Knows labels and prompts, nothing of answers or decoding settings.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2ui.config import OTHERS, ROUTINGS, check_prompt
+from t2ui.errors import InputError
+from t2ui.inference.decoding import end_tokens
+from t2ui.models.likelihood import Question, cached, option_logits, summed_log_likelihood
+from t2ui.models.loading import chat_text
+from t2ui.svf.adapter import Adapter
+from t2ui.svf.expert import Expert
+from t2ui.svf.mixture import Mixture
+
+INSTRUCTION = (
+    "Sort the request below into one of these categories: {labels}. "
+    "Answer with the category's name in \\boxed{{}}.\n\nRequest: "
+)
+ANSWER_START = "\\boxed{"
+CONTENT_FREE = "N/A"  # measures the label bias (Zhao et al. 2021, "Calibrate before use")
+HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt pass one reads this much
+MAX_OWN_WORDS = 5  # tokens; a model that rambles must not make pass one dear
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What pass one found. Probabilities are over the labels; `seconds` is its whole cost."""
+
+    label: str  # the most likely by `probabilities`
+    probabilities: dict[str, float]  # the base model's are calibrated on a content-free prompt
+    raw: dict[str, float]  # not calibrated; the same thing for a classification expert
+    said: str  # the model's own words, e.g. "\\boxed{code}"
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DispatchPrompt:
+    """The token ids around a prompt, and of each label as an answer. Shared with training."""
+
+    before: tuple[int, ...]  # up to the prompt: the part that is prefilled once
+    after: tuple[int, ...]  # from the prompt's end to the opened \boxed{
+    labels: tuple[str, ...]
+    answers: tuple[tuple[int, ...], ...]  # one a label, with the closing brace
+
+    @classmethod
+    def of(cls, tokenizer, labels: Sequence[str]) -> "DispatchPrompt":
+        """Build it for these labels, in the tokenizer's chat format."""
+        if len(labels) < 2:
+            raise InputError(
+                f"Pass one has {len(labels)} label(s) ({', '.join(labels)}); at least two are "
+                "needed: add an expert, or choose dispatch none."
+            )
+        place = "\u2063request\u2063"
+        text = chat_text(tokenizer, INSTRUCTION.format(labels=", ".join(labels)) + place)
+        before, after = text.split(place)
+        answers = [tokenizer.encode(f"{n}}}", add_special_tokens=False) for n in labels]
+        return cls(
+            tuple(tokenizer.encode(before, add_special_tokens=False)),
+            tuple(tokenizer.encode(after + ANSWER_START, add_special_tokens=False)),
+            tuple(labels),
+            tuple(map(tuple, answers)),
+        )
+
+    def question(self, tokenizer, prompt: str) -> Question:
+        """The prompt's own tokens, what follows them, and the labels as options."""
+        ids = tokenizer.encode(prompt, add_special_tokens=False)
+        if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
+            ids = ids[:HEAD_TOKENS] + ids[-TAIL_TOKENS:]
+        return Question((*ids, *self.after), self.answers)
+
+
+class Dispatcher:
+    """Classifies prompts with one model. Keeps the prefilled instruction for every classifier."""
+
+    def __init__(self, model, tokenizer, adapter: Adapter):
+        self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
+        # (labels, hash of the classification expert or "") -> prepared prefix
+        self._prepared: dict[tuple[tuple[str, ...], str], _Prepared] = {}
+
+    def classify(
+        self, prompt: str, labels: Sequence[str], expert: Expert | None = None
+    ) -> Classification:
+        """Ask the model, or the classification expert, for the prompt's label.
+
+        Args:
+            labels: at least two; with an expert, those it was trained on.
+            expert: the classification expert, whose scales are on only during this call.
+
+        Raises:
+            InputError: an empty prompt, or fewer than two labels.
+        """
+        check_prompt(prompt)
+        key = (tuple(labels), expert.sha256 if expert else "")
+        scales = expert.scales if expert else {}
+        with torch.inference_mode(), self.adapter.applied(scales):
+            if key not in self._prepared:
+                self._prepared[key] = self._prepare(labels)
+            prepared = self._prepared[key]
+            started = time.perf_counter()
+            try:
+                scores, said = self._read(prepared, prompt, words=True)
+            except BaseException:
+                del self._prepared[key]  # some layers of its cache may have grown, others not
+                raise
+        raw = scores.softmax(0)
+        # Training has taken the label bias out of a classification expert already.
+        decided = raw if expert else (scores - prepared.content_free).softmax(0)
+        seconds = time.perf_counter() - started
+        label = labels[int(decided.argmax())]
+        return Classification(label, _named(labels, decided), _named(labels, raw), said, seconds)
+
+    def _prepare(self, labels: Sequence[str]) -> "_Prepared":
+        from transformers import DynamicCache
+
+        form = DispatchPrompt.of(self.tokenizer, labels)
+        cache = DynamicCache()
+        ids = torch.tensor([form.before], device=self.model.device)
+        self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
+        prepared = _Prepared(form, cache, torch.zeros(len(labels)))
+        content_free, _ = self._read(prepared, CONTENT_FREE, words=False)
+        return _Prepared(form, cache, content_free)
+
+    def _read(self, prepared: "_Prepared", prompt: str, words: bool) -> tuple[Tensor, str]:
+        """Summed log-likelihood of every label, (labels,), and the model's own words."""
+        form, cache = prepared.form, prepared.cache
+        start = cache.get_seq_length()
+        question = form.question(self.tokenizer, prompt)
+        try:
+            logits = option_logits(self.model, question, cache)
+            pairs = zip(logits, form.answers, strict=True)
+            scores = torch.stack([summed_log_likelihood(*pair) for pair in pairs]).cpu()
+            own = self._own_words(prepared, question, logits) if words else ()
+        finally:
+            _shorten(cache, cache.get_seq_length() - start)  # the next prompt finds it as it was
+        if not words:
+            return scores, ""
+        said = ANSWER_START + self.tokenizer.decode(own, skip_special_tokens=True)
+        return scores, said if "}" in said else f"{said}…"
+
+    def _own_words(
+        self, prepared: "_Prepared", question: Question, logits: list[Tensor]
+    ) -> list[int]:
+        """Greedy tokens from the opened box on. As long as they spell a label, the labels' own
+        forward pass has predicted them already; only other words cost further steps."""
+        own: list[int] = []
+        while len(own) < MAX_OWN_WORDS:
+            on_path = [i for i, a in enumerate(question.options) if list(a[: len(own)]) == own]
+            on_path = [i for i in on_path if len(question.options[i]) > len(own)]
+            if not on_path:
+                break
+            own.append(int(logits[on_path[0]][len(own)].argmax()))
+        if "}" in self.tokenizer.decode(own[-1:]):
+            return own
+        cache = prepared.cache  # `_read` puts it right in the end
+        _shorten(cache, sum(len(a) - 1 for a in question.options))
+        end = set(end_tokens(self.model))
+        feed = own
+        while len(own) < MAX_OWN_WORDS and own[-1] not in end:
+            ids = torch.tensor([feed], device=self.model.device)
+            step = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1).logits
+            own.append(int(step[0, -1].argmax()))
+            feed = own[-1:]
+            if "}" in self.tokenizer.decode(feed):
+                break
+        return own
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    form: DispatchPrompt
+    cache: object  # transformers DynamicCache of the instruction
+    content_free: Tensor  # (labels,) log-likelihoods after the content-free prompt
+
+
+def route(
+    classification: Classification,
+    experts: Mapping[str, Expert],
+    routing: str = "hard",
+    threshold: float = 0.0,
+) -> tuple[Mixture, str]:
+    """From label probabilities to a mixture.
+
+    Args:
+        experts: those that answer (no dispatchers), by name.
+        routing: "hard", α = 1 for the most likely label's expert; "soft", α = probabilities.
+        threshold: the base model answers when the best probability is below it.
+
+    Returns:
+        The mixture, and a note for the reader where the base model answers; "" otherwise.
+    """
+    if routing not in ROUTINGS:
+        raise InputError(f"routing is {routing!r}; expected {', '.join(ROUTINGS)}.")
+    best = classification.probabilities[classification.label]
+    if best < threshold:
+        return Mixture(), f"{best:.2f} is below the threshold {threshold:.2f}: the base answers"
+    owners = {label: n for n, e in experts.items() for label in (e.labels or (n,))}
+    owners.pop(OTHERS, None)  # the base model's, whatever an expert is called
+    if routing == "soft":
+        weights: dict[str, float] = {}
+        for label, probability in classification.probabilities.items():
+            if label in owners:
+                weights[owners[label]] = weights.get(owners[label], 0.0) + probability
+        return Mixture(weights), ""
+    if classification.label == OTHERS:
+        return Mixture(), "others: the base model answers"
+    if classification.label not in owners:
+        return Mixture(), f"no expert for {classification.label!r} yet: the base model answers"
+    return Mixture({owners[classification.label]: 1.0}), ""
+
+
+def _shorten(cache, tokens: int) -> None:
+    """Take the last tokens off a cache: transformers 5 reads a negative number so."""
+    if tokens:
+        cache.crop(-tokens)
+
+
+def _named(labels: Sequence[str], values: Tensor) -> dict[str, float]:
+    return {label: float(value) for label, value in zip(labels, values, strict=True)}

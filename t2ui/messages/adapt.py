@@ -1,0 +1,127 @@
+"""Few-shot adaptation: a search, its estimate, and the expert it may become."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from t2ui.config import FewShotConfig, check_alpha, check_prompt
+from t2ui.errors import InputError
+
+EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """Search a mixture on a few examples (few-shot adaptation, paper 3.2).
+
+    It runs between other people's answers; a cancel ends it with the best so far. Events:
+    Queued*, SearchBegan, Generation*, Adapted, Done.
+    """
+
+    examples: tuple[tuple[str, str], ...]  # (prompt, right answer)
+    config: FewShotConfig = field(default_factory=FewShotConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", tuple((p, a) for p, a in self.examples))
+        if not self.examples:
+            raise InputError("There are no examples: give prompts with their right answers.")
+        for number, (prompt, right) in enumerate(self.examples, start=1):
+            if not prompt.strip():
+                raise InputError(f"Example {number} has no prompt: type one, or remove the row.")
+            check_prompt(prompt)
+            if not right.strip():
+                raise InputError(f"Example {number} has no right answer: type one.")
+
+
+@dataclass(frozen=True)
+class EstimateAdapt:
+    """How long a search would take here, and how its examples are split. Event: SearchEstimate."""
+
+    adapt: Adapt
+
+
+@dataclass(frozen=True)
+class SaveExpert:
+    """Fold a mixture into one z and save it in the experts folder. Event: ExpertSaved."""
+
+    name: str  # a new one; it becomes the file's name
+    mixture: dict[str, float]
+    normalise: bool = False
+    training: dict[str, Any] = field(default_factory=dict)  # where the mixture came from
+
+    def __post_init__(self) -> None:
+        if not EXPERT_NAME.fullmatch(self.name):
+            raise InputError(
+                f"The expert's name is {self.name[:60]!r}; expected 1 to 40 letters, digits, - "
+                "and _, beginning with a letter or a digit."
+            )
+        for name, value in self.mixture.items():
+            check_alpha(name, value)
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SearchEstimate:
+    """What a search would cost if it ran to its last generation. Rows are numbered from 0."""
+
+    tokens: int  # read or written
+    seconds: float  # at the rate that this worker has measured
+    held_out: tuple[int, ...]  # examples that only the report uses
+    report: str  # in words: "held-out 3 of 10 examples"
+
+
+@dataclass(frozen=True)
+class SearchBegan:
+    """The search has the model now."""
+
+    experts: tuple[str, ...]  # whose α are searched, in the order of `Generation.population`
+    held_out: tuple[int, ...]
+    generations: int  # at most
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of a search. Scores are in the objective's unit, more is better."""
+
+    number: int  # from 1
+    best: float  # so far
+    mean: float
+    spread: float  # standard deviation of the scores
+    alpha_mean: dict[str, float]
+    alpha_spread: dict[str, float]
+    population: tuple[tuple[float, ...], ...]  # (members, experts)
+    scores: tuple[float, ...]  # (members,)
+    tokens: int  # so far
+    forward_passes: int  # so far
+    seconds: float  # so far
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The end of a search: its mixture, and what it changes on the held-out examples."""
+
+    mixture: dict[str, float]
+    normalise: bool
+    set_by: str  # "CEM, generation 6"
+    report: str  # which examples `before` and `after` are of, in words
+    before: float | None  # the base model's score, None where no example was held out
+    after: float | None
+    right_before: int | None  # of n, None where answers were not judged
+    right_after: int | None
+    n: int
+    tokens: int
+    forward_passes: int
+    seconds: float
+    file: str  # the mixture as a file's text, JSON
+
+
+@dataclass(frozen=True)
+class ExpertSaved:
+    """A new expert is in the experts folder."""
+
+    name: str
+    file_name: str

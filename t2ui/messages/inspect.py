@@ -1,0 +1,88 @@
+"""The experts that there are, and a look inside them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ListExperts:
+    """The library, read again from disk. Event: Experts."""
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """z − 1 of an expert or a mixture (an expert is the mixture {name: 1.0}).
+
+    `module` is "all", a kind ("attention", "mlp") or a leaf name ("up_proj"). Event: HeatmapData.
+    """
+
+    mixture: dict[str, float]
+    module: str = "all"
+    normalise: bool = False
+
+
+@dataclass(frozen=True)
+class Component:
+    """One matrix in detail. `name` is the full module name. Event: ComponentData."""
+
+    name: str
+    mixture: dict[str, float]
+    normalise: bool = False
+
+
+@dataclass(frozen=True)
+class ExpertInfo:
+    """One expert, as the app shows it."""
+
+    name: str
+    description: str
+    labels: tuple[str, ...]
+    kind: str  # expert | dispatcher
+    parameters: int
+    matrices: int
+    base_model: str
+    transfer: bool  # other fingerprint than the loaded model: a cross-model transfer
+    metrics: list[dict[str, Any]]
+    training: dict[str, Any]
+    sha256: str
+    file_name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The library: what loaded, and (file name, reason) for what did not."""
+
+    experts: tuple[ExpertInfo, ...]
+    problems: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...]  # of pass one by prompt, in order, "others" last
+    modules: tuple[str, ...]  # leaf names the model has, e.g. ("q_proj", …)
+    layers: int
+
+
+@dataclass(frozen=True)
+class HeatmapData:
+    """z − 1, one row a matrix, columns the singular index (largest first), NaN past a row's end."""
+
+    names: tuple[str, ...]  # (rows,)
+    layers: tuple[int, ...]  # (rows,)
+    values: np.ndarray  # (rows, columns) float32; binned means when bin_size > 1
+    bin_size: int
+    mean_abs: np.ndarray  # (rows,) mean |z − 1| of each row
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ComponentData:
+    """One matrix: σ, z, captured variance (paper, Appendix C), all by singular index."""
+
+    name: str
+    layer: int
+    shape: tuple[int, int]
+    sigma: np.ndarray  # (r,)
+    z: np.ndarray  # (r,)
+    captured: np.ndarray  # (r,) Σ_{i≤k} σ_i / Σ σ_i
+    captured_adapted: np.ndarray  # (r,) the same of σ ⊙ |z|
+    top: tuple[int, ...]  # indices of the ten largest |z − 1|

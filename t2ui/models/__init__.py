@@ -1,0 +1,1 @@
+"""Base models: finding and loading them, and the likelihoods they give."""

@@ -1,0 +1,267 @@
+"""An expert: one scale vector z for every adapted matrix, with a name and where it came from.
+
+Reads and writes safetensors files (design: "Expert files"). Knows no model and no transformers.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from t2ui.errors import InputError
+from t2ui.svf.decomposition import kind_of, leading_values
+
+FORMAT, VERSION = "t2ui.svf", "1"
+SUFFIXES = (".safetensors", ".svf")
+_SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_MOST_NESTED = 50  # of metadata: what is nested hundreds deep cannot be pickled for the app
+
+
+@dataclass(frozen=True, eq=False)
+class Expert:
+    """z per matrix (float32, shape (r,), z = 1 is the base model) and its provenance."""
+
+    name: str
+    scales: dict[str, Tensor]  # full module name -> (r,) float32
+    base_model: str = ""
+    fingerprint: str = ""
+    description: str = ""
+    task: str = ""
+    labels: tuple[str, ...] = ()  # what pass one calls it; a dispatcher's are those it knows
+    objective: str = ""  # "dispatch" marks a classification expert
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    created: str = ""
+    license: str = ""
+    sha256: str = ""  # of the tensors as stored; by default as they would be stored in float32
+    compact: bool = False  # the file holds int8 (set when it is loaded or saved)
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.name.strip():
+            raise InputError("An expert needs a name.")
+        if not self.scales:
+            raise InputError(f"Expert {self.name!r} has no scale vectors.")
+        if self.fingerprint and not leading_values(self.fingerprint):
+            raise InputError(
+                f"Expert {self.name!r} has the fingerprint {self.fingerprint[:80]!r}; expected a "
+                "digest, a colon and singular values: train or export it again."
+            )
+        for matrix, z in self.scales.items():
+            _check_scale(self.name, matrix, z)
+        # A copy: safetensors maps files, so one that is overwritten in place would change an
+        # expert that is in use, and one that is cut off would kill the process.
+        clean = {
+            matrix: z.detach().to("cpu", torch.float32, copy=True)
+            for matrix, z in sorted(self.scales.items())
+        }
+        object.__setattr__(self, "scales", clean)
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if not self.sha256:  # so that receipts and caches can tell unsaved experts apart
+            object.__setattr__(self, "sha256", tensors_sha256(clean))
+
+    @property
+    def parameters(self) -> int:
+        """How many scales it holds."""
+        return sum(z.numel() for z in self.scales.values())
+
+    @property
+    def is_dispatcher(self) -> bool:
+        """Whether it classifies prompts in pass one instead of answering them."""
+        return self.objective == "dispatch"
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Expert":
+        """Read and check an expert file, float32 or int8.
+
+        Raises:
+            InputError: no such file, not safetensors, not an expert, damaged, or not finite.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"There is no expert file at {path}: check the path.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                stored = {key: file.get_tensor(key) for key in file.keys()}
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{path.name} is not a readable safetensors file ({error}): it is truncated or "
+                "of another kind; get it again."
+            ) from None
+        if metadata.get("format") != FORMAT:
+            raise InputError(
+                f"{path.name} says format {metadata.get('format')!r}; an expert says {FORMAT!r}: "
+                "this is another kind of safetensors file."
+            )
+        if metadata.get("version") != VERSION:
+            raise InputError(
+                f"{path.name} is of format version {metadata.get('version')!r}; this t2ui reads "
+                f"{VERSION!r}: update t2ui."
+            )
+        digest = tensors_sha256(stored)
+        if metadata.get("sha256") != digest:
+            raise InputError(
+                f"{path.name} is damaged: its tensors hash to {digest[:12]}…, its metadata says "
+                f"{str(metadata.get('sha256'))[:12]}…; get it again."
+            )
+        details = {
+            "labels": _metadata_list(path.name, metadata, "labels", str),
+            "training": _metadata_json(path.name, metadata, "training", dict),
+            "metrics": _metadata_list(path.name, metadata, "metrics", dict),
+        }
+        texts = ("base_model", "fingerprint", "description", "task", "objective", "created")
+        return cls(
+            name=metadata.get("name") or path.stem,
+            scales=_unpack(path.name, stored),
+            license=metadata.get("license", ""),
+            sha256=digest,
+            compact=_SCALES in stored,
+            **{key: metadata.get(key, "") for key in texts},
+            **details,
+        )
+
+    def save(self, path: str | Path, compact: bool | None = None) -> "Expert":
+        """Write the file beside its place and rename it there; returns the expert as stored.
+
+        Args:
+            path: must end in .safetensors or .svf.
+            compact: int8 z − 1 with one float32 scale per matrix instead of float32 z; by
+                default as it was loaded.
+        """
+        path = Path(path)
+        if path.suffix not in SUFFIXES:
+            raise InputError(f"{path.name} must end in {' or '.join(SUFFIXES)}.")
+        compact = self.compact if compact is None else compact
+        stored = _pack_int8(self.scales) if compact else self.scales
+        created = self.created or datetime.now(timezone.utc).isoformat(timespec="seconds")
+        saved = replace(
+            self,
+            scales=_unpack(path.name, stored),
+            created=created,
+            compact=compact,
+            sha256=tensors_sha256(stored),
+        )
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": saved.name,
+            "base_model": saved.base_model,
+            "fingerprint": saved.fingerprint,
+            "description": saved.description,
+            "task": saved.task,
+            "labels": json.dumps(saved.labels),
+            "objective": saved.objective,
+            "training": json.dumps(saved.training, sort_keys=True),
+            "metrics": json.dumps(saved.metrics, sort_keys=True),
+            "created": created,
+            "license": saved.license,
+            "sha256": saved.sha256,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            save_file({k: v.contiguous() for k, v in stored.items()}, beside, metadata=metadata)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return saved
+
+
+def load_svf(path: str | Path) -> Expert:
+    """Read an expert file; see `Expert.load`."""
+    return Expert.load(path)
+
+
+def tensors_sha256(tensors: dict[str, Tensor]) -> str:
+    """Hash of names, dtypes and bytes, in the order of the sorted names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _check_scale(expert: str, matrix: str, z: Tensor) -> None:
+    if kind_of(matrix) is None:
+        raise InputError(
+            f"Expert {expert!r} has a tensor {matrix!r}; expected names of attention or MLP "
+            "matrices such as model.layers.0.mlp.up_proj."
+        )
+    if z.ndim != 1 or not z.numel() or z.dtype not in _FLOATS:
+        raise InputError(
+            f"Expert {expert!r}, {matrix}: got {z.dtype} of shape {tuple(z.shape)}; expected one "
+            "float of 16, 32 or 64 bits per singular value, shape (r,)."
+        )
+    finite = torch.isfinite(z.float())  # as it is used: float64 holds what float32 cannot
+    if not bool(finite.all()):
+        bad = int((~finite).sum())
+        raise InputError(
+            f"Expert {expert!r}, {matrix}: {bad} of {z.numel()} scales are NaN or infinite; the "
+            "file cannot be used: train or export it again."
+        )
+
+
+def _metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: type) -> Any:
+    """One entry of the metadata, which are strings, as the JSON value that it holds."""
+    try:
+        value = json.loads(metadata.get(key) or json.dumps(kind()))
+    except (ValueError, RecursionError) as error:  # not only bad JSON: too deep, too long a number
+        raise InputError(f"{file_name}: its {key} are not JSON ({error}).") from None
+    if _nesting(value) > _MOST_NESTED:
+        raise InputError(
+            f"{file_name}: its {key} are nested {_nesting(value)} deep; at most {_MOST_NESTED} are "
+            "expected."
+        )
+    if not isinstance(value, kind):
+        raise InputError(f"{file_name}: its {key} are {value!r}; expected a JSON {kind.__name__}.")
+    return value
+
+
+def _nesting(value: Any) -> int:
+    """How many lists and dicts stand inside each other."""
+    depth, level = 0, [value]
+    while level := [v for v in level if isinstance(v, (list, dict))]:
+        depth += 1
+        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v)]
+    return depth
+
+
+def _metadata_list(file_name: str, metadata: dict[str, str], key: str, kind: type) -> list[Any]:
+    values = _metadata_json(file_name, metadata, key, list)
+    if not all(isinstance(value, kind) for value in values):
+        raise InputError(f"{file_name}: its {key} are {values!r}; expected {kind.__name__}s.")
+    return values
+
+
+def _pack_int8(scales: dict[str, Tensor]) -> dict[str, Tensor]:
+    """int8 q and a step per matrix with z ≈ 1 + step · q; the largest |z − 1| is exact."""
+    packed, steps = {}, []
+    for name, z in sorted(scales.items()):
+        step = float((z - 1).abs().max()) / 127
+        steps.append(step)
+        packed[name] = ((z - 1) / step if step else z * 0).round().to(torch.int8)
+    return {**packed, _SCALES: torch.tensor(steps, dtype=torch.float32)}
+
+
+def _unpack(file_name: str, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """float32 z per matrix from what a file holds."""
+    if _SCALES not in stored:
+        return dict(stored)
+    names = sorted(n for n in stored if n != _SCALES)
+    steps = stored[_SCALES].float().reshape(-1)
+    if len(steps) != len(names) or any(stored[n].dtype != torch.int8 for n in names):
+        raise InputError(
+            f"{file_name}: {len(steps)} steps for {len(names)} int8 matrices; the file is "
+            "damaged: get it again."
+        )
+    return {n: 1 + step * stored[n].float() for n, step in zip(names, steps, strict=True)}

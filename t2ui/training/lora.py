@@ -1,0 +1,227 @@
+"""LoRA by peft, as a trainable: the baseline that every expert is measured beside.
+
+Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's setting (Table 6).
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.tasks.base import Task
+from t2ui.training import checkpoint
+from t2ui.training.svf import Trainer, TrainEvent
+
+RECORD = "training.json"  # beside peft's files
+OTHER_FORMS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias")
+
+
+class LoRA:
+    """Low-rank updates on some projections of a model. `remove` gives the model back.
+
+    Args:
+        start: a folder that peft wrote, to go on from; otherwise the base model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rank: int = 16,
+        modules: tuple[str, ...] = ("q", "v"),
+        start: Path | None = None,
+    ):
+        try:
+            from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+        except ImportError:
+            raise InputError(
+                "LoRA needs the package peft, which is not installed: pip install peft."
+            ) from None
+        self.model = model
+        self.config = LoraConfig(
+            r=rank,
+            lora_alpha=2 * rank,
+            lora_dropout=0.05,
+            target_modules=[f"{m}_proj" for m in modules],
+            task_type="CAUSAL_LM",
+        )
+        # Its updates stay float32 whatever the model's dtype, as an expert's scales do.
+        self.peft = get_peft_model(model, self.config)
+        if start is not None:
+            try:
+                weights = _weights(start, rank, self.config.target_modules)
+                found = set_peft_model_state_dict(self.peft, weights)
+                if found.unexpected_keys:
+                    raise InputError(
+                        f"{start} is a LoRA of another model: {found.unexpected_keys[0]} is not "
+                        "in this one."
+                    )
+            except RuntimeError as error:  # torch: other shapes
+                self.remove()
+                raise InputError(
+                    f"{start} is a LoRA of another model: {str(error).splitlines()[-1].strip()}"
+                ) from None
+            except InputError:
+                self.remove()
+                raise
+        self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
+        # Of the same form as an adapter's: what is trained, and of which weights.
+        norm = float(model.get_input_embeddings().weight.detach().float().norm())
+        self.fingerprint = f"lora {rank} {' '.join(modules)}:{norm:.4g}"
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """The model with its updates; dropout on."""
+        self.peft.train()
+        try:
+            yield
+        finally:
+            self.peft.eval()
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """The model with its updates; dropout off."""
+        self.peft.eval()
+        yield
+
+    def base(self) -> AbstractContextManager:
+        """The reference policy."""
+        self.peft.eval()
+        return self.peft.disable_adapter()
+
+    def save(self, folder: Path) -> None:
+        """As peft writes it: adapter_model.safetensors and adapter_config.json."""
+        self.peft.save_pretrained(folder)
+
+    def remove(self) -> None:
+        """Take the updates out of the model; its parameters can be trained again as before."""
+        self.peft.unload()
+
+
+@contextmanager
+def lora_on(model: nn.Module, folder: Path) -> Iterator[None]:
+    """A LoRA that peft wrote, on the model inside the block, dropout off."""
+    rank, projections = _settings(folder)
+    modules = tuple(name.removesuffix("_proj") for name in projections)
+    lora = LoRA(model, rank, modules, start=folder)
+    try:
+        with lora.inference():
+            yield
+    finally:
+        lora.remove()
+
+
+def train_lora(
+    model: nn.Module,
+    task: Task,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    tokenizer=None,
+    rank: int = 16,
+    start: Path | None = None,
+    command: str = "",
+) -> Iterator[TrainEvent]:
+    """The same training with a LoRA in the place of the scales; yields events.
+
+    Ends with `lora/` in the folder, as peft writes it, and `lora/training.json`; call it again to
+    resume. The model is as it was afterwards.
+    """
+    torch.manual_seed(config.seed)  # of what it starts from
+    lora = LoRA(model, rank, start=start)
+    if start is not None:
+        config = replace(config, start=start.as_posix())
+    try:
+        trainer = Trainer(lora, tokenizer, task, config, folder)
+        try:
+            yield from trainer.run()
+        except (KeyboardInterrupt, GeneratorExit):
+            trainer.save_stopped()
+            if trainer.best_step > 0:
+                _save(lora, trainer, folder / "lora", command)
+            raise
+        trainer.check_improved()
+        _save(lora, trainer, folder / "lora", command)
+    finally:
+        lora.remove()
+
+
+def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:
+    """The best updates by validation, with how they were trained."""
+    if not trainer.processes.is_main_process:
+        return
+    checkpoint.fill(lora.parameters, trainer.best_values)
+    task = {"task": trainer.task.name, "labels": trainer.task.labels}
+    record = json.dumps({**task, **trainer.record(command)}, indent=2)
+    try:
+        lora.save(folder)
+        (folder / RECORD).write_text(record, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} cannot be written ({error}): free some space and give the same command "
+            "again; it writes the LoRA from the checkpoint."
+        ) from None
+
+
+def training_record(folder: Path) -> dict[str, Any]:
+    """How a LoRA in this folder was trained; empty where it was not by `train_lora`."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / RECORD} cannot be read ({error}): remove it.") from None
+
+
+def _settings(folder: Path) -> tuple[int, list[str]]:
+    """Rank and projections of a LoRA that peft wrote.
+
+    Raises:
+        InputError: the folder holds none, or one of a form that `LoRA` does not make.
+    """
+    try:
+        settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        rank, projections = int(settings["r"]), sorted(settings["target_modules"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{folder} holds no LoRA as peft writes it ({error}): give the folder with "
+            "adapter_model.safetensors."
+        ) from None
+    others = [key for key in OTHER_FORMS if settings.get(key) not in (None, False, {}, [], "none")]
+    if settings.get("lora_alpha") != 2 * rank:
+        others.append(f"lora_alpha {settings.get('lora_alpha')} for rank {rank}")
+    others += [name for name in projections if not name.endswith("_proj")]
+    if others:
+        raise InputError(
+            f"{folder} is a LoRA of another form ({', '.join(others)}); expected plain LoRA on "
+            "projections such as q_proj, with lora_alpha twice the rank."
+        )
+    return rank, projections
+
+
+def _weights(folder: Path, rank: int, projections: Collection[str]) -> dict[str, Tensor]:
+    """The weights in a folder that peft wrote.
+
+    Raises:
+        InputError: there are none, or they are of another rank or other projections.
+    """
+    found, targets = _settings(folder)
+    if found != rank:
+        raise InputError(f"{folder} is a LoRA of rank {found}; asked for rank {rank}.")
+    if set(targets) != set(projections):
+        raise InputError(
+            f"{folder} is a LoRA on {', '.join(targets)}; expected one on "
+            f"{', '.join(sorted(projections))}."
+        )
+    try:
+        return load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder} holds no LoRA that can be read ({error}).") from None

@@ -1,0 +1,103 @@
+"""Trains an expert by policy gradient (paper, section 3.1 and objective (1)).
+
+Closed answers: the gradient is exact. Open answers: rollouts are sampled and rewarded. Next-token
+prediction on right completions is the paper's ablation, and a way to teach a form first.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import nn
+
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.models.loading import model_name
+from t2ui.svf.adapter import adapt, attached
+from t2ui.svf.expert import Expert
+from t2ui.tasks.base import Task
+from t2ui.training.parameters import ScaleOffsets
+from t2ui.training.trainer import Trainer, TrainEvent
+
+
+def train_svf(
+    model: nn.Module,
+    task: Task,
+    config: TrainConfig | None = None,
+    folder: Path = Path("runs/expert"),
+    *,
+    tokenizer=None,
+    start: Expert | None = None,
+    name: str = "",
+    **details: Any,
+) -> Iterator[TrainEvent]:
+    """Train scales for a model; yields events. The model is as it was afterwards.
+
+    Ends by writing `<name>.safetensors` into the folder; call it again to resume. Stopped before
+    its end (Ctrl-C, or the iterator closed), it keeps a checkpoint and the best expert so far.
+
+    Args:
+        folder: of this run alone: log, checkpoint, and the expert at the end.
+        tokenizer: needed for open answers and for rehearsal.
+        start: an expert to go on from, instead of the base model.
+        name: the expert's; the task's by default.
+        details: further fields of the Expert (description, license), and `command`, which goes
+            into its training record.
+    """
+    config = config or TrainConfig()
+    name = name or task.name
+    if name == "checkpoint":
+        raise InputError("The name 'checkpoint' is taken by the run's own file: choose another.")
+    if start is not None:
+        config = replace(config, start=f"{start.name} {start.sha256[:16]}")
+    held = attached(model)
+    adapter = held or adapt(model, config.modules)
+    try:
+        with adapter.kept():
+            offsets = ScaleOffsets(adapter, start)
+            trainer = Trainer(offsets, tokenizer, task, config, folder)
+            try:
+                yield from trainer.run()
+            except (KeyboardInterrupt, GeneratorExit):
+                trainer.save_stopped()
+                if trainer.best_step > 0:
+                    _save(_expert(trainer, name, start, **details), folder)
+                raise
+            trainer.check_improved()
+            if trainer.processes.is_main_process:
+                _save(_expert(trainer, name, start, **details), folder)
+    finally:
+        if held is None:
+            adapter.remove()
+
+
+def _save(expert: Expert, folder: Path) -> None:
+    path = folder / f"{expert.name}.safetensors"
+    try:
+        expert.save(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be written ({error}): free some space and give the same command "
+            "again; it writes the expert from the checkpoint."
+        ) from None
+
+
+def _expert(
+    trainer: Trainer, name: str, start: Expert | None, command: str = "", **details: Any
+) -> Expert:
+    """The best scales by validation, with their provenance: also that of what they went on from."""
+    offsets, task = trainer.trainable, trainer.task
+    scales = offsets.scales(trainer.best_values)
+    return Expert(
+        name=name,
+        scales={n: z.detach().clone() for n, z in scales.items()},
+        base_model=model_name(offsets.model),
+        fingerprint=offsets.adapter.fingerprint_of(offsets.adapter.names),
+        task=task.name,
+        labels=task.labels,
+        objective=task.objective,
+        training=trainer.record(command) | ({"before": start.training} if start else {}),
+        **details,
+    )

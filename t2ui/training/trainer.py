@@ -1,0 +1,321 @@
+"""One training run: steps, validation, checkpoints. Knows examples and trainables, no expert files.
+
+The loss of a step comes from `term_source.py`, what it moves from `trainable.py` or `lora.py`.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import nn
+
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.models.likelihood import option_log_likelihoods
+from t2ui.models.loading import dtype_name, model_name
+from t2ui.svf.decomposition import same_model
+from t2ui.tasks.base import Task
+from t2ui.tasks.jsonl import check_context, micro_batches
+from t2ui.training import checkpoint
+from t2ui.training.losses import rewards_of
+from t2ui.training.rollouts import greedy_right
+from t2ui.training.step_batches import REWARD_REMEDY, TermSource
+from t2ui.training.step_terms import objective_of
+
+REHEARSED = "own requests and exercises (Apache-2.0), answered by the base model"
+SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """One line of the log. `kind` is "step", "validation" or "end"."""
+
+    kind: str
+    step: int
+    values: dict[str, float]
+
+
+class Trainer:
+    """One training run in one folder: log.jsonl, checkpoint.safetensors.
+
+    Making it again on a folder with a checkpoint goes on from there, along the same curve: which
+    examples a step sees, and what it samples, depends on the seed and the step alone. Under
+    `accelerate launch` every process takes a share of each step's rows; the first one writes.
+
+    Args:
+        trainable: `ScaleOffsets`, or `LoRA` for the baseline.
+        tokenizer: needed for open answers and for rehearsal only.
+    """
+
+    def __init__(self, trainable, tokenizer, task: Task, config: TrainConfig, folder: Path):
+        if not task.train or not task.validation:
+            raise InputError(f"Task {task.name!r} has no training or no validation rows.")
+        self.processes = PartialState(cpu=trainable.parameters[0].device.type == "cpu")
+        if config.batch < self.processes.num_processes:
+            raise InputError(
+                f"batch is {config.batch} for {self.processes.num_processes} processes; every "
+                "process needs a row: choose a larger batch."
+            )
+        check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
+        self.trainable, self.tokenizer = trainable, tokenizer
+        self.task, self.folder = task, folder
+        self.config = replace(config, objective=objective_of(task, config))
+        self.source = TermSource(trainable, tokenizer, task, self.config, self.processes)
+        self.model: nn.Module = trainable.model
+        self.same = self._same()
+        self.parameters = trainable.parameters
+        self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
+        self.step, self.seconds = 0, 0.0
+        self.best, self.best_step = -math.inf, -1
+        self.best_values = checkpoint.flat(self.parameters)
+        self.schedule = [[0, config.steps]]  # (from step, steps in all): a resume may change them
+        self.peak = 0  # MB, of the processes before this one
+        self.updating = False  # between the parameters' update and the count of the step
+        self._saved = time.perf_counter()  # the checkpoint, or the start
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The run's folder {folder} cannot be made ({error.strerror}): choose another."
+            ) from None
+        self._resume()
+
+    def run(self) -> Iterator[TrainEvent]:
+        """Train to the configured number of steps; yields and logs every event."""
+        if self._validation_is_due() and not self._was_validated():
+            yield self._validate()  # where it starts, what has to be beaten; or a stop came first
+        while self.step < self.config.steps and not self._stalled():
+            yield self._train_step()
+            if self._validation_is_due():
+                yield self._validate()
+            done = self.step == self.config.steps
+            waited = time.perf_counter() - self._saved > SAVE_AFTER
+            if self.step % self.config.checkpoint_every == 0 or done or waited:
+                self.save_checkpoint()
+        values = {"validation": self.best, "best_step": self.best_step, "seconds": self.seconds}
+        yield self._log(TrainEvent("end", self.step, values))
+
+    def record(self, command: str = "") -> dict[str, Any]:
+        """How it was trained, for the expert file and the card."""
+        return {
+            **asdict(self.config),
+            "steps_done": self.step,
+            "best_step": self.best_step,
+            "validation_accuracy": round(self.best, 4),
+            "train_rows": len(self.task.train),
+            "trained_parameters": sum(p.numel() for p in self.parameters),
+            "seconds": round(self.seconds),
+            "peak_memory_mb": self._peak(),
+            **({"schedule": self.schedule} if len(self.schedule) > 1 else {}),
+            "dtype": dtype_name(self.model),
+            "device": self.model.device.type,
+            "data": self.task.data | ({"rehearsal": REHEARSED} if self.config.rehearsal else {}),
+            "curve": [
+                (e["step"], e["values"]["accuracy"])
+                for e in checkpoint.read_log(self.folder)
+                if e["kind"] == "validation"
+            ],
+            "command": command,
+        }
+
+    def check_improved(self) -> None:
+        """Refuse to write an expert that is no better than where it started.
+
+        Raises:
+            InputError: validation never got better.
+        """
+        if self.config.objective == "sampled" and not self.source.rewarded:
+            raise InputError(
+                f"Not one rollout of {self.step} steps was right: there was nothing to learn from, "
+                f"and no expert is written. {REWARD_REMEDY}"
+            )
+        if self.best_step <= 0:
+            raise InputError(
+                f"No step of {self.step} did better on validation than the start "
+                f"({max(self.best, 0):.3f}): no expert is written. Try a lower learning rate, a "
+                "lower kl_coeff, or more steps."
+            )
+
+    def save_stopped(self) -> None:
+        """What is kept of a run that is stopped at any moment; a half-made step is not."""
+        if not self.updating:
+            self.save_checkpoint()
+
+    def save_checkpoint(self) -> None:
+        """Write everything that resuming needs."""
+        self._saved = time.perf_counter()
+        tensors = {
+            "values": checkpoint.flat(self.parameters),
+            "best": self.best_values,
+            **checkpoint.moments(self.optimizer, self.parameters),
+        }
+        if self.config.objective == "exact":
+            # Computed in another batch they would round differently, and the curve part ways.
+            tensors["reference"] = self.source.known_references()
+        if not self.processes.is_main_process:
+            return
+        checkpoint.write(self.folder, tensors, {
+            **self.same, "step": self.step, "best": self.best, "best_step": self.best_step,
+            "seconds": self.seconds, "fingerprint": self.trainable.fingerprint,
+            "rewarded": self.source.rewarded, "schedule": self.schedule, "peak": self._peak(),
+        })  # fmt: skip
+
+    def _same(self) -> dict[str, Any]:
+        """What a checkpoint must have in common with the run that goes on from it."""
+        rows = (*self.task.train, *self.task.validation)
+        asked = [(e.id, e.question, e.correct, e.answer) for e in rows]
+        judged = (self.task.objective, self.task.max_new_tokens, self.task.stop)
+        return {
+            "task": self.task.name,
+            "config": asdict(self.config),
+            "train rows": len(self.task.train),
+            "dtype": str(self.model.dtype),
+            "prompts, answers or reward": checkpoint.digest((asked, judged)),
+            "rehearsed prompts": checkpoint.digest([e.question for e in self.source.rehearsal]),
+        }
+
+    def _resume(self) -> None:
+        found = checkpoint.read(self.folder)
+        if found is None:
+            return
+        facts, tensors = found
+        self._check_same_run(facts)
+        device = self.parameters[0].device
+        checkpoint.fill(self.parameters, tensors["values"].to(device))
+        self.best_values = tensors["best"].to(device)
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.best, self.best_step = facts["best"], facts["best_step"]
+        self.source.rewarded, self.peak = facts["rewarded"], facts.get("peak") or 0
+        self.schedule = facts.get("schedule") or [[0, facts["config"]["steps"]]]
+        if self.schedule[-1][1] != self.config.steps:
+            self.schedule = [*self.schedule, [self.step, self.config.steps]]
+        checkpoint.set_moments(self.optimizer, self.parameters, tensors, self.step)
+        if "reference" in tensors:
+            self.source.set_references(tensors["reference"].to(device))
+
+    def _check_same_run(self, facts: dict[str, Any]) -> None:
+        if not same_model(facts["fingerprint"], self.trainable.fingerprint):
+            raise InputError(
+                f"{self.folder / checkpoint.CHECKPOINT} is of another model or other modules than "
+                f"{model_name(self.model)} has adapted: choose another folder."
+            )
+        checkpoint.check_same_run(self.folder, facts, self.same)
+
+    def _train_step(self) -> TrainEvent:
+        started = time.perf_counter()
+        config = self.config
+        rate = config.learning_rate * _cosine(self.step / config.steps)
+        self.optimizer.param_groups[0]["lr"] = rate
+        for parameter in self.parameters:  # zeros, not None: a step may have no terms
+            parameter.grad = torch.zeros_like(parameter)
+        # LoRA's dropout draws from torch's own generator: a resumed run draws the same.
+        torch.manual_seed((self.config.seed * 1_000_003 + self.step) % 2**63)
+        terms, values = self.source.terms(self.step)
+        logged: dict[str, list[float]] = {}
+        for batch in micro_batches(terms, self.config.micro_batch_tokens):
+            with self.trainable.training():
+                scores = option_log_likelihoods(
+                    self.model, [term.question for term in batch], self.source.token_temperature
+                )
+            losses = []
+            for term, score in zip(batch, scores, strict=True):
+                loss, seen = term.loss(score)
+                losses.append(loss)
+                for key, value in seen.items():
+                    logged.setdefault(key, []).append(value)
+            loss = torch.stack(losses).sum() / self.config.batch
+            loss.backward(inputs=self.parameters)  # the model's own stay without .grad
+        if self.processes.num_processes > 1:
+            for parameter in self.parameters:
+                parameter.grad = reduce(parameter.grad, "sum")
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        self.updating = True
+        self.optimizer.step()
+        self.step += 1
+        self.updating = False
+        took = time.perf_counter() - started
+        self.seconds += took
+        moved = checkpoint.flat(self.parameters).square().mean().sqrt()
+        # Of several processes the first one's rows are logged; the gradient is of all.
+        return self._log(
+            TrainEvent("step", self.step, {
+                **values, **{key: sum(seen) / len(seen) for key, seen in logged.items()},
+                "grad_norm": float(norm), "learning_rate": rate,
+                "change": float(moved),  # RMS of z − 1
+                "seconds": took,
+            })
+        )  # fmt: skip
+
+    def _peak(self) -> int | None:
+        own = peak_memory(self.model.device)
+        return own if own is None else max(own, self.peak)
+
+    def _validate(self) -> TrainEvent:
+        started = time.perf_counter()
+        rows = self.task.validation[: self.config.validation_rows]
+        with torch.inference_mode(), self.trainable.inference():
+            if self.task.right is not None:
+                right = greedy_right(self.model, self.tokenizer, self.task, rows)
+                reward = sum(1.0 if r else -1.0 for r in right)
+            else:
+                scores = self.source.scores([row.question for row in rows])
+                right = [int(s.argmax()) == r.correct for s, r in zip(scores, rows, strict=True)]
+                reward = sum(
+                    float((s.softmax(0).cpu() * rewards_of(len(s), row.correct)).sum())
+                    for s, row in zip(scores, rows, strict=True)
+                )
+        accuracy = sum(right) / len(rows)
+        # With rehearsal the last step is kept: the task's accuracy does not say what was unlearned,
+        # and early steps, the one that it went on from above all, have rehearsed the least.
+        better = self.step > 0 if self.config.rehearsal else accuracy > self.best
+        if better:
+            self.best, self.best_step = accuracy, self.step
+            self.best_values = checkpoint.flat(self.parameters)
+        self.seconds += time.perf_counter() - started
+        values = {"accuracy": accuracy, "reward": reward / len(rows)}
+        values["best"] = max(self.best, 0.0)
+        return self._log(TrainEvent("validation", self.step, values))
+
+    def _validation_is_due(self) -> bool:
+        return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps
+
+    def _was_validated(self) -> bool:
+        """Whether this step's validation is in `best`: a run may be stopped in the middle of it."""
+        events = checkpoint.read_log(self.folder)
+        kinds = [e["kind"] for e in events if e["step"] == self.step and e["kind"] != "end"]
+        return self.best_step >= 0 and kinds[-1:] == ["validation"]
+
+    def _stalled(self) -> bool:
+        """Whether validation has not got better for `patience` times (early stop)."""
+        since = self.step - max(self.best_step, 0)
+        return 0 < self.config.patience * self.config.evaluate_every <= since
+
+    def _log(self, event: TrainEvent) -> TrainEvent:
+        if self.processes.is_main_process:
+            checkpoint.append_log(self.folder, asdict(event))
+        return event
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most that this process has held so far, MB: of the GPU's memory where it uses one, else
+    of main memory, the loading of the model included. None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
+
+
+def _cosine(fraction: float) -> float:
+    """From 1 at the start to 0 at the end."""
+    return 0.5 * (1 + math.cos(math.pi * fraction))

@@ -1,0 +1,199 @@
+"""The Adapt page: examples in, a mixture out, seen generation by generation. Layout and wiring.
+
+A search is started here and kept by `Searches`; the page's script asks for its state by its id,
+which the tab remembers, so a reload finds it again. `adapt_result` has what can be done with it.
+"""
+
+import html
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from t2ui.config import PRESETS, FewShotConfig
+from t2ui.errors import InputError
+from t2ui.figures.singular_values import plotly_file
+from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
+from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
+from t2ui.ui.adapt.result import no_answers, result_cards, search_id
+from t2ui.ui.adapt.search_view import METHODS, OBJECTIVES, about
+from t2ui.ui.adapt.searches import Searches
+from t2ui.ui.ask.page import PAGE, AskPage, card
+from t2ui.ui.shared.colours import expert_colours
+from t2ui.ui.shared.listen import Client, answer
+from t2ui.ui.shared.mixture import experts_of
+from t2ui.ui.shared.panel import asset_url, once_loaded, pack, panel, unpack
+
+TIMEOUT_SECONDS = 120.0
+BLANK = [["", ""]] * 3
+LIGHT = {"concurrency_limit": None, **PAGE}  # waits for nobody; queued, so that it may warn
+ADD_EXAMPLES = "The expected time appears here once there are examples."
+
+
+@dataclass(frozen=True)
+class AdaptPage:
+    """The page's components that its wiring reads."""
+
+    examples: Component
+    method: Component
+    objective: Component
+    budget: Component
+    estimate: Component
+    search: Component
+    start: Component
+    stop: Component
+    answers: tuple[Component, Component]
+
+    @property
+    def asked(self) -> list[Component]:
+        """The inputs of `request_of`, in order."""
+        return [self.examples, self.method, self.objective, self.budget]
+
+
+def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> Dependency:
+    """Build the page inside the current tab; `ask` holds the sliders that it can move.
+
+    Returns what can be followed by what needs to know of an expert that was saved here.
+    """
+    searches = Searches(client)
+
+    async def search_state(asked: Any) -> str:
+        asked = asked if isinstance(asked, dict) else {}
+        seen = asked.get("seen")
+        return pack(searches.value(str(asked.get("id", "")), seen if type(seen) is int else -1))
+
+    plots = {"plotly": asset_url(plotly_file())}
+    with gr.Row(elem_id="adapt"):
+        with card("Examples", "Prompts with their right answers.", "adapt-count", "adapt-left"):
+            examples = panel("examples", _table(BLANK), "adapt-examples")
+            with gr.Row(elem_id="adapt-settings"):
+                method, objective, budget = _settings()
+            estimate = panel("estimate", _estimate(ADD_EXAMPLES), "adapt-estimate")
+            with gr.Row(elem_id="adapt-buttons"):
+                start = gr.Button("Start ▸", variant="primary", elem_id="adapt-start", min_width=0)
+                stop = gr.Button("Stop", elem_id="adapt-stop", min_width=0)
+            search = panel(
+                "search", {"id": ""}, "adapt-search", server_functions=[search_state]
+            )
+        with gr.Column(elem_id="adapt-right", min_width=0):
+            with gr.Row(elem_id="adapt-plots"):
+                with card("Score", "Of every member of each generation; higher is better."):
+                    panel("search-score", {}, "adapt-score", plots)
+                with card("α of each expert", "Mean ± spread of the search, by generation."):
+                    panel("search-alpha", {}, "adapt-alpha", plots)
+            answers, saved = result_cards(client, searches, search, ask)
+    page = AdaptPage(examples, method, objective, budget, estimate, search, start, stop, answers)
+    _wire_examples(client, page, tab, demo)
+    _wire_search(page, searches, ask)
+    return saved
+
+
+def _settings() -> tuple[Component, Component, Component]:
+    found = {name: FewShotConfig.preset(name) for name in PRESETS}
+    budgets = [
+        (f"{name}: {one.population} × {one.generations}", name)
+        for name, one in sorted(found.items(), key=lambda p: p[1].population * p[1].generations)
+    ]
+    methods = [(words, name) for name, words in METHODS.items()]
+    objectives = [(words, name) for name, words in OBJECTIVES.items()]
+    return (
+        gr.Dropdown(methods, value="auto", label="Method", elem_id="adapt-method", min_width=0),
+        gr.Dropdown(
+            objectives, value="likelihood", label="Score", elem_id="adapt-objective", min_width=0
+        ),
+        gr.Dropdown(budgets, value="light", label="Budget", elem_id="adapt-budget", min_width=0),
+    )
+
+
+def request_of(examples: str, method: Any, objective: Any, budget: Any) -> Adapt:
+    """The search that the page's components ask for, all of them untrusted.
+
+    Raises:
+        InputError: no examples, what `check_rows` raises, or settings that do not go together.
+    """
+    rows, places = filled(rows_of(unpack(examples)))
+    check_rows(rows, places)
+    settings = FewShotConfig.preset(budget if budget in PRESETS else "light")
+    method = settings.method if method == "auto" else str(method)  # the paper's is CEM
+    return Adapt(tuple(rows), replace(settings, method=method, objective=str(objective)))
+
+
+def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks) -> None:
+    """Rows from samples, pasted text and files; the split and the time that a search will take."""
+
+    async def add_sample(examples: str, event: gr.EventData) -> str:
+        sample = samples().get(str(event._data.get("sample")))
+        if sample is None:
+            return gr.skip()
+        return pack(_table(*merged(rows_of(unpack(examples)), sample["rows"])))
+
+    async def add_text(examples: str, event: gr.EventData) -> str:
+        rows = rows_of(unpack(examples))
+        try:
+            return pack(_table(*merged(rows, parse(event._data.get("text")))))
+        except InputError as error:
+            return pack({**_table(rows, str(error)), "bad": True})
+
+    async def estimate(*asked: Any) -> str:
+        rows, places = filled(rows_of(unpack(asked[0])))
+        if not rows:
+            return pack(_estimate(ADD_EXAMPLES))
+        try:
+            request = request_of(*asked)
+        except InputError as error:
+            return pack({**_estimate(str(error)), "bad": True})
+        found = await answer(client, EstimateAdapt(request), SearchEstimate, TIMEOUT_SECONDS)
+        if isinstance(found, Failed):
+            text = f"{found.message} {found.remedy}".strip()
+            return pack({**_estimate(text), "bad": True})
+        held = [places[row] for row in found.held_out]
+        text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
+        return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
+
+    worker = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
+    kept = [page.examples, page.search]
+    remember = once_loaded("(...kept) => t2ui.remembered(...kept)")
+    for added in (
+        demo.load(None, kept, kept, js=remember, **PAGE),
+        page.examples.select(add_sample, page.examples, page.examples, **LIGHT),
+        page.examples.upload(add_text, page.examples, page.examples, **LIGHT),
+    ):
+        added.then(estimate, page.asked, page.estimate, **worker)
+    changed = [page.examples.input, tab.select]
+    changed += [box.input for box in (page.method, page.objective, page.budget)]
+    newest = {"trigger_mode": "always_last", **worker}
+    gr.on(changed, estimate, page.asked, page.estimate, **newest)
+
+
+def _wire_search(page: AdaptPage, searches: Searches, ask: AskPage) -> None:
+    async def start(*values: Any) -> tuple[Any, ...]:
+        *asked, search, mixer = values
+        try:
+            request = request_of(*asked)
+        except InputError as error:
+            gr.Warning(html.escape(str(error)), title="Nothing was started")
+            return gr.skip(), gr.skip(), gr.skip()
+        colours = expert_colours(one["name"] for one in experts_of(unpack(mixer)))
+        return pack({"id": searches.start(request, colours, search_id(search))}), *no_answers()
+
+    async def stop(search: str) -> None:
+        searches.stop(search_id(search))
+
+    inputs = [*page.asked, page.search, ask.mixer]
+    page.start.click(start, inputs, [page.search, *page.answers], **LIGHT)
+    page.stop.click(stop, page.search, None, **LIGHT)
+
+
+def _table(rows: Any, note: str = "") -> dict[str, Any]:
+    """A value of the examples panel; the stamp makes the same rows again a new value."""
+    chips = [{"name": name, "hint": one["hint"]} for name, one in samples().items()]
+    return {"rows": [list(row) for row in rows], "note": note, "bad": False, "samples": chips,
+            "stamp": uuid.uuid4().hex}  # fmt: skip
+
+
+def _estimate(text: str) -> dict[str, Any]:
+    """A value of the estimate panel: the line, and which rows of the table are held out."""
+    return {"text": text, "bad": False, "held": [], "searched": 0}

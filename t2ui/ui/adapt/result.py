@@ -1,0 +1,165 @@
+"""The lower half of the Adapt page: before and after, two answers side by side, and what becomes
+of the mixture that was found: onto the sliders, into a file, or into the experts folder."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from t2ui.config import Sampling
+from t2ui.errors import InputError
+from t2ui.messages import Adapt, Adapted, Experts, ExpertSaved, Failed, ListExperts, SaveExpert
+from t2ui.ui.adapt.searches import Searches
+from t2ui.ui.ask.page import PAGE, AskPage, card
+from t2ui.ui.ask.views import AskView, no_answer
+from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.listen import Client, answer, listen
+from t2ui.ui.shared.mixture import moved, with_experts
+from t2ui.ui.shared.panel import pack, panel, unpack
+
+TIMEOUT_SECONDS = 120.0
+ANSWER = Sampling(max_new_tokens=96)
+NOT_YET = "There is no mixture yet: press Start first."
+USED = "The sliders on Ask are set; its dispatcher is off, so that they stay."
+EMPTY = {
+    "base": "The base model's answer to one of the prompts appears here.",
+    "adapted": "The answer with the mixture that was found appears here.",
+}
+LIGHT = {"concurrency_limit": None, **PAGE}
+WORKER = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
+
+
+def result_cards(
+    client: Client, searches: Searches, search: Component, ask: AskPage
+) -> tuple[tuple[Component, Component], Dependency]:
+    """Build and wire the cards; `search` holds the id, `ask` the sliders that can be moved.
+
+    Returns the two answers, which a new search empties (see `no_answers`), and the saving.
+    """
+    with gr.Row(elem_id="adapt-found"):
+        with card("Before and after", "On examples that the search has not seen."):
+            report = panel("report", _said(), "adapt-report")
+        with card("Base", "The model as it is, z = 1.", elem_id="adapt-card-base"):
+            base = panel("answer", _empty("base"), "adapt-base", {"pane": "base"})
+        with card("Adapted", "With the mixture that was found.", elem_id="adapt-card-adapted"):
+            adapted = panel("answer", _empty("adapted"), "adapt-adapted", {"pane": "adapted"})
+    file = panel("download", {"name": "", "text": "", "stamp": ""}, "adapt-download")
+    _wire_use(searches, search, ask, report)
+    saved = _wire_save(client, searches, search, ask, report)
+    _wire_answers(client, searches, search, ask, (report, base, adapted))
+
+    async def download(search: str) -> str:
+        found = searches.found(search_id(search))
+        if found is None:
+            return gr.skip()
+        return pack({"name": "mixture.json", "text": found[1].file, "stamp": uuid.uuid4().hex})
+
+    report.download(download, search, file, **LIGHT)
+    return (base, adapted), saved
+
+
+def no_answers() -> tuple[str, str]:
+    """Values of the two answers before one is asked for."""
+    return pack(_empty("base")), pack(_empty("adapted"))
+
+
+def search_id(search: Any) -> str:
+    """The search's id as the browser has it."""
+    return str(unpack(search).get("id", ""))
+
+
+def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Component) -> None:
+    async def use(search: str, mixer: str) -> tuple[Any, Any, Any, Any]:
+        found = searches.found(search_id(search))
+        if found is None:
+            return gr.skip(), gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
+        request, adapted = found
+        note = f"Found on Adapt from {len(request.examples)} examples."
+        state = moved(unpack(mixer), adapted.mixture, adapted.set_by, note)
+        state = pack({**state, "normalise": adapted.normalise})
+        return state, "none", adapted.normalise, pack(_said(USED))
+
+    outputs = [ask.mixer, ask.dispatch, ask.settings.normalise, report]
+    report.apply(use, [search, ask.mixer], outputs, **LIGHT)
+
+
+def _wire_save(
+    client: Client, searches: Searches, search: Component, ask: AskPage, report: Component
+) -> Dependency:
+    async def save(search: str, mixer: str, event: gr.EventData) -> tuple[Any, Any]:
+        found = searches.found(search_id(search))
+        if found is None:
+            return gr.skip(), pack(_said(NOT_YET, bad=True))
+        name = str(event._data.get("name", "")).strip()
+        try:
+            wanted = SaveExpert(name, found[1].mixture, found[1].normalise, _provenance(*found))
+        except InputError as error:
+            return gr.skip(), pack(_said(str(error), bad=True))
+        done = await answer(client, wanted, ExpertSaved, TIMEOUT_SECONDS)
+        if isinstance(done, Failed):
+            return gr.skip(), pack(_said(f"{done.message} {done.remedy}".strip(), bad=True))
+        listed = await answer(client, ListExperts(), Experts, TIMEOUT_SECONDS)
+        if isinstance(listed, Experts):  # it has a slider at once
+            mixer = pack(with_experts(unpack(mixer), listed.experts, listed.problems))
+        return mixer, pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
+
+    return report.submit(save, [search, ask.mixer], [ask.mixer, report], **WORKER)
+
+
+def _wire_answers(
+    client: Client,
+    searches: Searches,
+    search: Component,
+    ask: AskPage,
+    cards: tuple[Component, Component, Component],
+) -> None:
+    """One prompt, answered by the base model and with the mixture found: an ordinary Ask."""
+    report, *panes = cards
+
+    async def run(search: str, mixer: str, event: gr.EventData) -> AsyncIterator[tuple[Any, Any]]:
+        found, view = searches.found(search_id(search)), searches.view(search_id(search))
+        which = event._data.get("prompt")
+        if found is None or type(which) is not int or not 0 <= which < len(view.prompts):
+            yield gr.skip(), gr.skip()
+            return
+        adapted = found[1]
+        controls = Controls(
+            view.prompts[which], adapted.mixture, "none",
+            normalise=adapted.normalise, sampling=ANSWER,
+        )  # fmt: skip
+        answers = AskView(controls, unpack(mixer), client.status())
+        yield tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
+        async with aclosing(listen(client, controls.request())) as batches:
+            async for batch in batches:
+                for one in batch:
+                    answers.apply(one)
+                now = tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
+                yield now if batch else (gr.skip(), gr.skip())
+
+    inputs = [search, ask.mixer]
+    report.select(run, inputs, panes, trigger_mode="always_last", **WORKER)
+
+
+def _provenance(request: Adapt, adapted: Adapted) -> dict[str, Any]:
+    """Where the mixture came from, for the expert's file. The examples themselves stay out."""
+    return {
+        "set_by": adapted.set_by,
+        "examples": len(request.examples),
+        "objective": request.config.objective,
+        "report": adapted.report,
+        "before": adapted.before,
+        "after": adapted.after,
+    }
+
+
+def _empty(pane: str) -> dict[str, Any]:
+    return {**no_answer(pane), "message": EMPTY[pane]}
+
+
+def _said(note: str = "", bad: bool = False) -> dict[str, Any]:
+    """A value of the report panel: what was said last; the rest comes with the search."""
+    return {"note": note, "bad": bad, "stamp": uuid.uuid4().hex}

@@ -1,0 +1,249 @@
+"""The Ask page: prompt, pass one, mixture, next token, and both answers. Layout and wiring only."""
+
+import html
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.errors import InputError
+from t2ui.messages import Experts, Failed, ListExperts
+from t2ui.ui.ask.next_token import next_token_card
+from t2ui.ui.ask.settings import Settings, settings_popover
+from t2ui.ui.ask.snippets import snippets
+from t2ui.ui.ask.views import AskView, no_answer, no_classification
+from t2ui.ui.shared.controls import clean_controls
+from t2ui.ui.shared.listen import Client, listen
+from t2ui.ui.shared.mixture import corrected, empty_mixer, experts_of
+from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
+from t2ui.ui.shared.permalink import filled, to_query
+
+STARTERS = (
+    ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
+    ("3 cows and 4 more", "A farmer has 3 cows. He buys 4 more and sells 2. How many has he now?"),
+    ("Which gas do plants take in?", "Which gas do plants take in from the air: oxygen, nitrogen, "
+     "carbon dioxide or helium?"),
+    ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
+)  # fmt: skip
+NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
+DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
+PAGE = {"api_visibility": "private", "show_progress": "hidden"}
+QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
+# What was on its way to the browser may arrive behind it: assets/ask/answer.js knows the question.
+STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) => {
+    if (!['waiting', 'streaming'].includes(pane.state)) return pane;
+    if (pane.question) t2ui.page.stopped = pane.question;
+    return {...pane, state: 'stopped', message: 'Stopped before it was done.'};
+}))"""
+
+
+@dataclass(frozen=True)
+class AskPage:
+    """The page's components that others read or wire."""
+
+    prompt: Component
+    dispatch: Component
+    mixer: Component
+    classification: Component
+    base: Component
+    adapted: Component
+    footer: Component
+    settings: Settings
+    buttons: dict[str, Component]
+
+    @property
+    def controls(self) -> list[Component]:
+        """The inputs of `clean_controls`, in order."""
+        return [self.prompt, self.dispatch, self.mixer, *self.settings.for_controls]
+
+
+def ask_page(client: Client) -> AskPage:
+    """Build the page inside the current tab."""
+    with gr.Row(elem_id="ask-bar", elem_classes="t2-card"):
+        prompt = gr.Textbox(
+            placeholder="Ask something, or start from one of the prompts below. Enter asks, "
+            "Shift+Enter begins a new line.",
+            lines=1, max_lines=12, show_label=False, container=False, elem_id="prompt",
+        )  # fmt: skip
+        with gr.Column(elem_id="ask-actions", min_width=0):
+            with gr.Row(elem_id="ask-buttons"):
+                ask = gr.Button("Ask ▸", variant="primary", elem_id="ask", min_width=0)
+                stop = gr.Button("Stop", elem_id="stop", min_width=0)
+                gr.Button("Settings", elem_id="settings-open", min_width=0)
+            dispatch = gr.Radio(
+                [(label, mode) for mode, label in DISPATCHERS.items()],
+                value="expert", label="Dispatcher", container=False, elem_id="dispatch-mode",
+            )  # fmt: skip
+    settings = settings_popover()
+    with gr.Row(elem_id="starters"):
+        for label, text in STARTERS:
+            starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
+            starter.click(None, None, prompt, js=f"() => {json.dumps(text)}")
+    with gr.Row(elem_id="cards"):
+        with card("Pass one", "The model reads the prompt once and says which kind it is."):
+            classification = panel("classification", no_classification("expert"), "classification")
+        with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
+            mixer = panel("mixer", empty_mixer(), "mixer")
+        with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
+            next_token_card(client)
+    with gr.Row(elem_id="answers"):
+        with card("Base", "The model as it is, z = 1.", elem_id="card-base"):
+            base = panel("answer", no_answer("base"), "answer-base", {"pane": "base"})
+        with card("Adapted", "The same model with the mixture applied.", elem_id="card-adapted"):
+            adapted = panel("answer", no_answer("adapted"), "answer-adapted", {"pane": "adapted"})
+    footer = panel("footer", NO_FOOTER, "footer")
+    page = AskPage(
+        prompt, dispatch, mixer, classification, base, adapted, footer, settings,
+        {"ask": ask, "stop": stop},
+    )  # fmt: skip
+    _wire_ask(client, page)
+    _wire_sliders(page)
+    _wire_footer(client, page)
+    return page
+
+
+def card(title: str, hint: str, side_id: str = "", elem_id: str | None = None) -> gr.Column:
+    """A card with a title; `side_id` names an element at the right end of the title line."""
+    column = gr.Column(elem_classes="t2-card", elem_id=elem_id, min_width=0)
+    side = f'<span class="side" id="{side_id}"></span>' if side_id else ""
+    with column:
+        gr.HTML(
+            f'<div class="card-head"><h3 title="{html.escape(hint)}">{html.escape(title)}</h3>'
+            f"{side}</div>",
+            apply_default_css=False,
+        )
+    return column
+
+
+def _wire_ask(client: Client, page: AskPage) -> None:
+    panels = {
+        "classification": page.classification,
+        "mixer": page.mixer,
+        "base": page.base,
+        "adapted": page.adapted,
+    }
+
+    def shown(view: AskView) -> dict[Component, str]:
+        """All but the sliders: somebody may be moving them."""
+        now = view.values()
+        return {panels[name]: pack(now[name]) for name in now if name != "mixer"}
+
+    async def run(request: gr.Request, *values: Any) -> AsyncIterator[dict]:
+        prompt, dispatch, mixer, *settings = values
+        mixer = unpack(mixer)
+        controls = clean_controls(prompt, dispatch, mixer, *settings)
+        try:
+            controls.request()
+        except InputError as error:
+            gr.Warning(html.escape(str(error)), title="Nothing was asked")
+            yield gr.skip()
+            return
+        view = AskView(controls, mixer, client.status())
+        yield {**shown(view), page.footer: pack(NO_FOOTER)}  # the receipt was of the last answer
+        if mixer.get("experts") is None:  # asked while the model loads: first what there is to mix
+            async with aclosing(listen(client, ListExperts())) as batches:
+                async for batch in batches:
+                    for found in batch:
+                        if isinstance(found, (Experts, Failed)):
+                            mixer = filled(mixer, found, dict(request.query_params))
+                    yield gr.skip()
+            controls = clean_controls(prompt, dispatch, mixer, *settings)
+            view = AskView(controls, mixer, client.status())  # the model is there now
+            yield shown(view)
+        async with aclosing(listen(client, controls.request())) as batches:
+            async for batch in batches:
+                changed = {name for event in batch for name in view.apply(event)}
+                now = view.values()
+                update = {panels[name]: pack(now[name]) for name in sorted(changed)}
+                if view.receipt:
+                    update[page.footer] = pack({**NO_FOOTER, "receipt": view.receipt})
+                yield update or gr.skip()
+
+    asked = gr.on(
+        [page.buttons["ask"].click, page.prompt.submit],
+        run,
+        page.controls,
+        [*panels.values(), page.footer],
+        concurrency_id="worker",
+        concurrency_limit=64,
+        **PAGE,
+    )
+    panes = [page.classification, page.base, page.adapted]
+    page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)
+
+
+def _wire_sliders(page: AskPage) -> None:
+    """The rules that keep the sliders and the dispatcher's switch in agreement."""
+    # a hand on a slider: the dispatcher is off (assets/shared/mixer.js says so)
+    page.mixer.input(None, None, page.dispatch, js="() => 'none'")
+    page.settings.normalise.input(
+        None, [page.settings.normalise, page.mixer], page.mixer,
+        js="(on, text) => t2ui.edit(text, (mixer) => ({...mixer, normalise: on}))",
+    )  # fmt: skip
+    heard = once_loaded("(text) => { t2ui.setPrompt(text); }")
+    page.prompt.change(None, page.prompt, None, js=heard)
+
+    def switch(mode: str, mixer: str, shown: str) -> tuple[str, str]:
+        state = unpack(mixer)
+        kept = unpack(shown).get("state") == "done"
+        noted = pack({**state, "note": dispatch_note(mode, state)})
+        return noted, gr.skip() if kept else pack(no_classification(mode))
+
+    page.dispatch.input(
+        switch, [page.dispatch, page.mixer, page.classification],
+        [page.mixer, page.classification], **QUICK,
+    )  # fmt: skip
+
+    def idle(mode: str, shown: str) -> str:  # whoever moved the switch: a hand, a link, Adapt
+        empty = unpack(shown).get("state") in ("empty", "off")
+        return pack(no_classification(mode)) if empty else gr.skip()
+
+    page.dispatch.change(
+        idle, [page.dispatch, page.classification], page.classification, **QUICK
+    )
+
+    def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
+        label, now = str(event._data.get("label")), unpack(shown)
+        if label not in [row["label"] for row in now.get("rows", [])]:
+            return gr.skip(), gr.skip(), gr.skip()
+        fixed = corrected(unpack(mixer), label)
+        return pack(fixed), "none", pack({**now, "chosen": label})
+
+    page.classification.select(
+        correct, [page.mixer, page.classification],
+        [page.mixer, page.dispatch, page.classification], **QUICK,
+    )  # fmt: skip
+
+
+def dispatch_note(mode: str, mixer: dict) -> str:
+    """What choosing a dispatcher means for the sliders."""
+    if mode == "none":
+        return ""
+    if mode == "prompt":
+        return "Pass one sets the sliders at the next Ask."
+    kinds = [expert["kind"] for expert in experts_of(mixer)]
+    if "dispatcher" not in kinds:
+        return "There is no classification expert here: choose prompt or none."
+    return "The classification expert sets the sliders at the next Ask."
+
+
+def _wire_footer(client: Client, page: AskPage) -> None:
+    def show(footer: str, request: gr.Request, *values: Any) -> str:
+        prompt, dispatch, mixer, *settings = values
+        mixer = unpack(mixer)
+        controls = clean_controls(prompt, dispatch, mixer, *settings)
+        link, note = to_query(controls)
+        url = f"{request.headers.get('x-forwarded-proto', 'http')}://{request.headers['host']}"
+        model = client.status().model
+        files = {
+            expert["name"]: f"experts/{model}/{expert['file']}"
+            for expert in experts_of(mixer)
+        }
+        code = snippets(controls, model, files, url)
+        return pack({**unpack(footer), "code": code, "link": link, "link_note": note})
+
+    page.footer.select(show, [page.footer, *page.controls], page.footer, **QUICK)

@@ -1,0 +1,64 @@
+"""The Settings popover: how pass one routes, and how answers are decoded."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.ui.shared.controls import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The popover's components."""
+
+    routing: Component
+    threshold: Component
+    normalise: Component
+    max_new_tokens: Component
+    temperature: Component
+    top_p: Component
+    seed: Component
+
+    @property
+    def for_controls(self) -> list[Component]:
+        """In the order of `clean_controls`, after prompt, dispatch and mixer."""
+        return [
+            self.routing,
+            self.threshold,
+            self.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            self.seed,
+        ]
+
+
+def settings_popover() -> Settings:
+    """A panel that assets/shared/core.js opens beside the button `#settings-open`."""
+    with gr.Column(elem_id="settings-panel"):
+        gr.HTML("<h4>Answers</h4>", apply_default_css=False)
+        max_new_tokens = gr.Slider(
+            8, MAX_NEW_TOKENS, 128, step=8, label="Longest answer, tokens", elem_id="max-new-tokens"
+        )
+        temperature = gr.Slider(
+            0, MAX_TEMPERATURE, 0, step=0.05, label="Temperature (0: always the likeliest token)",
+            elem_id="temperature",
+        )  # fmt: skip
+        with gr.Row():
+            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p")
+            seed = gr.Number(
+                0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed"
+            )
+        gr.HTML("<h4>From pass one to the sliders</h4>", apply_default_css=False)
+        routing = gr.Radio(
+            [("hard: the likeliest label at 1", "hard"), ("soft: α = probabilities", "soft")],
+            value="hard", label="Routing", elem_id="routing",
+        )  # fmt: skip
+        threshold = gr.Slider(
+            0, 1, 0, step=0.05, label="Below this probability the base model answers",
+            elem_id="threshold",
+        )  # fmt: skip
+        normalise = gr.Checkbox(
+            False, label="Normalise: divide the α by their sum", elem_id="normalise"
+        )
+    return Settings(routing, threshold, normalise, max_new_tokens, temperature, top_p, seed)

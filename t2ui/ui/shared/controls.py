@@ -1,0 +1,89 @@
+"""Everything a person can set on the Ask page, as one checked value. Pure; knows no gradio.
+
+Built from what the browser sends, from a permalink, or from an API call: all untrusted. Numbers
+out of range are clamped, unknown words fall back to the default; only the prompt is refused, by
+`request`, with the message of `t2ui.config.check_prompt`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from t2ui.config import ALPHA_LIMIT, DISPATCH_MODES, ROUTINGS, Sampling
+from t2ui.messages import Ask
+from t2ui.ui.shared.mixture import finite, weights
+
+MAX_NEW_TOKENS = 512  # more would keep a shared machine busy for minutes
+MAX_TEMPERATURE = 2.0
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The prompt, the mixture on the sliders (strength × α), pass one, and decoding."""
+
+    prompt: str = ""
+    mixture: dict[str, float] = field(default_factory=dict)
+    dispatch: str = "expert"
+    routing: str = "hard"
+    threshold: float = 0.0
+    normalise: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def request(self) -> Ask:
+        """The request for the worker.
+
+        Raises:
+            InputError: an empty or far too long prompt.
+        """
+        return Ask(
+            self.prompt,
+            self.mixture if self.dispatch == "none" else {},
+            self.dispatch,
+            self.routing,
+            self.threshold,
+            self.normalise,
+            self.sampling,
+        )
+
+    def with_mixture(self, mixture: Mapping[str, float]) -> "Controls":
+        """The same with another mixture, for answers that the sliders give."""
+        return replace(self, mixture=dict(mixture))
+
+
+def clean_sampling(
+    max_new_tokens: Any = 128, temperature: Any = 0.0, top_p: Any = 1.0, seed: Any = 0
+) -> Sampling:
+    """Decoding settings, clamped to what the page offers."""
+    return Sampling(
+        max_new_tokens=round(finite(max_new_tokens, 1, MAX_NEW_TOKENS, 128)),
+        temperature=finite(temperature, 0, MAX_TEMPERATURE, 0.0),
+        top_p=finite(top_p, 0.01, 1, 1.0),
+        seed=round(finite(seed, 0, MAX_SEED, 0)),
+    )
+
+
+def clean_mixture(mixture: Any) -> dict[str, float]:
+    """A mapping of names to weights within ±ALPHA_LIMIT; zeros and nonsense are left out."""
+    if not isinstance(mixture, Mapping):
+        return {}
+    cleaned = {
+        str(name)[:100]: finite(value, -ALPHA_LIMIT, ALPHA_LIMIT, 0.0)
+        for name, value in list(mixture.items())[:64]
+    }
+    return {name: value for name, value in cleaned.items() if value}
+
+
+def clean_controls(
+    prompt: Any, dispatch: Any, mixer: Any, routing: Any, threshold: Any, *sampling: Any
+) -> Controls:
+    """What the page's components hold, in this order; `sampling` as for `clean_sampling`."""
+    return Controls(
+        prompt=prompt if isinstance(prompt, str) else "",
+        mixture=weights(mixer),
+        dispatch=dispatch if dispatch in DISPATCH_MODES else Controls.dispatch,
+        routing=routing if routing in ROUTINGS else "hard",
+        threshold=finite(threshold, 0, 1, 0.0),
+        normalise=bool(isinstance(mixer, Mapping) and mixer.get("normalise")),
+        sampling=clean_sampling(*sampling),
+    )

@@ -1,0 +1,80 @@
+"""Follow a worker's job from an async event handler, for as long as somebody listens.
+
+Polls without blocking, so that a listener costs no thread; cancels the job when the handler ends
+early, be it by Stop, by a closed tab, or by an error.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Protocol
+
+from t2ui.messages import Event, Failed, Request, Status
+
+POLL_SECONDS = 0.02
+YIELD_SECONDS = 0.25  # Gradio notices that a listener went only when the handler yields
+COALESCE_SECONDS = 0.08
+
+
+class Job(Protocol):
+    """What `client.submit` returns."""
+
+    id: str
+    finished: bool
+
+    def next(self, timeout: float = 0.25) -> Event | None: ...
+
+    def cancel(self) -> None: ...
+
+
+class Client(Protocol):
+    """The part of `t2ui.worker.client.WorkerClient` the pages need."""
+
+    def submit(self, request: Request) -> Job: ...
+
+    def status(self) -> Status: ...
+
+
+async def listen(client: Client, request: Request) -> AsyncIterator[list[Event]]:
+    """The events of a request in batches, in order; an empty batch when nothing came for a while.
+
+    The last batch ends with Done or Failed. The job is cancelled if the iterator is closed before.
+    """
+    job = client.submit(request)
+    loop = asyncio.get_running_loop()
+    last = 0.0
+    batch: list[Event] = []
+    try:
+        while not job.finished:
+            while (event := job.next(timeout=0)) is not None:
+                batch.append(event)
+            now = loop.time()
+            due = COALESCE_SECONDS if batch else YIELD_SECONDS
+            if job.finished or now - last >= due:
+                last = now
+                yield batch
+                batch = []
+            if not job.finished:
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        if not job.finished:
+            job.cancel()
+
+
+async def answer(client: Client, request: Request, kind: type, timeout: float) -> Event:
+    """The one event of type `kind` that answers a short request, or Failed.
+
+    Gives up after `timeout` seconds: with a Failed that says so, and the job cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout
+    found: Event | None = None
+    async with aclosing(listen(client, request)) as batches:
+        async for batch in batches:
+            found = next((e for e in batch if isinstance(e, (kind, Failed))), found)
+            if found is None and loop.time() > end:
+                break
+    return found or Failed(
+        f"The model did not answer within {timeout:.0f} s.",
+        "It is loading or busy: see the status at the top, and try again.",
+    )

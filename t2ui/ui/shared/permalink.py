@@ -1,0 +1,100 @@
+"""A link with prompt, mixture, dispatcher and settings: `Controls` to query string and back, and
+onto the sliders.
+
+Reading is for untrusted text: whatever does not make sense is clamped or falls back to the
+default, and nothing is ever evaluated. Only what differs from the defaults is written.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from t2ui.config import MAX_PROMPT_CHARS
+from t2ui.messages import Experts, Failed
+from t2ui.ui.shared.controls import Controls, clean_controls, clean_mixture, clean_sampling
+from t2ui.ui.shared.mixture import with_experts
+
+MAX_LINK_PROMPT = 4000  # characters; longer links are cut by browsers and proxies
+
+
+def to_query(controls: Controls) -> tuple[str, str]:
+    """The query string, beginning with "?", and a note for the person (empty when all fits)."""
+    default = Controls()
+    parts: dict[str, str] = {}
+    if controls.prompt:
+        parts["prompt"] = controls.prompt[:MAX_LINK_PROMPT]
+    if controls.mixture:
+        parts["mix"] = ",".join(
+            f"{quote(name, safe='')}={value:g}" for name, value in controls.mixture.items()
+        )
+    if controls.mixture or controls.dispatch != default.dispatch:
+        parts["dispatch"] = controls.dispatch  # sliders alone would say "none"
+    if controls.routing != default.routing:
+        parts["routing"] = controls.routing
+    if controls.threshold:
+        parts["threshold"] = f"{controls.threshold:g}"
+    if controls.normalise:
+        parts["normalise"] = "1"
+    for key in ("max_new_tokens", "temperature", "top_p", "seed"):
+        value = getattr(controls.sampling, key)
+        if value != getattr(default.sampling, key):
+            parts[key] = f"{value:g}" if isinstance(value, float) else str(value)
+    note = ""
+    if len(controls.prompt) > MAX_LINK_PROMPT:
+        note = (
+            f"The prompt has {len(controls.prompt):,} characters; the link carries the first "
+            f"{MAX_LINK_PROMPT:,}."
+        )
+    return "?" + urlencode(parts), note
+
+
+def from_query(query: Mapping[str, Any]) -> Controls:
+    """The controls a link asks for; names of experts are checked later, against the library."""
+
+    def text(key: str) -> str:
+        value = query.get(key, "")
+        return value if isinstance(value, str) else ""
+
+    mixture = clean_mixture(
+        {
+            unquote(name.strip()): value
+            for name, sep, value in (part.rpartition("=") for part in text("mix").split(",")[:64])
+            if sep and name.strip()
+        }
+    )
+    default = Controls().sampling
+    sampling = [
+        text(key) or getattr(default, key)
+        for key in ("max_new_tokens", "temperature", "top_p", "seed")
+    ]
+    controls = clean_controls(
+        text("prompt")[:MAX_PROMPT_CHARS],
+        text("dispatch") or ("none" if mixture else Controls.dispatch),
+        {"normalise": text("normalise") in ("1", "true")},
+        text("routing"),
+        text("threshold"),
+    )
+    return Controls(
+        controls.prompt,
+        mixture,
+        controls.dispatch,
+        controls.routing,
+        controls.threshold,
+        controls.normalise,
+        clean_sampling(*sampling),
+    )
+
+
+def filled(
+    mixer: Mapping[str, Any], found: Experts | Failed, query: Mapping[str, str]
+) -> dict[str, Any]:
+    """The mixer with what the worker says of its experts; the first time, the link has a say."""
+    if not isinstance(found, Experts):
+        return {**mixer, "experts": [], "note": f"{found.message} {found.remedy}"}
+    wanted = None
+    if not mixer.get("experts") and not mixer.get("alpha"):  # not after a worker that failed
+        asked = from_query(query)
+        if mixer.get("normalise") is None:  # else a hand was on its box already
+            mixer = {**mixer, "normalise": asked.normalise}
+        wanted = asked.mixture
+    return with_experts(mixer, found.experts, found.problems, wanted)

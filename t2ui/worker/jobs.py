@@ -1,0 +1,224 @@
+"""The open requests of one client: `Job`, what a caller holds, and `Desk`, which keeps them.
+
+A desk knows what the worker has begun, what still waits, and the worker's state; it decides what
+happens to each when the worker dies, fails to load, or is closed. It knows no process and no pipe
+(`t2ui.worker.client` has those), and every method may be called from any thread.
+"""
+
+import dataclasses
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+from t2ui.messages import Begun, Cancel, Done, Event, Failed, Queued, Request, Status
+
+RETRY_SECONDS = 30.0  # a request this long after a failed start makes a new one
+
+STOPPED = Failed("The model worker stopped unexpectedly.", "It is restarting; ask again.")
+CLOSED = Failed("The model worker was closed.", "Start the app again.")
+
+
+class Job:
+    """One request under way. `finished` once its last event, Done or Failed, was handed out."""
+
+    def __init__(self, job_id: str, request: Request, cancel: Callable[[str], None]) -> None:
+        self.id = job_id
+        self.request = request
+        self.finished = False
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._cancel = cancel
+
+    def next(self, timeout: float = 0.25) -> Event | None:
+        """The next event; None when none came within `timeout` seconds, or after the last."""
+        if self.finished:
+            return None
+        try:
+            event = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(event, (Done, Failed)):
+            self.finished = True
+        return event
+
+    def events(self) -> Iterator[Event]:
+        """Every event up to Done or Failed, which comes last. Blocks while there is none."""
+        while not self.finished:
+            event = self.next(timeout=1.0)
+            if event is not None:
+                yield event
+
+    def cancel(self) -> None:
+        """Stop it. The last event is then Done(cancelled=True), unless it ended before."""
+        self._cancel(self.id)
+
+    def put(self, event: Event) -> None:
+        """For the client: hand an event to whoever reads this job."""
+        self._events.put(event)
+
+
+class Desk:
+    """The open jobs and the worker's state, the same for every transport.
+
+    `outbox` is what the worker at work reads from: (job id, Request | Cancel), None to stop.
+    A job that the worker said it had begun ends with that worker; the others can be given to
+    the next one.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._changed = threading.Condition()
+        self._open: dict[str, Job] = {}
+        self._begun: set[str] = set()
+        self._outbox: queue.SimpleQueue | None = None
+        self._status = Status("loading", model, "", "not started yet")
+        self._restarting = False
+        self._failure: Failed | None = None
+        self._failed_at = 0.0
+        self._wanted = False
+        self.closed = False
+
+    def submit(self, request: Request) -> Job:
+        """Open a job and hand its request to the worker, if there is one."""
+        job = Job(uuid.uuid4().hex, request, self.cancel)
+        with self._changed:
+            if self.closed:
+                job.put(CLOSED)
+                return job
+            if self._failure and time.monotonic() - self._failed_at < RETRY_SECONDS:
+                job.put(self._failure)
+                return job
+            if self._status.state not in ("ready", "busy"):
+                job.put(Queued(len(self._open)))
+            self._open[job.id] = job
+            if self._outbox is not None:
+                self._outbox.put((job.id, request))
+            self._want()
+        return job
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job: at once if nobody has begun it, else when the worker says so."""
+        with self._changed:
+            job = self._open.get(job_id)
+            if job is None:
+                return
+            if self._outbox is not None:
+                self._outbox.put((job_id, Cancel()))
+            if job_id not in self._begun:  # nobody works on it: no need to wait for an answer
+                self._end(job, Done(cancelled=True))
+
+    def receive(self, job_id: str, message: Event | Begun | Status) -> None:
+        """What the worker sent. The job id is "" for its Status, or Failed: it could not load."""
+        if isinstance(message, Status):
+            self._receive_status(message)
+        elif job_id == "":
+            self.fail(message)
+        else:
+            with self._changed:
+                job = self._open.get(job_id)  # None: it was cancelled meanwhile
+                if job is None:
+                    return
+                if isinstance(message, Begun):
+                    self._begun.add(job_id)
+                elif isinstance(message, (Done, Failed)):
+                    self._end(job, message)
+                else:
+                    job.put(message)
+
+    def attach(self, outbox: queue.SimpleQueue) -> None:
+        """A new worker reads from `outbox`: give it what nobody has begun."""
+        with self._changed:
+            self._outbox = outbox
+            for job in self._open.values():
+                outbox.put((job.id, job.request))
+
+    def lost(self) -> None:
+        """The worker died: what it had begun ends here, the rest waits for the next one."""
+        with self._changed:
+            self._outbox = None
+            for job_id in self._begun & self._open.keys():
+                self._end(self._open[job_id], STOPPED)
+            self._begun.clear()
+            self._restarting = True
+            self._set("restarting", "starting the model worker again")
+
+    def fail(self, failure: Failed) -> None:
+        """There will be no worker: every job ends with the reason, and so do the next ones."""
+        with self._changed:
+            self._outbox = None
+            self._wanted = False
+            self._failure, self._failed_at = failure, time.monotonic()
+            self._end_all(failure)
+            self._set("failed", f"{failure.message} {failure.remedy}".strip())
+
+    def status(self) -> Status:
+        """The worker's state as last heard."""
+        status = self._status
+        if status.state in ("loading", "restarting"):
+            return dataclasses.replace(status, queued=len(self._open))
+        return status
+
+    def wait_ready(self, timeout: float) -> Status:
+        """Block until the worker is up or has failed, at most `timeout` seconds."""
+        with self._changed:
+            if not self._failure and not self.closed:
+                self._want()
+            self._changed.wait_for(
+                lambda: self.closed or self._status.state in ("ready", "busy", "failed"), timeout
+            )
+        return self.status()
+
+    def want(self) -> None:
+        """Ask for a worker."""
+        with self._changed:
+            self._want()
+
+    def wait_wanted(self) -> bool:
+        """Block until somebody wants a worker; False when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted or self.closed)
+            return not self.closed
+
+    def close(self) -> None:
+        """End every job and ask the worker to stop."""
+        with self._changed:
+            self.closed = True
+            if self._outbox is not None:
+                self._outbox.put(None)
+            self._outbox = None
+            self._end_all(CLOSED)
+            self._changed.notify_all()
+
+    def _receive_status(self, status: Status) -> None:
+        with self._changed:
+            if self.closed or self._failure:
+                return
+            if status.state == "loading" and self._restarting:
+                status = dataclasses.replace(status, state="restarting")
+            elif status.state in ("ready", "busy"):
+                self._restarting = False
+            self._status = status
+            self._changed.notify_all()
+
+    # the methods below expect the lock to be held
+
+    def _want(self) -> None:
+        self._wanted = True
+        if self._failure:
+            self._failure = None
+            self._restarting = False
+            self._set("loading", "trying again")
+        self._changed.notify_all()
+
+    def _set(self, state: str, detail: str) -> None:
+        self._status = Status(state, self._status.model, "", detail)
+        self._changed.notify_all()
+
+    def _end(self, job: Job, event: Done | Failed) -> None:
+        del self._open[job.id]
+        self._begun.discard(job.id)
+        job.put(event)
+
+    def _end_all(self, event: Failed) -> None:
+        for job in list(self._open.values()):
+            self._end(job, event)

@@ -1,0 +1,179 @@
+"""The process that owns the model: loads it, then serves until its client is gone.
+
+`main` is a process of its own that ends when its parent does, `serve` the same in any thread.
+What is worked on when is `t2ui.worker.scheduler`'s, what the answer is the backend's. Imports no
+torch itself.
+"""
+
+import importlib
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from t2ui.config import WorkerConfig
+from t2ui.messages import Status
+from t2ui.worker.scheduler import Backend, Envelope, Loop, failure
+
+HEARTBEAT_SECONDS = 1.0
+PROGRESS_SECONDS = 0.1  # between two reports with the same text
+
+Send = Callable[[str, Any], None]  # job id, event; the id is "" for what concerns the worker
+
+
+class Pulse:
+    """The worker's state: sent when it changes, and every second so that silence means trouble."""
+
+    def __init__(self, model: str, send: Send) -> None:
+        self._send = send
+        self._status = Status("loading", model, "", "starting the model worker")
+        self._sent_at = 0.0
+        self._stopped = threading.Event()
+        threading.Thread(target=self._beat, name="t2ui-heartbeat", daemon=True).start()
+
+    def progress(self, detail: str, fraction: float | None = None) -> None:
+        """Say what is being loaded; `fraction` in [0, 1] or None."""
+        now = time.monotonic()
+        if detail != self._status.detail or now - self._sent_at > PROGRESS_SECONDS:
+            self._sent_at = now
+            self._set(Status("loading", self._status.model, "", detail, fraction))
+
+    def working(self, backend: Backend, running: int, queued: int) -> None:
+        """Say how many asks are being decoded, and how many wait."""
+        state = "busy" if running or queued else "ready"
+        self._set(Status(state, backend.name, backend.device, running=running, queued=queued))
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _set(self, status: Status) -> None:
+        if status != self._status:
+            self._status = status
+            self._send("", status)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(HEARTBEAT_SECONDS):
+            self._send("", self._status)
+
+
+def serve(
+    config: WorkerConfig,
+    backend: str | Callable[..., Backend],
+    inbox: queue.SimpleQueue,  # (job id, Request | Cancel), or None to stop
+    send: Send,
+    borrow: Callable[[Any], Any] | None = None,
+) -> None:
+    """Load, then serve until None comes. A failure to load is sent as ("", Failed), and ends it.
+
+    `borrow` decorates a generator function that needs the device. It is for ZeroGPU, which runs
+    every call in a fork: what waits goes in as arguments and events come out, until all of it is
+    answered; what arrives meanwhile, cancels too, waits for the next call.
+    """
+    loaded: list[Backend] = []
+
+    def burst(messages: list[tuple[str, Any]]) -> Iterator[Envelope]:
+        loop = Loop(loaded[0], config)
+        for job_id, message in messages:
+            loop.take(job_id, message)
+        while not loop.idle:
+            yield from loop.turn()
+
+    borrowed = borrow and borrow(burst)  # before loading: ZeroGPU looks for it at start-up
+    pulse = Pulse(config.model, send)
+    try:
+        try:
+            loaded.append(_resolve(backend)(config, pulse.progress))
+        except Exception as error:
+            send("", failure(error))
+            return
+        if borrowed:
+            _serve_bursts(borrowed, loaded[0], inbox, send, pulse)
+        else:
+            _serve_loop(Loop(loaded[0], config), loaded[0], inbox, send, pulse)
+    finally:
+        pulse.stop()
+
+
+def _serve_loop(
+    loop: Loop, backend: Backend, inbox: queue.SimpleQueue, send: Send, pulse: Pulse
+) -> None:
+    while True:
+        pulse.working(backend, loop.running, loop.queued)
+        messages = _read(inbox, block=loop.idle)
+        if None in messages:
+            return
+        for job_id, message in messages:
+            loop.take(job_id, message)
+        pulse.working(backend, loop.running, loop.queued)
+        for envelope in loop.turn():
+            send(*envelope)
+
+
+def _serve_bursts(
+    borrowed: Callable[[list[tuple[str, Any]]], Iterator[Envelope]],
+    backend: Backend,
+    inbox: queue.SimpleQueue,
+    send: Send,
+    pulse: Pulse,
+) -> None:
+    while True:
+        pulse.working(backend, 0, 0)
+        messages = _read(inbox, block=True)
+        if None in messages:
+            return
+        pulse.working(backend, len(messages), 0)
+        try:
+            for envelope in borrowed(messages):
+                send(*envelope)
+        except Exception as error:  # the Space's quota is spent, or its fork died
+            for job_id, _ in messages:
+                send(job_id, failure(error))
+
+
+def _read(inbox: queue.SimpleQueue, block: bool) -> list[Any]:
+    """Everything that waits in the inbox; with `block` at least one message."""
+    messages = [inbox.get()] if block else []
+    while True:
+        try:
+            messages.append(inbox.get_nowait())
+        except queue.Empty:
+            return messages
+
+
+def _resolve(backend: str | Callable[..., Backend]) -> Callable[..., Backend]:
+    """The function that a name like "package.module:function" stands for."""
+    if not isinstance(backend, str):
+        return backend
+    module, function = backend.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def main(config: WorkerConfig, backend: str | Callable[..., Backend], requests, events) -> None:
+    """The worker process. `requests` and `events` are its ends of two pipes to the client."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; we end with its pipe
+    inbox: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(
+        target=_receive, args=(requests, inbox), name="t2ui-receive", daemon=True
+    ).start()
+    lock = threading.Lock()
+
+    def send(job_id: str, message: Any) -> None:
+        try:
+            with lock:
+                events.send((job_id, message))
+        except OSError:
+            os._exit(0)  # nobody listens any more
+
+    serve(config, backend, inbox, send)
+
+
+def _receive(requests, inbox: queue.SimpleQueue) -> None:
+    """Keep the pipe empty, also while the model loads; end the process when the client is gone."""
+    try:
+        while True:
+            inbox.put(requests.recv())
+    except (EOFError, OSError):
+        os._exit(0)

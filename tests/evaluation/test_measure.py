@@ -1,0 +1,125 @@
+"""Intervals, paired tests and protocols against values worked out elsewhere."""
+
+import pytest
+import torch
+from reference import log_likelihood, prompt_ids, random_scales, rewritten
+
+from t2ui.config import Sampling
+from t2ui.evaluation.measure import (
+    option_scores,
+    paired_p,
+    right_by,
+    sample,
+    wilson,
+)
+from t2ui.inference.decoding import Row, generate
+from t2ui.models.likelihood import Question
+from t2ui.svf.adapter import adapt
+from t2ui.tasks import Example, Task
+from t2ui.training.rollouts import greedy_right, greedy_texts
+
+
+def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:
+    options = tuple(tuple(prompt_ids(n, seed + i)) for i, n in enumerate(sizes))
+    return Example(key, Question(tuple(prompt_ids(6, seed)), options), correct, lengths)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "interval"),
+    [
+        # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0000, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (0.8389, 1.0)),
+        (0, 0, (0.0, 1.0)),
+    ],
+)
+def test_wilson_interval(right, n, interval):
+    assert wilson(right, n) == pytest.approx(interval, abs=6e-5)
+    assert all(0 <= bound <= 1 for bound in wilson(right, n))
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "p"),
+    [
+        (9, 1, 2 * (1 + 10) / 1024),
+        (1, 9, 2 * (1 + 10) / 1024),
+        (5, 0, 2 / 32),
+        (8, 2, 2 * (1 + 10 + 45) / 1024),
+        (3, 3, 1.0),
+        (1, 1, 1.0),
+        (0, 0, 1.0),
+    ],
+)
+def test_mcnemar_is_the_exact_two_sided_binomial_test(won, lost, p):
+    base = [False] * won + [True] * lost + [True] * 7 + [False] * 4
+    adapted = [True] * won + [False] * lost + [True] * 7 + [False] * 4
+    assert paired_p(base, adapted) == pytest.approx(p)
+
+
+def test_paired_rows_must_pair():
+    with pytest.raises(ValueError):
+        paired_p([True], [True, False])
+
+
+def test_protocols_compare_sums_and_sums_per_byte():
+    """The long option loses by sum and wins by byte, as in lm-evaluation-harness' acc_norm."""
+    rows = [make_row("a", correct=1, lengths=(4, 20)), make_row("b", correct=0, lengths=(4, 4))]
+    scores = {"a": torch.tensor([-6.0, -20.0]), "b": torch.tensor([-6.0, -20.0])}
+    assert right_by(rows, scores, "sum") == [False, True]
+    assert right_by(rows, scores, "byte") == [True, True]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 30, 2000])
+def test_option_scores_under_base_and_scales(tiny_qwen2, batch_tokens):
+    rows = [make_row(str(i), sizes=(2 + i, 4), seed=3 * i) for i in range(4)]
+    with adapt(tiny_qwen2) as adapter:
+        scales = random_scales(tiny_qwen2, adapter.names, seed=1)
+        for z in ({}, scales):
+            found = option_scores(adapter, rows, z, batch_tokens)
+            model = rewritten(tiny_qwen2, z)
+            for row in rows:
+                wanted = [
+                    log_likelihood(model, row.question.prompt, o) for o in row.question.options
+                ]
+                torch.testing.assert_close(
+                    found[row.id], torch.stack(wanted), atol=3e-3, rtol=1e-3
+                )
+        assert all(linear.run == linear.base for linear in adapter.linears.values())
+
+
+@pytest.mark.parametrize("batch_rows", [1, 4, 32])
+def test_open_answers_are_the_greedy_ones_in_the_examples_order(
+    tiny_llama, tiny_tokenizer, batch_rows
+):
+    """Whoever they are decoded with, and although they are decoded by length."""
+    rows = [Example(str(i), Question(tuple(prompt_ids(3 + 5 * i % 7, i)), ((5,),)), answer=str(i))
+            for i in range(9)]  # fmt: skip
+    task = Task("t", (), (), right=lambda text, answer: answer in "24", max_new_tokens=12)
+    with adapt(tiny_llama) as adapter:
+        scales = random_scales(tiny_llama, adapter.names, seed=1)
+        for z in ({}, scales):
+            with adapter.applied(z, "merged"):
+                found = dict(greedy_texts(tiny_llama, tiny_tokenizer, task, rows, batch_rows))
+                right = greedy_right(tiny_llama, tiny_tokenizer, task, rows, batch_rows)
+            alone = [
+                generate(tiny_llama, tiny_tokenizer, [
+                    Row(0, row.question.prompt, z, Sampling(task.max_new_tokens))
+                ], adapter)[0].text
+                for row in rows
+            ]  # fmt: skip
+            assert [found[i] for i in range(9)] == alone
+            assert right == [i in (2, 4) for i in range(9)]
+        assert all(linear.run == linear.base for linear in adapter.linears.values())
+
+
+def test_a_sample_is_the_same_for_everybody():
+    rows = [make_row(str(i)) for i in range(30)]
+    first = sample(rows, 10, seed=4)
+    assert first == sample(rows, 10, seed=4)
+    assert first != sample(rows, 10, seed=5)
+    assert first == sample(rows, 20, seed=4)[:10]
+    assert len({r.id for r in first}) == 10
+    assert len(sample(rows, None, seed=4)) == 30

@@ -1,0 +1,122 @@
+"""The app on a test double in a real browser, and what a person does on its Ask page.
+
+Any request to another host and any error in the page fails the test. Screenshots go to
+tests/screenshots/, which git ignores.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from fake_client import FakeClient
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split() + ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"]
+SHOTS = Path(__file__).parents[1] / "screenshots"
+CARDS = ("#ask-bar", "#classification", "#mixer", "#next-token", "#answer-base", "#answer-adapted")
+FIBONACCI = "Fibonacci in Python"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"no browser at {CHROMIUM}: install Debian's chromium, or set CHROMIUM")
+    SHOTS.mkdir(exist_ok=True)
+    with sync_api.sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield made
+        made.close()
+
+
+def serve(client):
+    """The app on a client: its URL, and what closes it."""
+    from t2ui.ui import build, launch_options
+
+    demo = build(client)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    return url, demo.close
+
+
+@pytest.fixture(scope="module")
+def app():
+    """(client, url) of an app on the test double."""
+    client = FakeClient()
+    url, close = serve(client)
+    yield client, url
+    close()
+
+
+@pytest.fixture
+def client(app):
+    """The double, as if new."""
+    fake = app[0]
+    fake.pace, fake.failure, fake.state, fake.queued = 0.3, None, None, 0
+    fake.loading = False
+    fake.requests.clear()
+    fake.cancelled.clear()
+    yield fake
+    fake.state = None
+
+
+@pytest.fixture
+def visit(browser, app, client):
+    """Opens pages: visit(query, width=…, …) in a browser context each; checks them at the end."""
+    contexts, bad = [], []
+
+    def go(query="", width=1280, height=720, wait=True, url=app[1], **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:"))
+                else bad.append(r.url))  # fmt: skip
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: bad.append(str(error)))
+        page.on("console", lambda m: bad.append(m.text) if m.type == "error" else None)
+        page.goto(url + query)
+        if wait:
+            page.wait_for_selector("#mix-math")
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert not bad, bad
+
+
+def ask(page, touch=False):
+    press = "tap" if touch else "click"
+    getattr(page.get_by_role("button", name=FIBONACCI), press)()
+    page.wait_for_function("document.querySelector('#prompt textarea').value.length > 0")
+    getattr(page.locator("#ask"), press)()
+
+
+def wait_state(page, state, pane="adapted"):
+    page.wait_for_selector(f"#answer-{pane} [data-state={state}]", state="attached")
+
+
+def slide(page, name, value):
+    page.locator(f"#mix-{name} input[type=range]").fill(str(value))
+
+
+def alpha(page, name):
+    return float(page.locator(f"#mix-{name} input[type=range]").input_value())
+
+
+def mode(page):
+    return page.locator("#dispatch-mode input:checked").get_attribute("value")
+
+
+def boxes(page):
+    return {card: page.locator(card).bounding_box() for card in CARDS}
+
+
+def eventually(check, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)

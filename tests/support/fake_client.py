@@ -1,0 +1,364 @@
+"""A test double for t2ui.worker.client.WorkerClient: plays plausible events on a timetable.
+
+For tests of the app only; nothing shipped imports it. `pace` scales all waiting (0: at once).
+"""
+
+import json
+import math
+import threading
+import time
+import uuid
+
+import numpy as np
+
+from t2ui.messages import (
+    Adapt,
+    Adapted,
+    Ask,
+    Classified,
+    Compared,
+    Component,
+    ComponentData,
+    Done,
+    EstimateAdapt,
+    ExpertInfo,
+    Experts,
+    ExpertSaved,
+    Failed,
+    Generation,
+    Heatmap,
+    HeatmapData,
+    ListExperts,
+    Mixed,
+    NextToken,
+    NextTokens,
+    Queued,
+    SaveExpert,
+    SearchBegan,
+    SearchEstimate,
+    Status,
+    Tokens,
+    TokenShift,
+)
+
+LAYERS = 30
+SHAPES = {
+    "q_proj": (576, 576),
+    "k_proj": (192, 576),
+    "v_proj": (192, 576),
+    "o_proj": (576, 576),
+    "gate_proj": (1536, 576),
+    "up_proj": (1536, 576),
+    "down_proj": (576, 1536),
+}
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+BASE_TEXT = (
+    "Here is a function that returns the Fibonacci numbers:\n\n```python\ndef fibonacci(n):\n"
+    "    if n <= 1:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)\n```\n\n"
+    "You can call it with any number you like, and it will compute the result for you."
+)
+ADAPTED_TEXT = (
+    "Here is a short version:\n\n```python\ndef fibonacci(n):\n    a, b = 0, 1\n"
+    "    for _ in range(n):\n        a, b = b, a + b\n    return a\n```\n\n"
+    "It needs n steps, where the recursive one needs about 1.6 to the power of n."
+)
+
+
+def expert_info(name: str, kind: str = "expert") -> ExpertInfo:
+    labels = () if kind == "dispatcher" else (name,)
+    about = "Classifies prompts." if kind == "dispatcher" else f"Trained on {name} questions."
+    return ExpertInfo(
+        name, about, labels, kind, 97_920, 210, "smollm2-135m-instruct", False, [], {},
+        name.encode().hex().ljust(64, "0"), f"{name}.safetensors", 431_000,
+    )
+
+
+def words(text: str) -> list[str]:
+    """The text in pieces that look like tokens."""
+    pieces, current = [], ""
+    for character in text:
+        if current and (character in " \n" and current[-1] not in " \n" or len(current) > 6):
+            pieces.append(current)
+            current = ""
+        current += character
+    return [*pieces, current]
+
+
+class FakeJob:
+    """Events with the time at which each is due; `cancel` ends it at once."""
+
+    def __init__(self, timetable, client, found=None):
+        self.id = uuid.uuid4().hex
+        self._found = found  # (events handed out) -> the events that a cancel ends it with
+        self._said = []
+        self.finished = False
+        self._start = None  # its clock starts when the model is there
+        self._timetable = list(timetable)
+        self._client = client
+        self._lock = threading.Lock()
+
+    def next(self, timeout=0.25):
+        end = time.monotonic() + timeout
+        while not self.finished:
+            with self._lock:
+                if self._start is None and not self._client.loading:
+                    self._start = time.monotonic()
+                if self._timetable and self._start is not None and not self._held():
+                    due, event = self._timetable[0]
+                    if time.monotonic() - self._start >= due:
+                        self._timetable.pop(0)
+                        self._said.append(event)
+                        if isinstance(event, (Done, Failed)):
+                            self.finished = True
+                            self._client.open_jobs.discard(self.id)
+                        return event
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.002)
+        return None
+
+    def _held(self):
+        generations = sum(isinstance(event, Generation) for event in self._said)
+        return self._client.hold_after is not None and generations >= self._client.hold_after
+
+    def cancel(self):
+        with self._lock:
+            self._held = lambda: False
+            self._client.cancelled.append(self.id)
+            self._client.open_jobs.discard(self.id)
+            last = self._found(self._said) if self._found else []
+            self._timetable = [(0.0, event) for event in (*last, Done(cancelled=True))]
+            self._start = self._start or 0.0
+
+
+class FakeClient:
+    """Answers every request as a worker with the default model's shapes might."""
+
+    def __init__(self, names=("math", "code", "reasoning"), pace=1.0, loading=False, problems=()):
+        self.names = tuple(names)
+        self.pace = pace
+        self.problems = tuple(problems)
+        self.requests = []
+        self.cancelled = []
+        self.open_jobs = set()
+        self.failure = None  # a Failed that the next Ask or Adapt ends with
+        self.hold_after = None  # generations after which a search waits until this is None again
+        self.saved = {}  # experts saved in the app: name -> SaveExpert
+        self.queued = 0
+        self.state = None  # overrides the status
+        self.loading = loading  # until a test sets it to False
+
+    def status(self):
+        model = "smollm2-135m-instruct"
+        if self.state is not None:
+            return Status(self.state, model, "cpu", "the worker died; it starts again")
+        if self.loading:
+            return Status("loading", model, "", "decomposing 210 matrices", 0.4)
+        running = len(self.open_jobs)
+        return Status("busy" if running else "ready", model, "cpu", "", None, running, self.queued)
+
+    def submit(self, request):
+        self.requests.append(request)
+        make = {
+            Ask: self._ask,
+            NextToken: self._next_token,
+            ListExperts: self._experts,
+            Heatmap: self._heatmap,
+            Component: self._component,
+            Adapt: self._adapt,
+            EstimateAdapt: self._estimate,
+            SaveExpert: self._save,
+        }[type(request)]
+        found = self._best_so_far if isinstance(request, Adapt) else None
+        job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
+        if isinstance(request, (Ask, Adapt)):
+            self.open_jobs.add(job.id)
+        return job
+
+    def close(self):
+        pass
+
+    # --- what the worker would answer ------------------------------------------------------------
+
+    def _ask(self, ask):
+        events = [(0.0, Queued(self.queued))] if self.queued else []
+        mixture, set_by, at = dict(ask.mixture), "you", 0.1
+        if ask.dispatch != "none":
+            labels = (*self.names, "others")
+            best = "code" if "code" in labels else labels[0]
+            p = {label: 0.93 if label == best else 0.07 / (len(labels) - 1) for label in labels}
+            raw = {label: 0.71 if label == best else 0.29 / (len(labels) - 1) for label in labels}
+            said = f"\\boxed{{{best}}}"
+            events.append((0.2, Classified(best, p, raw, said, ask.dispatch, 0.084)))
+            if best != "others":
+                mixture = dict.fromkeys(self.names, 0.0) | {best: 1.0}
+            by = "classification expert" if ask.dispatch == "expert" else "prompt dispatcher"
+            set_by, at = f"{by}, 0.93", 0.25
+        events.append((at, Mixed(mixture, 1 - sum(mixture.values()), set_by)))
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [*events, (at + 0.1, failure)]
+        base, adapted = words(BASE_TEXT), words(ADAPTED_TEXT)
+        if not any(mixture.values()):
+            adapted = base
+        limit = ask.sampling.max_new_tokens
+        base, adapted = base[:limit], adapted[:limit]
+        for i in range(0, max(len(base), len(adapted)), 3):
+            due = at + 0.2 + 0.033 * i
+            for pane, pieces in (("base", base), ("adapted", adapted)):
+                if i < len(pieces):
+                    some = tuple(pieces[i : i + 3])
+                    events.append((due, Tokens(pane, some, i + len(some), 0.03 * (i + 3))))
+        pairs = enumerate(zip(base, adapted, strict=False))
+        first = next((i for i, (a, b) in pairs if a != b), None)
+        end = events[-1][0] + 0.1
+        shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted)) if ask.compare else ()
+        events.append((end, Compared(shifts, first)))
+        timings = {"pass_one": 0.084, "decode": 4.1, "total": 4.2, "pass_one_share": 0.02}
+        receipt = {"model": "smollm2-135m-instruct", "mixture": mixture, "seed": ask.sampling.seed}
+        return [*events, (end + 0.05, Done(timings=timings, receipt=receipt))]
+
+    @staticmethod
+    def _shift(i, token):
+        size = 1.6 * math.sin(1.7 * i) ** 3
+        lp = -0.2 - 0.1 * (i % 3)
+        mine = ((token, math.exp(lp)), (" the", 0.05), ("\n", 0.02))
+        return TokenShift(token, lp, lp - size, mine, ((" a", 0.4), (token, 0.3), (" the", 0.1)))
+
+    def _next_token(self, request):
+        a = sum(request.mixture.values())
+        logits = np.array([2.0, 1.2, 0.6, 0.2, -0.1, -0.4])
+        moved = logits + a * np.array([-1.4, 0.2, 1.9, 0.3, -0.5, 0.1])
+        p, q = (np.exp(x) / np.exp(x).sum() * 0.9 for x in (logits, moved))
+        tokens = (" Here", "```", " def", "The", "\n", " To")
+        rows = sorted(zip(tokens, p.tolist(), q.tolist(), strict=True), key=lambda r: -max(r[1:]))
+        kl = float((q * np.log(q / p)).sum())
+        return [(0.06, NextTokens(tuple(rows), max(0.0, kl), 0.071)), (0.06, Done())]
+
+    def _experts(self, request):
+        infos = [expert_info(name) for name in (*self.names, *self.saved)]
+        if self.names:
+            infos.append(expert_info("dispatch", "dispatcher"))
+        event = Experts(
+            tuple(infos), self.problems, (*self.names, "others"), tuple(SHAPES), LAYERS
+        )
+        return [(0.0, event), (0.0, Done())]
+
+    # --- few-shot adaptation ---------------------------------------------------------------------
+
+    @staticmethod
+    def _held_out(adapt):
+        count = len(adapt.examples)
+        return tuple(range(2, count, 3)) if count >= 4 and adapt.config.held_out else ()
+
+    def _estimate(self, request):
+        adapt = request.adapt
+        held = self._held_out(adapt)
+        rows = len(adapt.examples) - len(held)
+        tokens = 40 * rows * adapt.config.population * adapt.config.generations
+        report = f"{len(held)} of {len(adapt.examples)} held out"
+        return [(0.02, SearchEstimate(tokens, tokens / 900, held, report)), (0.02, Done())]
+
+    def _adapt(self, adapt):
+        """A search that finds math at 0.8: its curves rise and its spread shrinks."""
+        events = [(0.0, Queued(self.queued))] if self.queued else []
+        held, most = self._held_out(adapt), adapt.config.generations
+        events.append((0.1, SearchBegan(self.names, held, most)))
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [*events, (0.2, failure)]
+        draw = np.random.default_rng(adapt.config.seed)
+        goal = np.array([0.8, 0.05, 0.35, *[0.1] * len(self.names)][: len(self.names)])
+        best = -9.0
+        for number in range(1, most + 1):
+            share = 1 - math.exp(-number / 3)
+            centre = (1 - share) / len(goal) + share * goal
+            spread = 0.03 + 0.3 * (1 - share)
+            shape = (adapt.config.population, len(goal))
+            members = (centre + spread * draw.normal(size=shape)).clip(0, 1)
+            scores = -1.8 - 1.6 * ((members - goal) ** 2).sum(1)
+            best = max(best, float(scores.max()))
+            events.append((0.1 + 0.5 * number, Generation(
+                number, best, float(scores.mean()), float(scores.std()),
+                dict(zip(self.names, centre.tolist(), strict=True)),
+                dict.fromkeys(self.names, spread),
+                tuple(map(tuple, members.tolist())), tuple(scores.tolist()),
+                3200 * number, 9 * number, 3.5 * number,
+            )))  # fmt: skip
+        end = events[-1][0] + 0.3
+        last = [event for _, event in events]
+        return [*events, *((end, e) for e in self._best_so_far(last, held)), (end, Done())]
+
+    def _best_so_far(self, said, held=(0,)):
+        generations = [event for event in said if isinstance(event, Generation)]
+        if not generations:
+            return []
+        last = generations[-1]
+        place = int(np.argmax(last.scores))
+        weights = zip(self.names, last.population[place], strict=True)
+        mixture = {name: round(alpha, 4) for name, alpha in weights}
+        text = json.dumps({"format": "t2ui.mixture", "weights": mixture, "normalise": False})
+        n = max(1, len(held))
+        return [Adapted(
+            mixture, False, f"CEM, generation {last.number}", f"held-out {n} of {3 * n} examples",
+            -2.31, last.best, None, None, n, last.tokens, last.forward_passes, last.seconds, text,
+        )]  # fmt: skip
+
+    def _save(self, request):
+        if request.name in (*self.names, *self.saved):
+            taken = f"There is an expert {request.name!r} already: choose another name."
+            return [(0.02, Failed(taken))]
+        self.saved[request.name] = request
+        return [(0.02, ExpertSaved(request.name, f"{request.name}.safetensors")), (0.02, Done())]
+
+    @staticmethod
+    def z(name, mixture):
+        """A scale vector that looks trained: leading components move most."""
+        rank = min(SHAPES[name.rsplit(".", 1)[-1]])
+        layer = int(name.split(".")[2])
+        total = np.zeros(rank, dtype=np.float32)
+        for expert, a in mixture.items():
+            seed = sum(map(ord, expert + name)) + 31 * layer
+            draw = np.random.default_rng(seed).normal(0, 1, rank)
+            envelope = 0.02 + 0.1 * np.exp(-np.arange(rank) / 60) * (0.3 + layer / LAYERS)
+            total += np.float32(a) * (draw * envelope).astype(np.float32)
+        return 1 + total
+
+    def _heatmap(self, request):
+        leaves = [
+            leaf for leaf in SHAPES
+            if request.module in ("all", leaf)
+            or (request.module == "attention" and leaf in ATTENTION)
+            or (request.module == "mlp" and leaf not in ATTENTION)
+        ]
+        names, layers, rows = [], [], []
+        width = max(min(SHAPES[leaf]) for leaf in leaves)
+        for layer in range(LAYERS):
+            for leaf in leaves:
+                block = "self_attn" if leaf in ATTENTION else "mlp"
+                name = f"model.layers.{layer}.{block}.{leaf}"
+                z = self.z(name, request.mixture) - 1
+                names.append(name)
+                layers.append(layer)
+                rows.append(np.pad(z, (0, width - len(z)), constant_values=np.nan))
+        values = np.stack(rows).astype(np.float32)
+        binned = values.reshape(len(rows), -1, 2).mean(axis=2)
+        mean = np.nanmean(np.abs(values), axis=1)
+        event = HeatmapData(tuple(names), tuple(layers), binned, 2, mean, 0.02)
+        return [(0.05, event), (0.05, Done())]
+
+    def _component(self, request):
+        z = self.z(request.name, request.mixture)
+        rank = len(z)
+        index = np.arange(rank)
+        sigma = (9 * np.exp(-index / 40) + 2.5 * np.exp(-index / 500)).astype("f4")
+        captured = np.cumsum(sigma) / sigma.sum()
+        adapted = np.cumsum(sigma * abs(z)) / (sigma * abs(z)).sum()
+        top = tuple(int(i) for i in np.argsort(-abs(z - 1))[:10])
+        leaf = request.name.rsplit(".", 1)[-1]
+        layer = int(request.name.split(".")[2])
+        event = ComponentData(
+            request.name, layer, SHAPES[leaf], sigma, z.astype("f4"),
+            captured.astype("f4"), adapted.astype("f4"), top,
+        )
+        return [(0.05, event), (0.05, Done())]

@@ -1,0 +1,537 @@
+"""The objective against its definition; training that learns, resumes, and cleans up."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from reference import logits, prompt_ids
+from safetensors.torch import load_file
+from tiny import make_tiny
+
+from t2ui.config import TrainConfig
+from t2ui.errors import InputError
+from t2ui.evaluation.measure import option_scores, right_by
+from t2ui.models.likelihood import Question
+from t2ui.svf.adapter import adapt, attached
+from t2ui.svf.expert import Expert
+from t2ui.tasks import Example, Task
+from t2ui.tasks.jsonl import rows_of_step
+from t2ui.training.checkpoint import append_log, read_log
+from t2ui.training.losses import exact_policy_loss
+from t2ui.training.parameters import ScaleOffsets
+from t2ui.training.svf import train_svf
+from t2ui.training.trainer import Trainer
+
+HERE = Path(__file__).parent
+
+# --- the objective -------------------------------------------------------------------------------
+
+
+def test_loss_worked_out_by_hand():
+    """π′ = (1/4, 3/4), π = (1/2, 1/2), r = (1, −1), λ = 0.5."""
+    scores, reference = torch.tensor([1.0, 3.0]).log(), torch.tensor([5.0, 5.0])
+    loss, reward, kl = exact_policy_loss(scores, torch.tensor([1.0, -1.0]), reference, 0.5)
+    assert reward.item() == pytest.approx(0.25 - 0.75)
+    assert kl.item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+    assert loss.item() == pytest.approx(0.5 * kl.item() + 0.5)
+
+
+def test_temperature_flattens_both_policies():
+    scores, reference = torch.tensor([1.0, 9.0]).log(), torch.tensor([4.0, 1.0]).log()
+    _, reward, kl = exact_policy_loss(scores, torch.tensor([1.0, -1.0]), reference, 0.5, 2.0)
+    assert reward.item() == pytest.approx(0.25 - 0.75)  # square roots: 1 to 3, and 2 to 1
+    assert kl.item() == pytest.approx(
+        0.25 * math.log(0.25 / (2 / 3)) + 0.75 * math.log(0.75 / (1 / 3))
+    )
+
+
+def test_the_leash_is_zero_at_the_base_and_is_from_adapted_to_base():
+    rewards, base = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([0.5, -1.0, 2.0])
+    assert exact_policy_loss(base + 3, rewards, base, 1.0)[2].item() == pytest.approx(0, abs=1e-6)
+    other = torch.tensor([3.0, 0.0, 0.0])
+    forward = exact_policy_loss(other, rewards, base, 1.0)[2]
+    backward = exact_policy_loss(base, rewards, other, 1.0)[2]
+    ratio = other.log_softmax(0) - base.log_softmax(0)
+    torch.testing.assert_close(forward, (other.softmax(0) * ratio).sum())
+    assert abs(forward - backward) > 0.1
+
+
+def objective_cases():
+    random = torch.Generator().manual_seed(0)
+    for options in (2, 3, 5):
+        for kl_coeff in (0.0, 0.1, 2.0):
+            for temperature in (1.0, 3.0):
+                scores, base = 2 * torch.randn(2, options, generator=random, dtype=torch.float64)
+                rewards = -torch.ones(options, dtype=torch.float64)
+                rewards[options // 2] = 1
+                yield scores, rewards, base, kl_coeff, temperature
+
+
+@pytest.mark.parametrize("case", list(objective_cases()))
+def test_gradient_is_the_reinforce_expectation_less_the_leash(case):
+    """∇J = E[r ∇log π′] − λ ∇KL, each expectation taken as a sum over the options."""
+    scores, rewards, base, kl_coeff, temperature = case
+
+    def log_policy(s):
+        return (s / temperature).log_softmax(0)
+
+    policy, log_base = log_policy(scores).exp(), log_policy(base)
+    grad_log = torch.autograd.functional.jacobian(log_policy, scores)  # (O, O): ∇ log π′(o)
+    reinforce = (policy * rewards) @ grad_log
+    leash = (policy * (log_policy(scores) - log_base)) @ grad_log  # E[∇ log π′] is zero
+    leaf = scores.clone().requires_grad_(True)
+    loss, _, _ = exact_policy_loss(leaf, rewards, base, kl_coeff, temperature)
+    loss.backward()
+    torch.testing.assert_close(-leaf.grad, reinforce - kl_coeff * leash)
+
+
+def test_gradient_is_what_sampled_reinforce_tends_to():
+    scores, rewards = torch.tensor([0.3, -0.5, 1.0]), torch.tensor([1.0, -1.0, -1.0])
+    leaf = scores.clone().requires_grad_(True)
+    exact_policy_loss(leaf, rewards, torch.zeros(3), 0.0)[0].backward()
+    policy = scores.softmax(0)
+    drawn = torch.multinomial(policy, 200_000, True, generator=torch.Generator().manual_seed(0))
+    sampled = (rewards[drawn][:, None] * (torch.eye(3)[drawn] - policy)).mean(0)
+    torch.testing.assert_close(-leaf.grad, sampled, atol=5e-3, rtol=0)
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def make_task(name="pick", *, train=10, validation=8, seed=0, **details) -> Task:
+    """The right option is always the one that begins with token 100, not with 200."""
+    rows = []
+    for i in range(train + validation):
+        options = ((100, 150), (200, 150))
+        correct = i % 2
+        rows.append(
+            Example(
+                id=f"{seed}-{i}",
+                question=Question(
+                    (*prompt_ids(2 + i % 4, seed=50 + i), 7, 8, 9),
+                    options[::-1] if correct else options,
+                ),
+                correct=correct,
+                lengths=(3, 3),
+            )
+        )
+    return Task(name, tuple(rows[:train]), tuple(rows[train:]), **details)
+
+
+QUICK = {"steps": 8, "batch": 4, "learning_rate": 0.05, "evaluate_every": 4, "checkpoint_every": 3}
+LEARNING = {"steps": 8, "batch": 12}
+
+
+def config(**settings) -> TrainConfig:
+    return TrainConfig(**{**QUICK, **settings})
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def log_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_times(events) -> list[tuple]:
+    return [
+        (e["kind"], e["step"], {k: v for k, v in e["values"].items() if k != "seconds"})
+        for e in events
+    ]
+
+
+def test_training_learns_the_task(tiny_llama, tmp_path):
+    task = make_task(train=24, validation=12, labels=("picking",))
+    events = list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path))
+    validations = [e for e in events if e.kind == "validation"]
+    assert [e.step for e in validations] == [0, 4, 8]
+    assert validations[0].values["accuracy"] < 0.8
+    assert validations[-1].values["accuracy"] > 0.9
+    steps = [e for e in events if e.kind == "step"]
+    assert [e.step for e in steps] == list(range(1, 9))
+    assert steps[-1].values["reward"] > steps[0].values["reward"] + 0.3
+    assert steps[0].values["kl"] == pytest.approx(0, abs=1e-4) and steps[-1].values["kl"] > 0.05
+    best = max(e.values["accuracy"] for e in validations)
+    assert (events[-1].kind, events[-1].values["validation"]) == ("end", best)
+    assert without_times(log_of(tmp_path)) == without_times(
+        [{"kind": e.kind, "step": e.step, "values": e.values} for e in events]
+    )
+    expert = Expert.load(tmp_path / "pick.safetensors")
+    assert (expert.name, expert.labels, expert.task) == ("pick", ("picking",), "pick")
+    with adapt(tiny_llama) as adapter:
+        adapter.check(expert)  # not a transfer
+        scores = option_scores(adapter, task.validation, expert.scales)
+    assert sum(right_by(task.validation, scores, "sum")) / 12 == best
+
+
+def test_the_leash_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
+    ends = []
+    for kl_coeff in (0.0, 20.0):
+        folder = tmp_path / str(kl_coeff)
+        with adapt(tiny_llama) as adapter:
+            settings = config(kl_coeff=kl_coeff)
+            trainer = Trainer(ScaleOffsets(adapter), None, make_task(), settings, folder)
+            ends.append([e.values["kl"] for e in trainer.run() if e.kind == "step"][-1])
+    assert ends[1] < 0.2 * ends[0]
+
+
+def test_the_temperature_reaches_the_policy(adapter, tmp_path):
+    """The reward of the first step is that of base scores over the temperature."""
+    task, rewards = make_task(train=8), []
+    scores = option_scores(adapter, task.train, {})
+    for temperature in (1.0, 5.0):
+        settings = config(batch=8, temperature=temperature)
+        trainer = Trainer(ScaleOffsets(adapter), None, task, settings, tmp_path / str(temperature))
+        found = next(e for e in trainer.run() if e.kind == "step").values["reward"]
+        policies = [(scores[row.id] / temperature).softmax(0)[row.correct] for row in task.train]
+        assert found == pytest.approx(float(2 * torch.stack(policies).mean() - 1), abs=1e-3)
+        rewards.append(found)
+    assert abs(rewards[0] - rewards[1]) > 0.02
+
+
+def test_the_learning_rate_falls_along_a_cosine(adapter, tmp_path):
+    events = Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=4), tmp_path).run()
+    rates = [e.values["learning_rate"] for e in events if e.kind == "step"]
+    wanted = [0.05 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    assert rates == pytest.approx(wanted)
+
+
+def test_a_step_does_not_depend_on_how_it_is_cut_into_micro_batches(adapter, tmp_path):
+    first = []
+    for tokens in (1, 40, 10_000):
+        settings = config(batch=6, micro_batch_tokens=tokens)
+        folder = tmp_path / str(tokens)
+        trainer = Trainer(ScaleOffsets(adapter), None, make_task(), settings, folder)
+        first.append(next(e for e in trainer.run() if e.kind == "step").values)
+        del first[-1]["seconds"]
+    for other in first[1:]:
+        assert other == pytest.approx(first[0], rel=1e-3, abs=1e-5)
+
+
+def test_the_first_step_goes_along_the_gradient_of_the_mean_loss(adapter, tmp_path):
+    """AdamW's first step is lr · sign; the clipped norm is that of the mean over the batch."""
+    task = make_task()
+    trainer = Trainer(ScaleOffsets(adapter), None, task, config(kl_coeff=0.0, batch=3), tmp_path)
+    rows = rows_of_step(task.train, 3, trainer.config.seed, 0)
+    scales = {n: torch.ones(f.S.numel(), requires_grad=True) for n, f in adapter.factors.items()}
+    total = 0
+    for row in rows:
+        scores = []
+        for option in row.question.options:
+            ids = torch.tensor([[*row.question.prompt, *option]])
+            with adapter.applied(scales):
+                found = adapter.model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+            start = len(row.question.prompt) - 1
+            scores.append(sum(found[start + t, token] for t, token in enumerate(option)))
+        rewards = torch.tensor([1.0 if i == row.correct else -1.0 for i in range(2)])
+        total = total - (torch.stack(scores).softmax(0) * rewards).sum() / len(rows)
+    total.backward()
+    gradient = torch.cat([scales[n].grad for n in adapter.names])
+    events = trainer.run()
+    next(events)  # validation of the base
+    values = next(events).values
+    assert values["grad_norm"] == pytest.approx(gradient.norm().item(), rel=1e-3)
+    assert values["reward"] == pytest.approx(-total.item(), abs=1e-4)
+    clear = gradient.abs() > 0.01 * gradient.abs().max()
+    offset = trainer.trainable.offset.detach()
+    torch.testing.assert_close(offset[clear], -0.05 * gradient[clear].sign(), atol=1e-3, rtol=0)
+
+
+def test_every_epoch_sees_every_row_once_in_its_own_order():
+    rows = list(range(10))
+    seen = [row for step in range(5) for row in rows_of_step(rows, 4, 0, step)]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == rows
+    assert seen[:10] != seen[10:] != rows
+    assert rows_of_step(rows, 4, 0, 3) == seen[12:16]
+    assert [row for step in range(5) for row in rows_of_step(rows, 4, 1, step)] != seen
+
+
+# --- the best checkpoint -------------------------------------------------------------------------
+
+
+def test_the_best_validation_is_kept_not_the_last(tiny_llama, tmp_path, monkeypatch):
+    """Training that goes wrong in the end does not spoil what it had found."""
+    accuracies = iter([0.25, 0.5, 0.9, 0.9, 0.1])
+    offsets = []
+
+    def scripted(self):
+        accuracy = next(accuracies)
+        offsets.append(self.trainable.offset.detach().clone())
+        monkeypatch.setattr(
+            "t2ui.training.step_terms.option_log_likelihoods", scores_of(accuracy, original)
+        )
+        try:
+            return validate(self)
+        finally:
+            monkeypatch.setattr("t2ui.training.step_terms.option_log_likelihoods", original)
+
+    from t2ui.training import step_terms
+
+    validate, original = Trainer._validate, step_terms.option_log_likelihoods
+    monkeypatch.setattr(Trainer, "_validate", scripted)
+    task = make_task(train=10, validation=20)
+    list(train_svf(tiny_llama, task, config(evaluate_every=2), tmp_path))
+    expert = Expert.load(tmp_path / "pick.safetensors")
+    assert expert.training["best_step"] == 4
+    assert expert.training["validation_accuracy"] == 0.9
+    with adapt(tiny_llama) as adapter:
+        found = torch.cat([expert.scales[n] for n in adapter.names])
+    assert torch.equal(found, 1 + offsets[2])
+    assert not torch.equal(found, 1 + offsets[-1])
+
+
+def scores_of(share, original):
+    """Scores that get the given share of twenty rows right, whatever the model says."""
+    answered = []
+
+    def scores(model, questions, temperature):
+        found = original(model, questions, temperature)
+        for i, question in enumerate(questions):
+            right = [o[0] == 100 for o in question.options].index(True)
+            good = len(answered) < share * 20
+            answered.append(good)
+            found[i] = torch.tensor([1.0 if (o == right) == good else 0.0 for o in range(2)])
+        return found
+
+    return scores
+
+
+def test_name_and_details_go_into_the_expert(tiny_llama, tmp_path):
+    task, details = make_task(train=24, validation=12), {"license": "MIT", "command": "t2ui train"}
+    list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path, name="picker", **details))
+    expert = Expert.load(tmp_path / "picker.safetensors")
+    assert (expert.name, expert.license) == ("picker", "MIT")
+    assert expert.training["command"] == "t2ui train"
+
+
+def test_no_expert_when_nothing_got_better(tiny_llama, tmp_path):
+    settings = config(steps=4, learning_rate=1e-8)
+    with pytest.raises(InputError, match="No step of 4 did better on validation than the start"):
+        list(train_svf(tiny_llama, make_task(), settings, tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"log.jsonl", "checkpoint.safetensors"}
+    assert attached(tiny_llama) is None
+
+
+def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
+    read = []
+    from t2ui.training import step_terms
+
+    original = step_terms.option_log_likelihoods
+    monkeypatch.setattr(
+        step_terms,
+        "option_log_likelihoods",
+        lambda model, questions, *rest: read.extend(questions) or original(model, questions, *rest),
+    )
+    task = make_task(validation=8)
+    next(Trainer(ScaleOffsets(adapter), None, task, config(validation_rows=5), tmp_path).run())
+    wanted = {row.question for row in task.validation[:5]}
+    assert set(read) == wanted and len(read) == 5
+
+
+def test_the_expert_says_how_it_was_trained(tiny_llama, tmp_path):
+    task = make_task(train=24, validation=12, data={"train": "made up"})
+    list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path))
+    expert = Expert.load(tmp_path / "pick.safetensors")
+    assert expert.base_model == "tiny-llama"
+    assert expert.objective == "closed answers"
+    for key, value in {
+        "steps": 8,
+        "steps_done": 8,
+        "learning_rate": 0.05,
+        "kl_coeff": 0.1,
+        "seed": 0,
+        "train_rows": 24,
+        "dtype": "float32",
+        "data": {"train": "made up"},
+    }.items():
+        assert expert.training[key] == value, key
+    assert 0 < expert.training["best_step"] <= 8
+
+
+# --- resuming ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop_after", [3, 5, 8])
+def test_a_run_that_was_cut_off_goes_on_along_the_same_curve(tiny_llama, tmp_path, stop_after):
+    """Bit for bit, over several epochs, wherever it stopped; what was not saved is done again."""
+    task, settings = make_task(train=10), config(steps=11)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with adapt(tiny_llama) as adapter:
+        list(Trainer(ScaleOffsets(adapter), None, task, settings, whole).run())
+    with adapt(tiny_llama) as adapter:
+        for event in Trainer(ScaleOffsets(adapter), None, task, settings, parts).run():
+            if event.step == stop_after and event.kind == "step":
+                break
+    with adapt(tiny_llama) as adapter:
+        resumed = Trainer(ScaleOffsets(adapter), None, task, settings, parts)
+        assert resumed.step in (stop_after - stop_after % 3, stop_after - stop_after % 3 - 3)
+        list(resumed.run())
+    ends = [load_file(folder / "checkpoint.safetensors") for folder in (whole, parts)]
+    assert ends[0].keys() == ends[1].keys()
+    assert ends[0]["values"].abs().max() > 0.05
+    for key, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][key]), key
+    curves = [
+        {(k, s): v for k, s, v in without_times(log_of(folder))} for folder in (whole, parts)
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_finished_run_is_not_run_again(tiny_llama, tmp_path):
+    task, settings = make_task(train=24, validation=12), config(**LEARNING)
+    list(train_svf(tiny_llama, task, settings, tmp_path))
+    before = Expert.load(tmp_path / "pick.safetensors").sha256
+    events = list(train_svf(tiny_llama, task, settings, tmp_path))
+    assert [e.kind for e in events] == ["end"]
+    assert Expert.load(tmp_path / "pick.safetensors").sha256 == before
+
+
+def test_more_steps_may_be_asked_for(adapter, tmp_path):
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
+    longer = Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=5), tmp_path)
+    assert [e.step for e in longer.run() if e.kind == "step"] == [4, 5]
+    assert longer.record()["schedule"] == [[0, 3], [3, 5]]  # the rate did not fall as in one run
+
+
+def test_a_run_does_not_go_on_under_other_prompts(adapter, tmp_path):
+    """What was reworded, or is judged in another way, is another run; its base scores too."""
+    task = make_task()
+    list(Trainer(ScaleOffsets(adapter), None, task, config(steps=3), tmp_path).run())
+    row = task.train[-1]
+    longer = replace(row, question=replace(row.question, prompt=(*row.question.prompt, 7)))
+    for other in (replace(task, train=(*task.train[:-1], longer)), replace(task, stop=("x",))):
+        with pytest.raises(InputError, match="different: prompts, answers or reward"):
+            Trainer(ScaleOffsets(adapter), None, other, config(steps=3), tmp_path)
+
+
+def test_half_a_line_of_the_log_does_not_spoil_the_next(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1}\n{"kind": "st')
+    append_log(tmp_path, {"kind": "step", "step": 2})
+    append_log(tmp_path, {"kind": "step", "step": 3})
+    assert [event["step"] for event in read_log(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "message"),
+    [
+        ({"learning_rate": 0.02}, "pick", "different: learning_rate"),
+        ({"seed": 1, "kl_coeff": 0.5}, "pick", "different: kl_coeff, seed"),
+        ({}, "other", "of another run"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(adapter, tmp_path, settings, task, message):
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
+    with pytest.raises(InputError, match=message):
+        Trainer(ScaleOffsets(adapter), None, make_task(task), config(steps=3, **settings), tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
+def test_a_checkpoint_of_another_model_is_refused(adapter, tmp_path, architecture):
+    """Of the same shapes (llama), of the same names (qwen2), or of neither."""
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
+    with adapt(make_tiny(architecture, seed=9)) as other:
+        with pytest.raises(InputError, match="is of another model|other weights"):
+            Trainer(ScaleOffsets(other), None, make_task(), config(steps=3), tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"{}"])
+def test_a_damaged_checkpoint(adapter, tmp_path, damage):
+    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match="cannot be read .*remove it to start"):
+        Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path)
+
+
+def test_tasks_without_rows(adapter, tmp_path):
+    for task in (make_task(train=0), make_task(validation=0)):
+        with pytest.raises(InputError, match="no training or no validation rows"):
+            Trainer(ScaleOffsets(adapter), None, task, config(), tmp_path)
+
+
+# --- the model afterwards ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["to the end", "closed", "failed"])
+def test_training_leaves_the_model_as_it_was(tmp_path, how, monkeypatch):
+    """Also one whose own parameters would take gradients, as every freshly loaded model's do."""
+    model = make_tiny("llama").requires_grad_(True)
+    output = logits(model, prompt_ids(7))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    events = train_svf(model, make_task(train=24, validation=12), config(**LEARNING), tmp_path)
+    if how == "to the end":
+        list(events)
+    else:
+        for _ in range(3):
+            next(events)
+    if how == "closed":
+        events.close()
+    if how == "failed":
+        monkeypatch.setattr("t2ui.training.step_batches.rows_of_step", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            list(events)
+    assert attached(model) is None
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    assert torch.equal(logits(model, prompt_ids(7)), output)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_an_adapter_of_the_caller_stays_with_what_it_had_set(tiny_llama, adapter, tmp_path):
+    z = {"model.layers.0.mlp.up_proj": torch.full((32,), 1.5)}
+    adapter.set(z)
+    before = adapter.current()
+    task = make_task(train=24, validation=12)
+    events = list(train_svf(tiny_llama, task, config(**LEARNING), tmp_path))
+    # neither the reference policy nor the training policy has any of it
+    assert events[1].values["kl"] == pytest.approx(0, abs=1e-4)
+    assert attached(tiny_llama) is adapter
+    assert adapter.current() == before
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(adapter, tmp_path):
+    """`accelerate launch`: each takes half of the rows, the gradient is of all."""
+    settings = config(steps=3)
+    alone = Trainer(ScaleOffsets(adapter), None, make_task(), settings, tmp_path / "alone")
+    list(alone.run())
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        f"sys.path[:0] = {[str(HERE), str(HERE.parent / 'support')]!r}\n"
+        "from test_svf import config, make_task\n"
+        "from tiny import make_tiny\n"
+        "from t2ui.svf.adapter import adapt\n"
+        "from t2ui.training.parameters import ScaleOffsets\n"
+        "from t2ui.training.trainer import Trainer\n"
+        "run = Trainer(ScaleOffsets(adapt(make_tiny('llama'))), None, make_task(),\n"
+        "              config(steps=3), Path(sys.argv[1]))\n"
+        "assert run.processes.num_processes == 2\n"
+        "list(run.run())\n"
+    )
+    subprocess.run(  # what `accelerate launch` runs where there are several devices
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+         script, tmp_path / "both"],
+        check=True, timeout=200, cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
+    )  # fmt: skip
+    ends = [load_file(tmp_path / f / "checkpoint.safetensors") for f in ("alone", "both")]
+    assert ends[0]["values"].abs().max() > 0.05
+    torch.testing.assert_close(ends[0]["values"], ends[1]["values"], atol=2e-3, rtol=0)
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "both" / "log.jsonl").open()]
+    assert kinds.count("step") == 3  # only the first process writes

@@ -1,0 +1,220 @@
+"""ui: what the panels show, folded from a worker's events and arrays. Pure functions."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_client import FakeClient, expert_info
+
+from t2ui.messages import (
+    Classified,
+    Compared,
+    Component,
+    Done,
+    Failed,
+    Heatmap,
+    Mixed,
+    Queued,
+    Status,
+    Tokens,
+)
+from t2ui.ui.ask.views import AskView, status_view
+from t2ui.ui.inspect import matrices, sources
+from t2ui.ui.shared import mixture
+from t2ui.ui.shared.colours import FREE, other_colour
+from t2ui.ui.shared.controls import Controls
+
+READY = Status("ready", "smollm2-135m-instruct", "cpu")
+
+
+@pytest.fixture
+def mixer():
+    infos = [expert_info(name) for name in ("reasoning", "math", "code")]
+    return mixture.with_experts(
+        mixture.empty_mixer(), (*infos, expert_info("dispatch", "dispatcher"))
+    )
+
+
+# --- views ---------------------------------------------------------------------------------------
+
+
+def test_the_status_line_reads_as_in_the_design():
+    view = status_view(READY)
+    assert f"{view['who']} · {view['what']}" == "smollm2-135m-instruct · cpu · ready · queue 0"
+    assert status_view(replace(READY, state="busy", queued=3))["what"] == "busy · queue 3"
+    loading = status_view(Status("loading", "/models/x/", "", "decomposing", 0.4))
+    assert loading["who"] == "x" and loading["what"] == "loading 40%: decomposing"
+    failed = status_view(Status("failed", "m", "", "no network: copy the file there"))
+    assert failed["what"] == "failed" and "copy the file" in failed["detail"]
+
+
+def fold(view: AskView, *events) -> set[str]:
+    return {name for event in events for name in view.apply(event)}
+
+
+CLASSIFIED = Classified("math", {"math": 0.9, "others": 0.1}, {"math": 0.6, "others": 0.4},
+                        "\\boxed{math}", "prompt", 0.08)  # fmt: skip
+
+
+def test_an_answered_question_moves_every_panel(mixer):
+    view = AskView(Controls("x"), mixer, READY)
+    assert view.classification["state"] == "waiting"
+    changed = fold(view, Queued(3))
+    assert "3 before you" in view.panes["base"]["message"]
+    changed |= fold(view, CLASSIFIED, Mixed({"math": 1.0}, 0.0, "prompt dispatcher, 0.90"))
+    assert view.mixer["alpha"]["math"] == 1.0
+    assert view.mixer["set_by"] == "prompt dispatcher, 0.90"
+    assert [row["label"] for row in view.classification["rows"]] == ["math", "others"]
+    assert view.classification["rows"][0]["raw"] == 0.6
+    changed |= fold(view, Tokens("base", ("The ", "cat"), 2, 0.1))
+    changed |= fold(view, Tokens("adapted", ("The ",), 1, 0.1))
+    assert view.panes["base"]["pieces"] == ["The ", "cat"]
+    assert view.panes["adapted"]["state"] == "streaming"
+    changed |= fold(view, Tokens("adapted", ("dog",), 2, 0.2), Compared((), 1))
+    assert view.panes["base"]["mark"] == len("The ")
+    receipt = {"seed": 0}
+    changed |= fold(view, Done(False, {"pass_one_share": 0.02}, receipt))
+    assert view.panes["adapted"]["state"] == "done" and view.receipt == receipt
+    assert view.classification["share"] == 0.02
+    assert changed == set(view.values())
+
+
+def test_a_question_to_a_loading_model_says_that_it_waits_for_the_model(mixer):
+    view = AskView(Controls("x"), mixer, replace(READY, state="restarting"))
+    fold(view, Queued(2))
+    assert "model is loading" in view.panes["base"]["message"]
+    fold(view, Queued(1))
+    assert "1 before you" in view.panes["base"]["message"], "the model is there now"
+
+
+def test_a_manual_question_leaves_the_sliders_alone(mixer):
+    mixer = {**mixer, "strength": 0.5, "set_by": "you", "alpha": {**mixer["alpha"], "math": 2.0}}
+    view = AskView(Controls("x", {"math": 1.0}, "none"), mixer, READY)
+    fold(view, Mixed({"math": 1.0}, 0.0, "you"))
+    assert view.mixer == mixer and view.classification["state"] == "off"
+
+
+def test_a_failure_says_what_to_do_and_keeps_what_was_written(mixer):
+    view = AskView(Controls("x"), mixer, READY)
+    fold(view, Tokens("base", ("Half",), 1, 0.1), Failed("Out of memory.", "Ask for less."))
+    assert view.panes["base"]["state"] == "failed" and view.panes["base"]["pieces"] == ["Half"]
+    assert view.panes["adapted"]["remedy"] == "Ask for less."
+    assert view.classification["state"] == "failed"
+
+
+def test_equal_answers_have_no_first_difference(mixer):
+    view = AskView(Controls("x"), mixer, READY)
+    fold(view, Tokens("base", ("Same",), 1, 0.1), Tokens("adapted", ("Same",), 1, 0.1))
+    fold(view, Compared((), None), Done())
+    assert view.panes["base"]["mark"] is None and view.panes["adapted"]["compared"]
+
+
+def test_the_first_difference_is_counted_as_the_browser_counts(mixer):
+    view = AskView(Controls("x"), mixer, READY)
+    fold(view, Tokens("base", ("😀é a",), 1, 0.1), Tokens("adapted", ("😀é b",), 1, 0.1))
+    fold(view, Compared((), 0))
+    assert view.panes["base"]["mark"] == 4, "an emoji is two UTF-16 units"
+
+
+def test_a_questions_pass_one_keeps_its_stamp_and_another_question_has_another(mixer):
+    one, two = (AskView(Controls("x"), mixer, READY) for _ in range(2))
+    fold(one, CLASSIFIED)
+    fold(two, CLASSIFIED)
+    stamp = one.classification["stamp"]
+    fold(one, Done(False, {"pass_one_share": 0.02}))
+    assert one.classification["stamp"] == stamp != two.classification["stamp"]
+
+
+# --- inspect -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn():
+    (_, data), _ = FakeClient()._heatmap(Heatmap({"math": 1.0}, "mlp"))
+    return data
+
+
+@pytest.fixture
+def matrix():
+    request = Component("model.layers.3.mlp.up_proj", {"math": 1.0})
+    (_, data), _ = FakeClient()._component(request)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("z", "words"),
+    [
+        (1.12, "turned up by 12 %"),
+        (0.9, "turned down by 10 %"),
+        (1.004, "turned up by 0.4 %"),
+        (1.0, "left as it is"),
+        (-0.5, "turned around, × 0.50"),
+    ],
+)
+def test_changes_are_said_in_words(z, words):
+    assert matrices.in_words(z) == words
+
+
+def test_a_layer_is_cut_out_of_the_heatmap(drawn):
+    one = matrices.rows_of_layer(drawn, 4)
+    assert set(one.layers) == {4} and len(one.names) == 3
+    assert np.array_equal(one.values, drawn.values[12:15], equal_nan=True)
+    assert matrices.rows_of_layer(drawn, None) is drawn
+
+
+def test_the_difference_of_a_heatmap_with_itself_is_zero(drawn):
+    assert not np.nansum(np.abs(matrices.difference(drawn, drawn).values))
+
+
+def test_the_heatmap_panel_names_each_row_and_says_that_it_is_binned(drawn):
+    view = matrices.heatmap_view(drawn, "z − 1", "key", "file")
+    assert view["names"][1].endswith("0.mlp.up_proj") and view["labels"][1] == "layer 0 · up_proj"
+    assert "mean of 2" in view["caption"] and json.loads(view["figure"])["data"]
+
+
+def test_the_matrix_panel_lists_the_ten_most_changed(matrix):
+    view = matrices.component_view([("math", "#0072B2", matrix)], True, "file")
+    changes = np.abs(matrix.z - 1)
+    shown = [one["index"] for one in view["top"]]
+    assert len(shown) == 10 and set(shown) == set(np.argsort(-changes)[:10].tolist())
+    assert view["top"][0]["words"][0]["text"].startswith("turned")
+
+
+def test_csv_has_the_exact_numbers_and_no_number_past_a_rows_end(drawn, matrix):
+    header, first, *_ = matrices.heatmap_csv(drawn).splitlines()
+    assert header.startswith("matrix,layer,mean_abs,0,2,4")
+    assert np.allclose([float(x) for x in first.split(",")[3:13]], drawn.values[0, :10], rtol=1e-5)
+    (_, data), _ = FakeClient()._heatmap(Heatmap({"math": 1.0}, "attention"))
+    assert matrices.heatmap_csv(data).splitlines()[2].endswith(",,,")
+    lines = matrices.component_csv([("math", "", matrix)]).splitlines()
+    assert lines[0] == "component,sigma,captured_base,z_math,sigma_z_math,captured_math"
+    assert len(lines) == 1 + len(matrix.z)
+
+
+def test_what_to_look_at_is_an_expert_or_the_sliders(mixer):
+    mixer["alpha"]["math"] = 0.5
+    assert sources.source("mixture", mixer).mixture == {"math": 0.5}
+    assert sources.source("expert:code", mixer).mixture == {"code": 1.0}
+    assert sources.source("expert:nobody", mixer) is None
+    assert sources.source("../../etc/passwd", mixer) is None
+
+
+def test_an_expert_beside_sliders_that_are_mostly_itself_has_another_colour(mixer):
+    mixer["alpha"]["math"] = 0.5
+    for look, compare in (("expert:math", "mixture"), ("expert:math", "expert:math")):
+        first, second = sources.sources_of(look, compare, mixer)
+        assert first.colour == "#0072B2" and second.colour != first.colour
+        assert second.colour not in [one["colour"] for one in mixer["experts"]]
+    different = sources.sources_of("expert:code", "mixture", mixer)
+    assert [one.colour for one in different] == ["#E69F00", "#0072B2"]
+    assert other_colour(FREE[0], FREE) != FREE[0], "also where every colour is taken"
+
+
+def test_both_panes_of_a_question_carry_its_own_id(mixer):
+    """By it the browser knows what comes after Stop from what a new question brings."""
+    views = [AskView(Controls("a"), mixer, READY) for _ in range(2)]
+    ids = [{views[i].values()[pane]["question"] for pane in ("base", "adapted")} for i in range(2)]
+    assert len(ids[0]) == len(ids[1]) == 1 and ids[0] != ids[1]
+    views[0].apply(Tokens("base", ("x",), 1, 0.1))
+    assert views[0].values()["base"]["question"] in ids[0]
