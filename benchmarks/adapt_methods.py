@@ -48,19 +48,26 @@ def best_at(result, tokens: float) -> float:
 
 def compare(task, loaded, experts, arguments) -> None:
     """One task: a table with a line a method, medians over seeds."""
-    methods = [m for m in arguments.methods if m != "gradient" or arguments.objective
-               == "likelihood"]  # fmt: skip
+    methods = [
+        m for m in arguments.methods if m != "gradient" or arguments.objective == "likelihood"
+    ]
     held = shuffled(list(task.test), 0)[: arguments.test]
     found, configs = {}, {}
     for method in methods:
         for seed in range(arguments.seeds):
             configs[method] = FewShotConfig(
-                method=method, objective=arguments.objective, population=arguments.population,
-                generations=arguments.steps if method == "gradient" else 10_000, held_out=0,
-                per_layer=arguments.per_layer, seed=seed, floor=0.0,
-                max_new_tokens=task.max_new_tokens or 64, stop=task.stop,
+                method=method,
+                objective=arguments.objective,
+                population=arguments.population,
+                generations=arguments.steps if method == "gradient" else 10_000,
+                held_out=0,
+                per_layer=arguments.per_layer,
+                seed=seed,
+                floor=0.0,
+                max_new_tokens=task.max_new_tokens or 64,
+                stop=task.stop,
                 batch_tokens=arguments.batch_tokens,
-            )  # fmt: skip
+            )
             rows = shots_of(task, arguments.shots, seed)
             found[method, seed] = searched(
                 loaded, rows, experts, configs[method], task.right, arguments.budget
@@ -71,22 +78,35 @@ def compare(task, loaded, experts, arguments) -> None:
     table = run(scorer.table([mix(experts, m) for m in members], held))
     scores = table.reported(arguments.objective)
     right = table.right.mean(1)  # NaN where open answers were not generated
-    print(f"\n{task.name}: {arguments.shots} shots, {arguments.seeds} seeds, objective "
-          f"{arguments.objective}, {arguments.budget:,} tokens; {len(held)} test rows")  # fmt: skip
-    print("method     best on the shots after " +
-          "  ".join(f"{s:>6.0%}" for s in SHARES) + "   test score   right   tokens  seconds")
+    print(
+        f"\n{task.name}: {arguments.shots} shots, {arguments.seeds} seeds, objective "
+        f"{arguments.objective}, {arguments.budget:,} tokens; {len(held)} test rows"
+    )
+    print(
+        "method     best on the shots after "
+        + "  ".join(f"{s:>6.0%}" for s in SHARES)
+        + "   test score   right   tokens  seconds"
+    )
     for name, score, share in zip(["base", *experts], scores, right, strict=False):
         print(f"{name:53} {score:20.4f}  {share:6.1%}")
-    rest = dict(zip(found, zip(scores[1 + len(experts):], right[1 + len(experts):], strict=True),
-                    strict=True))  # fmt: skip
+    rest = dict(
+        zip(
+            found,
+            zip(scores[1 + len(experts) :], right[1 + len(experts) :], strict=True),
+            strict=True,
+        )
+    )
     for method in methods:
         results = [found[method, seed] for seed in range(arguments.seeds)]
         curve = [np.median([best_at(r, s * arguments.budget) for r in results]) for s in SHARES]
         test = [rest[method, seed] for seed in range(arguments.seeds)]
-        print(f"{method:34} " + "  ".join(f"{c:6.3f}" for c in curve) +
-              f"   {np.median([t[0] for t in test]):10.4f}  {np.mean([t[1] for t in test]):6.1%}"
-              f"  {np.median([r.tokens for r in results]):7,.0f}"
-              f"  {np.median([r.seconds for r in results]):7.1f}")  # fmt: skip
+        print(
+            f"{method:34} "
+            + "  ".join(f"{c:6.3f}" for c in curve)
+            + f"   {np.median([t[0] for t in test]):10.4f}  {np.mean([t[1] for t in test]):6.1%}"
+            f"  {np.median([r.tokens for r in results]):7,.0f}"
+            f"  {np.median([r.seconds for r in results]):7.1f}"
+        )
 
 
 def main() -> None:

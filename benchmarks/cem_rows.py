@@ -60,8 +60,9 @@ class Trial:
 
     def rows(self, objective: str) -> np.ndarray:  # (members,)
         """Ours: members × examples in batches, from the weights α on."""
-        mixed = self.blend.mixed(torch.tensor(self.alpha, dtype=torch.float32,
-                                              device=self.blend.offsets.device))  # fmt: skip
+        mixed = self.blend.mixed(
+            torch.tensor(self.alpha, dtype=torch.float32, device=self.blend.offsets.device)
+        )
         scorer = Scorer(self.adapter, self.tokenizer, self.config(objective), is_longer_than)
         table = run(scorer.table([self.blend.scales(z) for z in mixed], self.examples))
         return table.searched(objective)
@@ -71,8 +72,9 @@ class Trial:
         scorer = Scorer(self.adapter, self.tokenizer, self.config(objective), is_longer_than)
         scores = []
         for alpha in self.alpha:
-            z = self.blend.mixed(torch.tensor(alpha[None], dtype=torch.float32,
-                                              device=self.blend.offsets.device))[0]  # fmt: skip
+            z = self.blend.mixed(
+                torch.tensor(alpha[None], dtype=torch.float32, device=self.blend.offsets.device)
+            )[0]
             for name, scale in self.blend.scales(z).items():
                 weight = reconstruct(self.adapter.factors[name], scale)
                 weight_of(self.adapter.linears[name].module).copy_(weight)
@@ -135,11 +137,14 @@ def growth(arguments, loaded) -> None:
         trial.rows("likelihood")
         whole = time.perf_counter() - started
         started = time.perf_counter()
-        trial.blend.mixed(torch.tensor(trial.alpha, dtype=torch.float32,
-                                       device=trial.blend.offsets.device))  # fmt: skip
+        trial.blend.mixed(
+            torch.tensor(trial.alpha, dtype=torch.float32, device=trial.blend.offsets.device)
+        )
         mixing = time.perf_counter() - started
-        print(f"{case['members']:7}  {case['examples']:8}  {case['experts']:7}  {whole:10.2f}  "
-              f"{mixing:.3f}")  # fmt: skip
+        print(
+            f"{case['members']:7}  {case['examples']:8}  {case['experts']:7}  {whole:10.2f}  "
+            f"{mixing:.3f}"
+        )
 
 
 def main() -> None:

@@ -31,10 +31,15 @@ def searched(loaded, task, experts, arguments, shots: int, seed: int) -> SavedMi
     settings."""
     model, tokenizer, adapter = loaded
     config = FewShotConfig(
-        method=arguments.method, objective=arguments.objective, population=arguments.population,
-        generations=arguments.generations, held_out=0, seed=seed,
-        max_new_tokens=task.max_new_tokens or 64, stop=task.stop,
-    )  # fmt: skip
+        method=arguments.method,
+        objective=arguments.objective,
+        population=arguments.population,
+        generations=arguments.generations,
+        held_out=0,
+        seed=seed,
+        max_new_tokens=task.max_new_tokens or 64,
+        stop=task.stop,
+    )
     made_by = {"config": asdict(config), "experts": {n: e.sha256 for n, e in experts.items()}}
     made_by = json.loads(json.dumps(made_by))  # as a file gives it back
     file = arguments.out / f"{task.name}-{arguments.method}-{shots}-{seed}.json"
@@ -44,9 +49,16 @@ def searched(loaded, task, experts, arguments, shots: int, seed: int) -> SavedMi
             return found
     rows = shots_of(task, shots, seed)
     *_, result = search(adapter, tokenizer, rows, experts, config, task.right)
-    found = SavedMixture(result.mixture, DEFAULT_MODEL, {
-        "set_by": result.set_by, "seconds": result.seconds, "tokens": result.tokens, **made_by,
-    })  # fmt: skip
+    found = SavedMixture(
+        result.mixture,
+        DEFAULT_MODEL,
+        {
+            "set_by": result.set_by,
+            "seconds": result.seconds,
+            "tokens": result.tokens,
+            **made_by,
+        },
+    )
     found.save(file)
     weights = ", ".join(f"{n} {a:.2f}" for n, a in result.mixture.weights.items())
     print(f"{task.name}, {shots} shots, seed {seed}: {weights}; {result.seconds:.0f} s", flush=True)
@@ -65,10 +77,12 @@ def compare(task, loaded, library, log, arguments) -> None:
         of_dispatch(adapter, dispatcher, library.experts, "expert"),
     ]
     found = {
-        shots: [searched(loaded, task, experts, arguments, shots, seed)
-                for seed in range(arguments.seeds)]
+        shots: [
+            searched(loaded, task, experts, arguments, shots, seed)
+            for seed in range(arguments.seeds)
+        ]
         for shots in arguments.shots
-    }  # fmt: skip
+    }
     mixed = {
         shots: [of_mixture(adapter, experts, saved.mixture) for saved in each]
         for shots, each in found.items()
@@ -86,18 +100,25 @@ def compare(task, loaded, library, log, arguments) -> None:
         return [known[row.id] for row in rows]
 
     at_base = right(plain[0])
-    print(f"\n{task.name}, {len(rows)} test rows; 95 % Wilson intervals; few-shot: mean of "
-          f"{arguments.seeds} seeds [lowest, highest]")  # fmt: skip
+    print(
+        f"\n{task.name}, {len(rows)} test rows; 95 % Wilson intervals; few-shot: mean of "
+        f"{arguments.seeds} seeds [lowest, highest]"
+    )
     for method in plain:
         answers = right(method)
         low, high = wilson(sum(answers), len(answers))
-        print(f"{method.name:24} {mean(answers):6.1%} [{low:.1%}, {high:.1%}]  "
-              f"p {paired_p(at_base, answers):.2g}")  # fmt: skip
+        print(
+            f"{method.name:24} {mean(answers):6.1%} [{low:.1%}, {high:.1%}]  "
+            f"p {paired_p(at_base, answers):.2g}"
+        )
     for shots, each in mixed.items():
         shares = [mean(right(method)) for method in each]
         seconds = median(saved.provenance["seconds"] for saved in found[shots])
-        print(f"{f'few-shot, {shots} shots':24} {mean(shares):6.1%} [{min(shares):.1%}, "
-              f"{max(shares):.1%}]  search {seconds:.0f} s", flush=True)  # fmt: skip
+        print(
+            f"{f'few-shot, {shots} shots':24} {mean(shares):6.1%} [{min(shares):.1%}, "
+            f"{max(shares):.1%}]  search {seconds:.0f} s",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -118,8 +139,11 @@ def main() -> None:
     describe_machine()
     loaded = adapted_default(arguments.device)
     library = load_library(default_experts_dir() / DEFAULT_MODEL)
-    settings = {"model": DEFAULT_MODEL, "fingerprint": loaded[2].fingerprint,
-                "dtype": dtype_name(loaded[0])}  # fmt: skip
+    settings = {
+        "model": DEFAULT_MODEL,
+        "fingerprint": loaded[2].fingerprint,
+        "dtype": dtype_name(loaded[0]),
+    }
     with ResultLog(arguments.out / "results.jsonl", settings) as log:
         for name in arguments.tasks:
             task = load_task(name, loaded[1], arguments.data)

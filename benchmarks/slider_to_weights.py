@@ -32,8 +32,9 @@ def main() -> None:
     def merged() -> None:
         adapter.set(mix(experts, next_mixture()), "merged")
 
-    written = {name: torch.empty(f.U.shape[0], f.Vh.shape[1]) for name, f in
-               adapter.factors.items()}  # fmt: skip
+    written = {
+        name: torch.empty(f.U.shape[0], f.Vh.shape[1]) for name, f in adapter.factors.items()
+    }
 
     def recompose_every_matrix() -> None:
         z = mix(experts, next_mixture())

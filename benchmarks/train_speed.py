@@ -136,20 +136,32 @@ def problems(tokenizer, arguments) -> Task:
     """A step's problems, which are all that there are; one more for a validation in warm-up."""
     task = load_task("arith", tokenizer, arguments.data, style=arguments.style)
     rows = shuffled(list(task.train), 0)[: arguments.prompts]
-    return replace(task, train=tuple(rows), validation=task.validation[:1], right=rewarded,
-                   max_new_tokens=arguments.max_new_tokens)  # fmt: skip
+    return replace(
+        task,
+        train=tuple(rows),
+        validation=task.validation[:1],
+        right=rewarded,
+        max_new_tokens=arguments.max_new_tokens,
+    )
 
 
 def ours(arguments, folder: Path) -> dict[str, Ours]:
     """The two trainings by our trainer, each on its own copy of the model."""
     config = TrainConfig(
-        steps=NEVER, batch=arguments.prompts, learning_rate=LEARNING_RATE,
-        kl_coeff=arguments.kl_coeff, rollouts=arguments.rollouts, evaluate_every=NEVER,
-        checkpoint_every=NEVER, validation_rows=1,
-    )  # fmt: skip
+        steps=NEVER,
+        batch=arguments.prompts,
+        learning_rate=LEARNING_RATE,
+        kl_coeff=arguments.kl_coeff,
+        rollouts=arguments.rollouts,
+        evaluate_every=NEVER,
+        checkpoint_every=NEVER,
+        validation_rows=1,
+    )
     found = {}
-    for name, trainable in (("SVF, our trainer", lambda m: ScaleOffsets(adapt(m))),
-                            ("LoRA, our trainer", LoRA)):  # fmt: skip
+    for name, trainable in (
+        ("SVF, our trainer", lambda m: ScaleOffsets(adapt(m))),
+        ("LoRA, our trainer", LoRA),
+    ):
         model, tokenizer = load_model(device=arguments.device)
         task = problems(tokenizer, arguments)
         found[name] = Ours(trainable(model), tokenizer, task, config, folder / name)
@@ -166,20 +178,36 @@ def grpo(arguments, turns: InTurn, folder: Path) -> TimedGRPO:
             1.0 if rewarded(c[0]["content"], "") else -1.0 for c in completions
         ],
         args=GRPOConfig(
-            output_dir=str(folder), max_steps=arguments.steps + 1, learning_rate=LEARNING_RATE,
+            output_dir=str(folder),
+            max_steps=arguments.steps + 1,
+            learning_rate=LEARNING_RATE,
             per_device_train_batch_size=arguments.prompts * arguments.rollouts,
-            num_generations=arguments.rollouts, max_completion_length=arguments.max_new_tokens,
-            temperature=1.0, beta=arguments.kl_coeff, shuffle_dataset=False,
-            gradient_checkpointing=False, bf16=False, use_cpu=model.device.type == "cpu",
-            save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+            num_generations=arguments.rollouts,
+            max_completion_length=arguments.max_new_tokens,
+            temperature=1.0,
+            beta=arguments.kl_coeff,
+            shuffle_dataset=False,
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=model.device.type == "cpu",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
         ),
-        train_dataset=Dataset.from_dict({"prompt": [[{"role": "user", "content": p}]
-                                                    for p in prompts]}),
+        train_dataset=Dataset.from_dict(
+            {"prompt": [[{"role": "user", "content": p}] for p in prompts]}
+        ),
         processing_class=tokenizer,
-        peft_config=LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05,
-                               target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+        peft_config=LoraConfig(
+            r=16,
+            lora_alpha=32,
+            lora_dropout=0.05,
+            target_modules=["q_proj", "v_proj"],
+            task_type="CAUSAL_LM",
+        ),
         callbacks=[turns],
-    )  # fmt: skip
+    )
     trainer.remove_callback(PrinterCallback)
     trainer.turns = turns
     return trainer
@@ -188,16 +216,21 @@ def grpo(arguments, turns: InTurn, folder: Path) -> TimedGRPO:
 def report(steps: dict[str, list[Step]]) -> None:
     """Medians with least and greatest, and the ratios to the last, taken round by round."""
     reference = steps[list(steps)[-1]]
-    for i, what in enumerate(("sampled tokens a second", "updated tokens a second",
-                              "seconds a step")):  # fmt: skip
+    for i, what in enumerate(
+        ("sampled tokens a second", "updated tokens a second", "seconds a step")
+    ):
         print(f"\n{what:24} {'median [min, max]':28} ratio to the last: median [min, max]")
         for name, taken in steps.items():
             values = [step.rates[i] for step in taken]
             ratios = [v / step.rates[i] for v, step in zip(values, reference, strict=True)]
             print(f"{name:24} {_spread(values, 1):28} {_spread(ratios, 2)}")
-    print("\ntokens sampled a step, mean: " + "; ".join(
-        f"{name} {statistics.mean(s.sampled for s in taken):.0f}" for name, taken in steps.items()
-    ))  # fmt: skip
+    print(
+        "\ntokens sampled a step, mean: "
+        + "; ".join(
+            f"{name} {statistics.mean(s.sampled for s in taken):.0f}"
+            for name, taken in steps.items()
+        )
+    )
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
@@ -218,14 +251,17 @@ def main() -> None:
     arguments = parser.parse_args()
     describe_machine()
     versions = ", ".join(f"{p.__name__} {p.__version__}" for p in (trl, transformers, peft))
-    print(f"{versions}; {arguments.prompts} problems × {arguments.rollouts} rollouts of up to "
-          f"{arguments.max_new_tokens} tokens, {arguments.steps} steps")  # fmt: skip
+    print(
+        f"{versions}; {arguments.prompts} problems × {arguments.rollouts} rollouts of up to "
+        f"{arguments.max_new_tokens} tokens, {arguments.steps} steps"
+    )
     with tempfile.TemporaryDirectory() as folder:
         mine = ours(arguments, Path(folder))
         turns = InTurn(list(mine.values()))
         grpo(arguments, turns, Path(folder) / "trl").train()
-    assert all(one.steps[0].trained - one.steps[0].sampled == turns.prompts
-               for one in mine.values()), "the trainers did not see the same prompts"  # fmt: skip
+    assert all(
+        one.steps[0].trained - one.steps[0].sampled == turns.prompts for one in mine.values()
+    ), "the trainers did not see the same prompts"
     steps = {name: one.steps for name, one in mine.items()} | {"LoRA, TRL GRPO": turns.steps}
     report({name: taken[1:] for name, taken in steps.items()})
 

@@ -179,8 +179,11 @@ class TrainConfig:
 
 
 SEARCH_METHODS = {
-    "cem": "CEM", "cma": "CMA-ES", "random": "random search", "gradient": "gradient",
-}  # fmt: skip
+    "cem": "CEM",
+    "cma": "CMA-ES",
+    "random": "random search",
+    "gradient": "gradient",
+}
 # What "auto" means: the best at equal numbers of processed tokens (benchmarks/adapt_methods.py).
 BEST_METHODS = {"likelihood": "gradient", "reward": "cem", "both": "cem"}
 OBJECTIVES = ("likelihood", "reward", "both")
@@ -228,8 +231,15 @@ class FewShotConfig:
                 f"method gradient needs objective likelihood, got {self.objective}: a reward has "
                 "no gradient; choose cem, cma or random for it."
             )
-        whole = ("shots", "population", "generations", "max_new_tokens", "batch_tokens",
-                 "batch_rows", "seed")  # fmt: skip
+        whole = (
+            "shots",
+            "population",
+            "generations",
+            "max_new_tokens",
+            "batch_tokens",
+            "batch_rows",
+            "seed",
+        )
         for what in whole:
             if isinstance(getattr(self, what), float):
                 raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")

@@ -16,6 +16,7 @@ FILES = {
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
+
 def imports(tree: ast.AST) -> set[str]:
     """The first names of all that is imported, also inside functions."""
     found = set()

@@ -125,9 +125,14 @@ class Adaptation:
         mixture = Mixture(request.mixture, request.normalise)
         weights = ", ".join(f"{name} {alpha:g}" for name, alpha in request.mixture.items())
         expert = fold(
-            self.adapter, library.experts, mixture, request.name, request.training,
-            base_model=model_name(self.adapter.model), description=f"Mixture of {weights}.",
-        )  # fmt: skip
+            self.adapter,
+            library.experts,
+            mixture,
+            request.name,
+            request.training,
+            base_model=model_name(self.adapter.model),
+            description=f"Mixture of {weights}.",
+        )
         path = folder / f"{request.name}.safetensors"
         expert.save(path)
         return ExpertSaved(request.name, path.name)
@@ -157,9 +162,7 @@ class Adaptation:
         """Tokens a second of a search cut to two small generations."""
         trial = replace(config, **TRIAL)
         shortest = sorted(examples, key=lambda e: e.question.tokens)[:TRIAL_EXAMPLES]
-        *_, done = few_shot.search(
-            self.adapter, self.tokenizer, shortest, experts, trial, answers
-        )
+        *_, done = few_shot.search(self.adapter, self.tokenizer, shortest, experts, trial, answers)
         return done.tokens / max(done.seconds, 1e-9)
 
     def _adapted(

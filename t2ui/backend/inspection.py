@@ -55,9 +55,7 @@ def heatmap(
     )
 
 
-def component(
-    factors: Mapping[str, Factors], z: Mapping[str, Tensor], name: str
-) -> ComponentData:
+def component(factors: Mapping[str, Factors], z: Mapping[str, Tensor], name: str) -> ComponentData:
     """One matrix: σ, z, and the captured variance of σ and of σ ⊙ |z| (paper, Appendix C).
 
     Raises:

@@ -51,9 +51,7 @@ FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
 
 
-def load_backend(
-    config: WorkerConfig, progress: Callable[[str, float | None], None]
-) -> "Serving":
+def load_backend(config: WorkerConfig, progress: Callable[[str, float | None], None]) -> "Serving":
     """Load the model and its decomposition.
 
     Raises:
@@ -325,13 +323,16 @@ class Serving:
         try:
             began = time.perf_counter()
             if asking.ask.compare:
-                yield job_id, token_shift.compare(
-                    self.model,
-                    self.tokenizer,
-                    self.adapter,
-                    asking.prompt_ids,
-                    asking.scales,
-                    (asking.panes["base"].ids, asking.panes["adapted"].ids),
+                yield (
+                    job_id,
+                    token_shift.compare(
+                        self.model,
+                        self.tokenizer,
+                        self.adapter,
+                        asking.prompt_ids,
+                        asking.scales,
+                        (asking.panes["base"].ids, asking.panes["adapted"].ids),
+                    ),
                 )
             yield job_id, self._done(asking, compare=time.perf_counter() - began)
         except Exception as error:  # its answers are out; nobody else's are concerned

@@ -72,11 +72,18 @@ def adapt_command(
 ) -> None:
     """Find the weights of a mixture from a few examples; Ctrl-C keeps the best so far."""
     said = {
-        "method": method or None, "objective": objective or None, "shots": shots,
-        "population": population, "generations": generations, "held_out": held_out,
-        "max_new_tokens": max_new_tokens, "per_layer": per_layer or None,
-        "normalise": normalise or None, "allow_transfer": allow_transfer or None, "seed": seed,
-    }  # fmt: skip
+        "method": method or None,
+        "objective": objective or None,
+        "shots": shots,
+        "population": population,
+        "generations": generations,
+        "held_out": held_out,
+        "max_new_tokens": max_new_tokens,
+        "per_layer": per_layer or None,
+        "normalise": normalise or None,
+        "allow_transfer": allow_transfer or None,
+        "seed": seed,
+    }
     start = FewShotConfig.preset(preset) if preset else FewShotConfig()
     config = replace(start, **{key: value for key, value in said.items() if value is not None})
     _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
@@ -151,9 +158,7 @@ def _check_sources(examples, task, data, shots, *files) -> None:
     if task and data is None and not examples:
         raise InputError("--task needs --data, the folder that holds its data.")
     if examples and (shots is not None or data is not None):
-        raise InputError(
-            "--shots and --data go with --task alone; a file's examples are all used."
-        )
+        raise InputError("--shots and --data go with --task alone; a file's examples are all used.")
     for path, suffix in files:
         if path is not None and path.suffix != suffix:
             raise InputError(f"{path.name} must end in {suffix}.")
@@ -191,11 +196,16 @@ def _line(generation, config: FewShotConfig) -> str:
 
 def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str, Any]:
     return {
-        "set_by": result.set_by, "examples": source, "report": result.report,
-        "before": result.before, "after": result.after, "n": result.n,
+        "set_by": result.set_by,
+        "examples": source,
+        "report": result.report,
+        "before": result.before,
+        "after": result.after,
+        "n": result.n,
         "experts": {name: library.experts[name].sha256 for name in result.mixture.weights},
-        "config": asdict(config), "command": command_line(),
-    }  # fmt: skip
+        "config": asdict(config),
+        "command": command_line(),
+    }
 
 
 def _write(adapter, library, result, provenance, out, folded, base_model: str) -> None:
@@ -210,8 +220,15 @@ def _write(adapter, library, result, provenance, out, folded, base_model: str) -
             note(f"wrote {out}")
         if folded is not None:
             path = folded
-            fold(adapter, library.experts, result.mixture, folded.stem, provenance,
-                 base_model=base_model, task=provenance["examples"]).save(folded)  # fmt: skip
+            fold(
+                adapter,
+                library.experts,
+                result.mixture,
+                folded.stem,
+                provenance,
+                base_model=base_model,
+                task=provenance["examples"],
+            ).save(folded)
             note(f"wrote {folded}")
     except (OSError, SafetensorError) as error:
         raise InputError(
@@ -225,9 +242,21 @@ def _facts(result) -> dict[str, Any]:
         {k: v for k, v in asdict(g).items() if k not in ("population", "scores")}
         for g in result.generations
     ]
-    kept = ("set_by", "report", "before", "after", "right_before", "right_after", "n", "seconds",
-            "tokens", "forward_passes")  # fmt: skip
+    kept = (
+        "set_by",
+        "report",
+        "before",
+        "after",
+        "right_before",
+        "right_after",
+        "n",
+        "seconds",
+        "tokens",
+        "forward_passes",
+    )
     return {
-        "mixture": dict(result.mixture.weights), "normalise": result.mixture.normalise,
-        **{key: getattr(result, key) for key in kept}, "generations": generations,
-    }  # fmt: skip
+        "mixture": dict(result.mixture.weights),
+        "normalise": result.mixture.normalise,
+        **{key: getattr(result, key) for key in kept},
+        "generations": generations,
+    }

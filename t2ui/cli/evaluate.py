@@ -99,8 +99,11 @@ def evaluate(
     )
     with adapt(loaded, progress=progress) as adapter:
         chosen, files = _methods(methods, adapter, tokenizer, experts)
-        settings = {"model": model_name(loaded), "fingerprint": adapter.fingerprint,
-                    "dtype": dtype_name(loaded)}  # fmt: skip
+        settings = {
+            "model": model_name(loaded),
+            "fingerprint": adapter.fingerprint,
+            "dtype": dtype_name(loaded),
+        }
         with ResultLog(out / "results.jsonl" if out else None, settings) as log:
             comparison = Comparison(adapter, tokenizer, chosen, log, batch_rows)
             try:
@@ -228,6 +231,9 @@ def _keep(comparison, files: dict[str, Path], kept_with: dict[str, Any], remark:
         ]
         expert = Expert.load(files[method.name])
         known = {(r["set"], r.get("protocol"), r.get("classifier")) for r in records}
-        kept = [m for m in expert.metrics
-                if (m["set"], m.get("protocol"), m.get("classifier")) not in known]  # fmt: skip
+        kept = [
+            m
+            for m in expert.metrics
+            if (m["set"], m.get("protocol"), m.get("classifier")) not in known
+        ]
         replace(expert, metrics=kept + records).save(files[method.name])

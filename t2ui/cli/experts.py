@@ -35,15 +35,19 @@ def experts_list(
 
     library = load_library(existing(folder or shipped()))
     if as_json:
-        print_json({
-            "experts": [facts(e, library.files[n]) for n, e in library.experts.items()],
-            "problems": [{"file": f, "reason": r} for f, r in library.problems],
-        })  # fmt: skip
+        print_json(
+            {
+                "experts": [facts(e, library.files[n]) for n, e in library.experts.items()],
+                "problems": [{"file": f, "reason": r} for f, r in library.problems],
+            }
+        )
         return
     for name, expert in library.experts.items():
         kind = "dispatcher" if expert.is_dispatcher else "expert"
-        print(f"{name:16} {kind:10} {expert.parameters:>9,} scales  {expert.base_model:24} "
-              f"{expert.description}")  # fmt: skip
+        print(
+            f"{name:16} {kind:10} {expert.parameters:>9,} scales  {expert.base_model:24} "
+            f"{expert.description}"
+        )
     if not library.experts:
         note("no experts in this folder")
     report_problems(library)
@@ -140,10 +144,19 @@ def experts_compact(
     moved = max(float((small.scales[n] - z).abs().max()) for n, z in loaded.scales.items())
     before, after = path.stat().st_size, out.stat().st_size
     if as_json:
-        print_json({
-            "file": str(out), "name": small.name, "bytes": after, "bytes_before": before,
-            "largest_difference": moved, "sha256": small.sha256, "compact_of": loaded.sha256,
-        })  # fmt: skip
+        print_json(
+            {
+                "file": str(out),
+                "name": small.name,
+                "bytes": after,
+                "bytes_before": before,
+                "largest_difference": moved,
+                "sha256": small.sha256,
+                "compact_of": loaded.sha256,
+            }
+        )
         return
-    print(f"{out}: {after / 1000:,.0f} kB ({before / 1000:,.0f} kB before); no scale differs by "
-          f"more than {moved:.2g}")  # fmt: skip
+    print(
+        f"{out}: {after / 1000:,.0f} kB ({before / 1000:,.0f} kB before); no scale differs by "
+        f"more than {moved:.2g}"
+    )

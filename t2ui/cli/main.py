@@ -36,8 +36,12 @@ from t2ui.config import (
 )
 from t2ui.errors import InputError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-                  help="A studio for Transformer² experts.")  # fmt: skip
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A studio for Transformer² experts.",
+)
 app.add_typer(experts_app, name="experts")
 app.command("adapt")(adapt_command)
 app.command()(train)
@@ -102,18 +106,32 @@ def ask(
         library = library.fitting(adapter)
         report_problems(library)
         result = two_pass_infer(
-            loaded, tokenizer, text, library.experts, dispatch=dispatch or None,
-            mixture=mixture, routing=routing,
-            threshold=threshold, sampling=sampling, allow_transfer=allow_transfer,
-        )  # fmt: skip
+            loaded,
+            tokenizer,
+            text,
+            library.experts,
+            dispatch=dispatch or None,
+            mixture=mixture,
+            routing=routing,
+            threshold=threshold,
+            sampling=sampling,
+            allow_transfer=allow_transfer,
+        )
     if as_json:
         found = result.classification
-        print_json({
-            "text": result.text, "label": result.label, "probabilities": result.probabilities,
-            "said": found.said if found else None, "mixture": dict(result.mixture.weights),
-            "base_share": result.mixture.base_share, "note": result.note,
-            "timings": result.timings, "receipt": result.receipt,
-        })  # fmt: skip
+        print_json(
+            {
+                "text": result.text,
+                "label": result.label,
+                "probabilities": result.probabilities,
+                "said": found.said if found else None,
+                "mixture": dict(result.mixture.weights),
+                "base_share": result.mixture.base_share,
+                "note": result.note,
+                "timings": result.timings,
+                "receipt": result.receipt,
+            }
+        )
         return
     if result.label:
         shares = ", ".join(f"{n} {p:.2f}" for n, p in result.probabilities.items())

@@ -74,8 +74,14 @@ def facts(expert, path: Path) -> dict[str, Any]:
     """All that the file says, but for the scales themselves."""
     said = {f.name: getattr(expert, f.name) for f in fields(expert) if f.name != "scales"}
     size = path.stat().st_size
-    return {**said, "labels": list(expert.labels), "parameters": expert.parameters,
-            "matrices": len(expert.scales), "file": str(path), "bytes": size}  # fmt: skip
+    return {
+        **said,
+        "labels": list(expert.labels),
+        "parameters": expert.parameters,
+        "matrices": len(expert.scales),
+        "file": str(path),
+        "bytes": size,
+    }
 
 
 def shipped() -> Path:

@@ -94,12 +94,23 @@ def train(
 ) -> None:
     """Train an expert by policy gradient; Ctrl-C keeps what it has, the same command goes on."""
     config = TrainConfig(
-        steps=steps, batch=batch, learning_rate=learning_rate, kl_coeff=kl_coeff,
-        temperature=temperature, modules=modules, seed=seed, objective=objective,
-        rollouts=rollouts, baseline=baseline, negative_reward=negative_reward,
-        rehearsal=rehearsal, evaluate_every=evaluate_every, validation_rows=validation_rows,
-        patience=patience, micro_batch_tokens=micro_batch_tokens,
-    )  # fmt: skip
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        kl_coeff=kl_coeff,
+        temperature=temperature,
+        modules=modules,
+        seed=seed,
+        objective=objective,
+        rollouts=rollouts,
+        baseline=baseline,
+        negative_reward=negative_reward,
+        rehearsal=rehearsal,
+        evaluate_every=evaluate_every,
+        validation_rows=validation_rows,
+        patience=patience,
+        micro_batch_tokens=micro_batch_tokens,
+    )
     if lora < 0:
         raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")
     from t2ui.models.loading import load_model
@@ -107,9 +118,11 @@ def train(
 
     loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
     asked = {
-        "leave_out": tuple(filter(None, leave_out.split(","))), "style": style,
-        "reward": reward, "max_new_tokens": max_new_tokens,
-    }  # fmt: skip
+        "leave_out": tuple(filter(None, leave_out.split(","))),
+        "style": style,
+        "reward": reward,
+        "max_new_tokens": max_new_tokens,
+    }
     options = {key: value for key, value in asked.items() if value}
     rows = load_task(task, tokenizer, data if data.is_file() else existing(data), **options)
     tell_of_sandbox(rows)
@@ -117,17 +130,31 @@ def train(
         from t2ui.training.lora import train_lora
 
         events = train_lora(
-            loaded, rows, config, out, tokenizer=tokenizer, rank=lora,
-            start=Path(start) if start else None, command=command_line(),
-        )  # fmt: skip
+            loaded,
+            rows,
+            config,
+            out,
+            tokenizer=tokenizer,
+            rank=lora,
+            start=Path(start) if start else None,
+            command=command_line(),
+        )
     else:
         from t2ui.training.svf import train_svf
 
         begun = one(start, experts)[0] if start else None
         events = train_svf(
-            loaded, rows, config, out, tokenizer=tokenizer, start=begun, name=name or task,
-            description=description, license=license, command=command_line(),
-        )  # fmt: skip
+            loaded,
+            rows,
+            config,
+            out,
+            tokenizer=tokenizer,
+            start=begun,
+            name=name or task,
+            description=description,
+            license=license,
+            command=command_line(),
+        )
     try:
         for event in events:
             shown = {"kind": event.kind, "step": event.step, **event.values}

@@ -85,11 +85,17 @@ def _accuracy_lines(records: list[dict[str, Any]]) -> list[str]:
     beside = [m["lora_training"] for m in records if "lora" in m]
     heads = ["set", "options compared by", "n", "base model", "this expert", "p (paired)"]
     rows = [
-        [m["set"], m["protocol"], str(m["n"]), _percent(m["base"], m["base_interval"]),
-         _percent(m["expert"], m["interval"]), f"{m['p']:.2g}",
-         _percent(m["lora"], m["lora_interval"]) if "lora" in m else ""]
+        [
+            m["set"],
+            m["protocol"],
+            str(m["n"]),
+            _percent(m["base"], m["base_interval"]),
+            _percent(m["expert"], m["interval"]),
+            f"{m['p']:.2g}",
+            _percent(m["lora"], m["lora_interval"]) if "lora" in m else "",
+        ]
         for m in records
-    ]  # fmt: skip
+    ]
     if beside:
         heads.append("LoRA, same data")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]

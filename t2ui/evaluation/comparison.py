@@ -50,9 +50,13 @@ class Comparison:
     """
 
     def __init__(
-        self, adapter: Adapter, tokenizer, methods: Sequence[Method], log: ResultLog,
+        self,
+        adapter: Adapter,
+        tokenizer,
+        methods: Sequence[Method],
+        log: ResultLog,
         batch_rows: int = 32,
-    ):  # fmt: skip
+    ):
         self.model, self.tokenizer = adapter.model, tokenizer
         self.methods, self.log, self.batch_rows = tuple(methods), log, batch_rows
         self.sets: dict[str, Sequence[Example]] = {}
@@ -66,10 +70,13 @@ class Comparison:
         self.judged_by[name] = f"{task.objective}, {task.max_new_tokens} tokens, {task.stop}"
         for method in self.methods:
             found = measure(
-                self.log, name, method, examples,
+                self.log,
+                name,
+                method,
+                examples,
                 lambda part: outcomes(self.model, self.tokenizer, task, part, self.batch_rows),
                 self.judged_by[name],
-            )  # fmt: skip
+            )
             for _ in found:
                 yield method.name
 
@@ -108,11 +115,15 @@ class Comparison:
             "accuracy": records(self.cells()),
             "dispatch": [record for method in self.methods for record in self.routes(method)],
             "training": [
-                {"method": m.name, **{key: m.training.get(key) for key in COSTS},
-                 "seconds": _seconds(m.training)}
-                for m in self.methods if m.training
+                {
+                    "method": m.name,
+                    **{key: m.training.get(key) for key in COSTS},
+                    "seconds": _seconds(m.training),
+                }
+                for m in self.methods
+                if m.training
             ],
-        }  # fmt: skip
+        }
 
     def records_of(self, method: Method) -> list[Record]:
         """What an expert's file keeps of it: beside the base and the LoRA that was trained on the
@@ -124,14 +135,19 @@ class Comparison:
             if cell.method != method.name or cell.base is None:
                 continue
             name, _, protocol = cell.name.partition(", by ")
-            kept.append({
-                "set": name, "protocol": protocol or "greedy", "n": cell.n,
-                "base": round(cell.base, 4),
-                "base_interval": interval_of(round(cell.base * cell.n), cell.n),
-                "expert": round(cell.share, 4), "interval": interval_of(cell.right, cell.n),
-                "p": float(f"{cell.p:.2g}"),
-                **_lora_record(baseline, cell, found),
-            })  # fmt: skip
+            kept.append(
+                {
+                    "set": name,
+                    "protocol": protocol or "greedy",
+                    "n": cell.n,
+                    "base": round(cell.base, 4),
+                    "base_interval": interval_of(round(cell.base * cell.n), cell.n),
+                    "expert": round(cell.share, 4),
+                    "interval": interval_of(cell.right, cell.n),
+                    "p": float(f"{cell.p:.2g}"),
+                    **_lora_record(baseline, cell, found),
+                }
+            )
         if method.classifier:
             beside = [baseline] if baseline else []
             for one in (self.methods[0], method, *beside):
@@ -156,8 +172,10 @@ class Comparison:
 
     def write(self, folder: Path) -> list[Path]:
         """table.json, table.md and, where there are accuracies, table.svg."""
-        written = {"table.json": json.dumps(self.records(), indent=2, ensure_ascii=False),
-                   "table.md": self.markdown()}  # fmt: skip
+        written = {
+            "table.json": json.dumps(self.records(), indent=2, ensure_ascii=False),
+            "table.md": self.markdown(),
+        }
         if found := self.cells():
             written["table.svg"] = svg(found)
         for name, text in written.items():

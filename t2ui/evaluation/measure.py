@@ -151,8 +151,11 @@ def _known(
 ) -> dict[str, Outcome]:
     """Outcomes in the log of the same questions."""
     found = log.of(name, method.name, method.digest)
-    return {key: found[key] for key, digest in asked.items()
-            if key in found and found[key].get("asked", digest) == digest}  # fmt: skip
+    return {
+        key: found[key]
+        for key, digest in asked.items()
+        if key in found and found[key].get("asked", digest) == digest
+    }
 
 
 def measure_routes(
@@ -184,11 +187,15 @@ def routes(log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled
     records = []
     for family, pairs in taken.items():
         wrong = [label != found for label, found in pairs]
-        records.append({
-            "set": family, "n": len(pairs),
-            "misroutes": _share(wrong), "interval": interval_of(sum(wrong), len(wrong)),
-            "confusion": _confusion(pairs),
-        })  # fmt: skip
+        records.append(
+            {
+                "set": family,
+                "n": len(pairs),
+                "misroutes": _share(wrong),
+                "interval": interval_of(sum(wrong), len(wrong)),
+                "confusion": _confusion(pairs),
+            }
+        )
     return records
 
 

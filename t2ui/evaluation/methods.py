@@ -162,9 +162,7 @@ def of_dispatch(
             places.setdefault(key, []).append(place)
         return [(places[key], _applied(adapter, experts, mixtures[key])) for key in places]
 
-    return Method(
-        mode, digest_of(experts), parts, lambda: nullcontext(classify), tuple(labels)
-    )
+    return Method(mode, digest_of(experts), parts, lambda: nullcontext(classify), tuple(labels))
 
 
 def digest_of(experts: Mapping[str, Expert]) -> str:

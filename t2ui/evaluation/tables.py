@@ -64,12 +64,15 @@ def records(found: Sequence[Cell]) -> list[dict[str, Any]]:
     """The table as plain data."""
     return [
         {
-            "set": c.name, "method": c.method, "n": c.n, "accuracy": round(c.share, 4),
+            "set": c.name,
+            "method": c.method,
+            "n": c.n,
+            "accuracy": round(c.share, 4),
             "interval": [round(bound, 4) for bound in c.interval],
             **({} if c.p is None else {"base": round(c.base, 4), "p": float(f"{c.p:.2g}")}),
         }
         for c in found
-    ]  # fmt: skip
+    ]
 
 
 def as_text(grid: Grid) -> str:
@@ -104,10 +107,14 @@ def route_grid(found: Sequence[Mapping[str, Any]]) -> Grid:
     grid = [["method", "prompts", "n", "mis-routed"]]
     for record in found:
         low, high = record["interval"]
-        grid.append([
-            record["method"], record["set"], str(record["n"]),
-            f"{100 * record['misroutes']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
-        ])  # fmt: skip
+        grid.append(
+            [
+                record["method"],
+                record["set"],
+                str(record["n"]),
+                f"{100 * record['misroutes']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
+            ]
+        )
     return grid
 
 
@@ -125,8 +132,9 @@ def confusion_grid(record: Mapping[str, Any]) -> Grid:
     confusion = record["confusion"]
     labels = _unique([*confusion, *(taken for row in confusion.values() for taken in row)])
     grid = [[f"{record['method']}: label \\ taken for", *labels]]
-    return grid + [[row, *(str(taken.get(label, 0)) for label in labels)]
-                   for row, taken in confusion.items()]  # fmt: skip
+    return grid + [
+        [row, *(str(taken.get(label, 0)) for label in labels)] for row, taken in confusion.items()
+    ]
 
 
 def svg(found: Sequence[Cell]) -> str:
@@ -176,15 +184,20 @@ def _mark(cell: Cell, y: float, highest: float) -> list[str]:
     if cell.p is not None:
         better = BETTER if cell.share > (cell.base or 0) else WORSE
         colour = better if cell.p < SIGNIFICANT else COLOUR
-    low, x, high = (LEFT + PLOT * v / highest for v in (cell.interval[0], cell.share,
-                                                        cell.interval[1]))  # fmt: skip
+    low, x, high = (
+        LEFT + PLOT * v / highest for v in (cell.interval[0], cell.share, cell.interval[1])
+    )
     return [
         _text(LEFT - 10, y + 4, _short(cell.method), "end"),
         _line(low, y, high, y, colour, width=2),
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>',
-        _text(LEFT + PLOT + 14, y + 4, percent(cell) + (
-            "" if cell.p is None else f"  p = {cell.p:.2g}"), size=11),
-    ]  # fmt: skip
+        _text(
+            LEFT + PLOT + 14,
+            y + 4,
+            percent(cell) + ("" if cell.p is None else f"  p = {cell.p:.2g}"),
+            size=11,
+        ),
+    ]
 
 
 def _text(

@@ -157,5 +157,10 @@ def _summary(tables: Sequence[Table], objective: str) -> dict:
     )
     before, after = table.reported(objective).tolist()
     counts = [None if np.isnan(row).any() else int(row.sum()) for row in table.right]
-    return {"before": before, "after": after, "right_before": counts[0],
-            "right_after": counts[1], "n": table.right.shape[1]}  # fmt: skip
+    return {
+        "before": before,
+        "after": after,
+        "right_before": counts[0],
+        "right_after": counts[1],
+        "n": table.right.shape[1],
+    }

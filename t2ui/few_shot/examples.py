@@ -32,10 +32,15 @@ def read_examples(tokenizer, path: Path) -> list[Example]:
         InputError: what `read_jsonl` raises, or fields of other kinds; names the row, from 1.
     """
     return [
-        _example(tokenizer, f"{path.name}, row {number}", row["prompt"], row["answer"],
-                 row.get("options"))
+        _example(
+            tokenizer,
+            f"{path.name}, row {number}",
+            row["prompt"],
+            row["answer"],
+            row.get("options"),
+        )
         for number, row in enumerate(read_jsonl(path, ("prompt", "answer")), start=1)
-    ]  # fmt: skip
+    ]
 
 
 def shots_of(task: Task, count: int, seed: int) -> list[Example]:
@@ -85,5 +90,6 @@ def _example(tokenizer, where: str, prompt, answer, options) -> Example:
         )
     encoded = tuple(tuple(tokenizer.encode(o, add_special_tokens=False)) for o in options)
     lengths = tuple(len(option.encode()) for option in options)
-    return Example(where, Question(tuple(ids), encoded), options.index(answer), lengths, "given",
-                   answer)  # fmt: skip
+    return Example(
+        where, Question(tuple(ids), encoded), options.index(answer), lengths, "given", answer
+    )

@@ -46,12 +46,14 @@ class Blend:
         self.layers = 1 + max(map(layer_of, adapter.names))
         device = adapter.factors[self.names[0]].S.device
         rows = [
-            torch.cat([
-                expert.scales[n] - 1 if n in expert.scales else torch.zeros(size)
-                for n, size in zip(self.names, self.sizes, strict=True)
-            ])
+            torch.cat(
+                [
+                    expert.scales[n] - 1 if n in expert.scales else torch.zeros(size)
+                    for n, size in zip(self.names, self.sizes, strict=True)
+                ]
+            )
             for expert in experts.values()
-        ]  # fmt: skip
+        ]
         self.offsets = torch.stack(rows).to(device)  # (K, all scales)
         widths = [0] * self.layers
         for name, size in zip(self.names, self.sizes, strict=True):

@@ -34,21 +34,33 @@ def scores(history: History, unit: str) -> go.Figure:
     figure = go.Figure()
     x, y = _scattered(history.numbers, history.scores)
     figure.add_scatter(
-        x=x, y=y, mode="markers", name="members", meta={"colour": "faint"},
+        x=x,
+        y=y,
+        mode="markers",
+        name="members",
+        meta={"colour": "faint"},
         marker={"size": 5, "opacity": POINT_ALPHA},
         hovertemplate="a member: %{y:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     line = {"mode": "lines+markers", "x": list(history.numbers)}
     figure.add_scatter(
-        y=list(history.mean), name="mean", meta={"colour": "muted"},
-        line={"width": 1.5, "dash": "dot"}, marker={"size": 4},
-        hovertemplate="mean %{y:.3f}<extra></extra>", **line,
-    )  # fmt: skip
+        y=list(history.mean),
+        name="mean",
+        meta={"colour": "muted"},
+        line={"width": 1.5, "dash": "dot"},
+        marker={"size": 4},
+        hovertemplate="mean %{y:.3f}<extra></extra>",
+        **line,
+    )
     figure.add_scatter(
-        y=list(history.best), name="best", meta={"colour": "accent"},
-        line={"width": 2.5}, marker={"size": 6},
-        hovertemplate="best so far %{y:.3f}<extra></extra>", **line,
-    )  # fmt: skip
+        y=list(history.best),
+        name="best",
+        meta={"colour": "accent"},
+        line={"width": 2.5},
+        marker={"size": 6},
+        hovertemplate="best so far %{y:.3f}<extra></extra>",
+        **line,
+    )
     _lay_out(figure, history, unit)
     floor = _floor(history)
     if floor is not None:  # a few hopeless members may not flatten the curves
@@ -64,21 +76,37 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
         colour = colours[name]
         x, y = _scattered(numbers, [[m[place] for m in one] for one in history.population])
         figure.add_scatter(
-            x=x, y=y, mode="markers", legendgroup=name, showlegend=False,
+            x=x,
+            y=y,
+            mode="markers",
+            legendgroup=name,
+            showlegend=False,
             marker={"size": 4, "color": colour, "opacity": POINT_ALPHA},
             hovertemplate=f"{name} of a member: %{{y:.2f}}<extra></extra>",
-        )  # fmt: skip
+        )
         mean, spread = np.asarray(means, float), np.asarray(history.alpha_spread[name], float)
         figure.add_scatter(
-            x=[*numbers, *reversed(numbers)], y=[*(mean + spread), *reversed(mean - spread)],
-            fill="toself", fillcolor=_faded(colour, SPREAD_ALPHA), mode="lines",
-            line={"width": 0}, legendgroup=name, showlegend=False, hoverinfo="skip",
-        )  # fmt: skip
+            x=[*numbers, *reversed(numbers)],
+            y=[*(mean + spread), *reversed(mean - spread)],
+            fill="toself",
+            fillcolor=_faded(colour, SPREAD_ALPHA),
+            mode="lines",
+            line={"width": 0},
+            legendgroup=name,
+            showlegend=False,
+            hoverinfo="skip",
+        )
         figure.add_scatter(
-            x=numbers, y=list(mean), customdata=list(spread), mode="lines+markers", name=name,
-            legendgroup=name, line={"width": 2.5, "color": colour}, marker={"size": 6},
+            x=numbers,
+            y=list(mean),
+            customdata=list(spread),
+            mode="lines+markers",
+            name=name,
+            legendgroup=name,
+            line={"width": 2.5, "color": colour},
+            marker={"size": 6},
             hovertemplate=f"{name} %{{y:.2f}} ± %{{customdata:.2f}}<extra></extra>",
-        )  # fmt: skip
+        )
     _lay_out(figure, history, "α")
     figure.update_layout(yaxis={"zeroline": True, "zerolinewidth": 1})
     return figure

@@ -26,27 +26,45 @@ def training_curves(events: Sequence[dict[str, Any]]) -> go.Figure:
     checks = [e for e in events if e["kind"] == "validation"]
     panels = [key for key in PANELS if any(key in e["values"] for e in steps + checks)]
     figure = make_subplots(
-        len(panels) or 1, 1, shared_xaxes=True, vertical_spacing=0.08,
+        len(panels) or 1,
+        1,
+        shared_xaxes=True,
+        vertical_spacing=0.08,
         subplot_titles=[PANELS[key] for key in panels],
-    )  # fmt: skip
+    )
     for row, key in enumerate(panels, start=1):
         points = [(e["step"], e["values"][key]) for e in steps if key in e["values"]]
         if points:
             x, y = zip(*points, strict=True)
             figure.add_scatter(
-                x=x, y=y, name="training", mode="lines", line={"color": STEP_COLOUR, "width": 1},
-                row=row, col=1, legendgroup="training", showlegend=row == 1,
-            )  # fmt: skip
+                x=x,
+                y=y,
+                name="training",
+                mode="lines",
+                line={"color": STEP_COLOUR, "width": 1},
+                row=row,
+                col=1,
+                legendgroup="training",
+                showlegend=row == 1,
+            )
         if key == "accuracy" and checks:
             x, y = zip(*((e["step"], e["values"][key]) for e in checks), strict=True)
             figure.add_scatter(
-                x=x, y=y, name="validation", mode="lines+markers", row=row, col=1,
+                x=x,
+                y=y,
+                name="validation",
+                mode="lines+markers",
+                row=row,
+                col=1,
                 line={"color": VALIDATION_COLOUR, "width": 2.5},
-            )  # fmt: skip
+            )
             figure.add_hline(
-                y=y[0], line={"color": BASE_COLOUR, "dash": "dot"}, row=row, col=1,
+                y=y[0],
+                line={"color": BASE_COLOUR, "dash": "dot"},
+                row=row,
+                col=1,
                 annotation_text="start",
-            )  # fmt: skip
+            )
     figure.update_xaxes(title_text="step", row=len(panels) or 1, col=1)
     figure.update_layout(template="plotly_white", height=240 * max(len(panels), 1) + 60)
     return figure

@@ -283,9 +283,7 @@ class Decoder:
             )
 
 
-def generate(
-    model, tokenizer, rows: Sequence[Row], adapter: Adapter | None
-) -> list[Completion]:
+def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> list[Completion]:
     """Decode rows to their ends as one batch; completions in the rows' order.
 
     Greedy rows give the tokens that `transformers.generate(do_sample=False)` gives on the same
@@ -307,8 +305,7 @@ def generate(
             texts[step.key].append(step.text)
             finished[step.key] = step.finished or ""
     return [
-        Completion(tuple(t), "".join(x), f)
-        for t, x, f in zip(tokens, texts, finished, strict=True)
+        Completion(tuple(t), "".join(x), f) for t, x, f in zip(tokens, texts, finished, strict=True)
     ]
 
 

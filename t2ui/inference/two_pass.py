@@ -87,9 +87,7 @@ def two_pass_infer(
             usable = experts if allow_transfer else _without_transfers(adapter, experts)
             mode = dispatch or ("expert" if dispatcher_in(usable) else "prompt")
             dispatcher = Dispatcher(model, tokenizer, adapter)
-            decided = decide(
-                dispatcher, prompt, experts, mode, routing, threshold, allow_transfer
-            )
+            decided = decide(dispatcher, prompt, experts, mode, routing, threshold, allow_transfer)
         elif dispatch not in (None, "none"):
             raise InputError("A mixture and a dispatcher were both given: choose one of them.")
         else:
@@ -167,9 +165,7 @@ def decide(
     return Dispatched(mixture, f"{who}, {found.probabilities[found.label]:.2f}", note, found)
 
 
-def transfers_in(
-    adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture
-) -> list[Expert]:
+def transfers_in(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> list[Expert]:
     """The experts that a mixture uses and that were made for other weights than this model's."""
     used = [
         experts[name]
@@ -179,9 +175,7 @@ def transfers_in(
     return [expert for expert in used if adapter.is_transfer(expert)]
 
 
-def _without_transfers(
-    adapter: Adapter, experts: Mapping[str, Expert]
-) -> dict[str, Expert]:
+def _without_transfers(adapter: Adapter, experts: Mapping[str, Expert]) -> dict[str, Expert]:
     return {name: e for name, e in experts.items() if not adapter.is_transfer(e)}
 
 
@@ -208,15 +202,19 @@ def make_receipt(
         "label": found.label if found else None,
         "probabilities": found.probabilities if found else {},
         "set_by": decided.set_by,
-        "mixture": {n: list(a) if isinstance(a, tuple) else a
-                    for n, a in decided.mixture.weights.items()},
+        "mixture": {
+            n: list(a) if isinstance(a, tuple) else a for n, a in decided.mixture.weights.items()
+        },
         "normalise": decided.mixture.normalise,
         "experts": {n: experts[n].sha256 for n in decided.mixture.weights},
         "sampling": {**asdict(sampling), "stop": list(sampling.stop)},
         "timings": {key: round(value, 4) for key, value in timings.items()},
-        "versions": {"t2ui": __version__, "torch": torch.__version__,
-                     "transformers": transformers.__version__},
-    }  # fmt: skip
+        "versions": {
+            "t2ui": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
 
 
 def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, Expert]):

@@ -159,14 +159,18 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     positions = torch.tensor([row.positions]) + past
     seen_positions = torch.cat([torch.arange(past)[None], positions], dim=1)
     with contiguous_head(model):
-        logits = model(
-            input_ids=ids,
-            position_ids=positions.to(device),
-            attention_mask=_attention(model, seen[None], positions, seen_positions),
-            **cached(model, cache),
-            use_cache=True,
-            logits_to_keep=len(row.ids) - first,
-        ).logits[0].float()  # fmt: skip
+        logits = (
+            model(
+                input_ids=ids,
+                position_ids=positions.to(device),
+                attention_mask=_attention(model, seen[None], positions, seen_positions),
+                **cached(model, cache),
+                use_cache=True,
+                logits_to_keep=len(row.ids) - first,
+            )
+            .logits[0]
+            .float()
+        )
     return [logits[[column - first for column in option]] for option in row.predicting[0]]
 
 
@@ -237,9 +241,9 @@ def _scores(
     temperature: float = 1.0,
 ) -> Tensor:  # (options,)
     pairs = zip(question.options, columns, strict=True)
-    return torch.stack([
-        summed_log_likelihood(logits[list(at)], option, temperature) for option, at in pairs
-    ])  # fmt: skip
+    return torch.stack(
+        [summed_log_likelihood(logits[list(at)], option, temperature) for option, at in pairs]
+    )
 
 
 def _repeated(pattern: Tensor | dict[str, Tensor], copies: int) -> Tensor | dict[str, Tensor]:

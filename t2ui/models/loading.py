@@ -180,8 +180,12 @@ def _locate(name: str | Path, cache_dir: Path, progress: Progress) -> tuple[Path
 
 def _is_path(text: str) -> bool:
     """Whether a name can only be a path: a hub id is `name` or `owner/name`."""
-    return text.strip() == "" or text[0] in "./~\\" or "\\" in text or text.count("/") > 1 or (
-        os.path.isabs(text)
+    return (
+        text.strip() == ""
+        or text[0] in "./~\\"
+        or "\\" in text
+        or text.count("/") > 1
+        or (os.path.isabs(text))
     )
 
 

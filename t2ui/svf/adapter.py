@@ -235,8 +235,9 @@ class Adapter:
             if name not in self.factors:
                 wrong.append(f"{name}: not in the model")
             elif z.numel() != self.factors[name].S.numel():
-                wrong.append(f"{name}: {z.numel()} scales, the model has "
-                             f"{self.factors[name].S.numel()}")  # fmt: skip
+                wrong.append(
+                    f"{name}: {z.numel()} scales, the model has {self.factors[name].S.numel()}"
+                )
         if wrong:
             raise InputError(
                 f"Expert {expert.name!r} is for {expert.base_model or 'another model'} and does "

@@ -209,9 +209,7 @@ def load_or_decompose(
     return factors
 
 
-def _decomposed(
-    weights: Mapping[str, Tensor], progress: Progress | None
-) -> dict[str, Factors]:
+def _decomposed(weights: Mapping[str, Tensor], progress: Progress | None) -> dict[str, Factors]:
     factors = {}
     for i, (name, weight) in enumerate(weights.items()):
         if progress:

@@ -49,9 +49,7 @@ def load_yes_no(tokenizer, data: Path, style: str = "chat", end: bool = False) -
     train, test = (
         [
             _yes_no_row(tokenizer, row, f"{file}, row {number}", style, end)
-            for number, row in enumerate(
-                read_jsonl(folder / file, YES_NO_FIELDS, ("question",)), 1
-            )
+            for number, row in enumerate(read_jsonl(folder / file, YES_NO_FIELDS, ("question",)), 1)
         ]
         for file in ("train.jsonl", "dev.jsonl")
     )

@@ -39,8 +39,10 @@ STOP = ("\n```\n\n",)  # a closed fence and an empty line: the code is written, 
 EXERCISES = Path(__file__).with_name("exercises.jsonl")
 MBPP_FIELDS = ("task_id", "split", "prompt", "code", "test_list", "test_setup_code")
 HUMANEVAL_FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
-FENCE = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)",
-                   re.DOTALL | re.MULTILINE | re.IGNORECASE)  # fmt: skip
+FENCE = re.compile(
+    r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)",
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
+)
 FIRST_LINE = re.compile(r"^(?:def |class |import |from \w+ import|@|async def |\w+ *= )", re.M)
 
 

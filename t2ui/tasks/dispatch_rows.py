@@ -123,10 +123,13 @@ def _public_training(data: Path) -> dict[str, list[Prompts]]:
     return {
         "math": [_gsm8k(data, "train"), _arith(data, "train")],
         "code": [_mbpp(data, ("train",))],
-        "reasoning": [_arc(data, "easy", "train"), _arc(data, "challenge", "train"),
-                      _strategyqa(data, "train")],
+        "reasoning": [
+            _arc(data, "easy", "train"),
+            _arc(data, "challenge", "train"),
+            _strategyqa(data, "train"),
+        ],
         OTHERS: [],
-    }  # fmt: skip
+    }
 
 
 def _opening(prompt: str) -> str:

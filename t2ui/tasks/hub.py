@@ -50,21 +50,28 @@ FILES: dict[str, dict[str, Source]] = {
     **{
         name: {
             file: Source("allenai/ai2_arc", configuration, (split,), _arc)
-            for file, split in (("train.jsonl", "train"), ("dev.jsonl", "validation"),
-                                ("test.jsonl", "test"))
+            for file, split in (
+                ("train.jsonl", "train"),
+                ("dev.jsonl", "validation"),
+                ("test.jsonl", "test"),
+            )
         }
         for name, configuration in (("arc_easy", "ARC-Easy"), ("arc_challenge", "ARC-Challenge"))
     },
     "mbpp": {
-        "full.jsonl": Source("google-research-datasets/mbpp", "full",
-                             ("prompt", "train", "validation", "test"), _mbpp)
+        "full.jsonl": Source(
+            "google-research-datasets/mbpp",
+            "full",
+            ("prompt", "train", "validation", "test"),
+            _mbpp,
+        )
     },
     "humaneval": {"test.jsonl": Source("openai/openai_humaneval", None, ("test",), _same)},
     "strategyqa": {
         "train.jsonl": Source("ChilleD/StrategyQA", None, ("train",), _same),
         "dev.jsonl": Source("ChilleD/StrategyQA", None, ("test",), _same),
     },
-}  # fmt: skip
+}
 
 
 def local_or_fetched(name: str, data: Path) -> Path:

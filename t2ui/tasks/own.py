@@ -112,10 +112,13 @@ def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
             tuple(tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts),
         )
         return Example(
-            str(row.get("id", where)), question, list(options).index(key),
-            tuple(len(text.encode()) for text in texts), str(row.get("family", "")),
+            str(row.get("id", where)),
+            question,
+            list(options).index(key),
+            tuple(len(text.encode()) for text in texts),
+            str(row.get("family", "")),
             prompt=prompt,
-        )  # fmt: skip
+        )
     if reward == "choice":
         prompt += "".join(f"\n{key}. {text}" for key, text in options.items())
         answer, target = json.dumps({"key": key, "options": options}), key

@@ -61,8 +61,11 @@ def _like(text: str, chance: random.Random) -> str:
     whole, _, places = text.replace(",", "").partition(".")
     value = chance.randint(2, 10 ** chance.randint(1, len(whole)) - 1)
     written = f"{value:,}" if "," in text else str(value)
-    return f"{written}.{chance.randint(1, 10 ** len(places) - 1):0{len(places)}d}" if places \
-        else written  # fmt: skip
+    return (
+        f"{written}.{chance.randint(1, 10 ** len(places) - 1):0{len(places)}d}"
+        if places
+        else written
+    )
 
 
 def _replaced(text: str, new: dict[Fraction, str]) -> str:

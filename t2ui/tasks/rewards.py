@@ -70,7 +70,8 @@ def chosen_key(text: str, options: Mapping[str, str]) -> str | None:
     # holds another ("fog" and "thick fog").
     named = [key for key, words in options.items() if words and contains(text, words)]
     named = [
-        key for key in named
+        key
+        for key in named
         if not any(contains(options[other], options[key]) for other in named if other != key)
-    ]  # fmt: skip
+    ]
     return named[0] if len(named) == 1 else None

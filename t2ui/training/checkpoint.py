@@ -69,8 +69,9 @@ def write(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> No
     """
     beside = folder / f".checkpoint.{os.getpid()}.tmp"
     try:
-        save_file({k: v.cpu() for k, v in tensors.items()}, beside,
-                  metadata={"state": json.dumps(facts)})  # fmt: skip
+        save_file(
+            {k: v.cpu() for k, v in tensors.items()}, beside, metadata={"state": json.dumps(facts)}
+        )
         os.replace(beside, folder / CHECKPOINT)
     except (OSError, SafetensorError) as error:
         beside.unlink(missing_ok=True)
@@ -116,9 +117,10 @@ def check_same_run(folder: Path, facts: dict[str, Any], now: dict[str, Any]) -> 
     """
     then = {**asdict(TrainConfig()), **facts["config"]}  # settings that are newer than the file
     changed = [
-        key for key, value in now["config"].items()
+        key
+        for key, value in now["config"].items()
         if key not in ("steps", "patience") and then[key] != value
-    ]  # fmt: skip
+    ]
     others = now.keys() - {"config", "task"}
     changed += sorted(key for key in others if facts.get(key, now[key]) != now[key])
     if facts["task"] != now["task"] or changed:

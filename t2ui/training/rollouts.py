@@ -43,11 +43,13 @@ def sample_groups(
     """
     sampling = [
         Sampling(
-            task.max_new_tokens, temperature, seed=(seed * 1_000_003 + i) % SEED_RANGE,
+            task.max_new_tokens,
+            temperature,
+            seed=(seed * 1_000_003 + i) % SEED_RANGE,
             stop=task.stop,
         )
         for i in range(size * len(examples))
-    ]  # fmt: skip
+    ]
     rows = [
         Row(i, examples[i // size].question.prompt, None, sampling[i])
         for i in range(size * len(examples))

@@ -68,10 +68,14 @@ class TermSource:
     def known_references(self) -> Tensor:
         """The base model's scores of all training rows' options, NaN where not computed."""
         unknown = math.nan
-        return torch.cat([
-            self._reference.get(row.id, torch.full((len(row.question.options),), unknown))
-            .detach().cpu() for row in self.task.train
-        ])  # fmt: skip
+        return torch.cat(
+            [
+                self._reference.get(row.id, torch.full((len(row.question.options),), unknown))
+                .detach()
+                .cpu()
+                for row in self.task.train
+            ]
+        )
 
     def set_references(self, values: Tensor) -> None:
         """The reverse of `known_references`."""
@@ -105,19 +109,27 @@ class TermSource:
         started = time.perf_counter()
         with torch.inference_mode(), self.trainable.inference():
             groups = sample_groups(
-                self.model, self.tokenizer, self.task, rows, config.rollouts,
+                self.model,
+                self.tokenizer,
+                self.task,
+                rows,
+                config.rollouts,
                 seed=(config.seed * 1_000_003 + step) * self.processes.num_processes
                 + self.processes.process_index,
                 temperature=config.temperature,
-            )  # fmt: skip
+            )
         generated = time.perf_counter() - started
         ratios = self._log_ratios(groups) if config.kl_coeff else None
         values = rollout_values(groups, ratios)
         self._check_rewarded(values["accuracy"], step)
         terms = sampled_terms(
-            groups, ratios, config.kl_coeff, config.baseline, config.negative_reward,
+            groups,
+            ratios,
+            config.kl_coeff,
+            config.baseline,
+            config.negative_reward,
             config.micro_batch_tokens,
-        )  # fmt: skip
+        )
         return terms, {**values, "rollout_seconds": generated}
 
     def _rehearsed(self, step: int) -> list[Term]:

@@ -161,11 +161,21 @@ class Trainer:
             tensors["reference"] = self.source.known_references()
         if not self.processes.is_main_process:
             return
-        checkpoint.write(self.folder, tensors, {
-            **self.same, "step": self.step, "best": self.best, "best_step": self.best_step,
-            "seconds": self.seconds, "fingerprint": self.trainable.fingerprint,
-            "rewarded": self.source.rewarded, "schedule": self.schedule, "peak": self._peak(),
-        })  # fmt: skip
+        checkpoint.write(
+            self.folder,
+            tensors,
+            {
+                **self.same,
+                "step": self.step,
+                "best": self.best,
+                "best_step": self.best_step,
+                "seconds": self.seconds,
+                "fingerprint": self.trainable.fingerprint,
+                "rewarded": self.source.rewarded,
+                "schedule": self.schedule,
+                "peak": self._peak(),
+            },
+        )
 
     def _same(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the run that goes on from it."""
@@ -245,13 +255,19 @@ class Trainer:
         moved = checkpoint.flat(self.parameters).square().mean().sqrt()
         # Of several processes the first one's rows are logged; the gradient is of all.
         return self._log(
-            TrainEvent("step", self.step, {
-                **values, **{key: sum(seen) / len(seen) for key, seen in logged.items()},
-                "grad_norm": float(norm), "learning_rate": rate,
-                "change": float(moved),  # RMS of z − 1
-                "seconds": took,
-            })
-        )  # fmt: skip
+            TrainEvent(
+                "step",
+                self.step,
+                {
+                    **values,
+                    **{key: sum(seen) / len(seen) for key, seen in logged.items()},
+                    "grad_norm": float(norm),
+                    "learning_rate": rate,
+                    "change": float(moved),  # RMS of z − 1
+                    "seconds": took,
+                },
+            )
+        )
 
     def _peak(self) -> int | None:
         own = peak_memory(self.model.device)

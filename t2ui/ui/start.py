@@ -50,11 +50,18 @@ def wire_start(
         from_link,
         None,
         [
-            page.prompt, page.dispatch, settings.routing, settings.threshold, settings.normalise,
-            settings.max_new_tokens, settings.temperature, settings.top_p, settings.seed,
+            page.prompt,
+            page.dispatch,
+            settings.routing,
+            settings.threshold,
+            settings.normalise,
+            settings.max_new_tokens,
+            settings.temperature,
+            settings.top_p,
+            settings.seed,
         ],
         **QUICK,
-    )  # fmt: skip
+    )
 
     async def list_experts(packed: str, mode: str, request: gr.Request) -> tuple[Any, Any, Any]:
         found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
@@ -68,9 +75,12 @@ def wire_start(
 
     library = gr.State({"modules": [], "layers": 0})
     listed = header.select(
-        list_experts, [page.mixer, page.dispatch], [page.mixer, library, page.dispatch],
-        concurrency_limit=None, **PAGE
-    )  # fmt: skip
+        list_experts,
+        [page.mixer, page.dispatch],
+        [page.mixer, library, page.dispatch],
+        concurrency_limit=None,
+        **PAGE,
+    )
     offered = [page.mixer, library, *inspected]
     saved.then(choices, offered, inspected, **QUICK)
     return listed.then(choices, offered, inspected, **QUICK)

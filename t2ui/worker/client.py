@@ -218,9 +218,7 @@ class InProcessClient:
                 self._desk.lost()
 
 
-def connect(
-    config: WorkerConfig, backend: Backend = BACKEND
-) -> WorkerClient | InProcessClient:
+def connect(config: WorkerConfig, backend: Backend = BACKEND) -> WorkerClient | InProcessClient:
     """The client for this place: in process on ZeroGPU, where no other process may hold the GPU."""
     if os.environ.get("SPACES_ZERO_GPU"):
         return InProcessClient(config, backend=backend)

@@ -55,9 +55,7 @@ def make_expert(adapter, name, seed, **more):
         matrix: 1 + 0.5 * torch.randn(factors.S.numel(), generator=generator)
         for matrix, factors in adapter.factors.items()
     }
-    return Expert(
-        name, scales, base_model="tiny-llama", fingerprint=adapter.fingerprint, **more
-    )
+    return Expert(name, scales, base_model="tiny-llama", fingerprint=adapter.fingerprint, **more)
 
 
 @pytest.fixture
@@ -145,9 +143,9 @@ def test_answers_of_a_shared_batch_are_those_of_each_request_alone(backend):
     ]
     together = run(backend, *asks)
     for ask, events in zip(asks, together, strict=True):
-        assert texts(events)["adapted"] == alone(
-            backend, ask.prompt, ask.mixture, ask.sampling
-        ).text
+        assert (
+            texts(events)["adapted"] == alone(backend, ask.prompt, ask.mixture, ask.sampling).text
+        )
         base = alone(backend, ask.prompt, {}, ask.sampling).text if ask.compare else ""
         assert texts(events)["base"] == base
 
@@ -200,9 +198,7 @@ def test_compared_says_what_both_models_thought_of_each_token(backend):
     ids = chat_ids(backend.tokenizer, "Hello")
     own, other = alone(backend, "Hello", {"math": 1.0}), alone(backend, "Hello", {})
     assert "".join(s.text for s in compared.shifts) == own.text
-    assert compared.first_difference == token_shift.first_difference(
-        other.token_ids, own.token_ids
-    )
+    assert compared.first_difference == token_shift.first_difference(other.token_ids, own.token_ids)
     for place in (0, 3):
         read = torch.tensor([[*ids, *own.token_ids[:place]]])
         with torch.no_grad():
@@ -252,9 +248,7 @@ def test_pass_one_makes_the_mixture(backend, dispatch, routing):
     best = found.probabilities[found.label]
     assert f"{best:.2f}" in mixed.set_by
     if routing == "soft":
-        assert mixed.mixture == pytest.approx(
-            {n: found.probabilities[n] for n in ("math", "code")}
-        )
+        assert mixed.mixture == pytest.approx({n: found.probabilities[n] for n in ("math", "code")})
         assert mixed.base_share == pytest.approx(found.probabilities["others"], abs=1e-5)
     else:
         assert mixed.mixture == ({} if found.label == "others" else {found.label: 1.0})

@@ -318,8 +318,15 @@ def test_a_permalink_carries_the_strength_beyond_a_sliders_range(visit):
 
 
 def test_a_hostile_permalink_opens_a_sound_page(visit):
-    query = urlencode({"prompt": "<img src=x onerror=alert(1)>", "mix": "math=1e99,</i>=1,code=nan",
-                       "dispatch": "x", "temperature": "-9", "seed": "9" * 40})  # fmt: skip
+    query = urlencode(
+        {
+            "prompt": "<img src=x onerror=alert(1)>",
+            "mix": "math=1e99,</i>=1,code=nan",
+            "dispatch": "x",
+            "temperature": "-9",
+            "seed": "9" * 40,
+        }
+    )
     page = visit("?" + query)
     eventually(lambda: alpha(page, "math") == 2)
     assert alpha(page, "code") == 0 and mode(page) == "expert"

@@ -37,10 +37,13 @@ def experts_folder(tmp_path_factory, tiny_llama):
         for seed, name in enumerate(("math", "code", "dispatch")):
             scales = random_scales(tiny_llama, adapter.names, seed, 0.2)
             Expert(
-                name, scales, base_model="tiny", fingerprint=adapter.fingerprint_of(scales),
+                name,
+                scales,
+                base_model="tiny",
+                fingerprint=adapter.fingerprint_of(scales),
                 labels=("a", "b") if name == "dispatch" else (name,),
                 objective="dispatch" if name == "dispatch" else "",
-            ).save(folder / f"{name}.safetensors")  # fmt: skip
+            ).save(folder / f"{name}.safetensors")
     return folder
 
 
@@ -62,8 +65,9 @@ def run(cli, model_folder, experts_folder):
 
 def test_adapt_writes_a_mixture_that_ask_reads(run, examples, tmp_path, experts_folder):
     out, folded = tmp_path / "mine.json", tmp_path / "mine.safetensors"
-    status, said, _ = run("adapt", "--examples", examples, *QUICK, "--out", out, "--fold", folded,
-                          "--json")  # fmt: skip
+    status, said, _ = run(
+        "adapt", "--examples", examples, *QUICK, "--out", out, "--fold", folded, "--json"
+    )
     assert status == 0
     result = json.loads(said)
     assert result["mixture"].keys() == {"math", "code"}  # no dispatcher is mixed
@@ -93,8 +97,18 @@ def test_adapt_writes_a_mixture_that_ask_reads(run, examples, tmp_path, experts_
 
 
 def test_people_see_generations_report_and_weights(run, examples):
-    status, out, err = run("adapt", "--examples", examples, *QUICK, "--preset", "light",
-                           "--objective", "both", "--max-new-tokens", 3)  # fmt: skip
+    status, out, err = run(
+        "adapt",
+        "--examples",
+        examples,
+        *QUICK,
+        "--preset",
+        "light",
+        "--objective",
+        "both",
+        "--max-new-tokens",
+        3,
+    )
     assert status == 0
     assert "generation 1 of 2: best " in err and "generation 2 of 2: best " in err
     assert "held-out 2 of 5 examples: both " in err and "right 0 → 0 of 2" in err
@@ -103,8 +117,23 @@ def test_people_see_generations_report_and_weights(run, examples):
 
 def test_a_preset_gives_way_to_what_is_said(run, examples, tmp_path):
     out = tmp_path / "m.json"
-    run("adapt", "--examples", examples, "--preset", "light", "--generations", 1, "--out", out,
-        "--per-layer", "--normalise", "--held-out", 0, "--seed", 7)  # fmt: skip
+    run(
+        "adapt",
+        "--examples",
+        examples,
+        "--preset",
+        "light",
+        "--generations",
+        1,
+        "--out",
+        out,
+        "--per-layer",
+        "--normalise",
+        "--held-out",
+        0,
+        "--seed",
+        7,
+    )
     written = json.loads(out.read_text())
     config = written["provenance"]["config"]
     assert (config["population"], config["generations"], config["seed"]) == (12, 1, 7)
@@ -120,8 +149,9 @@ def test_a_preset_gives_way_to_what_is_said(run, examples, tmp_path):
 def test_a_files_answers_are_judged_as_was_said(run, examples, monkeypatch, how, name):
     judged = []
     monkeypatch.setitem(REWARDS, name, lambda *given: bool(judged.append(given)) or True)
-    status, out, err = run("adapt", "--examples", examples, *QUICK, "--objective", "reward",
-                           "--json", *how)  # fmt: skip
+    status, out, err = run(
+        "adapt", "--examples", examples, *QUICK, "--objective", "reward", "--json", *how
+    )
     assert status == 0, err
     assert judged and json.loads(out)["right_after"] == json.loads(out)["n"]
 
@@ -131,10 +161,14 @@ def test_examples_of_a_task(run, tmp_path):
     folder.mkdir(parents=True)
     for part, count in (("train", 9), ("dev", 6), ("test", 2)):
         rows = [
-            {"id": f"{part} {i}", "question": f"{i}?", "answerKey": "A",
-             "choices": [{"label": "A", "text": "yes"}, {"label": "B", "text": "no"}]}
+            {
+                "id": f"{part} {i}",
+                "question": f"{i}?",
+                "answerKey": "A",
+                "choices": [{"label": "A", "text": "yes"}, {"label": "B", "text": "no"}],
+            }
             for i in range(count)
-        ]  # fmt: skip
+        ]
         (folder / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     where = ("--task", "arc_easy", "--data", tmp_path / "data")
     status, out, _ = run("adapt", *where, "--shots", 5, *QUICK, "--json")
@@ -147,15 +181,31 @@ def test_examples_of_a_task(run, tmp_path):
 
 def test_examples_that_run_code_say_how_it_is_kept_in(run, tmp_path):
     rows = [
-        {"task_id": i, "prompt": f"Write a function that adds {i}.", "code": "def f(): pass",
-         "test_list": ["assert f() is None"], "test_setup_code": "", "split": part}
+        {
+            "task_id": i,
+            "prompt": f"Write a function that adds {i}.",
+            "code": "def f(): pass",
+            "test_list": ["assert f() is None"],
+            "test_setup_code": "",
+            "split": part,
+        }
         for i, part in enumerate(("train", "train", "validation", "validation", "test"))
-    ]  # fmt: skip
+    ]
     folder = tmp_path / "data" / "mbpp"
     folder.mkdir(parents=True)
     (folder / "full.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    where = ("adapt", "--task", "mbpp", "--data", tmp_path / "data", "--shots", 2, *QUICK,
-             "--max-new-tokens", 2)  # fmt: skip
+    where = (
+        "adapt",
+        "--task",
+        "mbpp",
+        "--data",
+        tmp_path / "data",
+        "--shots",
+        2,
+        *QUICK,
+        "--max-new-tokens",
+        2,
+    )
     status, _, err = run(*where)
     assert status == 0 and "sandbox" not in err, err  # a likelihood runs nothing
     status, _, err = run(*where, "--objective", "reward")
@@ -177,8 +227,18 @@ def test_ctrl_c_keeps_the_best_so_far(run, examples, tmp_path, as_json):
     thread = threading.Thread(target=press)
     thread.start()
     words = ["--json"] if as_json else []
-    status, said, err = run("adapt", "--examples", examples, "--method", "random",
-                            "--generations", 10_000, "--out", out, *words)  # fmt: skip
+    status, said, err = run(
+        "adapt",
+        "--examples",
+        examples,
+        "--method",
+        "random",
+        "--generations",
+        10_000,
+        "--out",
+        out,
+        *words,
+    )
     thread.join()
     assert time.perf_counter() - pressed[0] < 20
     assert status == 0 and "stopping with the best so far" in err
@@ -203,10 +263,12 @@ def test_ctrl_c_keeps_the_best_so_far(run, examples, tmp_path, as_json):
         (["--examples", "x.jsonl", "--preset", "slow"], "no preset 'slow'"),
         (["--examples", "x.jsonl", "--out", "mix.txt"], "mix.txt must end in .json"),
         (["--examples", "x.jsonl", "--fold", "mix.json"], "must end in .safetensors"),
-        (["--examples", "x.jsonl", "--method", "gradient", "--objective", "reward"],
-         "a reward has no gradient"),
+        (
+            ["--examples", "x.jsonl", "--method", "gradient", "--objective", "reward"],
+            "a reward has no gradient",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_status_2(run, arguments, said):
     status, out, err = run("adapt", *arguments)
     assert status == 2 and out == ""
@@ -216,8 +278,9 @@ def test_bad_input_is_one_line_and_status_2(run, arguments, said):
 @pytest.mark.parametrize("option", [("--out", "mine.json"), ("--fold", "mine.safetensors")])
 def test_what_cannot_be_written_does_not_cost_the_search(run, examples, tmp_path, option):
     (tmp_path / "file").touch()
-    status, out, err = run("adapt", "--examples", examples, *QUICK, option[0],
-                           tmp_path / "file" / option[1])  # fmt: skip
+    status, out, err = run(
+        "adapt", "--examples", examples, *QUICK, option[0], tmp_path / "file" / option[1]
+    )
     assert status == 2 and "Traceback" not in err
     assert [line.split()[0] for line in out.splitlines()] == ["code", "math"]
     assert f"{option[1]} cannot be written" in err.splitlines()[-1]
@@ -292,10 +355,15 @@ def test_bad_mixture_files(tmp_path, text, said):
 def test_ask_says_what_has_changed_since(run, tmp_path, experts_folder):
     path = tmp_path / "old.json"
     SavedMixture(
-        Mixture({"math": 0.5, "code": 0.1}), "another",
-        {"experts": {"math": "0" * 64, "code": Expert.load(
-            experts_folder / "code.safetensors").sha256}},
-    ).save(path)  # fmt: skip
+        Mixture({"math": 0.5, "code": 0.1}),
+        "another",
+        {
+            "experts": {
+                "math": "0" * 64,
+                "code": Expert.load(experts_folder / "code.safetensors").sha256,
+            }
+        },
+    ).save(path)
     status, _, err = run("ask", "hello", "--mix", path, "--max-new-tokens", 2)
     assert status == 0
     assert "found for another, not tiny" in err

@@ -21,11 +21,16 @@ def folders(tmp_path_factory, tiny_llama):
     with adapt(tiny_llama) as adapter:
         for seed, name in enumerate(("math", "code")):
             Expert(
-                name, random_scales(tiny_llama, adapter.names, seed=seed), base_model="tiny",
-                fingerprint=adapter.fingerprint, labels=(name,),
-                metrics=[{"set": "other test", "protocol": "greedy"},
-                         {"set": "mine test", "protocol": "greedy", "n": 1}],
-            ).save(root / "experts" / f"{name}.safetensors")  # fmt: skip
+                name,
+                random_scales(tiny_llama, adapter.names, seed=seed),
+                base_model="tiny",
+                fingerprint=adapter.fingerprint,
+                labels=(name,),
+                metrics=[
+                    {"set": "other test", "protocol": "greedy"},
+                    {"set": "mine test", "protocol": "greedy", "n": 1},
+                ],
+            ).save(root / "experts" / f"{name}.safetensors")
     (root / "mine").mkdir()
     lines = [{"prompt": f"say {i}", "answer": "x"} for i in range(12)]
     for part in ("train", "test"):
@@ -47,8 +52,18 @@ def run(cli, folders):
 
 
 def test_evaluate_prints_and_writes_the_table_and_goes_on(run, folders, tmp_path):
-    arguments = ("math,mix:math=0.5+code=0.5,prompt", "jsonl", "--reward", "contains",
-                 "--limit", 3, "--out", tmp_path, "--batch-rows", 4)  # fmt: skip
+    arguments = (
+        "math,mix:math=0.5+code=0.5,prompt",
+        "jsonl",
+        "--reward",
+        "contains",
+        "--limit",
+        3,
+        "--out",
+        tmp_path,
+        "--batch-rows",
+        4,
+    )
     status, out, err = run(*arguments)
     assert status == 0, err
     assert out.split("\n")[0].split("  ")[0] == "method" and "mine test (n = 3)" in out
@@ -74,8 +89,9 @@ def test_rows_may_be_one_file_and_edited_rows_are_measured_anew(run, tmp_path):
 
     def measured(reward: str, *more) -> int:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        status, _, err = run("math", "jsonl", "--reward", reward, "--data", path, "--out", out,
-                             *more)  # fmt: skip
+        status, _, err = run(
+            "math", "jsonl", "--reward", reward, "--data", path, "--out", out, *more
+        )
         assert status == 0, err
         return (out / "results.jsonl").read_text().count("\n")
 
@@ -94,15 +110,24 @@ def test_mixture_files_by_layer_and_normalised(run, tmp_path):
     SavedMixture(by_layer).save(tmp_path / "layers.json")
     SavedMixture(Mixture({"math": 1.0, "code": 1.0}, True), "another").save(tmp_path / "sum.json")
     status, out, err = run(
-        f"mix:{tmp_path}/layers.json,mix:{tmp_path}/sum.json,mix:math=1+code=1", "jsonl",
-        "--reward", "contains", "--limit", 2, "--json", "--out", tmp_path / "out",
-    )  # fmt: skip
+        f"mix:{tmp_path}/layers.json,mix:{tmp_path}/sum.json,mix:math=1+code=1",
+        "jsonl",
+        "--reward",
+        "contains",
+        "--limit",
+        2,
+        "--json",
+        "--out",
+        tmp_path / "out",
+    )
     assert status == 0, err
     assert "sum.json: the mixture was found for another, not tiny" in err
     assert [r["method"] for r in json.loads(out)["accuracy"]] == [
-        "base", "mix:math=0.375 by layer+code=0.5 by layer", "mix:math=1+code=1 normalised",
+        "base",
+        "mix:math=0.375 by layer+code=0.5 by layer",
+        "mix:math=1+code=1 normalised",
         "mix:math=1+code=1",
-    ]  # fmt: skip
+    ]
     logged = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").open()][1:]
     assert len({(r["method"], r["digest"]) for r in logged}) == 4
 

@@ -25,9 +25,15 @@ def experts_folder(tmp_path_factory, tiny_llama):
     with adapt(tiny_llama) as adapter:
         scales = random_scales(tiny_llama, adapter.names, 0, 0.2)
         Expert(
-            "math", scales, base_model="tiny", fingerprint=adapter.fingerprint_of(scales),
-            labels=("math",), training={"steps": 3}, description="Counts — ∑", license="MIT",
-        ).save(folder / "math.safetensors")  # fmt: skip
+            "math",
+            scales,
+            base_model="tiny",
+            fingerprint=adapter.fingerprint_of(scales),
+            labels=("math",),
+            training={"steps": 3},
+            description="Counts — ∑",
+            license="MIT",
+        ).save(folder / "math.safetensors")
     return folder
 
 
@@ -35,8 +41,18 @@ def experts_folder(tmp_path_factory, tiny_llama):
 def compact(cli, experts_folder, tmp_path):
     """What the command says and the file it writes."""
     out = tmp_path / "small.svf"
-    status, said, _ = cli("experts", "compact", "math", "--experts", experts_folder,
-                          "--out", out, "--name", "small", "--json")  # fmt: skip
+    status, said, _ = cli(
+        "experts",
+        "compact",
+        "math",
+        "--experts",
+        experts_folder,
+        "--out",
+        out,
+        "--name",
+        "small",
+        "--json",
+    )
     assert status == 0
     return json.loads(said), out
 
@@ -93,8 +109,9 @@ def test_refusals_are_one_line_and_write_nothing(
     cli, experts_folder, tmp_path, expert, out, message
 ):
     (tmp_path / "there.svf").write_text("mine")
-    status, said, err = cli("experts", "compact", expert, "--experts", experts_folder,
-                            "--out", tmp_path / out)  # fmt: skip
+    status, said, err = cli(
+        "experts", "compact", expert, "--experts", experts_folder, "--out", tmp_path / out
+    )
     assert status == 2 and said == ""
     assert message in err and err.count("\n") == 1 and "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["there.svf"]
@@ -128,8 +145,18 @@ def test_evaluate_compares_the_two_in_one_table(
     data.mkdir()
     for part in ("train", "validation", "test"):
         (data / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    status, said, err = cli("evaluate", f"math,{out}", "jsonl", "--data", data, "--model",
-                            model_folder, "--experts", experts_folder, "--json")  # fmt: skip
+    status, said, err = cli(
+        "evaluate",
+        f"math,{out}",
+        "jsonl",
+        "--data",
+        data,
+        "--model",
+        model_folder,
+        "--experts",
+        experts_folder,
+        "--json",
+    )
     assert status == 0, err
     found = {"base": [], "math": [], "small": []}
     for record in json.loads(said)["accuracy"]:

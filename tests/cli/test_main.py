@@ -45,16 +45,37 @@ def experts_folder(tmp_path_factory, tiny_llama):
                 fingerprint=adapter.fingerprint_of(scales),
                 labels=("math", "code", "others") if objective else (name,),
                 objective=objective,
-                metrics=[{"set": "s", "protocol": "sum", "n": 10, "base": 0.1,
-                          "base_interval": [0.0, 0.4], "expert": 0.5, "interval": [0.2, 0.8],
-                          "p": 0.2, "command": "python -m t2ui evaluate"}],
-            ).save(folder / f"{name}.safetensors")  # fmt: skip
+                metrics=[
+                    {
+                        "set": "s",
+                        "protocol": "sum",
+                        "n": 10,
+                        "base": 0.1,
+                        "base_interval": [0.0, 0.4],
+                        "expert": 0.5,
+                        "interval": [0.2, 0.8],
+                        "p": 0.2,
+                        "command": "python -m t2ui evaluate",
+                    }
+                ],
+            ).save(folder / f"{name}.safetensors")
     return folder
 
 
 def test_ask_answers_with_a_mixture_and_a_receipt(cli, model_folder, experts_folder):
-    status, out, _ = cli("ask", "hello", "--model", model_folder, "--experts", experts_folder,
-                         "--mix", "math=0.7,code=-0.3", "--json", "--max-new-tokens", 5)
+    status, out, _ = cli(
+        "ask",
+        "hello",
+        "--model",
+        model_folder,
+        "--experts",
+        experts_folder,
+        "--mix",
+        "math=0.7,code=-0.3",
+        "--json",
+        "--max-new-tokens",
+        5,
+    )
     result = json.loads(out)
     assert status == 0
     assert result["mixture"] == {"math": 0.7, "code": -0.3}
@@ -76,8 +97,17 @@ def mixed_folder(tmp_path, experts_folder):
 
 
 def test_ask_is_not_stopped_by_experts_that_are_not_used(cli, model_folder, mixed_folder):
-    where = ("ask", "hello", "--model", model_folder, "--experts", mixed_folder,
-             "--max-new-tokens", 3, "--json")  # fmt: skip
+    where = (
+        "ask",
+        "hello",
+        "--model",
+        model_folder,
+        "--experts",
+        mixed_folder,
+        "--max-new-tokens",
+        3,
+        "--json",
+    )
     status, out, err = cli(*where, "--mix", "math=1")
     assert status == 0 and json.loads(out)["mixture"] == {"math": 1.0}
     assert err.startswith("large.svf: ") and err.count("\n") == 1
@@ -99,8 +129,16 @@ def test_ask_says_why_an_expert_that_was_asked_for_is_not_used(cli, model_folder
 
 
 def test_ask_dispatches_with_the_expert_where_there_is_one(cli, model_folder, experts_folder):
-    status, out, err = cli("ask", "hello", "--model", model_folder, "--experts", experts_folder,
-                           "--max-new-tokens", "3")  # fmt: skip
+    status, out, err = cli(
+        "ask",
+        "hello",
+        "--model",
+        model_folder,
+        "--experts",
+        experts_folder,
+        "--max-new-tokens",
+        "3",
+    )
     assert status == 0
     assert "pass one: math 0." in err and "mixture:" in err
     assert "pass one" not in out
@@ -133,8 +171,9 @@ def test_bad_input_is_one_line_and_status_2(cli, arguments, said, model_folder):
 
 
 def test_an_unknown_expert_names_the_known_ones(cli, model_folder, experts_folder):
-    status, _, err = cli("ask", "hi", "--mix", "poetry=1", "--model", model_folder,
-                         "--experts", experts_folder)  # fmt: skip
+    status, _, err = cli(
+        "ask", "hi", "--mix", "poetry=1", "--model", model_folder, "--experts", experts_folder
+    )
     assert status == 2 and "poetry" in err and "code, dispatch, math" in err
 
 
@@ -151,12 +190,17 @@ def test_verify_tells_a_bad_file_from_a_good_one(cli, experts_folder, model_fold
     whole = (experts_folder / "math.safetensors").read_bytes()
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(whole[: len(whole) // 2])
-    status, out, _ = cli("experts", "verify", experts_folder, bad, "--model", model_folder,
-                         "--json")  # fmt: skip
+    status, out, _ = cli(
+        "experts", "verify", experts_folder, bad, "--model", model_folder, "--json"
+    )
     checked = {entry["file"].rsplit("/")[-1]: entry["ok"] for entry in json.loads(out)}
     assert status == 2
-    assert checked == {"code.safetensors": True, "dispatch.safetensors": True,
-                       "math.safetensors": True, "bad.safetensors": False}  # fmt: skip
+    assert checked == {
+        "code.safetensors": True,
+        "dispatch.safetensors": True,
+        "math.safetensors": True,
+        "bad.safetensors": False,
+    }
 
 
 def test_card_says_what_the_files_say(cli, experts_folder):
@@ -179,8 +223,16 @@ def test_a_card_that_cannot_be_written_is_one_line(cli, experts_folder):
 
 def test_card_shows_mis_routes_in_a_table_of_their_own(experts_folder):
     library = load_library(experts_folder)
-    metrics = [{"set": "all", "classifier": "classification expert", "n": 100, "misroutes": 0.02,
-                "interval": [0.005, 0.07], "confusion": {}}]  # fmt: skip
+    metrics = [
+        {
+            "set": "all",
+            "classifier": "classification expert",
+            "n": 100,
+            "misroutes": 0.02,
+            "interval": [0.005, 0.07],
+            "confusion": {},
+        }
+    ]
     library.experts["dispatch"] = replace(library.experts["dispatch"], metrics=metrics)
     assert "| all | classification expert | 100 | 2.0 % [0.5, 7.0] |" in card_text(library)
 

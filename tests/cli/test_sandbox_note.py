@@ -1,6 +1,5 @@
 """`evaluate` and `train` say which walls stand around the answers that they run."""
 
-
 import pytest
 from layers import needs_linux
 
@@ -32,8 +31,20 @@ def test_evaluate_says_once_which_walls_hold(command):
 
 
 def test_train_says_which_walls_hold(command, tmp_path):
-    said = command("train", "jsonl", "--reward", "python", "--out", tmp_path / "run", "--steps", 1,
-                   "--batch", 1, "--objective", "next_token")  # fmt: skip
+    said = command(
+        "train",
+        "jsonl",
+        "--reward",
+        "python",
+        "--out",
+        tmp_path / "run",
+        "--steps",
+        1,
+        "--batch",
+        1,
+        "--objective",
+        "next_token",
+    )
     assert said.count(isolation().told()) == 1
 
 

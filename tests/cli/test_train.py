@@ -36,8 +36,9 @@ def folder(tmp_path_factory):
             options = tuple(tuple(tokenizer.encode(c)) for c in choices)
             question = Question(tuple(chat_ids(tokenizer, prompt)), options)
             scores = option_log_likelihoods(model, [question])[0]
-            rows.append({"prompt": prompt, "choices": choices,
-                         "answer": choices[int(scores.argmin())]})  # fmt: skip
+            rows.append(
+                {"prompt": prompt, "choices": choices, "answer": choices[int(scores.argmin())]}
+            )
         (folder / "own" / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
 
@@ -54,17 +55,37 @@ def events(out: str) -> list[dict]:
 
 
 def test_a_line_an_event_and_an_expert_at_the_end(train, tmp_path):
-    status, out, err = train(*QUICK, "--steps", 6, "--name", "mine", "--license", "MIT",
-                             "--description", "Says the unlikely.", "--json")  # fmt: skip
+    status, out, err = train(
+        *QUICK,
+        "--steps",
+        6,
+        "--name",
+        "mine",
+        "--license",
+        "MIT",
+        "--description",
+        "Says the unlikely.",
+        "--json",
+    )
     assert status == 0, err
     said = events(out)
     assert [(e["kind"], e["step"]) for e in said] == [
-        ("validation", 0), ("step", 1), ("step", 2), ("validation", 2), ("step", 3), ("step", 4),
-        ("validation", 4), ("step", 5), ("step", 6), ("validation", 6), ("end", 6),
-    ]  # fmt: skip
+        ("validation", 0),
+        ("step", 1),
+        ("step", 2),
+        ("validation", 2),
+        ("step", 3),
+        ("step", 4),
+        ("validation", 4),
+        ("step", 5),
+        ("step", 6),
+        ("validation", 6),
+        ("end", 6),
+    ]
     assert said[0]["accuracy"] == 0.0 < said[-1]["validation"]
-    assert all({"reward", "accuracy", "kl", "seconds"} <= e.keys() for e in said if e["kind"]
-               == "step")  # fmt: skip
+    assert all(
+        {"reward", "accuracy", "kl", "seconds"} <= e.keys() for e in said if e["kind"] == "step"
+    )
     logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").open()]
     assert [{"kind": e["kind"], "step": e["step"], **e["values"]} for e in logged] == said
     expert = Expert.load(tmp_path / "run" / "mine.safetensors")
@@ -192,9 +213,13 @@ def interrupted(command: list[str], folder: Path, until) -> tuple[int, list[dict
     stderr)."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         try:
             seen = []
             for line in process.stdout:
@@ -209,9 +234,22 @@ def interrupted(command: list[str], folder: Path, until) -> tuple[int, list[dict
 
 
 def test_ctrl_c_keeps_the_best_and_prints_a_command_that_goes_on(folder, tmp_path):
-    words = ["train", "jsonl", "--data", os.path.relpath(folder / "own", tmp_path), "--model",
-             os.path.relpath(folder / "tiny", tmp_path), "--out", "run", "--name", "mine",
-             "--steps", 100_000, *QUICK, "--json"]  # fmt: skip
+    words = [
+        "train",
+        "jsonl",
+        "--data",
+        os.path.relpath(folder / "own", tmp_path),
+        "--model",
+        os.path.relpath(folder / "tiny", tmp_path),
+        "--out",
+        "run",
+        "--name",
+        "mine",
+        "--steps",
+        100_000,
+        *QUICK,
+        "--json",
+    ]
     command = [sys.executable, "-m", "t2ui", *map(str, words)]
     status, seen, error = interrupted(
         command, tmp_path, lambda e: e["kind"] == "validation" and e["accuracy"] > 0

@@ -84,9 +84,7 @@ def test_option_scores_under_base_and_scales(tiny_qwen2, batch_tokens):
                 wanted = [
                     log_likelihood(model, row.question.prompt, o) for o in row.question.options
                 ]
-                torch.testing.assert_close(
-                    found[row.id], torch.stack(wanted), atol=3e-3, rtol=1e-3
-                )
+                torch.testing.assert_close(found[row.id], torch.stack(wanted), atol=3e-3, rtol=1e-3)
         assert all(linear.run == linear.base for linear in adapter.linears.values())
 
 
@@ -95,8 +93,10 @@ def test_open_answers_are_the_greedy_ones_in_the_examples_order(
     tiny_llama, tiny_tokenizer, batch_rows
 ):
     """Whoever they are decoded with, and although they are decoded by length."""
-    rows = [Example(str(i), Question(tuple(prompt_ids(3 + 5 * i % 7, i)), ((5,),)), answer=str(i))
-            for i in range(9)]  # fmt: skip
+    rows = [
+        Example(str(i), Question(tuple(prompt_ids(3 + 5 * i % 7, i)), ((5,),)), answer=str(i))
+        for i in range(9)
+    ]
     task = Task("t", (), (), right=lambda text, answer: answer in "24", max_new_tokens=12)
     with adapt(tiny_llama) as adapter:
         scales = random_scales(tiny_llama, adapter.names, seed=1)
@@ -105,11 +105,14 @@ def test_open_answers_are_the_greedy_ones_in_the_examples_order(
                 found = dict(greedy_texts(tiny_llama, tiny_tokenizer, task, rows, batch_rows))
                 right = greedy_right(tiny_llama, tiny_tokenizer, task, rows, batch_rows)
             alone = [
-                generate(tiny_llama, tiny_tokenizer, [
-                    Row(0, row.question.prompt, z, Sampling(task.max_new_tokens))
-                ], adapter)[0].text
+                generate(
+                    tiny_llama,
+                    tiny_tokenizer,
+                    [Row(0, row.question.prompt, z, Sampling(task.max_new_tokens))],
+                    adapter,
+                )[0].text
                 for row in rows
-            ]  # fmt: skip
+            ]
             assert [found[i] for i in range(9)] == alone
             assert right == [i in (2, 4) for i in range(9)]
         assert all(linear.run == linear.base for linear in adapter.linears.values())

@@ -48,8 +48,11 @@ def test_every_method_runs_with_its_own_weights_and_leaves_the_base(setup, tiny_
     adapter, dispatcher, experts = setup
     task = closed_task(tiny_tokenizer)
     half = Mixture({"math": 0.5, "code": -0.5})
-    wanted = {"base": {}, "math": experts["math"].scales, "mix:math=0.5+code=-0.5":
-              mix(experts, half)}  # fmt: skip
+    wanted = {
+        "base": {},
+        "math": experts["math"].scales,
+        "mix:math=0.5+code=-0.5": mix(experts, half),
+    }
     chosen = [
         base(adapter, dispatcher, LABELS),
         of_expert(adapter, dispatcher, experts["math"]),
@@ -86,8 +89,15 @@ def test_two_passes_answer_each_prompt_with_the_expert_that_pass_one_picks(
 
     monkeypatch.setattr(dispatcher, "classify", classify)
     with ResultLog(None, SETTINGS) as log:
-        list(measure(log, "s", method, task.test,
-                     lambda part: outcomes(adapter.model, tiny_tokenizer, task, part)))  # fmt: skip
+        list(
+            measure(
+                log,
+                "s",
+                method,
+                task.test,
+                lambda part: outcomes(adapter.model, tiny_tokenizer, task, part),
+            )
+        )
         found = right_by_row(log, "s", method, task.test)["sum"]
     assert asked == [(e.prompt, "router" if mode == "expert" else None) for e in task.test]
     for i, example in enumerate(task.test):
@@ -134,7 +144,7 @@ def test_anything_with_a_context_is_a_method(tiny_llama, tiny_tokenizer):
             task.test,
             lambda part: outcomes(tiny_llama, tiny_tokenizer, task, part),
         ):
-            events.append("row")  # fmt: skip
+            events.append("row")
     assert events == ["on", "row", "row", "off"]
 
 
@@ -184,8 +194,11 @@ def test_routes_count_misroutes_by_family():
         assert list(measure_routes(log, "d", by_brace(), PROMPTS)) == []
         found = routes(log, "d", by_brace(), PROMPTS)
     assert [(r["set"], r["n"], r["misroutes"]) for r in found] == [
-        ("sums", 2, 0.5), ("chat", 1, 1.0), ("programs", 1, 0.0), ("all", 4, 0.5)
-    ]  # fmt: skip
+        ("sums", 2, 0.5),
+        ("chat", 1, 1.0),
+        ("programs", 1, 0.0),
+        ("all", 4, 0.5),
+    ]
     assert found[0]["confusion"] == {"math": {"math": 1, "code": 1}}
     assert found[-1]["interval"] == [round(b, 4) for b in wilson(2, 4)]
     shown = [{"method": "router", **record} for record in found]
@@ -259,10 +272,14 @@ def test_cells_compare_a_method_with_the_base_on_their_common_rows():
 def test_records_hold_the_table_as_numbers():
     record = next(r for r in records(cells(RIGHT)) if r["method"] == "math")
     assert record == {
-        "set": "sums, chat", "method": "math", "n": 20, "accuracy": 0.8,
-        "interval": [round(b, 4) for b in wilson(16, 20)], "base": 0.2,
+        "set": "sums, chat",
+        "method": "math",
+        "n": 20,
+        "accuracy": 0.8,
+        "interval": [round(b, 4) for b in wilson(16, 20)],
+        "base": 0.2,
         "p": pytest.approx(2 / 2**12, rel=0.05),
-    }  # fmt: skip
+    }
 
 
 def test_the_table_as_text_and_as_markdown():
@@ -299,21 +316,33 @@ def test_what_training_took_stands_beside_the_accuracies(setup, tiny_tokenizer):
     adapter, dispatcher, experts = setup
     record = {"seconds": 3600, "peak_memory_mb": 2500, "before": {"seconds": 600}}
     trained = replace(experts["math"], training=record)
-    chosen = [base(adapter, dispatcher, LABELS), of_expert(adapter, dispatcher, trained),
-              of_expert(adapter, dispatcher, experts["code"])]  # fmt: skip
+    chosen = [
+        base(adapter, dispatcher, LABELS),
+        of_expert(adapter, dispatcher, trained),
+        of_expert(adapter, dispatcher, experts["code"]),
+    ]
     with ResultLog(None, SETTINGS) as log:
         comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
         assert comparison.records()["training"] == [
-            {"method": "math", "trained_parameters": trained.parameters, "seconds": 4200,
-             "peak_memory_mb": 2500}
-        ]  # fmt: skip
+            {
+                "method": "math",
+                "trained_parameters": trained.parameters,
+                "seconds": 4200,
+                "peak_memory_mb": 2500,
+            }
+        ]
         assert f"math    {trained.parameters:<18}  4,200                2,500" in comparison.text()
 
 
 def test_an_expert_keeps_the_lora_of_the_same_data_beside_it(setup, tiny_tokenizer):
     adapter, dispatcher, experts = setup
-    record = {"data": {"train": "sums"}, "steps_done": 3, "best_step": 2, "learning_rate": 0.001,
-              "seconds": 7}  # fmt: skip
+    record = {
+        "data": {"train": "sums"},
+        "steps_done": 3,
+        "best_step": 2,
+        "learning_rate": 0.001,
+        "seconds": 7,
+    }
     cost = {"trained_parameters": 40}
     expert = of_expert(adapter, dispatcher, replace(experts["math"], training=record))
     plain = fixed("lora:other", "1", adapter.disabled)

@@ -62,9 +62,7 @@ def test_every_method_finds_more_than_any_expert_alone(
     config = FewShotConfig(method=method, population=16, generations=15, held_out=0)
     *_, result = search(adapter, tiny_tokenizer, rows, experts, config)
     alone = [Mixture(), *(Mixture({n: 1.0}) for n in experts)]
-    found, at_known, *others = score_of(
-        adapter, [result.mixture, known, *alone], experts, rows
-    )
+    found, at_known, *others = score_of(adapter, [result.mixture, known, *alone], experts, rows)
     assert found > max(others) + 0.05
     assert found > at_known - (0.1 if method == "random" else 0.02)
     assert result.generations[-1].best == pytest.approx(found, abs=2e-3)
@@ -110,9 +108,7 @@ def test_the_first_generation_holds_base_experts_and_even_mixture(
     third = 1 / 3
     wanted = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [third, third, third]]
     np.testing.assert_allclose(first[:5], wanted)
-    *_, without = search(
-        adapter, tiny_tokenizer, examples, experts, replace(SMALL, anchors=False)
-    )
+    *_, without = search(adapter, tiny_tokenizer, examples, experts, replace(SMALL, anchors=False))
     assert not (np.array(without.generations[0].population) == 0).all(1).any()
 
 
@@ -260,9 +256,7 @@ def test_closed_answers_are_counted_without_decoding(adapter, experts):
 
 
 def test_stopped_at_once_is_the_base_model(adapter, tiny_tokenizer, experts, examples):
-    *_, result = search(
-        adapter, tiny_tokenizer, examples, experts, SMALL, stopped=lambda: True
-    )
+    *_, result = search(adapter, tiny_tokenizer, examples, experts, SMALL, stopped=lambda: True)
     assert result.mixture == Mixture() and result.generations == ()
     assert result.set_by == "CEM, stopped before its first generation"
     assert result.before == pytest.approx(result.after, abs=1e-5)  # two rows of one batch

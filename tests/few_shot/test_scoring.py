@@ -26,8 +26,12 @@ def test_a_population_in_one_batch_scores_as_weights_rewritten_one_by_one(
 ):
     """The authors' way beside ours: every member's W′ written into a model of its own."""
     model = request.getfixturevalue(f"tiny_{architecture}")
-    rows = [open_example(0), closed_example(1), closed_example(2, (3, 3), seed=5, correct=0),
-            open_example(3, 12, 6, seed=2)]  # fmt: skip
+    rows = [
+        open_example(0),
+        closed_example(1),
+        closed_example(2, (3, 3), seed=5, correct=0),
+        open_example(3, 12, 6, seed=2),
+    ]
     with adapt(model) as adapter:
         members = [random_scales(model, adapter.names, seed, 0.3) for seed in range(3)] + [None]
         scorer = Scorer(adapter, None, FewShotConfig(batch_tokens=batch_tokens), None)

@@ -82,9 +82,7 @@ def test_rows_that_join_late_and_leave_early_change_no_other(model, tiny_tokeniz
             "short": row("short", prompt_ids(2), 30),
             "sampled": row("sampled", prompt_ids(9), 12, z, temperature=1.0, seed=7),
         }
-        alone = {
-            key: tokens_of(model, tiny_tokenizer, adapter, r)[0] for key, r in rows.items()
-        }
+        alone = {key: tokens_of(model, tiny_tokenizer, adapter, r)[0] for key, r in rows.items()}
         decoder, found = Decoder(model, tiny_tokenizer, adapter), {}
         decoder.add([rows["first"]])
         for _ in range(4):
@@ -360,11 +358,17 @@ def test_a_broken_mixture_ends_its_own_row_only(
         row(key, prompt_ids(6), 9, scales, temperature=temperature)
         for key, scales in (("base", None), ("adapted", z))
     ]
-    wanted = dict(zip(("base", "adapted"), tokens_of(tiny_llama, tiny_tokenizer, llama, *fine),
-                      strict=True))  # fmt: skip
+    wanted = dict(
+        zip(("base", "adapted"), tokens_of(tiny_llama, tiny_tokenizer, llama, *fine), strict=True)
+    )
     decoder = Decoder(tiny_llama, tiny_tokenizer, llama, scores)
-    decoder.add([*fine[:place], row("broken", prompt_ids(6), 9, broken, temperature=temperature),
-                 *fine[place:]])  # fmt: skip
+    decoder.add(
+        [
+            *fine[:place],
+            row("broken", prompt_ids(6), 9, broken, temperature=temperature),
+            *fine[place:],
+        ]
+    )
     steps = decoder.step()
     (failed,) = [step for step in steps if step.finished == "failed"]
     assert (failed.key, failed.token, failed.text) == ("broken", -1, "")

@@ -67,8 +67,9 @@ def assert_untouched(model, before):
 @pytest.fixture
 def untouched(tiny_llama):
     """The model's weights and output before the test; checked again after it."""
-    before = {n: t.clone() for n, t in tiny_llama.state_dict().items()}, logits(
-        tiny_llama, prompt_ids(7)
+    before = (
+        {n: t.clone() for n, t in tiny_llama.state_dict().items()},
+        logits(tiny_llama, prompt_ids(7)),
     )
     yield before
     assert_untouched(tiny_llama, before)

@@ -54,9 +54,7 @@ def builds(said: list[str]) -> int:
 # --- .gguf files ---------------------------------------------------------------------------------
 
 
-def test_a_gguf_file_gives_the_model_it_was_made_from(
-    gguf_file, cache, tiny_llama, tiny_tokenizer
-):
+def test_a_gguf_file_gives_the_model_it_was_made_from(gguf_file, cache, tiny_llama, tiny_tokenizer):
     model, tokenizer, _ = load(gguf_file, cache)
 
     rounded = make_tiny("llama")
@@ -137,9 +135,7 @@ def test_two_that_start_at_once_build_once_and_both_get_it(gguf_file, cache):
     said, folders = [], []
 
     def start():
-        folders.append(
-            model_cache.gguf_folder(gguf_file, cache, lambda text, _: said.append(text))
-        )
+        folders.append(model_cache.gguf_folder(gguf_file, cache, lambda text, _: said.append(text)))
 
     threads = [threading.Thread(target=start) for _ in range(2)]
     for thread in threads:

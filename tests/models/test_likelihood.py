@@ -71,11 +71,12 @@ PACKS = {
     ],
     "nothing in common": BATCHES["different lengths"],
     "one prompt is how the others begin": [
-        Question(ALIKE, ((5, 6, 7), (5,))), Question((*ALIKE, 3), ((9, 1),)),
+        Question(ALIKE, ((5, 6, 7), (5,))),
+        Question((*ALIKE, 3), ((9, 1),)),
     ],
     "the same prompt": [SHORT, Question(SHORT.prompt, ((7, 8), (1, 2, 3)))],
     "only one": [SHORT],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", PACKS)

@@ -72,8 +72,10 @@ def visit(browser, app, client):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:"))
-                else bad.append(r.url))  # fmt: skip
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith((url, "data:", "blob:")) else bad.append(r.url),
+        )
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: bad.append(str(error)))
         page.on("console", lambda m: bad.append(m.text) if m.type == "error" else None)

@@ -85,9 +85,20 @@ class FakeBackend:
             number += 1
             yield generation(number)
         yield Adapted(
-            {"math": 0.5}, False, f"CEM, generation {number}", "nothing held out",
-            None, None, None, None, 0, 1, 1, 0.0, "{}",
-        )  # fmt: skip
+            {"math": 0.5},
+            False,
+            f"CEM, generation {number}",
+            "nothing held out",
+            None,
+            None,
+            None,
+            None,
+            0,
+            1,
+            1,
+            0.0,
+            "{}",
+        )
 
     def stop(self, job_id: str):
         return [Done(cancelled=True)] if self.left.pop(job_id, None) else []
@@ -116,9 +127,18 @@ class FakeBackend:
 def generation(number: int) -> Generation:
     """A generation of one expert and two members."""
     return Generation(
-        number, -1.0 / number, -2.0, 0.1, {"math": 0.5}, {"math": 0.1}, ((0.4,), (0.6,)),
-        (-2.1, -1.0 / number), 100 * number, number, 0.1 * number,
-    )  # fmt: skip
+        number,
+        -1.0 / number,
+        -2.0,
+        0.1,
+        {"math": 0.5},
+        {"math": 0.1},
+        ((0.4,), (0.6,)),
+        (-2.1, -1.0 / number),
+        100 * number,
+        number,
+        0.1 * number,
+    )
 
 
 def load(config, progress) -> FakeBackend:

@@ -68,8 +68,19 @@ def expert_info(name: str, kind: str = "expert") -> ExpertInfo:
     labels = () if kind == "dispatcher" else (name,)
     about = "Classifies prompts." if kind == "dispatcher" else f"Trained on {name} questions."
     return ExpertInfo(
-        name, about, labels, kind, 97_920, 210, "smollm2-135m-instruct", False, [], {},
-        name.encode().hex().ljust(64, "0"), f"{name}.safetensors", 431_000,
+        name,
+        about,
+        labels,
+        kind,
+        97_920,
+        210,
+        "smollm2-135m-instruct",
+        False,
+        [],
+        {},
+        name.encode().hex().ljust(64, "0"),
+        f"{name}.safetensors",
+        431_000,
     )
 
 
@@ -239,9 +250,7 @@ class FakeClient:
         infos = [expert_info(name) for name in (*self.names, *self.saved)]
         if self.names:
             infos.append(expert_info("dispatch", "dispatcher"))
-        event = Experts(
-            tuple(infos), self.problems, (*self.names, "others"), tuple(SHAPES), LAYERS
-        )
+        event = Experts(tuple(infos), self.problems, (*self.names, "others"), tuple(SHAPES), LAYERS)
         return [(0.0, event), (0.0, Done())]
 
     # --- few-shot adaptation ---------------------------------------------------------------------
@@ -278,13 +287,24 @@ class FakeClient:
             members = (centre + spread * draw.normal(size=shape)).clip(0, 1)
             scores = -1.8 - 1.6 * ((members - goal) ** 2).sum(1)
             best = max(best, float(scores.max()))
-            events.append((0.1 + 0.5 * number, Generation(
-                number, best, float(scores.mean()), float(scores.std()),
-                dict(zip(self.names, centre.tolist(), strict=True)),
-                dict.fromkeys(self.names, spread),
-                tuple(map(tuple, members.tolist())), tuple(scores.tolist()),
-                3200 * number, 9 * number, 3.5 * number,
-            )))  # fmt: skip
+            events.append(
+                (
+                    0.1 + 0.5 * number,
+                    Generation(
+                        number,
+                        best,
+                        float(scores.mean()),
+                        float(scores.std()),
+                        dict(zip(self.names, centre.tolist(), strict=True)),
+                        dict.fromkeys(self.names, spread),
+                        tuple(map(tuple, members.tolist())),
+                        tuple(scores.tolist()),
+                        3200 * number,
+                        9 * number,
+                        3.5 * number,
+                    ),
+                )
+            )
         end = events[-1][0] + 0.3
         last = [event for _, event in events]
         return [*events, *((end, e) for e in self._best_so_far(last, held)), (end, Done())]
@@ -299,10 +319,23 @@ class FakeClient:
         mixture = {name: round(alpha, 4) for name, alpha in weights}
         text = json.dumps({"format": "t2ui.mixture", "weights": mixture, "normalise": False})
         n = max(1, len(held))
-        return [Adapted(
-            mixture, False, f"CEM, generation {last.number}", f"held-out {n} of {3 * n} examples",
-            -2.31, last.best, None, None, n, last.tokens, last.forward_passes, last.seconds, text,
-        )]  # fmt: skip
+        return [
+            Adapted(
+                mixture,
+                False,
+                f"CEM, generation {last.number}",
+                f"held-out {n} of {3 * n} examples",
+                -2.31,
+                last.best,
+                None,
+                None,
+                n,
+                last.tokens,
+                last.forward_passes,
+                last.seconds,
+                text,
+            )
+        ]
 
     def _save(self, request):
         if request.name in (*self.names, *self.saved):
@@ -326,7 +359,8 @@ class FakeClient:
 
     def _heatmap(self, request):
         leaves = [
-            leaf for leaf in SHAPES
+            leaf
+            for leaf in SHAPES
             if request.module in ("all", leaf)
             or (request.module == "attention" and leaf in ATTENTION)
             or (request.module == "mlp" and leaf not in ATTENTION)
@@ -358,7 +392,13 @@ class FakeClient:
         leaf = request.name.rsplit(".", 1)[-1]
         layer = int(request.name.split(".")[2])
         event = ComponentData(
-            request.name, layer, SHAPES[leaf], sigma, z.astype("f4"),
-            captured.astype("f4"), adapted.astype("f4"), top,
+            request.name,
+            layer,
+            SHAPES[leaf],
+            sigma,
+            z.astype("f4"),
+            captured.astype("f4"),
+            adapted.astype("f4"),
+            top,
         )
         return [(0.05, event), (0.05, Done())]

@@ -31,9 +31,14 @@ def make_task(train=12, validation=8, judge=right, **settings) -> Task:
 
 
 QUICK = {
-    "steps": 10, "batch": 6, "rollouts": 8, "learning_rate": 0.05, "kl_coeff": 0.0,
-    "evaluate_every": 5, "checkpoint_every": 2,
-}  # fmt: skip
+    "steps": 10,
+    "batch": 6,
+    "rollouts": 8,
+    "learning_rate": 0.05,
+    "kl_coeff": 0.0,
+    "evaluate_every": 5,
+    "checkpoint_every": 2,
+}
 
 
 def config(**settings) -> TrainConfig:

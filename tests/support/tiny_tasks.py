@@ -41,8 +41,14 @@ def open_task(tokenizer, count: int = 6) -> Task:
         )
         for i in range(count)
     )
-    return Task("talk", (), (), rows, right=lambda text, answer: len(text) % 2 == int(answer),
-                max_new_tokens=6)  # fmt: skip
+    return Task(
+        "talk",
+        (),
+        (),
+        rows,
+        right=lambda text, answer: len(text) % 2 == int(answer),
+        max_new_tokens=6,
+    )
 
 
 def closed_task(tokenizer, count: int = 8) -> Task:

@@ -426,9 +426,7 @@ def adapted_loss(model) -> torch.Tensor:
 
 def test_gradients_equal_those_through_rewritten_weights(architecture, model, scales):
     leaves = [{n: z.clone().requires_grad_(True) for n, z in scales.items()} for _ in range(2)]
-    weights = {
-        f"{n}.weight": new_weight(model.get_submodule(n), z) for n, z in leaves[0].items()
-    }
+    weights = {f"{n}.weight": new_weight(model.get_submodule(n), z) for n, z in leaves[0].items()}
     inputs = {"input_ids": torch.tensor(IDS), "use_cache": False}
     loss_of(functional_call(model, weights, kwargs=inputs).logits, IDS).backward()
     with adapt(model) as adapter, adapter.applied(leaves[1]):

@@ -31,10 +31,13 @@ class Shape:
     def model(self, config=LlamaConfig):
         """The model on torch's meta device: names and shapes without any memory."""
         made = config(
-            vocab_size=32, num_hidden_layers=self.layers, hidden_size=self.hidden,
-            intermediate_size=self.mlp, num_attention_heads=self.heads,
+            vocab_size=32,
+            num_hidden_layers=self.layers,
+            hidden_size=self.hidden,
+            intermediate_size=self.mlp,
+            num_attention_heads=self.heads,
             num_key_value_heads=self.kv_heads,
-        )  # fmt: skip
+        )
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(made)
 
@@ -95,9 +98,10 @@ def test_the_papers_8b_counts():
 def test_a_70b_expert_in_the_papers_setting_is_under_a_megabyte(tmp_path):
     """MLP of half the layers (the paper's 70B setting), one byte a scale, with its metadata."""
     half = {
-        name: n for name, n in scales_of(LLAMA3_70B.model(), "mlp").items()
+        name: n
+        for name, n in scales_of(LLAMA3_70B.model(), "mlp").items()
         if layer_of(name) < LLAMA3_70B.layers // 2
-    }  # fmt: skip
+    }
     assert sum(half.values()) == 40 * 3 * 8192 == 983_040
     expert = random_expert(half)
     expert.save(tmp_path / "compact.safetensors", compact=True)
@@ -121,10 +125,17 @@ def random_expert(sizes: dict[str, int]) -> Expert:
     generator = torch.Generator().manual_seed(0)
     command = "python -m t2ui train gsm8k --data data --out runs/math --modules mlp --steps 200"
     measured = {
-        "set": "gsm8k test, chat", "protocol": "greedy", "n": 1000, "base": 0.8529, "expert": 0.883,
-        "base_interval": [0.8325, 0.8712], "interval": [0.8646, 0.8994], "p": 0.0021, "seed": 0,
+        "set": "gsm8k test, chat",
+        "protocol": "greedy",
+        "n": 1000,
+        "base": 0.8529,
+        "expert": 0.883,
+        "base_interval": [0.8325, 0.8712],
+        "interval": [0.8646, 0.8994],
+        "p": 0.0021,
+        "seed": 0,
         "command": "python -m t2ui evaluate math gsm8k --data data --write",
-    }  # fmt: skip
+    }
     return Expert(
         "math",
         {n: 1 + 0.05 * torch.randn(size, generator=generator) for n, size in sizes.items()},
@@ -134,11 +145,14 @@ def random_expert(sizes: dict[str, int]) -> Expert:
         task="gsm8k",
         labels=("math",),
         objective="open answers",
-        training={"steps": 200, "curve": [(i, 0.5 + i / 1000) for i in range(20)],
-                  "command": command},
+        training={
+            "steps": 200,
+            "curve": [(i, 0.5 + i / 1000) for i in range(20)],
+            "command": command,
+        },
         metrics=[measured, {**measured, "set": "arith test, chat"}],
         license="Apache-2.0",
-    )  # fmt: skip
+    )
 
 
 # --- what one byte a scale costs -----------------------------------------------------------------

@@ -216,8 +216,10 @@ def test_the_public_arc_files_parse(tiny_tokenizer, data_dir, name, rows):
         assert all(len(o) >= 2 for row in part for o in row.question.options)
         answers = Counter(row.correct for row in part)
         assert max(answers.values()) < 0.35 * len(part)  # no position is always right
-    asked = [{(r.question.prompt, *sorted(r.question.options)) for r in p}
-             for p in (task.train, task.test)]  # fmt: skip
+    asked = [
+        {(r.question.prompt, *sorted(r.question.options)) for r in p}
+        for p in (task.train, task.test)
+    ]
     # ARC-Easy as published has three questions in both splits, with the same choices
     assert len(asked[0] & asked[1]) == (3 if name == "arc_easy" else 0)
 

@@ -49,8 +49,12 @@ WHOLE = f"def total(v):\n{BODY}"
 
 @pytest.fixture
 def mbpp(tmp_path):
-    rows = [mbpp_row(1, "prompt"), mbpp_row(2, "train"), mbpp_row(3, "validation"),
-            mbpp_row(4, "test")]  # fmt: skip
+    rows = [
+        mbpp_row(1, "prompt"),
+        mbpp_row(2, "train"),
+        mbpp_row(3, "validation"),
+        mbpp_row(4, "test"),
+    ]
     write(tmp_path / "mbpp" / "full.jsonl", rows)
     return tmp_path
 
@@ -237,8 +241,13 @@ def test_no_exercise_is_worded_or_solved_like_a_test_problem(data_dir):
     mbpp = read_jsonl(data_dir / "mbpp" / "full.jsonl", ())
     human = read_jsonl(data_dir / "humaneval" / "test.jsonl", ())
     tested = [(r["prompt"], r["code"]) for r in mbpp if r["split"] != "train"]
-    tested += [(r["prompt"].partition(">>>")[0].partition('"""')[2] or r["prompt"],
-                r["prompt"] + r["canonical_solution"]) for r in human]  # fmt: skip
+    tested += [
+        (
+            r["prompt"].partition(">>>")[0].partition('"""')[2] or r["prompt"],
+            r["prompt"] + r["canonical_solution"],
+        )
+        for r in human
+    ]
     asked, solved = [words(p) for p, _ in tested], {nameless(code) for _, code in tested}
     for row in read_jsonl(EXERCISES, ("prompt", "code")):
         own = words(row["prompt"])
@@ -246,8 +255,10 @@ def test_no_exercise_is_worded_or_solved_like_a_test_problem(data_dir):
         assert nameless(row["code"]) not in solved, row["prompt"]
 
 
-USUAL = set("write a an the function to python of in from given that which is and or return "
-            "returns whether for with by using it its".split())  # fmt: skip
+USUAL = set(
+    "write a an the function to python of in from given that which is and or return "
+    "returns whether for with by using it its".split()
+)
 
 
 def words(text: str) -> set[str]:
@@ -381,10 +392,14 @@ HUB_ROWS = {
         {k: v for k, v in mbpp_row(2, "").items() if k != "prompt"} | {"text": "Add."}
     ],
     ("allenai/ai2_arc", "test"): [
-        {"id": "1", "question": "q?", "answerKey": "2",
-         "choices": {"text": ["a", "b"], "label": ["1", "2"]}}
+        {
+            "id": "1",
+            "question": "q?",
+            "answerKey": "2",
+            "choices": {"text": ["a", "b"], "label": ["1", "2"]},
+        }
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -27,31 +27,45 @@ def test_a_right_answer_passes_and_a_wrong_one_says_where(walls):
 @pytest.mark.parametrize(
     ("code", "tests"),
     [
-        ("def f(*a, k=1): return [(1, 2.5), {3}, {'a': None}, b'x', 2**80, k]",
-         "assert f(1, k=-1) == [(1, 2.5), {3}, {'a': None}, b'x', 2**80, -1]"),
-        ("def f(): return float('inf'), -0.0, 1 + 2j, range(3), frozenset({1}), 'é\\ud800'",
-         "assert f() == (float('inf'), 0.0, 1 + 2j, range(3), frozenset({1}), 'é\\ud800')"),
+        (
+            "def f(*a, k=1): return [(1, 2.5), {3}, {'a': None}, b'x', 2**80, k]",
+            "assert f(1, k=-1) == [(1, 2.5), {3}, {'a': None}, b'x', 2**80, -1]",
+        ),
+        (
+            "def f(): return float('inf'), -0.0, 1 + 2j, range(3), frozenset({1}), 'é\\ud800'",
+            "assert f() == (float('inf'), 0.0, 1 + 2j, range(3), frozenset({1}), 'é\\ud800')",
+        ),
         ("import collections as c\ndef f(s): return c.Counter(s)", "assert f('aab')['a'] == 2"),
-        ("from fractions import Fraction\ndef f(): return Fraction(1, 3)",
-         "from fractions import Fraction\nassert f() == Fraction(1, 3)"),
+        (
+            "from fractions import Fraction\ndef f(): return Fraction(1, 3)",
+            "from fractions import Fraction\nassert f() == Fraction(1, 3)",
+        ),
         ("def f(n):\n    for i in range(n): yield i * i", "assert list(f(4)) == [0, 1, 4, 9]"),
         ("def f(x): x.sort(); x.append([9])", "a = [3, 1]\nf(a)\nassert a == [1, 3, [9]]"),
         ("def f(g, x): return g(x) + g(1)", "assert f(lambda v: 10 * v, 2) == 30"),
         ("def f(g, x): return list(map(g, x))", "assert f(len, ['a', 'bc']) == [1, 2]"),
-        ("class f:\n    def __init__(self): self.s = []\n    def push(self, v): self.s.append(v)",
-         "s = f()\ns.push(3)\ns.size = 1\nassert s.s == [3] and s.size == 1"),
-        ("import dataclasses\n@dataclasses.dataclass\nclass f:\n    x: int",
-         "assert f(1) == f(1) and f(1) != f(2) and str(f(3)) == 'f(x=3)'"),
-        ("def f(x):\n    if x < 0: raise ValueError('negative')",
-         "try:\n    f(-1)\n    ok = False\nexcept ValueError as e:\n    ok = str(e) == 'negative'\n"
-         "assert ok"),
+        (
+            "class f:\n    def __init__(self): self.s = []\n    def push(self, v): self.s.append(v)",
+            "s = f()\ns.push(3)\ns.size = 1\nassert s.s == [3] and s.size == 1",
+        ),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass f:\n    x: int",
+            "assert f(1) == f(1) and f(1) != f(2) and str(f(3)) == 'f(x=3)'",
+        ),
+        (
+            "def f(x):\n    if x < 0: raise ValueError('negative')",
+            "try:\n    f(-1)\n    ok = False\nexcept ValueError as e:\n    ok = str(e) == 'negative'\n"
+            "assert ok",
+        ),
         ("import math\ndef f(x): return math.sqrt(x)", "assert math.isclose(f(2), 2 ** 0.5)"),
         ("def sum(a, b): return a * b", "assert sum(2, 5) == 10"),
         ("def f(): print('x' * 1000); return 1", "assert f() is not None"),
-        ("def f():\n    open('a.txt', 'w').write('hi')\n    return open('a.txt').read()",
-         "assert f() == 'hi'"),
+        (
+            "def f():\n    open('a.txt', 'w').write('hi')\n    return open('a.txt').read()",
+            "assert f() == 'hi'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_values_objects_and_exceptions_go_over(code, tests):
     assert run_python(code, tests, entry=("f", "sum")) == Verdict(True)
 

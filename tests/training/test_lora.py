@@ -49,8 +49,9 @@ def test_parameters_are_those_of_rank_and_projections(model):
     """q: 32 → 32 and v: 32 → its width, both layers; A is (rank, in), B is (out, rank)."""
     lora = LoRA(model, rank=4)
     layers = [layer.self_attn for layer in model.model.layers]
-    expected = sum(4 * (p.in_features + p.out_features) for a in layers
-                   for p in (a.q_proj, a.v_proj))  # fmt: skip
+    expected = sum(
+        4 * (p.in_features + p.out_features) for a in layers for p in (a.q_proj, a.v_proj)
+    )
     assert sum(p.numel() for p in lora.parameters) == expected
     lora.remove()
 
@@ -98,8 +99,9 @@ def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path)
         with context():
             torch.testing.assert_close(logits(model, IDS), wanted)
         assert torch.equal(logits(model, IDS), before)
-        with adapter.applied({adapter.names[0]: torch.full_like(
-            adapter.factors[adapter.names[0]].S, 1.3)}):  # fmt: skip
+        with adapter.applied(
+            {adapter.names[0]: torch.full_like(adapter.factors[adapter.names[0]].S, 1.3)}
+        ):
             assert not torch.allclose(logits(model, IDS), before)
     with pytest.raises(InputError, match="holds no adapter_model"):
         of_lora(adapter, dispatcher, tmp_path)
@@ -147,8 +149,9 @@ def test_a_seed_gives_the_same_lora(model, tiny_tokenizer, tmp_path):
     for i, seed in enumerate((1, 1, 2)):
         torch.manual_seed(i)
         settings = config(steps=2, objective="next_token", learning_rate=0.05, seed=seed)
-        run = train_lora(model, make_task(), settings, tmp_path / str(i), rank=4,
-                         tokenizer=tiny_tokenizer)  # fmt: skip
+        run = train_lora(
+            model, make_task(), settings, tmp_path / str(i), rank=4, tokenizer=tiny_tokenizer
+        )
         ends.append([e.values["cross_entropy"] for e in run_to_its_steps(run)])
     assert ends[0] == ends[1] != ends[2]
 
@@ -164,8 +167,14 @@ def run_to_its_steps(run):
 
 def test_stopping_keeps_the_best_so_far(model, tiny_tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("t2ui.training.trainer.greedy_right", improving())
-    run = train_lora(model, make_task(), config(steps=40, evaluate_every=1), tmp_path, rank=4,
-                     tokenizer=tiny_tokenizer)  # fmt: skip
+    run = train_lora(
+        model,
+        make_task(),
+        config(steps=40, evaluate_every=1),
+        tmp_path,
+        rank=4,
+        tokenizer=tiny_tokenizer,
+    )
     next(e for e in run if e.kind == "validation" and e.step == 2)
     run.close()
     assert training_record(tmp_path / "lora")["best_step"] == 2
@@ -202,8 +211,10 @@ def test_a_lora_of_another_model_is_refused(model, tmp_path):
     lora = LoRA(make_tiny("qwen2"), rank=4, modules=("gate",))
     lora.save(tmp_path)
     weights = load_file(tmp_path / "adapter_model.safetensors")
-    save_file({k: torch.zeros(t.shape[0], t.shape[1] + 1) for k, t in weights.items()},
-              tmp_path / "adapter_model.safetensors")  # fmt: skip
+    save_file(
+        {k: torch.zeros(t.shape[0], t.shape[1] + 1) for k, t in weights.items()},
+        tmp_path / "adapter_model.safetensors",
+    )
     with pytest.raises(InputError, match="of another model: .*shape"), lora_on(model, tmp_path):
         pass
 

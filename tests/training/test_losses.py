@@ -67,9 +67,11 @@ def test_the_sampled_gradient_tends_to_the_exact_one_with_its_leash(baseline):
     (kl_coeff * kl - (log_policy.exp() * reward).sum()).backward()
 
     drawn = torch.multinomial(
-        logits.softmax(0).expand(prompts, 3), group, True,
+        logits.softmax(0).expand(prompts, 3),
+        group,
+        True,
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
     counts = torch.nn.functional.one_hot(drawn, 3).sum(1).float()
     ratio = logits.log_softmax(0) - base.log_softmax(0)
     found = advantages([reward] * prompts, list(counts), [ratio] * prompts, kl_coeff, baseline)

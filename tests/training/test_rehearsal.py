@@ -39,8 +39,11 @@ def test_prompts_of_every_other_kind_in_equal_shares(tiny_tokenizer):
     for example in found[::40]:
         assert example.question == Question(tuple(chat_ids(tiny_tokenizer, example.prompt)), ())
     assert {e.family for e in rehearsal_prompts(tiny_tokenizer, ())} == {
-        "math", "code", "reasoning", "others",
-    }  # fmt: skip
+        "math",
+        "code",
+        "reasoning",
+        "others",
+    }
 
 
 def test_a_task_of_every_kind_has_nothing_to_rehearse(tiny_tokenizer):
@@ -75,10 +78,15 @@ def test_what_is_rehearsed_is_kept(rehearsed, tiny_llama, tiny_tokenizer, tmp_pa
             assert all(("rehearsal" in values) == bool(count) for values in steps)
             assert steps[-1]["cross_entropy"] < steps[0]["cross_entropy"]
             with run.trainable.inference():
-                likelihoods.append(sum(
-                    float(log_likelihood(tiny_llama, e.question.prompt, e.target) / len(e.target))
-                    for e in answered
-                ) / len(answered))  # fmt: skip
+                likelihoods.append(
+                    sum(
+                        float(
+                            log_likelihood(tiny_llama, e.question.prompt, e.target) / len(e.target)
+                        )
+                        for e in answered
+                    )
+                    / len(answered)
+                )
     without, with_it = likelihoods
     assert with_it > without + 0.5
     assert steps[-1]["rehearsal"] == pytest.approx(-with_it, abs=0.3)
@@ -103,9 +111,7 @@ def test_a_run_with_rehearsal_resumes_along_its_curve(
 
 
 def test_processes_share_a_steps_rehearsal(rehearsed, adapter, tiny_tokenizer, tmp_path):
-    run = Trainer(
-        ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(rehearsal=5), tmp_path
-    )
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(rehearsal=5), tmp_path)
     whole = [term.question.prompt for term in run.source._rehearsed(0)]
     shares = []
     for index in (0, 1):

@@ -99,9 +99,11 @@ def test_many_long_rollouts_of_a_prompt_are_cut_by_the_token_budget(tiny_llama):
     """And give the same loss and the same scores as together."""
     options = tuple(tuple(prompt_ids(6, seed=i)) for i in range(5))
     group = Group(
-        make_task().train[0], Question((3, 4), options), torch.ones(5),
+        make_task().train[0],
+        Question((3, 4), options),
+        torch.ones(5),
         torch.tensor([1.0, -1.0, -1.0, 1.0, -1.0]),
-    )  # fmt: skip
+    )
     scores = torch.tensor([-1.0, -2.0, -3.0, -4.0, -5.0])
     (whole,) = sampled_terms([group], None, 0.0, "mean", -1.0, 1000)
     parts = sampled_terms([group], None, 0.0, "mean", -1.0, 12)
@@ -170,9 +172,12 @@ def test_the_leash_holds_the_policy_near_the_base(tiny_llama, tiny_tokenizer, tm
     ends = []
     for kl_coeff in (0.001, 3.0):
         events = Trainer(
-            ScaleOffsets(made := adapt(tiny_llama)), tiny_tokenizer, make_task(),
-            config(steps=12, kl_coeff=kl_coeff), tmp_path / str(kl_coeff),
-        ).run()  # fmt: skip
+            ScaleOffsets(made := adapt(tiny_llama)),
+            tiny_tokenizer,
+            make_task(),
+            config(steps=12, kl_coeff=kl_coeff),
+            tmp_path / str(kl_coeff),
+        ).run()
         ends.append([e.values["kl"] for e in events if e.kind == "step"][-1])
         made.remove()
     assert ends[1] < 0.5 * ends[0]
@@ -195,10 +200,19 @@ def test_a_process_whose_own_share_is_all_wrong_does_not_stop_alone(
 ):
     """Its neighbours would wait for its gradient for ever."""
     means = iter([0.25, 0.0])
-    monkeypatch.setattr("t2ui.training.step_batches.reduce", lambda tensor, how: {
-        "mean": lambda: torch.tensor(next(means)), "sum": lambda: 2 * tensor}[how]())  # fmt: skip
-    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(judge=never), config(steps=2,
-                  batch=12), tmp_path)  # fmt: skip
+    monkeypatch.setattr(
+        "t2ui.training.step_batches.reduce",
+        lambda tensor, how: {"mean": lambda: torch.tensor(next(means)), "sum": lambda: 2 * tensor}[
+            how
+        ](),
+    )
+    run = Trainer(
+        ScaleOffsets(adapter),
+        tiny_tokenizer,
+        make_task(judge=never),
+        config(steps=2, batch=12),
+        tmp_path,
+    )
     run.processes = SimpleNamespace(num_processes=2, process_index=1, is_main_process=False)
     run.source.processes = run.processes
     assert [e.step for e in run.run() if e.kind == "step"] == [1, 2]
@@ -229,8 +243,9 @@ def test_going_on_from_an_expert(tiny_llama, tiny_tokenizer, tmp_path):
     settings = config(steps=1, evaluate_every=1)
     with pytest.raises(InputError, match="another run"):
         for begun in (None, start):
-            run = train_svf(tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer,
-                            start=begun)  # fmt: skip
+            run = train_svf(
+                tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer, start=begun
+            )
             next(e for e in run if e.kind == "step")
             run.close()
 
@@ -238,12 +253,24 @@ def test_going_on_from_an_expert(tiny_llama, tiny_tokenizer, tmp_path):
 def test_an_expert_says_what_it_went_on_from(tiny_llama, tiny_tokenizer, tmp_path):
     """With that one's training, so that the card and the costs hold the whole of it."""
     settings, task = config(steps=15, learning_rate=0.1), make_task()
-    first = list(train_svf(tiny_llama, task, settings, tmp_path / "a", tokenizer=tiny_tokenizer,
-                           command="first"))  # fmt: skip
+    first = list(
+        train_svf(
+            tiny_llama, task, settings, tmp_path / "a", tokenizer=tiny_tokenizer, command="first"
+        )
+    )
     start = Expert.load(tmp_path / "a" / "open.safetensors")
     start = replace(start, scales={n: 1 + (z - 1) / 2 for n, z in start.scales.items()})
-    list(train_svf(tiny_llama, task, settings, tmp_path / "b", tokenizer=tiny_tokenizer,
-                   start=start, command="second"))  # fmt: skip
+    list(
+        train_svf(
+            tiny_llama,
+            task,
+            settings,
+            tmp_path / "b",
+            tokenizer=tiny_tokenizer,
+            start=start,
+            command="second",
+        )
+    )
     training = Expert.load(tmp_path / "b" / "open.safetensors").training
     assert (training["command"], training["before"]["command"]) == ("second", "first")
     assert first[-1].values["best_step"] == training["before"]["best_step"]
@@ -251,9 +278,7 @@ def test_an_expert_says_what_it_went_on_from(tiny_llama, tiny_tokenizer, tmp_pat
 
 
 def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
-    run = train_svf(
-        tiny_llama, make_task(), config(steps=40), tmp_path, tokenizer=tiny_tokenizer
-    )
+    run = train_svf(tiny_llama, make_task(), config(steps=40), tmp_path, tokenizer=tiny_tokenizer)
     for event in run:
         if event.kind == "validation" and event.step and event.values["best"] > 0.5:
             break
@@ -271,9 +296,7 @@ def test_early_stop(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
         lambda *_: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
     )
     settings = config(steps=12, evaluate_every=2, patience=2)
-    events = list(
-        train_svf(tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer)
-    )
+    events = list(train_svf(tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer))
     assert events[-1].kind == "end" and events[-1].step == 6
     assert Expert.load(tmp_path / "open.safetensors").training["best_step"] == 2
 
@@ -333,8 +356,9 @@ def test_a_log_that_cannot_be_written(adapter, tiny_tokenizer, tmp_path, monkeyp
 
 def test_half_a_line_of_the_log_is_left_out(tmp_path):
     whole = {"kind": "step", "step": 2, "values": {}}
-    (tmp_path / "log.jsonl").write_text('{"kind": "st\n{"ki' + json.dumps(whole) + "\n"
-                                        + json.dumps(whole) + "\n" + '{"kind"')  # fmt: skip
+    (tmp_path / "log.jsonl").write_text(
+        '{"kind": "st\n{"ki' + json.dumps(whole) + "\n" + json.dumps(whole) + "\n" + '{"kind"'
+    )
     assert read_log(tmp_path) == [whole]
 
 
@@ -346,13 +370,25 @@ def test_an_expert_that_cannot_be_written_says_so(
 
     monkeypatch.setattr("t2ui.svf.expert.save_file", full)
     monkeypatch.setattr("t2ui.training.trainer.greedy_right", improving())
-    run = train_svf(tiny_llama, make_task(), config(steps=2, evaluate_every=1), tmp_path,
-                    tokenizer=tiny_tokenizer)  # fmt: skip
+    run = train_svf(
+        tiny_llama,
+        make_task(),
+        config(steps=2, evaluate_every=1),
+        tmp_path,
+        tokenizer=tiny_tokenizer,
+    )
     with pytest.raises(InputError, match="open.safetensors cannot be written .*No space left"):
         list(run)
     monkeypatch.undo()
-    list(train_svf(tiny_llama, make_task(), config(steps=2, evaluate_every=1), tmp_path,
-                   tokenizer=tiny_tokenizer))  # fmt: skip
+    list(
+        train_svf(
+            tiny_llama,
+            make_task(),
+            config(steps=2, evaluate_every=1),
+            tmp_path,
+            tokenizer=tiny_tokenizer,
+        )
+    )
     assert Expert.load(tmp_path / "open.safetensors").training["best_step"] == 2
 
 

@@ -382,9 +382,7 @@ def test_a_run_that_was_cut_off_goes_on_along_the_same_curve(tiny_llama, tmp_pat
     assert ends[0]["values"].abs().max() > 0.05
     for key, tensor in ends[0].items():
         assert torch.equal(tensor, ends[1][key]), key
-    curves = [
-        {(k, s): v for k, s, v in without_times(log_of(folder))} for folder in (whole, parts)
-    ]
+    curves = [{(k, s): v for k, s, v in without_times(log_of(folder))} for folder in (whole, parts)]
     assert curves[0] == curves[1]
 
 
@@ -525,11 +523,21 @@ def test_two_processes_take_the_steps_of_one(adapter, tmp_path):
         "list(run.run())\n"
     )
     subprocess.run(  # what `accelerate launch` runs where there are several devices
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         script, tmp_path / "both"],
-        check=True, timeout=200, cwd=Path(__file__).parents[2],
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            script,
+            tmp_path / "both",
+        ],
+        check=True,
+        timeout=200,
+        cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
-    )  # fmt: skip
+    )
     ends = [load_file(tmp_path / f / "checkpoint.safetensors") for f in ("alone", "both")]
     assert ends[0]["values"].abs().max() > 0.05
     torch.testing.assert_close(ends[0]["values"], ends[1]["values"], atol=2e-3, rtol=0)

@@ -116,8 +116,9 @@ def test_nonsense_from_the_browser_is_no_row(value):
 
 def test_rows_keep_their_places_when_blank_ones_are_left_out():
     assert filled([("", ""), ("a", "1"), (" ", ""), ("b", "")]) == (
-        [("a", "1"), ("b", "")], [1, 3],
-    )  # fmt: skip
+        [("a", "1"), ("b", "")],
+        [1, 3],
+    )
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -138,10 +139,13 @@ def test_the_request_is_what_the_page_holds():
 
 @pytest.mark.parametrize(
     ("method", "objective", "budget", "found_by"),
-    [("auto", "likelihood", "light", BEST_METHODS["likelihood"]),
-     ("auto", "reward", "light", BEST_METHODS["reward"]),
-     ("auto", "likelihood", "paper", "cem"), ("random", "likelihood", "paper", "random")],
-)  # fmt: skip
+    [
+        ("auto", "likelihood", "light", BEST_METHODS["likelihood"]),
+        ("auto", "reward", "light", BEST_METHODS["reward"]),
+        ("auto", "likelihood", "paper", "cem"),
+        ("random", "likelihood", "paper", "random"),
+    ],
+)
 def test_the_best_method_for_the_score_and_the_papers_own(method, objective, budget, found_by):
     config = request_of(table(("a", "1")), method, objective, budget).config
     assert config.found_by == found_by
@@ -157,16 +161,52 @@ def test_blank_rows_do_not_count():
     [
         ((table(), "cem", "likelihood", "light"), "no examples"),
         ((table(("", ""), ("a", "")), "cem", "likelihood", "light"), "Row 2 has no right answer"),
-        ((table(("", "b"),), "cem", "likelihood", "light"), "Row 1 has no prompt"),
-        ((table(("a", "b"),), "magic", "likelihood", "light"), "magic"),
-        ((table(("a", "b"),), "gradient", "reward", "light"), "likelihood"),
+        (
+            (
+                table(
+                    ("", "b"),
+                ),
+                "cem",
+                "likelihood",
+                "light",
+            ),
+            "Row 1 has no prompt",
+        ),
+        (
+            (
+                table(
+                    ("a", "b"),
+                ),
+                "magic",
+                "likelihood",
+                "light",
+            ),
+            "magic",
+        ),
+        (
+            (
+                table(
+                    ("a", "b"),
+                ),
+                "gradient",
+                "reward",
+                "light",
+            ),
+            "likelihood",
+        ),
         (("nonsense", "cem", "both", None), "no examples"),
-        ((table(("a", "b"), ("x" * 5000, "b")), "cem", "likelihood", "light"),
-         "Row 2: the prompt has 5,000 characters; at most 4,000 fit"),
-        ((table(("", ""), ("a", "x" * 4001)), "cem", "likelihood", "light"),
-         "Row 2: the answer has 4,001"),
-        ((table(*((str(n), "b") for n in range(MAX_ROWS + 3))), "cem", "likelihood", "light"),
-         f"{MAX_ROWS + 3} examples; at most {MAX_ROWS} are searched on: remove 3"),
+        (
+            (table(("a", "b"), ("x" * 5000, "b")), "cem", "likelihood", "light"),
+            "Row 2: the prompt has 5,000 characters; at most 4,000 fit",
+        ),
+        (
+            (table(("", ""), ("a", "x" * 4001)), "cem", "likelihood", "light"),
+            "Row 2: the answer has 4,001",
+        ),
+        (
+            (table(*((str(n), "b") for n in range(MAX_ROWS + 3))), "cem", "likelihood", "light"),
+            f"{MAX_ROWS + 3} examples; at most {MAX_ROWS} are searched on: remove 3",
+        ),
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_the_row(asked, words):
@@ -179,21 +219,37 @@ def test_what_cannot_be_searched_is_refused_with_the_row(asked, words):
 
 def generation(number, **more):
     values = {
-        "number": number, "best": -1.0 / number, "mean": -2.0 / number, "spread": 0.1,
-        "alpha_mean": {"math": 0.8, "code": 0.1}, "alpha_spread": {"math": 0.1, "code": 0.2},
-        "population": ((0.7, 0.0), (0.9, 0.2)), "scores": (-2.0, -1.0 / number),
-        "tokens": 100 * number, "forward_passes": number, "seconds": 2.0 * number,
-    }  # fmt: skip
+        "number": number,
+        "best": -1.0 / number,
+        "mean": -2.0 / number,
+        "spread": 0.1,
+        "alpha_mean": {"math": 0.8, "code": 0.1},
+        "alpha_spread": {"math": 0.1, "code": 0.2},
+        "population": ((0.7, 0.0), (0.9, 0.2)),
+        "scores": (-2.0, -1.0 / number),
+        "tokens": 100 * number,
+        "forward_passes": number,
+        "seconds": 2.0 * number,
+    }
     return Generation(**values | more)
 
 
 def adapted(**more):
     values = {
-        "mixture": {"math": 0.9, "code": 0.2}, "normalise": False, "set_by": "CEM, generation 2",
-        "report": "held-out 2 of 6 examples", "before": -2.0, "after": -1.0, "right_before": None,
-        "right_after": None, "n": 2, "tokens": 900, "forward_passes": 9, "seconds": 6.0,
+        "mixture": {"math": 0.9, "code": 0.2},
+        "normalise": False,
+        "set_by": "CEM, generation 2",
+        "report": "held-out 2 of 6 examples",
+        "before": -2.0,
+        "after": -1.0,
+        "right_before": None,
+        "right_after": None,
+        "n": 2,
+        "tokens": 900,
+        "forward_passes": 9,
+        "seconds": 6.0,
         "file": "{}",
-    }  # fmt: skip
+    }
     return Adapted(**values | more)
 
 
@@ -317,9 +373,14 @@ def test_stopping_and_failing_are_said():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "about a second"), (7.4, "about 7 s"), (41, "about 40 s"), (200, "about 3 min"),
-     (7200, "about 2.0 h")],
-)  # fmt: skip
+    [
+        (0.2, "about a second"),
+        (7.4, "about 7 s"),
+        (41, "about 40 s"),
+        (200, "about 3 min"),
+        (7200, "about 2.0 h"),
+    ],
+)
 def test_times_are_rough_words(seconds, words):
     assert about(seconds) == words
 
@@ -330,11 +391,14 @@ def test_times_are_rough_words(seconds, words):
 def history(count=3, members=4):
     spread = [[0.1 * m for m in range(members)] for _ in range(count)]
     return figures_adapt.History(
-        numbers=range(1, count + 1), best=[0.5] * count, mean=[0.2] * count,
+        numbers=range(1, count + 1),
+        best=[0.5] * count,
+        mean=[0.2] * count,
         scores=[[*one[:-1], float("nan")] for one in spread],
-        alpha_mean={"a": [0.1] * count}, alpha_spread={"a": [0.05] * count},
+        alpha_mean={"a": [0.1] * count},
+        alpha_spread={"a": [0.05] * count},
         population=[[[x] for x in one] for one in spread],
-    )  # fmt: skip
+    )
 
 
 def test_members_stand_around_their_generation_and_the_band_is_the_spread():
@@ -475,8 +539,17 @@ def test_the_page_has_the_ids_that_checks_rely_on():
     from t2ui.ui import build
 
     ids = {block.elem_id for block in build(FakeClient()).blocks.values()}
-    assert {"adapt-examples", "adapt-start", "adapt-stop", "adapt-score", "adapt-alpha",
-            "adapt-report", "adapt-method", "adapt-objective", "adapt-budget"} <= ids  # fmt: skip
+    assert {
+        "adapt-examples",
+        "adapt-start",
+        "adapt-stop",
+        "adapt-score",
+        "adapt-alpha",
+        "adapt-report",
+        "adapt-method",
+        "adapt-objective",
+        "adapt-budget",
+    } <= ids
 
 
 def test_what_the_scripts_wait_for_is_what_python_sends():

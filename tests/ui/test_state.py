@@ -209,9 +209,13 @@ def test_a_link_brings_back_what_it_was_made_from(controls):
 
 @pytest.mark.parametrize(
     ("box", "query", "on"),
-    [(None, {}, False), (None, {"normalise": "1"}, True), (True, {}, True),
-     (False, {"normalise": "1"}, False)],
-)  # fmt: skip
+    [
+        (None, {}, False),
+        (None, {"normalise": "1"}, True),
+        (True, {}, True),
+        (False, {"normalise": "1"}, False),
+    ],
+)
 def test_a_box_ticked_while_the_model_loads_stays_as_it_is(box, query, on):
     mixer = {**mixture.empty_mixer(), **({} if box is None else {"normalise": box})}
     made = filled(mixer, Experts((expert_info("math"),), (), ("others",), (), 1), query)
@@ -260,7 +264,7 @@ def test_a_prompt_too_long_for_a_link_is_cut_and_that_is_said():
 
 # --- show the code -------------------------------------------------------------------------------
 
-EVIL = "it's \"quoted\"\n$(rm -rf ~) `x` \\ %s ☃"
+EVIL = 'it\'s "quoted"\n$(rm -rf ~) `x` \\ %s ☃'
 FILES = {"math": "experts/m/math.safetensors", "code": "experts/m/code.safetensors"}
 
 
@@ -296,9 +300,10 @@ def test_the_python_code_parses_and_calls_what_the_library_has():
     ):
         tree = ast.parse(python(made, "smollm2-135m-instruct", FILES))
         (call,) = [
-            node for node in ast.walk(tree)
+            node
+            for node in ast.walk(tree)
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "two_pass_infer"
-        ]  # fmt: skip
+        ]
         names = set(python_inspect.signature(two_pass_infer).parameters)
         assert {keyword.arg for keyword in call.keywords} <= names
         texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]

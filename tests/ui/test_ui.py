@@ -94,8 +94,18 @@ def test_the_page_has_the_ids_that_checks_rely_on_and_publishes_two_endpoints():
 
     demo = build(FakeClient())
     ids = {block.elem_id for block in demo.blocks.values()}
-    assert {"prompt", "ask", "stop", "dispatch-mode", "classification", "answer-base",
-            "answer-adapted", "next-token", "heatmap", "component-plot"} <= ids  # fmt: skip
+    assert {
+        "prompt",
+        "ask",
+        "stop",
+        "dispatch-mode",
+        "classification",
+        "answer-base",
+        "answer-adapted",
+        "next-token",
+        "heatmap",
+        "component-plot",
+    } <= ids
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     assert public == {"ask", "experts"}
 
@@ -135,8 +145,11 @@ def test_inspects_choices_stay_chosen_while_they_are_offered():
     mine = ("expert:math", "mixture", "up_proj", "1")
     assert chosen_after(mixer, *mine) == list(mine)
     assert chosen_after(mixer, "mixture", "expert:gone", "no_proj", "7") == [
-        "mixture", "", "all", "all",
-    ]  # fmt: skip
+        "mixture",
+        "",
+        "all",
+        "all",
+    ]
     assert chosen_after({**mixer, "experts": []}, *mine) == ["kept"] * 4, "the worker is down"
     more = with_experts(mixer, (*names, expert_info("rolls")))
     offered = choices(pack(more), {"modules": [], "layers": 0}, *mine)[0]["choices"]
@@ -147,8 +160,11 @@ def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     from t2ui.ui import build
 
     demo = build(FakeClient())
-    targets = {demo.fns[fn.trigger_after].fn.__name__ for fn in demo.fns.values()
-               if getattr(fn.fn, "__name__", "") == "choices"}  # fmt: skip
+    targets = {
+        demo.fns[fn.trigger_after].fn.__name__
+        for fn in demo.fns.values()
+        if getattr(fn.fn, "__name__", "") == "choices"
+    }
     assert targets == {"list_experts", "save"}
 
 
@@ -162,9 +178,13 @@ def test_use_on_the_sliders_sets_the_normalise_box_too():
 
 @pytest.mark.parametrize(
     ("shown", "redrawn"),
-    [({"state": "failed"}, True), ({"state": "waiting", "wanted": True}, True),
-     ({"state": "done"}, False), ({"state": "waiting"}, False)],
-)  # fmt: skip
+    [
+        ({"state": "failed"}, True),
+        ({"state": "waiting", "wanted": True}, True),
+        ({"state": "done"}, False),
+        ({"state": "waiting"}, False),
+    ],
+)
 def test_a_heatmap_that_failed_is_drawn_again_when_the_worker_is_back(shown, redrawn):
     from t2ui.ui import build
 

@@ -53,8 +53,14 @@ def fold(view: AskView, *events) -> set[str]:
     return {name for event in events for name in view.apply(event)}
 
 
-CLASSIFIED = Classified("math", {"math": 0.9, "others": 0.1}, {"math": 0.6, "others": 0.4},
-                        "\\boxed{math}", "prompt", 0.08)  # fmt: skip
+CLASSIFIED = Classified(
+    "math",
+    {"math": 0.9, "others": 0.1},
+    {"math": 0.6, "others": 0.4},
+    "\\boxed{math}",
+    "prompt",
+    0.08,
+)
 
 
 def test_an_answered_question_moves_every_panel(mixer):

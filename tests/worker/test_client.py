@@ -69,8 +69,9 @@ def started(job):
 def test_events_come_in_order_and_end_with_done(client):
     events = list(client.submit(Ask("count 4")).events())
     panes = {
-        pane: "".join(p for e in events if isinstance(e, Tokens) and e.pane == pane
-                      for p in e.pieces)
+        pane: "".join(
+            p for e in events if isinstance(e, Tokens) and e.pane == pane for p in e.pieces
+        )
         for pane in ("base", "adapted")
     }
     assert panes == {"base": "1 2 3 4 ", "adapted": "1 2 3 4 "}
@@ -353,9 +354,7 @@ def test_on_zero_gpu_the_work_runs_inside_decorated_calls(monkeypatch):
         return call
 
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(
-        sys.modules, "spaces", types.SimpleNamespace(GPU=lambda duration: decorate)
-    )
+    monkeypatch.setitem(sys.modules, "spaces", types.SimpleNamespace(GPU=lambda duration: decorate))
     with connect(config(), backend="fake_backend:load") as client:
         events = read(client.submit(Ask("count 3")))
         assert isinstance(events[-1], Done) and len(calls) == 1

@@ -86,9 +86,7 @@ def read(job, timeout=60):
 
 def text(events, pane="adapted"):
     assert isinstance(events[-1], Done), events[-1]
-    return "".join(
-        p for e in events if isinstance(e, Tokens) and e.pane == pane for p in e.pieces
-    )
+    return "".join(p for e in events if isinstance(e, Tokens) and e.pane == pane for p in e.pieces)
 
 
 def stream(job):

@@ -130,15 +130,23 @@ def _run(job: Job, limits: Limits, walls: Sequence[str]) -> dict | str:
     with tempfile.TemporaryDirectory(prefix="t2ui-") as folder:
         os.chmod(folder, 0o755)  # where it cannot be replaced, the answer may at least be in it
         settings = {
-            "folder": folder, "walls": list(walls), "cpu_seconds": limits.cpu_seconds,
-            "megabytes": limits.megabytes, "file_megabytes": limits.file_megabytes,
-        }  # fmt: skip
+            "folder": folder,
+            "walls": list(walls),
+            "cpu_seconds": limits.cpu_seconds,
+            "megabytes": limits.megabytes,
+            "file_megabytes": limits.file_megabytes,
+        }
         program = [sys.executable, "-I", "-S", "-X", "utf8", str(INSIDE / "start.py")]
         child = subprocess.Popen(
             [*program, json.dumps(settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            cwd=folder, env={}, close_fds=True, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env={},
+            close_fds=True,
+            start_new_session=True,
+        )
         try:
             said, _ = child.communicate(sent, timeout=limits.wall_seconds)
         except subprocess.TimeoutExpired:

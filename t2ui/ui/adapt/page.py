@@ -75,9 +75,7 @@ def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> De
             with gr.Row(elem_id="adapt-buttons"):
                 start = gr.Button("Start ▸", variant="primary", elem_id="adapt-start", min_width=0)
                 stop = gr.Button("Stop", elem_id="adapt-stop", min_width=0)
-            search = panel(
-                "search", {"id": ""}, "adapt-search", server_functions=[search_state]
-            )
+            search = panel("search", {"id": ""}, "adapt-search", server_functions=[search_state])
         with gr.Column(elem_id="adapt-right", min_width=0):
             with gr.Row(elem_id="adapt-plots"):
                 with card("Score", "Of every member of each generation; higher is better."):
@@ -190,8 +188,13 @@ def _wire_search(page: AdaptPage, searches: Searches, ask: AskPage) -> None:
 def _table(rows: Any, note: str = "") -> dict[str, Any]:
     """A value of the examples panel; the stamp makes the same rows again a new value."""
     chips = [{"name": name, "hint": one["hint"]} for name, one in samples().items()]
-    return {"rows": [list(row) for row in rows], "note": note, "bad": False, "samples": chips,
-            "stamp": uuid.uuid4().hex}  # fmt: skip
+    return {
+        "rows": [list(row) for row in rows],
+        "note": note,
+        "bad": False,
+        "samples": chips,
+        "stamp": uuid.uuid4().hex,
+    }
 
 
 def _estimate(text: str) -> dict[str, Any]:

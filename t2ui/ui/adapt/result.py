@@ -128,9 +128,12 @@ def _wire_answers(
             return
         adapted = found[1]
         controls = Controls(
-            view.prompts[which], adapted.mixture, "none",
-            normalise=adapted.normalise, sampling=ANSWER,
-        )  # fmt: skip
+            view.prompts[which],
+            adapted.mixture,
+            "none",
+            normalise=adapted.normalise,
+            sampling=ANSWER,
+        )
         answers = AskView(controls, unpack(mixer), client.status())
         yield tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
         async with aclosing(listen(client, controls.request())) as batches:

@@ -25,10 +25,12 @@ from t2ui.ui.shared.permalink import filled, to_query
 STARTERS = (
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
     ("3 cows and 4 more", "A farmer has 3 cows. He buys 4 more and sells 2. How many has he now?"),
-    ("Which gas do plants take in?", "Which gas do plants take in from the air: oxygen, nitrogen, "
-     "carbon dioxide or helium?"),
+    (
+        "Which gas do plants take in?",
+        "Which gas do plants take in from the air: oxygen, nitrogen, carbon dioxide or helium?",
+    ),
     ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
-)  # fmt: skip
+)
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
 PAGE = {"api_visibility": "private", "show_progress": "hidden"}
@@ -67,8 +69,12 @@ def ask_page(client: Client) -> AskPage:
         prompt = gr.Textbox(
             placeholder="Ask something, or start from one of the prompts below. Enter asks, "
             "Shift+Enter begins a new line.",
-            lines=1, max_lines=12, show_label=False, container=False, elem_id="prompt",
-        )  # fmt: skip
+            lines=1,
+            max_lines=12,
+            show_label=False,
+            container=False,
+            elem_id="prompt",
+        )
         with gr.Column(elem_id="ask-actions", min_width=0):
             with gr.Row(elem_id="ask-buttons"):
                 ask = gr.Button("Ask ▸", variant="primary", elem_id="ask", min_width=0)
@@ -76,8 +82,11 @@ def ask_page(client: Client) -> AskPage:
                 gr.Button("Settings", elem_id="settings-open", min_width=0)
             dispatch = gr.Radio(
                 [(label, mode) for mode, label in DISPATCHERS.items()],
-                value="expert", label="Dispatcher", container=False, elem_id="dispatch-mode",
-            )  # fmt: skip
+                value="expert",
+                label="Dispatcher",
+                container=False,
+                elem_id="dispatch-mode",
+            )
     settings = settings_popover()
     with gr.Row(elem_id="starters"):
         for label, text in STARTERS:
@@ -97,9 +106,16 @@ def ask_page(client: Client) -> AskPage:
             adapted = panel("answer", no_answer("adapted"), "answer-adapted", {"pane": "adapted"})
     footer = panel("footer", NO_FOOTER, "footer")
     page = AskPage(
-        prompt, dispatch, mixer, classification, base, adapted, footer, settings,
+        prompt,
+        dispatch,
+        mixer,
+        classification,
+        base,
+        adapted,
+        footer,
+        settings,
         {"ask": ask, "stop": stop},
-    )  # fmt: skip
+    )
     _wire_ask(client, page)
     _wire_sliders(page)
     _wire_footer(client, page)
@@ -181,9 +197,11 @@ def _wire_sliders(page: AskPage) -> None:
     # a hand on a slider: the dispatcher is off (assets/shared/mixer.js says so)
     page.mixer.input(None, None, page.dispatch, js="() => 'none'")
     page.settings.normalise.input(
-        None, [page.settings.normalise, page.mixer], page.mixer,
+        None,
+        [page.settings.normalise, page.mixer],
+        page.mixer,
         js="(on, text) => t2ui.edit(text, (mixer) => ({...mixer, normalise: on}))",
-    )  # fmt: skip
+    )
     heard = once_loaded("(text) => { t2ui.setPrompt(text); }")
     page.prompt.change(None, page.prompt, None, js=heard)
 
@@ -194,17 +212,17 @@ def _wire_sliders(page: AskPage) -> None:
         return noted, gr.skip() if kept else pack(no_classification(mode))
 
     page.dispatch.input(
-        switch, [page.dispatch, page.mixer, page.classification],
-        [page.mixer, page.classification], **QUICK,
-    )  # fmt: skip
+        switch,
+        [page.dispatch, page.mixer, page.classification],
+        [page.mixer, page.classification],
+        **QUICK,
+    )
 
     def idle(mode: str, shown: str) -> str:  # whoever moved the switch: a hand, a link, Adapt
         empty = unpack(shown).get("state") in ("empty", "off")
         return pack(no_classification(mode)) if empty else gr.skip()
 
-    page.dispatch.change(
-        idle, [page.dispatch, page.classification], page.classification, **QUICK
-    )
+    page.dispatch.change(idle, [page.dispatch, page.classification], page.classification, **QUICK)
 
     def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
         label, now = str(event._data.get("label")), unpack(shown)
@@ -214,9 +232,11 @@ def _wire_sliders(page: AskPage) -> None:
         return pack(fixed), "none", pack({**now, "chosen": label})
 
     page.classification.select(
-        correct, [page.mixer, page.classification],
-        [page.mixer, page.dispatch, page.classification], **QUICK,
-    )  # fmt: skip
+        correct,
+        [page.mixer, page.classification],
+        [page.mixer, page.dispatch, page.classification],
+        **QUICK,
+    )
 
 
 def dispatch_note(mode: str, mixer: dict) -> str:
@@ -240,8 +260,7 @@ def _wire_footer(client: Client, page: AskPage) -> None:
         url = f"{request.headers.get('x-forwarded-proto', 'http')}://{request.headers['host']}"
         model = client.status().model
         files = {
-            expert["name"]: f"experts/{model}/{expert['file']}"
-            for expert in experts_of(mixer)
+            expert["name"]: f"experts/{model}/{expert['file']}" for expert in experts_of(mixer)
         }
         code = snippets(controls, model, files, url)
         return pack({**unpack(footer), "code": code, "link": link, "link_note": note})

@@ -41,9 +41,13 @@ def settings_popover() -> Settings:
             8, MAX_NEW_TOKENS, 128, step=8, label="Longest answer, tokens", elem_id="max-new-tokens"
         )
         temperature = gr.Slider(
-            0, MAX_TEMPERATURE, 0, step=0.05, label="Temperature (0: always the likeliest token)",
+            0,
+            MAX_TEMPERATURE,
+            0,
+            step=0.05,
+            label="Temperature (0: always the likeliest token)",
             elem_id="temperature",
-        )  # fmt: skip
+        )
         with gr.Row():
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p")
             seed = gr.Number(
@@ -52,12 +56,18 @@ def settings_popover() -> Settings:
         gr.HTML("<h4>From pass one to the sliders</h4>", apply_default_css=False)
         routing = gr.Radio(
             [("hard: the likeliest label at 1", "hard"), ("soft: α = probabilities", "soft")],
-            value="hard", label="Routing", elem_id="routing",
-        )  # fmt: skip
+            value="hard",
+            label="Routing",
+            elem_id="routing",
+        )
         threshold = gr.Slider(
-            0, 1, 0, step=0.05, label="Below this probability the base model answers",
+            0,
+            1,
+            0,
+            step=0.05,
+            label="Below this probability the base model answers",
             elem_id="threshold",
-        )  # fmt: skip
+        )
         normalise = gr.Checkbox(
             False, label="Normalise: divide the α by their sum", elem_id="normalise"
         )

@@ -68,9 +68,7 @@ def difference(first: HeatmapData, second: HeatmapData) -> HeatmapData:
 
 def heatmap_view(data: HeatmapData, title: str, key: str, file: str) -> dict[str, Any]:
     """The heatmap panel's value. `title` is the quantity, "z − 1" or "z₁ − z₂"."""
-    labels = [
-        label(name, layer) for name, layer in zip(data.names, data.layers, strict=True)
-    ]
+    labels = [label(name, layer) for name, layer in zip(data.names, data.layers, strict=True)]
     if len(set(labels)) != len(labels):  # two matrices of a layer with the same last name
         labels = list(data.names)
     figure = figures.heatmap(
@@ -177,9 +175,7 @@ def component_csv(series: Sequence[tuple[str, str, ComponentData]]) -> str:
     first = series[0][2]
     for i, sigma in enumerate(first.sigma):
         cells = [
-            value
-            for _, _, d in series
-            for value in (d.z[i], sigma * d.z[i], d.captured_adapted[i])
+            value for _, _, d in series for value in (d.z[i], sigma * d.z[i], d.captured_adapted[i])
         ]
         writer.writerow([i, *(f"{value:.7g}" for value in (sigma, first.captured[i], *cells))])
     return out.getvalue()

@@ -11,13 +11,41 @@ from wire import OPERATIONS, Peer
 
 OURS = ("subject", "walls", "wire", "judge")
 # Events of Python's audit hooks; only looked at where the kernel offers nothing better.
-REFUSED = ("socket.", "ctypes.", "subprocess.", "os.fork", "os.exec", "os.kill", "os.system",
-           "os.posix_spawn", "os.spawn", "os.remove", "os.rename", "os.mkdir", "os.rmdir",
-           "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.chflags",
-           "os.utime", "os.setxattr", "os.removexattr", "os.putenv", "fcntl.", "sqlite3.",
-           "resource.prlimit", "_thread.start_new_thread", "_posixsubprocess",
-           "signal.pthread_kill", "code.__new__", "shutil.", "gc.get_",
-           "cpython.PyInterpreterState_New")  # fmt: skip
+REFUSED = (
+    "socket.",
+    "ctypes.",
+    "subprocess.",
+    "os.fork",
+    "os.exec",
+    "os.kill",
+    "os.system",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "os.chflags",
+    "os.utime",
+    "os.setxattr",
+    "os.removexattr",
+    "os.putenv",
+    "fcntl.",
+    "sqlite3.",
+    "resource.prlimit",
+    "_thread.start_new_thread",
+    "_posixsubprocess",
+    "signal.pthread_kill",
+    "code.__new__",
+    "shutil.",
+    "gc.get_",
+    "cpython.PyInterpreterState_New",
+)
 
 
 def serve(reader, writer, held: tuple) -> None:
@@ -50,9 +78,16 @@ def refuse_by_hook() -> None:
 
     # All that the hook uses is its own: what the answer may replace elsewhere is not asked.
     def hook(
-        event: str, args: tuple, *,
-        refused=REFUSED, flags=WRITE_FLAGS, kind=type, text=str, number=int, no=PermissionError,
-    ) -> None:  # fmt: skip
+        event: str,
+        args: tuple,
+        *,
+        refused=REFUSED,
+        flags=WRITE_FLAGS,
+        kind=type,
+        text=str,
+        number=int,
+        no=PermissionError,
+    ) -> None:
         if event.startswith(refused):
             raise no("this is not allowed here")
         if event == "open":

@@ -11,7 +11,12 @@ import struct
 import sys
 
 NEW_NETWORK, NEW_PIDS, NEW_MOUNTS, NEW_IPC, NEW_USERS = (
-    0x40000000, 0x20000000, 0x00020000, 0x08000000, 0x10000000)  # fmt: skip
+    0x40000000,
+    0x20000000,
+    0x00020000,
+    0x08000000,
+    0x10000000,
+)
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 AT_RECURSIVE, ATTR_READ_ONLY, MOUNT_SETATTR = 0x8000, 1, 442
 SET_DEATH_SIGNAL, SET_DUMPABLE, SET_SECCOMP, NO_NEW_PRIVILEGES = 1, 4, 22, 38
@@ -35,14 +40,72 @@ REFUSED = {
         # ptrace, process_vm_*, prlimit64, priorities, capset, personality, prctl, sessions
         "others": (101, 310, 311, 302, 141, 142, 144, 314, 203, 251, 126, 135, 157, 109, 112),
         # unshare, setns, mounts, chroot, pivot_root, bpf, keys, io_uring, perf, userfaultfd
-        "kernel": (272, 308, 165, 166, 161, 155, 321, 248, 249, 250, 425, 426, 427, 298, 323,
-                   428, 429, 430, 431, 432, 442),
+        "kernel": (
+            272,
+            308,
+            165,
+            166,
+            161,
+            155,
+            321,
+            248,
+            249,
+            250,
+            425,
+            426,
+            427,
+            298,
+            323,
+            428,
+            429,
+            430,
+            431,
+            432,
+            442,
+        ),
         # System V and POSIX queues and memory, which outlive a process
         "ipc": (29, 30, 31, 64, 65, 66, 68, 69, 70, 71, 240),
         # creat, truncate, rename …, mkdir, unlink, chmod, chown, mknod, utime, xattr, openat2
-        "writing": (85, 76, 82, 83, 84, 86, 87, 88, 90, 91, 92, 93, 94, 132, 133, 235, 258, 259,
-                    260, 261, 263, 264, 265, 266, 268, 280, 316, 452, 188, 189, 190, 197, 198, 199,
-                    437, 463, 466, 469),
+        "writing": (
+            85,
+            76,
+            82,
+            83,
+            84,
+            86,
+            87,
+            88,
+            90,
+            91,
+            92,
+            93,
+            94,
+            132,
+            133,
+            235,
+            258,
+            259,
+            260,
+            261,
+            263,
+            264,
+            265,
+            266,
+            268,
+            280,
+            316,
+            452,
+            188,
+            189,
+            190,
+            197,
+            198,
+            199,
+            437,
+            463,
+            466,
+            469,
+        ),
         "opening": {2: 1, 257: 2},  # open, openat: which argument holds the flags
         "fcntl": 72,
     },
@@ -51,15 +114,60 @@ REFUSED = {
         "sockets": (198, 199, 200, 201, 202, 203, 206, 207, 211, 212, 242),
         "processes": (220, 221, 129, 130, 131, 435, 281, 138, 240, 424, 434, 438),
         "others": (117, 270, 271, 261, 140, 118, 119, 274, 122, 30, 91, 92, 167, 154, 157),
-        "kernel": (97, 268, 40, 39, 51, 41, 280, 217, 218, 219, 425, 426, 427, 241, 282, 428, 429,
-                   430, 431, 432, 442),
+        "kernel": (
+            97,
+            268,
+            40,
+            39,
+            51,
+            41,
+            280,
+            217,
+            218,
+            219,
+            425,
+            426,
+            427,
+            241,
+            282,
+            428,
+            429,
+            430,
+            431,
+            432,
+            442,
+        ),
         "ipc": (194, 195, 196, 190, 191, 192, 193, 186, 187, 188, 189, 180),
-        "writing": (45, 34, 33, 35, 36, 37, 38, 276, 52, 53, 54, 55, 88, 452, 5, 6, 7, 14, 15, 16,
-                    437, 463, 466, 469),
+        "writing": (
+            45,
+            34,
+            33,
+            35,
+            36,
+            37,
+            38,
+            276,
+            52,
+            53,
+            54,
+            55,
+            88,
+            452,
+            5,
+            6,
+            7,
+            14,
+            15,
+            16,
+            437,
+            463,
+            466,
+            469,
+        ),
         "opening": {56: 2},
         "fcntl": 25,
     },
-}  # fmt: skip
+}
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 OTHERS_SIGNALS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX: a kill in another's name
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -80,8 +188,11 @@ def new_namespaces() -> bool:
         return True
     if libc.unshare(wanted | NEW_USERS) != 0:
         return False
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"),
-                       ("gid_map", f"{group} {group} 1")):  # fmt: skip
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{user} {user} 1"),
+        ("gid_map", f"{group} {group} 1"),
+    ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     return True
@@ -101,8 +212,15 @@ def own_root(folder: str, megabytes: int, user: int, group: int) -> bool:
     if not (private and mount(b"none", folder.encode(), b"tmpfs", MS_NOSUID, b"mode=0755")):
         return False
     library = os.path.realpath(os.path.dirname(os.__file__))
-    for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/dev/null", "/dev/urandom",
-                 os.path.dirname(library)):  # fmt: skip
+    for path in (
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/dev/null",
+        "/dev/urandom",
+        os.path.dirname(library),
+    ):
         place = folder + path
         if os.path.lexists(place) or not os.path.exists(path):
             continue  # a library below /usr/lib is there already
@@ -231,27 +349,42 @@ def refuse_calls(writing: bool) -> bool:
     numbers = REFUSED.get(os.uname().machine) if sys.platform.startswith("linux") else None
     if numbers is None:
         return False
-    refused = [n for kind in ("sockets", "processes", "others", "kernel", "ipc")
-               for n in numbers[kind]]  # fmt: skip
-    program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, numbers["arch"]), (RETURN, 0, 0, REFUSE),
-               (LOAD, 0, 0, 0), (AT_LEAST, 0, 1, 0x40000000), (RETURN, 0, 0, REFUSE)]  # fmt: skip
+    refused = [
+        n for kind in ("sockets", "processes", "others", "kernel", "ipc") for n in numbers[kind]
+    ]
+    program = [
+        (LOAD, 0, 0, 4),
+        (EQUAL, 1, 0, numbers["arch"]),
+        (RETURN, 0, 0, REFUSE),
+        (LOAD, 0, 0, 0),
+        (AT_LEAST, 0, 1, 0x40000000),
+        (RETURN, 0, 0, REFUSE),
+    ]
     if not writing:
         refused += numbers["writing"]
         for number, argument in numbers["opening"].items():
-            program += [(EQUAL, 0, 4, number), (LOAD, 0, 0, 16 + 8 * argument),
-                        (ANY_BIT, 0, 1, WRITE_FLAGS), (RETURN, 0, 0, REFUSE),
-                        (RETURN, 0, 0, ALLOW)]  # fmt: skip
+            program += [
+                (EQUAL, 0, 4, number),
+                (LOAD, 0, 0, 16 + 8 * argument),
+                (ANY_BIT, 0, 1, WRITE_FLAGS),
+                (RETURN, 0, 0, REFUSE),
+                (RETURN, 0, 0, ALLOW),
+            ]
     matches = len(OTHERS_SIGNALS)
-    program += [(EQUAL, 0, matches + 3, numbers["fcntl"]), (LOAD, 0, 0, 24),
-                *((EQUAL, matches - place, 0, command)
-                  for place, command in enumerate(OTHERS_SIGNALS)),
-                (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]  # fmt: skip
+    program += [
+        (EQUAL, 0, matches + 3, numbers["fcntl"]),
+        (LOAD, 0, 0, 24),
+        *((EQUAL, matches - place, 0, command) for place, command in enumerate(OTHERS_SIGNALS)),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, REFUSE),
+    ]
     for number in refused:
         program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE)]
     program.append((RETURN, 0, 0, ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    described = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program),
-                                                        ctypes.addressof(code)))  # fmt: skip
+    described = ctypes.create_string_buffer(
+        struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code))
+    )
     libc = _libc()
     return (
         libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
