@@ -70,11 +70,11 @@ def compare(task, loaded, experts, arguments) -> None:
             )
             rows = shots_of(task, arguments.shots, seed)
             found[method, seed] = searched(
-                loaded, rows, experts, configs[method], task.right, arguments.budget
+                loaded, rows, experts, configs[method], task.grade, arguments.budget
             )
     members = [Mixture(), *(Mixture({n: 1.0}) for n in experts)]
     members += [result.mixture for result in found.values()]
-    scorer = Scorer(loaded[2], loaded[1], configs[methods[0]], task.right)
+    scorer = Scorer(loaded[2], loaded[1], configs[methods[0]], task.grade)
     table = run(scorer.table([mix(experts, m) for m in members], held))
     scores = table.reported(arguments.objective)
     right = table.right.mean(1)  # NaN where open answers were not generated

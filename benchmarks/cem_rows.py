@@ -16,7 +16,7 @@ from benchmarks.common import adapted_default, describe_machine, some_experts
 from benchmarks.side_by_side import side_by_side
 from t2ui.config import FewShotConfig
 from t2ui.few_shot.examples import examples_of
-from t2ui.few_shot.scoring import Blend, Scorer
+from t2ui.few_shot.scoring import ExpertBasis, Scorer
 from t2ui.svf.decomposition import reconstruct, weight_of
 
 PROBLEMS = (
@@ -47,7 +47,7 @@ class Trial:
 
     def __init__(self, model, tokenizer, adapter, experts, settings):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
-        self.blend, self.settings = Blend(adapter, experts), settings
+        self.basis, self.settings = ExpertBasis(adapter, experts), settings
         random = np.random.default_rng(0)
         self.alpha = random.uniform(0, 1, (settings["members"], len(experts)))
         self.alpha /= len(experts)  # many experts at once would be no model any more
@@ -60,11 +60,11 @@ class Trial:
 
     def rows(self, objective: str) -> np.ndarray:  # (members,)
         """Ours: members × examples in batches, from the weights α on."""
-        mixed = self.blend.mixed(
-            torch.tensor(self.alpha, dtype=torch.float32, device=self.blend.offsets.device)
+        mixed = self.basis.mixed(
+            torch.tensor(self.alpha, dtype=torch.float32, device=self.basis.offsets.device)
         )
         scorer = Scorer(self.adapter, self.tokenizer, self.config(objective), is_longer_than)
-        table = run(scorer.table([self.blend.scales(z) for z in mixed], self.examples))
+        table = run(scorer.table([self.basis.scales(z) for z in mixed], self.examples))
         return table.searched(objective)
 
     def one_by_one(self, objective: str) -> np.ndarray:  # (members,)
@@ -72,10 +72,10 @@ class Trial:
         scorer = Scorer(self.adapter, self.tokenizer, self.config(objective), is_longer_than)
         scores = []
         for alpha in self.alpha:
-            z = self.blend.mixed(
-                torch.tensor(alpha[None], dtype=torch.float32, device=self.blend.offsets.device)
+            z = self.basis.mixed(
+                torch.tensor(alpha[None], dtype=torch.float32, device=self.basis.offsets.device)
             )[0]
-            for name, scale in self.blend.scales(z).items():
+            for name, scale in self.basis.scales(z).items():
                 weight = reconstruct(self.adapter.factors[name], scale)
                 weight_of(self.adapter.linears[name].module).copy_(weight)
             scores.append(run(scorer.table([None], self.examples)).searched(objective)[0])
@@ -137,8 +137,8 @@ def growth(arguments, loaded) -> None:
         trial.rows("likelihood")
         whole = time.perf_counter() - started
         started = time.perf_counter()
-        trial.blend.mixed(
-            torch.tensor(trial.alpha, dtype=torch.float32, device=trial.blend.offsets.device)
+        trial.basis.mixed(
+            torch.tensor(trial.alpha, dtype=torch.float32, device=trial.basis.offsets.device)
         )
         mixing = time.perf_counter() - started
         print(

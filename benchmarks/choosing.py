@@ -48,7 +48,7 @@ def searched(loaded, task, experts, arguments, shots: int, seed: int) -> SavedMi
         if {key: found.provenance.get(key) for key in made_by} == made_by:
             return found
     rows = shots_of(task, shots, seed)
-    *_, result = search(adapter, tokenizer, rows, experts, config, task.right)
+    *_, result = search(adapter, tokenizer, rows, experts, config, task.grade)
     found = SavedMixture(
         result.mixture,
         DEFAULT_MODEL,
@@ -96,7 +96,7 @@ def compare(task, loaded, library, log, arguments) -> None:
     def right(method) -> list[bool]:
         judged_by = comparison.judged_by[task.name]
         by = right_by_row(log, task.name, method, rows, judged_by)
-        known = by["greedy" if task.right else "sum"]
+        known = by["greedy" if task.grade else "sum"]
         return [known[row.id] for row in rows]
 
     at_base = right(plain[0])

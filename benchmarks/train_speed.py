@@ -140,7 +140,7 @@ def problems(tokenizer, arguments) -> Task:
         task,
         train=tuple(rows),
         validation=task.validation[:1],
-        right=rewarded,
+        grade=rewarded,
         max_new_tokens=arguments.max_new_tokens,
     )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
-from t2ui.backend.experts_folder import Shelf
+from t2ui.backend.experts_folder import ExpertsFolder
 from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot import adapt as few_shot
@@ -45,8 +45,8 @@ MOST_EXPERTS = 100  # in the folder, for what the app saves: a shared one could 
 class Adaptation:
     """Searches on one model and one experts folder. Not thread-safe."""
 
-    def __init__(self, tokenizer, adapter: Adapter, shelf: Shelf):
-        self.tokenizer, self.adapter, self._shelf = tokenizer, adapter, shelf
+    def __init__(self, tokenizer, adapter: Adapter, experts_folder: ExpertsFolder):
+        self.tokenizer, self.adapter, self._experts = tokenizer, adapter, experts_folder
         self._rates: dict[tuple[bool, str], float] = {}  # tokens a second, by `_kind`
 
     def search(self, request: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
@@ -112,7 +112,7 @@ class Adaptation:
         Raises:
             InputError: the name is taken, the folder is full, or the mixture is the base model.
         """
-        library, folder = self._shelf.library(), self._shelf.folder
+        library, folder = self._experts.library(), self._experts.folder
         files = expert_files(folder)
         taken = {path.stem.casefold() for path in files} | set(map(str.casefold, library.experts))
         if request.name.casefold() in taken:
@@ -138,7 +138,7 @@ class Adaptation:
         return ExpertSaved(request.name, path.name)
 
     def _experts(self) -> dict[str, Expert]:
-        experts = self._shelf.library().answering
+        experts = self._experts.library().answering
         if not experts:
             raise InputError(
                 "There is no expert to mix: put expert files into the experts folder, or train one."

@@ -13,7 +13,7 @@ from t2ui.svf.expert import Expert
 from t2ui.svf.library import Library, expert_files, experts_folder, load_library
 
 
-class Shelf:
+class ExpertsFolder:
     """The experts folder, read again when a file in it changes."""
 
     def __init__(self, experts_dir: Path, model: str, adapter: Adapter) -> None:

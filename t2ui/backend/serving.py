@@ -1,7 +1,7 @@
 """What answers a request, given a loaded model and an experts folder. No processes, no queue.
 
-`t2ui.worker.process` calls a `Serving` from one thread and decides the order. A mixture is computed
-for each request from the library as it is then, and nothing that a request sets outlives it.
+`t2ui.worker.process` calls a `ModelBackend` from one thread and decides the order. A mixture is
+computed for each request from the library as it is then, and nothing that a request sets outlives it.
 """
 
 import gc
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from t2ui.backend import inspection, token_shift
 from t2ui.backend.adaptation import Adaptation
-from t2ui.backend.experts_folder import Shelf
+from t2ui.backend.experts_folder import ExpertsFolder
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.decoding import NOT_FINITE, Decoder, Row, Step
@@ -51,7 +51,9 @@ FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
 
 
-def load_backend(config: WorkerConfig, progress: Callable[[str, float | None], None]) -> "Serving":
+def load_backend(
+    config: WorkerConfig, progress: Callable[[str, float | None], None]
+) -> "ModelBackend":
     """Load the model and its decomposition.
 
     Raises:
@@ -61,7 +63,7 @@ def load_backend(config: WorkerConfig, progress: Callable[[str, float | None], N
         config.model, config.device, config.dtype, config.cache_dir, progress
     )
     adapter = adapt(model, cache_dir=config.cache_dir, progress=progress)
-    return Serving(model, tokenizer, adapter, config.experts_dir)
+    return ModelBackend(model, tokenizer, adapter, config.experts_dir)
 
 
 @dataclass
@@ -91,15 +93,15 @@ class _Asking:
     panes: dict[str, _Pane] = field(default_factory=dict)
 
 
-class Serving:
+class ModelBackend:
     """The backend of the worker; see `loop.Backend`. Not thread-safe."""
 
     def __init__(self, model, tokenizer, adapter: Adapter, experts_dir: Path):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.name = model_name(model)
         self.device = str(model.device)
-        self._shelf = Shelf(experts_dir, self.name, adapter)
-        self._adaptation = Adaptation(tokenizer, adapter, self._shelf)
+        self._experts = ExpertsFolder(experts_dir, self.name, adapter)
+        self._adaptation = Adaptation(tokenizer, adapter, self._experts)
         self._dispatcher = Dispatcher(model, tokenizer, adapter)
         self._decoder = Decoder(model, tokenizer, adapter)
         self._asking: dict[str, _Asking] = {}
@@ -127,7 +129,7 @@ class Serving:
 
     @_answer.register
     def _(self, request: ListExperts) -> Event:
-        return self._shelf.listing()
+        return self._experts.listing()
 
     @_answer.register
     def _(self, request: NextToken) -> Event:
@@ -163,7 +165,7 @@ class Serving:
         return self._adaptation.search(adapt, stopped)
 
     def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
-        return mix(self._shelf.library().experts, _mixture(weights, normalise))
+        return mix(self._experts.library().experts, _mixture(weights, normalise))
 
     def _base_next(self, prompt: str) -> tuple[list[int], Tensor]:
         if prompt in self._base:
@@ -187,7 +189,7 @@ class Serving:
     def start(self, job_id: str, ask: Ask) -> Iterator[Event]:
         """Pass one, then the rows into the batch; they are decoded by `step`."""
         began = time.perf_counter()
-        library = self._shelf.library()
+        library = self._experts.library()
         decided = self._decide(ask, library)
         pass_one = time.perf_counter() - began if decided.classification else 0.0
         if found := decided.classification:

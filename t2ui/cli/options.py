@@ -106,7 +106,7 @@ def tell_of_sandbox(task) -> None:
     """How model-written Python is kept in here, where the task runs it."""
     from t2ui.tasks.code import passes
 
-    if task.right is passes:
+    if task.grade is passes:
         _told_of_sandbox()
 
 

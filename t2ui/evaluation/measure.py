@@ -90,13 +90,13 @@ def outcomes(
 
     Closed answers: right by "sum" and by "byte". Open answers: right by "greedy", and the text.
     """
-    if task.right is None:
+    if task.grade is None:
         rows = {row.id: row for row in examples}
         for key, score in closed_scores(model, examples):
             yield key, {"right": {p: _right(rows[key], score, p) for p in PROTOCOLS}}
         return
     for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows):
-        right = task.right(text, examples[i].answer)
+        right = task.grade(text, examples[i].answer)
         yield examples[i].id, {"right": {"greedy": right}, "text": text}
 
 

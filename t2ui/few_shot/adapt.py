@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from t2ui.config import SEARCH_METHODS, FewShotConfig
-from t2ui.few_shot.scoring import Right, Scorer, Table
-from t2ui.few_shot.search import Finder, Generation
+from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
+from t2ui.few_shot.search import Generation, MixtureSearch
 from t2ui.svf.adapter import Adapter, adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
@@ -70,20 +70,20 @@ def search(
     config = config or FewShotConfig()
     scorer = Scorer(adapter, tokenizer, config, right)
     scorer.check(examples)
-    finder = Finder(scorer, experts, stopped)
+    mixture_search = MixtureSearch(scorer, experts, stopped)
     seen, held = split(examples, config)
-    found = yield from finder.find(seen)
-    mixture = finder.mixture(found)
+    found = yield from mixture_search.find(seen)
+    mixture = mixture_search.mixture(found)
     if held:
-        measured = yield from _on_held_out(finder, mixture, held, len(examples))
+        measured = yield from _on_held_out(mixture_search, mixture, held, len(examples))
     else:
-        measured = yield from _leaving_one_out(finder, examples)
+        measured = yield from _leaving_one_out(mixture_search, examples)
     when = f"generation {found.number}" if found else "stopped before its first generation"
     yield FewShotResult(
         mixture,
         f"{SEARCH_METHODS[config.found_by]}, {when}",
-        tuple(finder.generations),
-        finder.seconds,
+        tuple(mixture_search.generations),
+        mixture_search.seconds,
         scorer.tokens,
         scorer.forward_passes,
         **measured,
@@ -121,39 +121,50 @@ def split(
 
 
 def _on_held_out(
-    finder: Finder, mixture: Mixture, held: Sequence[Example], of: int
+    mixture_search: MixtureSearch, mixture: Mixture, held: Sequence[Example], of: int
 ) -> Generator[None, None, dict]:
-    table = yield from _compare(finder, mixture, held)
+    table = yield from _compare(mixture_search, mixture, held)
     report = f"held-out {len(held)} of {of} examples"
-    return {"report": report, **_summary([table], finder.config.objective)}
+    return {"report": report, **_summary([table], mixture_search.config.objective)}
 
 
-def _leaving_one_out(finder: Finder, examples: Sequence[Example]) -> Generator[None, None, dict]:
+def _leaving_one_out(
+    mixture_search: MixtureSearch, examples: Sequence[Example]
+) -> Generator[None, None, dict]:
     """For every example: search once more without it, and score on it."""
-    if not finder.config.held_out:
+    if not mixture_search.config.held_out:
         return {"report": "nothing held out"}
     if len(examples) == 1:
         return {"report": "nothing held out: there is only one example"}
     tables = []
     for i, example in enumerate(examples):
-        found = yield from finder.find([*examples[:i], *examples[i + 1 :]], shown=False)
-        if finder.stopped():
+        found = yield from mixture_search.find([*examples[:i], *examples[i + 1 :]], shown=False)
+        if mixture_search.stopped():
             return {"report": "nothing held out: stopped before leave-one-out was done"}
-        tables.append((yield from _compare(finder, finder.mixture(found), [example])))
+        tables.append(
+            (yield from _compare(mixture_search, mixture_search.mixture(found), [example]))
+        )
     report = f"leave-one-out over {len(examples)} examples"
-    return {"report": report, **_summary(tables, finder.config.objective)}
+    return {"report": report, **_summary(tables, mixture_search.config.objective)}
 
 
 def _compare(
-    finder: Finder, mixture: Mixture, examples: Sequence[Example]
-) -> Generator[None, None, Table]:
+    mixture_search: MixtureSearch, mixture: Mixture, examples: Sequence[Example]
+) -> Generator[None, None, ScoreTable]:
     """The base model and the mixture, which is here what files and sliders make of it."""
-    return (yield from finder.scorer.table([None, mix(finder.experts, mixture)], examples))
+    return (
+        yield from mixture_search.scorer.table(
+            [None, mix(mixture_search.experts, mixture)], examples
+        )
+    )
 
 
-def _summary(tables: Sequence[Table], objective: str) -> dict:
-    table = Table(
-        *(np.concatenate([getattr(t, part.name) for t in tables], axis=1) for part in fields(Table))
+def _summary(tables: Sequence[ScoreTable], objective: str) -> dict:
+    table = ScoreTable(
+        *(
+            np.concatenate([getattr(t, part.name) for t in tables], axis=1)
+            for part in fields(ScoreTable)
+        )
     )
     before, after = table.reported(objective).tolist()
     counts = [None if np.isnan(row).any() else int(row.sum()) for row in table.right]

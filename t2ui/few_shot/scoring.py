@@ -32,7 +32,7 @@ Right = Callable[[str, str], bool]  # (generated text, right answer)
 PACK_TOKENS = 512
 
 
-class Blend:
+class ExpertBasis:
     """Experts' offsets z_k − 1 as one matrix, so that a population is mixed in one product.
 
     The same arithmetic as `mixture.mix`, up to rounding. Matrices that no expert adapts are not
@@ -73,7 +73,7 @@ class Blend:
 
 
 @dataclass(frozen=True)
-class Table:
+class ScoreTable:
     """What members got on examples; arrays are (members, examples) float64, NaN: not asked for.
 
     Closed answers: `likelihood` is the log-probability of the right option among the options,
@@ -106,7 +106,7 @@ class Table:
 
 
 class Scorer:
-    """Scores members on examples and counts what that costs. See `Table`."""
+    """Scores members on examples and counts what that costs. See `ScoreTable`."""
 
     def __init__(self, adapter: Adapter, tokenizer, config: FewShotConfig, right: Right | None):
         self.adapter, self.tokenizer = adapter, tokenizer
@@ -136,13 +136,13 @@ class Scorer:
 
     def table(
         self, members: Sequence[Scales | None], examples: Sequence[Example]
-    ) -> Generator[None, None, Table]:
+    ) -> Generator[None, None, ScoreTable]:
         """Score every member on every example; None or {} is the base model.
 
         Examples with several options are closed: their reward costs no decoding.
         """
         shape = len(members), len(examples)
-        table = Table(*(np.full(shape, np.nan) for _ in range(3)))
+        table = ScoreTable(*(np.full(shape, np.nan) for _ in range(3)))
         rewarded = self.config.objective != "likelihood"
         asked = [e for e, example in enumerate(examples) if _has_likelihood(example, self.config)]
         for pack in self._packs([examples[e] for e in asked], self.config.batch_tokens):
@@ -174,7 +174,9 @@ class Scorer:
         return [[options.cpu() for options in scores] for scores in found]
 
     @staticmethod
-    def _enter(table: Table, where: tuple[int, int], options: Tensor, example: Example) -> None:
+    def _enter(
+        table: ScoreTable, where: tuple[int, int], options: Tensor, example: Example
+    ) -> None:
         table.likelihood[where] = answer_log_likelihood(options, example)
         if len(options) > 1:
             table.right[where] = int(options.argmax()) == example.correct
@@ -213,7 +215,7 @@ class Scorer:
             yield
 
     def gradient(
-        self, blend: Blend, z: Tensor, examples: Sequence[Example]
+        self, basis: ExpertBasis, z: Tensor, examples: Sequence[Example]
     ) -> Generator[None, None, tuple[float, Tensor]]:
         """Mean log-likelihood of the answers under one z, and its gradient, (all scales,).
 
@@ -224,7 +226,7 @@ class Scorer:
         for pack in self._packs(examples, backward_tokens(self.config)):
             batch = [examples[place] for place in pack]
             questions = [example.question for example in batch]
-            with torch.enable_grad(), self.adapter.applied(blend.scales(leaf)):
+            with torch.enable_grad(), self.adapter.applied(basis.scales(leaf)):
                 (found,) = packed_log_likelihoods(self.adapter.model, questions, 1)
                 pairs = zip(found, batch, strict=True)
                 mean = torch.stack([answer_log_likelihood(*p) for p in pairs]).sum()

@@ -16,7 +16,7 @@ from torch import Tensor
 from t2ui.config import ALPHA_LIMIT, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.optimizers import make_search
-from t2ui.few_shot.scoring import Blend, Scorer, backward_tokens, member_tokens
+from t2ui.few_shot.scoring import ExpertBasis, Scorer, backward_tokens, member_tokens
 from t2ui.svf.adapter import Scales
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
@@ -27,7 +27,7 @@ LEAST_SUM = 0.01  # weights that sum to less are not normalised: they would blow
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation of the search, as plain data. Scores are the objective's; see `Table`."""
+    """One generation of the search, as plain data. Scores are the objective's; see `ScoreTable`."""
 
     number: int  # from 1
     best: float  # the best member so far; scored again in every generation that holds it
@@ -43,14 +43,14 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Found:
+class BestMember:
     """The best member of a search: α (K,) or (K, layers), and the generation that found it."""
 
     alpha: np.ndarray
     number: int
 
 
-class Finder:
+class MixtureSearch:
     """Searches with one adapter, one set of experts and one config. See `few_shot.search`."""
 
     def __init__(self, scorer: Scorer, experts: Mapping[str, Expert], stopped: Callable[[], bool]):
@@ -62,8 +62,8 @@ class Finder:
             )
         for expert in self.experts.values():
             self.adapter.check(expert, self.config.allow_transfer)
-        self.blend = Blend(self.adapter, self.experts)
-        layers = (self.blend.layers,) if self.config.per_layer else ()
+        self.basis = ExpertBasis(self.adapter, self.experts)
+        layers = (self.basis.layers,) if self.config.per_layer else ()
         self.shape = (len(self.experts), *layers)  # of one member's α
         self.generations: list[Generation] = []
         self.started = time.perf_counter()
@@ -74,13 +74,13 @@ class Finder:
         return time.perf_counter() - self.started
 
     def find(self, examples: Sequence[Example], shown: bool = True) -> Generator:
-        """Search on these examples: yields None and, if shown, Generations; returns Found, or
+        """Search on these examples: yields None and, if shown, Generations; returns BestMember, or
         None where it was stopped before a first generation was scored."""
         if self.config.found_by == "gradient":
             return (yield from self._by_gradient(examples, shown))
         return (yield from self._by_population(examples, shown))
 
-    def mixture(self, found: Found | None) -> Mixture:
+    def mixture(self, found: BestMember | None) -> Mixture:
         """As it is handed out: weights of four decimals."""
         if found is None:
             return Mixture()
@@ -107,7 +107,7 @@ class Finder:
                 yield self._generation(record.best_score, members, scores, about)
         if record.best is None:
             return None
-        return Found(record.best.reshape(self.shape), record.best_generation)
+        return BestMember(record.best.reshape(self.shape), record.best_generation)
 
     def _by_gradient(self, examples: Sequence[Example], shown: bool) -> Generator:
         """Adam on −likelihood + pull, from the best anchor, its weights clipped to the bounds."""
@@ -116,11 +116,11 @@ class Finder:
         if scores is None:
             return None
         first = int(np.nanargmax(scores))
-        best, found = float(scores[first]), Found(anchors[first], 1)
+        best, found = float(scores[first]), BestMember(anchors[first], 1)
         none = np.zeros(self.shape)
         if shown:
             yield self._generation(best, anchors, scores, (anchors[first], none))
-        ascent = Ascent(self.blend, anchors[first], self.config)
+        ascent = GradientAscent(self.basis, anchors[first], self.config)
         for number in range(2, self.config.generations + 1):
             alpha = ascent.alpha
             total = np.abs(alpha.sum(0)).min() if self.config.normalise else 1.0
@@ -128,13 +128,13 @@ class Finder:
             if cancelled or self.stopped():
                 break
             done = yield from self._unless_stopped(
-                self.scorer.gradient(self.blend, ascent.scales(), examples)
+                self.scorer.gradient(self.basis, ascent.scales(), examples)
             )
             if done is None or not math.isfinite(done[0]):
                 break
             score = done[0]
             if score > best:
-                best, found = score, Found(alpha, number)
+                best, found = score, BestMember(alpha, number)
             if shown:
                 yield self._generation(best, alpha[None], np.array([score]), (alpha, none))
             ascent.step(done[1])
@@ -179,10 +179,10 @@ class Finder:
             )
             # no mixture may be handed out that `Mixture` would refuse
             usable &= (np.abs(members) <= ALPHA_LIMIT).reshape(len(members), -1).all(1)
-        alpha = torch.tensor(members, dtype=torch.float32, device=self.blend.offsets.device)
-        mixed = self.blend.mixed(alpha)
+        alpha = torch.tensor(members, dtype=torch.float32, device=self.basis.offsets.device)
+        mixed = self.basis.mixed(alpha)
         scales = [
-            self.blend.scales(z) if member.any() else None
+            self.basis.scales(z) if member.any() else None
             for z, member in zip(mixed, members, strict=True)
         ]
         return usable, scales
@@ -241,16 +241,16 @@ def search_tokens(examples: Sequence[Example], config: FewShotConfig, experts: i
     return first * member_tokens(examples, config) + later
 
 
-class Ascent:
+class GradientAscent:
     """Gradient ascent on the likelihood over α, with a pull towards the start.
 
     Through z′ = 1 + Σ α_k (z_k − 1) the gradient with respect to z gives that with respect to α.
     The step length falls along a cosine, and α is clipped to the bounds.
     """
 
-    def __init__(self, blend: Blend, start: np.ndarray, config: FewShotConfig):
-        self.blend, self.config = blend, config
-        self._start = torch.tensor(start, dtype=torch.float32, device=blend.offsets.device)
+    def __init__(self, basis: ExpertBasis, start: np.ndarray, config: FewShotConfig):
+        self.basis, self.config = basis, config
+        self._start = torch.tensor(start, dtype=torch.float32, device=basis.offsets.device)
         self._alpha = self._start.clone().requires_grad_()
         self._optimizer = torch.optim.Adam([self._alpha], config.learning_rate)
         steps = max(1, config.generations)
@@ -282,4 +282,4 @@ class Ascent:
         alpha = self._alpha
         if self.config.normalise:
             alpha = alpha / alpha.sum(0)
-        return self.blend.mixed(alpha[None])[0]
+        return self.basis.mixed(alpha[None])[0]

@@ -59,15 +59,15 @@ class SVFLinear:
         merged = (weight.float() + change).to(weight.dtype)
         return lambda x: F.linear(x, merged, self.module.bias)
 
-    def factored(self, scale: Tensor) -> Callable[[Tensor], Tensor]:
-        """`scale` is S ⊙ z, (r,) or (batch, 1, r), in the compute dtype."""
+    def factored(self, scaled_sigma: Tensor) -> Callable[[Tensor], Tensor]:
+        """`scaled_sigma` is S ⊙ z, (r,) or (batch, 1, r), in the compute dtype."""
         U, _, Vh = self.factors
         bias = self.module.bias
-        return lambda x: F.linear(F.linear(x, Vh) * scale, U, bias)
+        return lambda x: F.linear(F.linear(x, Vh) * scaled_sigma, U, bias)
 
-    def rows(self, plan: "_RowPlan", scale: Tensor) -> Callable[[Tensor], Tensor]:
-        """`scale` is (adapted rows, 1, r), in the order in which the plan puts them."""
-        adapted = self.factored(scale)
+    def rows(self, plan: "_RowPlan", scaled_sigma: Tensor) -> Callable[[Tensor], Tensor]:
+        """`scaled_sigma` is (adapted rows, 1, r), in the order in which the plan puts them."""
+        adapted = self.factored(scaled_sigma)
 
         def run(x: Tensor) -> Tensor:
             if x.ndim != 3 or x.shape[0] != plan.batch:

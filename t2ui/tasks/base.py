@@ -16,7 +16,7 @@ class Example:
 
     Closed answers: `question` has all options, and option `correct` is the right one. Open
     answers: `question` has one option, a right completion with its end token; what a model
-    generates is judged by the task's `right(text, answer)`.
+    generates is judged by the task's `grade(text, answer)`.
     """
 
     id: str
@@ -24,7 +24,7 @@ class Example:
     correct: int = 0
     lengths: tuple[int, ...] = ()  # of the options' texts in UTF-8 bytes, for per-byte scores
     family: str = ""  # the data set or group that evaluations report on
-    answer: str = ""  # open answers: what `right` compares with
+    answer: str = ""  # open answers: what `grade` compares with
     prompt: str = ""  # the prompt as a person would type it, which pass one reads
 
     @property
@@ -47,7 +47,7 @@ class Task:
     labels: tuple[str, ...] = ()
     objective: str = "closed answers"
     data: dict[str, str] = field(default_factory=dict)  # where the rows came from, for the card
-    right: Callable[[str, str], bool] | None = None  # (generated text, answer), from any thread;
+    grade: Callable[[str, str], bool] | None = None  # (generated text, answer), from any thread;
     # None: closed answers
     max_new_tokens: int = 0  # open answers: how long a completion may get
     stop: tuple[str, ...] = ()  # open answers: strings that end a completion

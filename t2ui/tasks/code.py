@@ -76,7 +76,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         labels=("code",),
         objective="open answers",
         data=source,
-        right=passes,
+        grade=passes,
         max_new_tokens=NEW_TOKENS[name],
         stop=STOP,
     )

@@ -64,7 +64,7 @@ def load(
         labels=(label or data.stem,),
         objective=f"open answers, {reward}" if reward else "closed answers",
         data={"train": data.name},
-        right=REWARDS[reward] if reward else None,
+        grade=REWARDS[reward] if reward else None,
         max_new_tokens=max_new_tokens if reward else 0,
     )
 

@@ -68,7 +68,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         labels=("math",),
         objective="open answers",
         data={"train": source},
-        right=same_number,
+        grade=same_number,
         max_new_tokens=NEW_TOKENS[style],
     )
 

@@ -122,7 +122,7 @@ def greedy_texts(
 
 
 def judged(task: Task, answers: Sequence[tuple[str, str]]) -> list[bool]:
-    """`task.right` of every (text, answer), one a processor at a time: code runs in processes of
+    """`task.grade` of every (text, answer), one a processor at a time: code runs in processes of
     its own, which threads only wait for."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(pool.map(task.right, *zip(*answers, strict=True)))
+        return list(pool.map(task.grade, *zip(*answers, strict=True)))

@@ -21,7 +21,7 @@ from t2ui.tasks.jsonl import check_context, rows_of_step
 from t2ui.tasks.rehearsal import rehearsal_prompts
 from t2ui.training.rollouts import Group, sample_groups, with_own_answers
 from t2ui.training.step_terms import (
-    Term,
+    LossTerm,
     Values,
     exact_term,
     next_token_term,
@@ -59,7 +59,7 @@ class TermSource:
         # Sampled tokens belong to the policy that they were sampled from.
         self.token_temperature = config.temperature if config.objective == "sampled" else 1.0
 
-    def terms(self, step: int) -> tuple[list[Term], Values]:
+    def terms(self, step: int) -> tuple[list[LossTerm], Values]:
         """A step's questions with their losses, and what is known before the update."""
         rows = self._mine(self.task.train, self.config.batch, step)
         terms, values = self._of_objective(rows, step)
@@ -94,7 +94,7 @@ class TermSource:
         mine = slice(self.processes.process_index, None, self.processes.num_processes)
         return rows_of_step(rows, count, self.config.seed, step)[mine]
 
-    def _of_objective(self, rows: Sequence[Example], step: int) -> tuple[list[Term], Values]:
+    def _of_objective(self, rows: Sequence[Example], step: int) -> tuple[list[LossTerm], Values]:
         config = self.config
         if config.objective == "next_token":
             return [next_token_term(row) for row in rows], {}
@@ -132,7 +132,7 @@ class TermSource:
         )
         return terms, {**values, "rollout_seconds": generated}
 
-    def _rehearsed(self, step: int) -> list[Term]:
+    def _rehearsed(self, step: int) -> list[LossTerm]:
         """Prompts of other kinds with the base model's own answers: what it would unlearn."""
         rows = self._mine(self.rehearsal, self.config.rehearsal, step)
         if not rows:

@@ -23,7 +23,7 @@ from t2ui.training.rollouts import Group
 Values = dict[str, float]
 
 
-class Term(NamedTuple):
+class LossTerm(NamedTuple):
     """One question's part of a step: its loss and what is logged, from its scores."""
 
     question: Question
@@ -38,10 +38,10 @@ def objective_of(task: Task, config: TrainConfig) -> str:
     """
     wanted = config.objective
     if wanted == "auto":
-        return "exact" if task.right is None else "sampled"
+        return "exact" if task.grade is None else "sampled"
     if wanted == "exact" and any(len(row.question.options) < 2 for row in task.train):
         raise InputError(f"Task {task.name!r} has open answers: choose sampled or next_token.")
-    if wanted == "sampled" and task.right is None:
+    if wanted == "sampled" and task.grade is None:
         raise InputError(f"Task {task.name!r} has closed answers: choose exact or next_token.")
     return wanted
 
@@ -91,7 +91,7 @@ def _only(question: Question, places: Sequence[int]) -> Question:
     return Question(question.prompt, tuple(question.options[i] for i in places))
 
 
-def exact_term(row: Example, reference: Tensor, kl_coeff: float, temperature: float) -> Term:
+def exact_term(row: Example, reference: Tensor, kl_coeff: float, temperature: float) -> LossTerm:
     """Closed answers: the exact policy gradient. `reference` is the base model's scores, (O,)."""
     rewards = rewards_of(len(row.question.options), row.correct)
 
@@ -102,17 +102,17 @@ def exact_term(row: Example, reference: Tensor, kl_coeff: float, temperature: fl
         right = float(int(scores.argmax()) == row.correct)
         return value, {"reward": reward.item(), "accuracy": right, "kl": kl.item()}
 
-    return Term(row.question, loss)
+    return LossTerm(row.question, loss)
 
 
-def next_token_term(row: Example, logged: str = "cross_entropy") -> Term:
+def next_token_term(row: Example, logged: str = "cross_entropy") -> LossTerm:
     """The right answer alone, token by token."""
 
     def loss(scores: Tensor) -> tuple[Tensor, Values]:
         value = next_token_loss(scores[0], len(row.target))
         return value, {logged: value.item()}
 
-    return Term(Question(row.question.prompt, (row.target,)), loss)
+    return LossTerm(Question(row.question.prompt, (row.target,)), loss)
 
 
 def sampled_terms(
@@ -122,7 +122,7 @@ def sampled_terms(
     baseline: str,
     negative_reward: float,
     micro_batch_tokens: int,
-) -> list[Term]:
+) -> list[LossTerm]:
     """Open answers: rollouts with their advantages, those without a gradient left out.
 
     Where all rollouts of a prompt are right or all are wrong, leave-one-out leaves nothing to
@@ -139,7 +139,7 @@ def sampled_terms(
     ]
 
 
-def _policy_terms(group: Group, advantage: Tensor, tokens: int) -> list[Term]:
+def _policy_terms(group: Group, advantage: Tensor, tokens: int) -> list[LossTerm]:
     """A prompt's rollouts, in as many terms as it takes to keep each within the tokens."""
     kept = advantage.nonzero().flatten().tolist()
     question = _only(group.question, kept)
@@ -149,7 +149,9 @@ def _policy_terms(group: Group, advantage: Tensor, tokens: int) -> list[Term]:
     ]
 
 
-def _policy_term(group: Group, advantage: Tensor, question: Question, places: list[int]) -> Term:
+def _policy_term(
+    group: Group, advantage: Tensor, question: Question, places: list[int]
+) -> LossTerm:
     size = float(group.counts.sum())
     advantage, counts = advantage[places], group.counts[places]
 
@@ -157,7 +159,7 @@ def _policy_term(group: Group, advantage: Tensor, question: Question, places: li
         value = policy_loss(scores, advantage.to(scores.device), counts.to(scores.device), size)
         return value, {}
 
-    return Term(question, loss)
+    return LossTerm(question, loss)
 
 
 def rollout_values(groups: Sequence[Group], log_ratios: Sequence[Tensor] | None) -> Values:

@@ -277,7 +277,7 @@ class Trainer:
         started = time.perf_counter()
         rows = self.task.validation[: self.config.validation_rows]
         with torch.inference_mode(), self.trainable.inference():
-            if self.task.right is not None:
+            if self.task.grade is not None:
                 right = greedy_right(self.model, self.tokenizer, self.task, rows)
                 reward = sum(1.0 if r else -1.0 for r in right)
             else:

@@ -20,7 +20,7 @@ from typing import Any
 
 from t2ui.config import WorkerConfig
 from t2ui.messages import Failed, Request, Status
-from t2ui.worker.jobs import Desk, Job
+from t2ui.worker.jobs import Job, OpenJobs
 
 __all__ = ["InProcessClient", "Job", "WorkerClient", "connect"]
 
@@ -40,25 +40,25 @@ class WorkerClient:
         """Start the worker, or with `start=False` wait with that for the first request."""
         self._config = config
         self._backend = backend
-        self._desk = Desk(config.model)
+        self._jobs = OpenJobs(config.model)
         self._thread = threading.Thread(target=self._supervise, name="t2ui-client", daemon=True)
         self._pid: int | None = None
         if start:
-            self._desk.want()
+            self._jobs.want()
         atexit.register(self.close)
         self._thread.start()
 
     def submit(self, request: Request) -> Job:
         """Send a request; returns at once."""
-        return self._desk.submit(request)
+        return self._jobs.submit(request)
 
     def status(self) -> Status:
         """The worker's state as last heard; never blocks."""
-        return self._desk.status()
+        return self._jobs.status()
 
     def wait_ready(self, timeout: float) -> Status:
         """Block until the worker is ready or has failed, at most `timeout` seconds."""
-        return self._desk.wait_ready(timeout)
+        return self._jobs.wait_ready(timeout)
 
     @property
     def pid(self) -> int | None:
@@ -68,7 +68,7 @@ class WorkerClient:
     def close(self) -> None:
         """End the worker, and every open job with it."""
         atexit.unregister(self.close)
-        self._desk.close()
+        self._jobs.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(2 * JOIN_SECONDS)
 
@@ -83,21 +83,21 @@ class WorkerClient:
     def _supervise(self) -> None:
         _spare_children_ctrl_c()
         deaths = 0
-        while self._desk.wait_wanted():
+        while self._jobs.wait_wanted():
             try:
                 exit_code, was_ready = self._live()
             except Exception as error:  # no memory for a process, a script without a main guard
-                self._desk.fail(Failed(f"The model worker could not be started: {error}"))
+                self._jobs.fail(Failed(f"The model worker could not be started: {error}"))
                 continue
-            if self._desk.closed or self._desk.status().state == "failed":
+            if self._jobs.closed or self._jobs.status().state == "failed":
                 deaths = 0
                 continue
             deaths = 0 if was_ready else deaths + 1
             if deaths < MAX_DEATHS:
-                self._desk.lost()
+                self._jobs.lost()
             else:
                 deaths = 0
-                self._desk.fail(
+                self._jobs.fail(
                     Failed(
                         f"The model worker died {MAX_DEATHS} times while loading "
                         f"{self._config.model} (exit code {exit_code}).",
@@ -129,9 +129,9 @@ class WorkerClient:
         self._pid = worker.pid
         outbox: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(
-            target=_send, args=(outbox, to_worker, self._desk), name="t2ui-send", daemon=True
+            target=_send, args=(outbox, to_worker, self._jobs), name="t2ui-send", daemon=True
         ).start()
-        self._desk.attach(outbox)
+        self._jobs.attach(outbox)
         try:
             was_ready = self._listen(worker, from_worker)
         finally:
@@ -157,7 +157,7 @@ class WorkerClient:
                     return was_ready
                 heard = time.monotonic()
                 was_ready = was_ready or getattr(message, "state", "") in ("ready", "busy")
-                self._desk.receive(job_id, message)
+                self._jobs.receive(job_id, message)
             elif ready:
                 return was_ready
             elif time.monotonic() - heard > SILENCE_SECONDS:
@@ -172,28 +172,28 @@ class InProcessClient:
         """Start the thread, or with `start=False` wait with that for the first request."""
         self._config = config
         self._backend = backend
-        self._desk = Desk(config.model)
+        self._jobs = OpenJobs(config.model)
         self._borrow = _borrow_gpu()
         self._thread = threading.Thread(target=self._serve, name="t2ui-worker", daemon=True)
         if start:
-            self._desk.want()
+            self._jobs.want()
         self._thread.start()
 
     def submit(self, request: Request) -> Job:
         """Send a request; returns at once."""
-        return self._desk.submit(request)
+        return self._jobs.submit(request)
 
     def status(self) -> Status:
         """The worker's state; never blocks."""
-        return self._desk.status()
+        return self._jobs.status()
 
     def wait_ready(self, timeout: float) -> Status:
         """Block until the model is loaded or could not be, at most `timeout` seconds."""
-        return self._desk.wait_ready(timeout)
+        return self._jobs.wait_ready(timeout)
 
     def close(self) -> None:
         """End every open job, and the thread after its present step."""
-        self._desk.close()
+        self._jobs.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(2 * JOIN_SECONDS)
 
@@ -204,18 +204,18 @@ class InProcessClient:
         self.close()
 
     def _serve(self) -> None:
-        while self._desk.wait_wanted():
+        while self._jobs.wait_wanted():
             from t2ui.worker import (
                 process as worker,  # here, in its thread: importing this module stays light
             )
 
             inbox: queue.SimpleQueue = queue.SimpleQueue()
-            self._desk.attach(inbox)
+            self._jobs.attach(inbox)
             try:
-                worker.serve(self._config, self._backend, inbox, self._desk.receive, self._borrow)
+                worker.serve(self._config, self._backend, inbox, self._jobs.receive, self._borrow)
             except Exception:  # a bug: what another process would die of
                 traceback.print_exc()
-                self._desk.lost()
+                self._jobs.lost()
 
 
 def connect(config: WorkerConfig, backend: Backend = BACKEND) -> WorkerClient | InProcessClient:
@@ -232,7 +232,7 @@ def _run_worker(config: WorkerConfig, backend: Backend, requests: Any, events: A
     worker.main(config, backend, requests, events)
 
 
-def _send(outbox: queue.SimpleQueue, requests: connection.Connection, desk: Desk) -> None:
+def _send(outbox: queue.SimpleQueue, requests: connection.Connection, open_jobs: OpenJobs) -> None:
     """Pass messages on until None. Its own thread, because a full pipe blocks the sender."""
     with requests:
         while (message := outbox.get()) is not None:
@@ -241,7 +241,7 @@ def _send(outbox: queue.SimpleQueue, requests: connection.Connection, desk: Desk
             except OSError:  # the worker died; whoever listens to it sees that too
                 return
             except Exception as error:  # a request that does not pickle
-                desk.receive(message[0], Failed(f"The request could not be sent: {error}."))
+                open_jobs.receive(message[0], Failed(f"The request could not be sent: {error}."))
 
 
 def _spare_children_ctrl_c() -> None:

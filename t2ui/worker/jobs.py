@@ -1,7 +1,7 @@
-"""The open requests of one client: `Job`, what a caller holds, and `Desk`, which keeps them.
+"""The open requests of one client: `Job`, what a caller holds, and `OpenJobs`, which keeps them.
 
-A desk knows what the worker has begun, what still waits, and the worker's state; it decides what
-happens to each when the worker dies, fails to load, or is closed. It knows no process and no pipe
+`OpenJobs` knows what the worker has begun, what still waits, and the worker's state; it decides
+what happens to each when the worker dies, fails to load, or is closed. It knows no process and no pipe
 (`t2ui.worker.client` has those), and every method may be called from any thread.
 """
 
@@ -58,7 +58,7 @@ class Job:
         self._events.put(event)
 
 
-class Desk:
+class OpenJobs:
     """The open jobs and the worker's state, the same for every transport.
 
     `outbox` is what the worker at work reads from: (job id, Request | Cancel), None to stop.

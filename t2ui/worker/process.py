@@ -16,7 +16,7 @@ from typing import Any
 
 from t2ui.config import WorkerConfig
 from t2ui.messages import Status
-from t2ui.worker.scheduler import Backend, Envelope, Loop, failure
+from t2ui.worker.scheduler import Backend, Envelope, Scheduler, failure
 
 HEARTBEAT_SECONDS = 1.0
 PROGRESS_SECONDS = 0.1  # between two reports with the same text
@@ -24,7 +24,7 @@ PROGRESS_SECONDS = 0.1  # between two reports with the same text
 Send = Callable[[str, Any], None]  # job id, event; the id is "" for what concerns the worker
 
 
-class Pulse:
+class StatusReporter:
     """The worker's state: sent when it changes, and every second so that silence means trouble."""
 
     def __init__(self, model: str, send: Send) -> None:
@@ -75,39 +75,43 @@ def serve(
     loaded: list[Backend] = []
 
     def burst(messages: list[tuple[str, Any]]) -> Iterator[Envelope]:
-        loop = Loop(loaded[0], config)
+        loop = Scheduler(loaded[0], config)
         for job_id, message in messages:
             loop.take(job_id, message)
         while not loop.idle:
             yield from loop.turn()
 
     borrowed = borrow and borrow(burst)  # before loading: ZeroGPU looks for it at start-up
-    pulse = Pulse(config.model, send)
+    reporter = StatusReporter(config.model, send)
     try:
         try:
-            loaded.append(_resolve(backend)(config, pulse.progress))
+            loaded.append(_resolve(backend)(config, reporter.progress))
         except Exception as error:
             send("", failure(error))
             return
         if borrowed:
-            _serve_bursts(borrowed, loaded[0], inbox, send, pulse)
+            _serve_bursts(borrowed, loaded[0], inbox, send, reporter)
         else:
-            _serve_loop(Loop(loaded[0], config), loaded[0], inbox, send, pulse)
+            _serve_loop(Scheduler(loaded[0], config), loaded[0], inbox, send, reporter)
     finally:
-        pulse.stop()
+        reporter.stop()
 
 
 def _serve_loop(
-    loop: Loop, backend: Backend, inbox: queue.SimpleQueue, send: Send, pulse: Pulse
+    loop: Scheduler,
+    backend: Backend,
+    inbox: queue.SimpleQueue,
+    send: Send,
+    reporter: StatusReporter,
 ) -> None:
     while True:
-        pulse.working(backend, loop.running, loop.queued)
+        reporter.working(backend, loop.running, loop.queued)
         messages = _read(inbox, block=loop.idle)
         if None in messages:
             return
         for job_id, message in messages:
             loop.take(job_id, message)
-        pulse.working(backend, loop.running, loop.queued)
+        reporter.working(backend, loop.running, loop.queued)
         for envelope in loop.turn():
             send(*envelope)
 
@@ -117,14 +121,14 @@ def _serve_bursts(
     backend: Backend,
     inbox: queue.SimpleQueue,
     send: Send,
-    pulse: Pulse,
+    reporter: StatusReporter,
 ) -> None:
     while True:
-        pulse.working(backend, 0, 0)
+        reporter.working(backend, 0, 0)
         messages = _read(inbox, block=True)
         if None in messages:
             return
-        pulse.working(backend, len(messages), 0)
+        reporter.working(backend, len(messages), 0)
         try:
             for envelope in borrowed(messages):
                 send(*envelope)

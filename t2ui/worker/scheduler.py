@@ -71,7 +71,7 @@ class _Search:
     stopped: bool = False
 
 
-class Loop:
+class Scheduler:
     """The requests that wait and the batch that decodes. Not thread-safe; sends nothing itself."""
 
     def __init__(self, backend: Backend, config: WorkerConfig) -> None:

@@ -11,7 +11,7 @@ import torch
 from fake_backend import FakeBackend
 
 from t2ui.backend import adaptation as adapt_job
-from t2ui.backend.serving import Serving
+from t2ui.backend.serving import ModelBackend
 from t2ui.config import FewShotConfig, Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.scoring import Scorer
@@ -42,7 +42,7 @@ from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, SavedMixture, mix
 from t2ui.worker import scheduler as loop
-from t2ui.worker.scheduler import SEARCH_SHARE, Loop
+from t2ui.worker.scheduler import SEARCH_SHARE, Scheduler
 
 # --- the loop ------------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ def clock(monkeypatch):
 
 def fake_loop(**config):
     backend = FakeBackend(step_seconds=0)
-    return Loop(backend, WorkerConfig(model="fake", **config)), backend
+    return Scheduler(backend, WorkerConfig(model="fake", **config)), backend
 
 
 def counting(number):
@@ -224,12 +224,12 @@ def folder(adapter, tmp_path):
 
 @pytest.fixture
 def backend(adapter, tiny_tokenizer, folder):
-    return Serving(adapter.model, tiny_tokenizer, adapter, folder.parent)
+    return ModelBackend(adapter.model, tiny_tokenizer, adapter, folder.parent)
 
 
 def run(backend, *requests):
     """All events of each request, sent at once."""
-    running = Loop(backend, WorkerConfig(model="tiny"))
+    running = Scheduler(backend, WorkerConfig(model="tiny"))
     for number, request in enumerate(requests):
         running.take(str(number), request)
     said = turns(running)
@@ -309,7 +309,7 @@ def test_a_search_leaves_the_model_as_it_was(backend):
 
 
 def test_stop_ends_a_real_search_with_the_best_so_far(backend):
-    running = Loop(backend, WorkerConfig(model="tiny"))
+    running = Scheduler(backend, WorkerConfig(model="tiny"))
     running.take("s", Adapt(EXAMPLES, FewShotConfig("cem", population=4, generations=1000)))
     said = []
     while len(of(said, "s", Generation)) < 2:
@@ -321,7 +321,7 @@ def test_stop_ends_a_real_search_with_the_best_so_far(backend):
 
 
 def test_stopped_before_anything_was_scored_there_is_nothing_found(backend):
-    running = Loop(backend, WorkerConfig(model="tiny"))
+    running = Scheduler(backend, WorkerConfig(model="tiny"))
     running.take("s", Adapt(EXAMPLES, SMALL))
     said = list(running.turn())
     running.take("s", Cancel())
@@ -386,7 +386,7 @@ def test_a_saved_mixture_is_an_expert_that_does_the_same(backend, folder):
     weights = {"math": 0.7, "code": 0.2}
     saved = one(backend, SaveExpert("both", weights, training={"set_by": "CEM"}), ExpertSaved)
     expert = Expert.load(folder / saved.file_name)
-    experts = backend._shelf.library().experts
+    experts = backend._folder.library().experts
     for matrix, z in mix(experts, Mixture(weights)).items():
         torch.testing.assert_close(expert.scales[matrix], z)
     assert expert.training["set_by"] == "CEM" and expert.base_model == "tiny-llama"
@@ -451,7 +451,7 @@ def test_an_example_longer_than_the_context_fails_with_one_line(backend):
 
 
 def test_without_experts_there_is_nothing_to_search(adapter, tiny_tokenizer, tmp_path):
-    empty = Serving(adapter.model, tiny_tokenizer, adapter, tmp_path / "nothing here")
+    empty = ModelBackend(adapter.model, tiny_tokenizer, adapter, tmp_path / "nothing here")
     for request in (Adapt(EXAMPLES, SMALL), EstimateAdapt(Adapt(EXAMPLES, SMALL))):
         assert "experts folder" in one(empty, request, Failed).message
 

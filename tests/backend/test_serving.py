@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from t2ui.backend import serving, token_shift
-from t2ui.backend.serving import Serving
+from t2ui.backend.serving import ModelBackend
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row, generate
@@ -73,12 +73,12 @@ def folder(adapter, tmp_path):
 
 @pytest.fixture
 def backend(adapter, tiny_tokenizer, folder):
-    return Serving(adapter.model, tiny_tokenizer, adapter, folder.parent)
+    return ModelBackend(adapter.model, tiny_tokenizer, adapter, folder.parent)
 
 
 @pytest.fixture
 def empty(adapter, tiny_tokenizer, tmp_path):
-    return Serving(adapter.model, tiny_tokenizer, adapter, tmp_path / "nothing here")
+    return ModelBackend(adapter.model, tiny_tokenizer, adapter, tmp_path / "nothing here")
 
 
 def run(backend, *requests, **config):
@@ -231,7 +231,7 @@ def test_done_has_timings_and_a_receipt_that_replays(backend):
     assert {"pass_one", "first_token", "decode", "total", "pass_one_share"} <= done.timings.keys()
     assert done.timings["pass_one"] == 0 and done.timings["total"] >= done.timings["decode"] > 0
     assert done.timings["adapted_tokens_per_second"] > 0
-    experts = backend._shelf.library().experts
+    experts = backend._folder.library().experts
     again = replay(backend.model, backend.tokenizer, done.receipt, experts)
     assert again.text == texts(events)["adapted"]
 
@@ -519,7 +519,7 @@ def test_a_replaced_expert_is_the_new_one(backend, folder, adapter):
 def test_an_experts_folder_without_one_for_the_model_is_read_itself(backend, folder, tmp_path):
     elsewhere = tmp_path / "flat"
     shutil.copytree(folder, elsewhere)
-    flat = Serving(backend.model, backend.tokenizer, backend.adapter, elsewhere)
+    flat = ModelBackend(backend.model, backend.tokenizer, backend.adapter, elsewhere)
     assert len(one(flat, ListExperts(), Experts).experts) == 3
 
 
@@ -540,7 +540,7 @@ def test_an_empty_library_still_answers_with_the_base_model(empty):
 def test_heatmap_and_component_show_the_mixture(backend):
     weights = {"math": 0.5, "code": 1.0}
     data = one(backend, Heatmap(weights, "up_proj"), HeatmapData)
-    experts = backend._shelf.library().experts
+    experts = backend._folder.library().experts
     assert len(data.names) == 2 and data.layers == (0, 1)
     for row, name in enumerate(data.names):
         z = 1 + 0.5 * (experts["math"].scales[name] - 1) + (experts["code"].scales[name] - 1)

@@ -97,7 +97,7 @@ def test_open_answers_are_the_greedy_ones_in_the_examples_order(
         Example(str(i), Question(tuple(prompt_ids(3 + 5 * i % 7, i)), ((5,),)), answer=str(i))
         for i in range(9)
     ]
-    task = Task("t", (), (), right=lambda text, answer: answer in "24", max_new_tokens=12)
+    task = Task("t", (), (), grade=lambda text, answer: answer in "24", max_new_tokens=12)
     with adapt(tiny_llama) as adapter:
         scales = random_scales(tiny_llama, adapter.names, seed=1)
         for z in ({}, scales):

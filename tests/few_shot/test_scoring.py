@@ -10,7 +10,7 @@ from reference import log_likelihood, random_scales, rewritten
 from tiny_examples import closed_example, open_example, run
 
 from t2ui.config import FewShotConfig, Sampling
-from t2ui.few_shot.scoring import Blend, Scorer, Table, answer_log_likelihood
+from t2ui.few_shot.scoring import ExpertBasis, Scorer, ScoreTable, answer_log_likelihood
 from t2ui.inference.decoding import Row, generate
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
@@ -92,7 +92,7 @@ def test_open_rewards_are_those_of_every_member_generating_alone(
 def test_rewards_come_first_and_their_own_likelihood_breaks_ties():
     right = np.array([[1, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=float)
     own = np.where(right == 1, [[-1.0], [-0.5], [-9.0], [0.0]], np.nan)
-    table = Table(np.full((4, 3), -2.0), right, own)
+    table = ScoreTable(np.full((4, 3), -2.0), right, own)
     scores = table.searched("reward")
     assert list(np.argsort(-scores)) == [2, 1, 0, 3]
     assert scores[0] == pytest.approx(2 / 3 + np.exp(-1) / 3)
@@ -108,12 +108,12 @@ def test_a_blend_is_the_mixture(adapter, experts, per_layer):
     used = {**experts, "code": Expert("code", partial)}
     random = np.random.default_rng(0)
     members = random.uniform(-1, 2, (4, 3, 2) if per_layer else (4, 3)).astype(np.float32)
-    blend = Blend(adapter, used)
-    mixed = blend.mixed(torch.tensor(members))
+    basis = ExpertBasis(adapter, used)
+    mixed = basis.mixed(torch.tensor(members))
     for member, z in zip(members, mixed, strict=True):
         weights = {n: tuple(a) if per_layer else a for n, a in zip(used, member, strict=True)}
         wanted = mix(used, Mixture(weights))
-        found = blend.scales(z)
+        found = basis.scales(z)
         assert found.keys() == wanted.keys()
         for name in wanted:
             torch.testing.assert_close(found[name], wanted[name], atol=1e-5, rtol=1e-5)
@@ -123,13 +123,13 @@ def test_a_blend_is_the_mixture(adapter, experts, per_layer):
 def test_the_gradient_is_the_slope_of_the_likelihood(adapter, experts, batch_tokens):
     rows = [open_example(0), closed_example(1), open_example(2, 9, 5, seed=3)]
     scorer = Scorer(adapter, None, FewShotConfig(batch_tokens=batch_tokens), None)
-    blend = Blend(adapter, experts)
+    basis = ExpertBasis(adapter, experts)
     alpha = torch.tensor([[0.4, 0.1, 0.3]])
-    value, gradient = run(scorer.gradient(blend, blend.mixed(alpha)[0], rows))
+    value, gradient = run(scorer.gradient(basis, basis.mixed(alpha)[0], rows))
     assert not any(p.grad is not None for p in adapter.model.parameters())
     steps = torch.cat([alpha, alpha + 0.01 * torch.eye(3), alpha - 0.01 * torch.eye(3)])
-    members = [blend.scales(z) for z in blend.mixed(steps)]
+    members = [basis.scales(z) for z in basis.mixed(steps)]
     scores = run(scorer.table(members, rows)).reported("likelihood")
     assert value == pytest.approx(scores[0], abs=1e-4)
     slopes = (scores[1:4] - scores[4:]) / 0.02
-    np.testing.assert_allclose(blend.offsets @ gradient, slopes, rtol=0.03, atol=0.01)
+    np.testing.assert_allclose(basis.offsets @ gradient, slopes, rtol=0.03, atol=0.01)

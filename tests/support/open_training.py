@@ -27,7 +27,7 @@ def make_task(train=12, validation=8, judge=right, **settings) -> Task:
         for i in range(train + validation)
     ]
     settings = {"max_new_tokens": 3, **settings}
-    return Task("open", tuple(rows[:train]), tuple(rows[train:]), right=judge, **settings)
+    return Task("open", tuple(rows[:train]), tuple(rows[train:]), grade=judge, **settings)
 
 
 QUICK = {

@@ -46,7 +46,7 @@ def open_task(tokenizer, count: int = 6) -> Task:
         (),
         (),
         rows,
-        right=lambda text, answer: len(text) % 2 == int(answer),
+        grade=lambda text, answer: len(text) % 2 == int(answer),
         max_new_tokens=6,
     )
 

@@ -80,8 +80,8 @@ def test_mbpp_by_its_published_split_with_the_functions_name_in_the_prompt(
     assert example.target[-1] == END_ID
     written = text_of(tiny_tokenizer, example.target[:-1])
     assert written == "```python\nimport math\ndef add(x):\n\treturn x + 2\n```"
-    assert task.right(written, example.answer)
-    assert not task.right(written, task.test[0].answer)
+    assert task.grade(written, example.answer)
+    assert not task.grade(written, task.test[0].answer)
 
 
 def test_setup_runs_after_the_solution(tmp_path, tiny_tokenizer):
@@ -290,7 +290,7 @@ def test_strategyqa_is_a_closed_question(tmp_path, tiny_tokenizer, style):
     task = load_task("strategyqa", tiny_tokenizer, tmp_path, style=style)
     assert [len(p) for p in (task.train, task.validation, task.test)] == [18, 2, 3]
     assert {e.id for e in task.train} | {e.id for e in task.validation} == set(map(str, range(20)))
-    assert task.right is None
+    assert task.grade is None
     for example in task.test:
         said = text_of(tiny_tokenizer, example.target).strip()
         assert said == ("Yes" if int(example.id) % 2 else "No")
@@ -323,10 +323,10 @@ def test_own_rows_with_every_reward(tmp_path, tiny_tokenizer):
         assert [len(p) for p in (task.train, task.validation, task.test)] == [8, 1, 1]
         assert task.max_new_tokens == 40 and task.labels == ("mine",)
         answer = task.train[0].answer
-        assert task.right(right, answer) and not task.right(wrong, answer), reward
+        assert task.grade(right, answer) and not task.grade(wrong, answer), reward
         if reward not in ("python", "regex"):  # there the answer itself is no right text
             target = text_of(tiny_tokenizer, task.train[0].target[:-1])
-            assert task.right(target, answer), reward
+            assert task.grade(target, answer), reward
 
 
 def test_choices_are_listed_where_the_model_is_to_write_the_key(tmp_path, tiny_tokenizer):
@@ -339,7 +339,7 @@ def test_choices_without_a_reward_are_compared_by_likelihood(tmp_path, tiny_toke
     choices = [{"label": "1", "text": "wood"}, {"label": "2", "text": "iron"}]
     rows = [{"prompt": "Which?", "choices": choices, "answer": 2}] * 5
     task = own(tmp_path, tiny_tokenizer, rows)
-    assert task.right is None and task.train[0].correct == 1
+    assert task.grade is None and task.train[0].correct == 1
     assert [text_of(tiny_tokenizer, o) for o in task.train[0].question.options] == ["wood", "iron"]
 
 

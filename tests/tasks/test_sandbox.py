@@ -45,7 +45,8 @@ def test_a_right_answer_passes_and_a_wrong_one_says_where(walls):
         ("def f(g, x): return g(x) + g(1)", "assert f(lambda v: 10 * v, 2) == 30"),
         ("def f(g, x): return list(map(g, x))", "assert f(len, ['a', 'bc']) == [1, 2]"),
         (
-            "class f:\n    def __init__(self): self.s = []\n    def push(self, v): self.s.append(v)",
+            "class f:\n    def __init__(self): self.s = []\n"
+            "    def push(self, v): self.s.append(v)",
             "s = f()\ns.push(3)\ns.size = 1\nassert s.s == [3] and s.size == 1",
         ),
         (
@@ -54,7 +55,8 @@ def test_a_right_answer_passes_and_a_wrong_one_says_where(walls):
         ),
         (
             "def f(x):\n    if x < 0: raise ValueError('negative')",
-            "try:\n    f(-1)\n    ok = False\nexcept ValueError as e:\n    ok = str(e) == 'negative'\n"
+            "try:\n    f(-1)\n    ok = False\n"
+            "except ValueError as e:\n    ok = str(e) == 'negative'\n"
             "assert ok",
         ),
         ("import math\ndef f(x): return math.sqrt(x)", "assert math.isclose(f(2), 2 ** 0.5)"),

@@ -207,9 +207,9 @@ def test_right_completions_are_right(name, data_dir, tiny_tokenizer):
     task = load_task(name, tiny_tokenizer, data_dir)
     for row in (*task.train[:200], *task.validation[:50], *task.test[:200]):
         text = tiny_tokenizer.decode(row.target, skip_special_tokens=True)
-        assert task.right(text, row.answer), row.id
+        assert task.grade(text, row.answer), row.id
         assert row.target[-1] == tiny_tokenizer.eos_token_id
-        assert not task.right("#### 7777771", row.answer), row.id
+        assert not task.grade("#### 7777771", row.answer), row.id
 
 
 def test_styles_change_the_prompt_alone(data_dir, tiny_tokenizer, arith):

@@ -20,7 +20,7 @@ from t2ui.messages import (
     Tokens,
 )
 from t2ui.worker import process as worker
-from t2ui.worker.scheduler import SHORT_PER_TURN, Loop, failure
+from t2ui.worker.scheduler import SHORT_PER_TURN, Scheduler, failure
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def backend():
 
 
 def loop_of(backend, **config):
-    return Loop(backend, WorkerConfig(model="fake", **config))
+    return Scheduler(backend, WorkerConfig(model="fake", **config))
 
 
 def turn(loop):
