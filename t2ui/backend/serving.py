@@ -1,7 +1,8 @@
 """What answers a request, given a loaded model and an experts folder. No processes, no queue.
 
 `t2ui.worker.process` calls a `ModelBackend` from one thread and decides the order. A mixture is
-computed for each request from the library as it is then, and nothing that a request sets outlives it.
+computed for each request from the library as it is then, and nothing that a request sets outlives
+it.
 """
 
 import gc

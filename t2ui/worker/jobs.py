@@ -1,8 +1,8 @@
 """The open requests of one client: `Job`, what a caller holds, and `OpenJobs`, which keeps them.
 
 `OpenJobs` knows what the worker has begun, what still waits, and the worker's state; it decides
-what happens to each when the worker dies, fails to load, or is closed. It knows no process and no pipe
-(`t2ui.worker.client` has those), and every method may be called from any thread.
+what happens to each when the worker dies, fails to load, or is closed. It knows no process and no
+pipe (`t2ui.worker.client` has those), and every method may be called from any thread.
 """
 
 import dataclasses
