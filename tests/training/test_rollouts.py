@@ -64,7 +64,7 @@ def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer, tempera
 def test_a_run_differentiates_what_it_sampled_from(adapter, tiny_tokenizer, tmp_path, monkeypatch):
     """Rollouts, the leash and the gradient all belong to the policy of the set temperature."""
     used = []
-    for module in ("step_terms", "trainer"):
+    for module in ("training.step_terms", "training.trainer"):
         original = importlib.import_module(f"t2ui.{module}").option_log_likelihoods
 
         def spied(model, questions, temperature=1.0, original=original):
