@@ -141,6 +141,7 @@ FORBIDDEN = {
         "index" + "-url",
         "download.py" + "torch",
     ],
+    "a folder beside the repository": ["../" + "shared", "shared" + "/data", "ROOT" + ".parent"],
 }
 
 
