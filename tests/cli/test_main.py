@@ -232,6 +232,16 @@ def test_card_says_what_the_files_say(cli, experts_folder):
         assert expert.sha256 in text
 
 
+def test_card_links_the_results_that_were_written_by_hand(cli, experts_folder):
+    link, results = "[RESULTS.md](RESULTS.md)", experts_folder / "RESULTS.md"
+    cli("experts", "card", experts_folder)
+    assert link not in (experts_folder / "README.md").read_text()
+    results.write_text("# What was measured")
+    cli("experts", "card", experts_folder)
+    results.unlink()
+    assert link in (experts_folder / "README.md").read_text()
+
+
 def test_a_card_that_cannot_be_written_is_one_line(cli, experts_folder):
     in_the_way = experts_folder / ".README.md.tmp"
     in_the_way.mkdir()
