@@ -43,7 +43,10 @@ def card_text(library: Library, results: str = "") -> str:
         "",
     ]
     if results:
-        lines += [f"Comparisons, other trainings and what did not help: [{results}]({results}).", ""]
+        lines += [
+            f"Comparisons, other trainings and what did not help: [{results}]({results}).",
+            "",
+        ]
     for expert in experts:
         lines += _expert_lines(expert, library.files[expert.name])
     return "\n".join(lines).rstrip() + "\n"
