@@ -7,12 +7,16 @@ rows that no search saw. The defaults are small; see --help for real comparisons
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.cem_rows import run
-from benchmarks.common import adapted_default, describe_machine, some_experts
+from benchmarks.common import (
+    adapted_default,
+    add_data_option,
+    describe_machine,
+    some_experts,
+)
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.few_shot.adapt import Generation, search
 from t2ui.few_shot.examples import shots_of
@@ -111,7 +115,7 @@ def compare(task, loaded, experts, arguments) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the tasks' data")
+    add_data_option(parser)
     parser.add_argument("--tasks", nargs="+", default=["arc_challenge", "arith", "gsm8k"])
     parser.add_argument("--methods", nargs="+", default=["cem", "cma", "random", "gradient"])
     parser.add_argument("--objective", default="likelihood")

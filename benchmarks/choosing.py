@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 
-from benchmarks.common import adapted_default, describe_machine
+from benchmarks.common import adapted_default, add_data_option, describe_machine
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import paired_p, right_by_row, sample, wilson
@@ -123,7 +123,7 @@ def compare(task, loaded, library, log, arguments) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the tasks' data")
+    add_data_option(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for mixtures and answers")
     parser.add_argument("--tasks", nargs="+", default=["arc_challenge", "strategyqa"])
     parser.add_argument("--shots", type=int, nargs="+", default=[3, 5, 10])

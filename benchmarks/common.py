@@ -1,8 +1,11 @@
 """What the benchmarks share: the default model, adapted, and experts to mix."""
 
+import argparse
+from pathlib import Path
+
 import torch
 
-from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, default_data_dir, default_experts_dir
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.expert import Expert
@@ -28,6 +31,18 @@ def some_experts(adapter: Adapter, count: int = 3) -> dict[str, Expert]:
         }
         experts[f"random{i}"] = Expert(f"random{i}", scales)
     return experts
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """`--data`, as the command line has it: the folder that T2UI_DATA names is the default."""
+    named = default_data_dir()
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=named,
+        required=named is None,
+        help=f"folder with the tasks' data; the default is what {DATA_VARIABLE} names",
+    )
 
 
 def describe_machine() -> None:

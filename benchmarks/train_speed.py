@@ -40,7 +40,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from benchmarks.common import describe_machine
+from benchmarks.common import add_data_option, describe_machine
 from t2ui.config import TrainConfig
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import adapt
@@ -240,12 +240,12 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the tasks' data")
+    add_data_option(parser)
     parser.add_argument("--steps", type=int, default=3, help="timed steps, after one of warm-up")
     parser.add_argument("--prompts", type=int, default=4, help="problems a step")
     parser.add_argument("--rollouts", type=int, default=4, help="completions of each")
     parser.add_argument("--max-new-tokens", type=int, default=32)
-    parser.add_argument("--kl-coeff", type=float, default=0.0, help="of the leash to the base")
+    parser.add_argument("--kl-coeff", type=float, default=0.0, help="of the KL penalty")
     parser.add_argument("--style", default="equation", help="how the problems are put")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()

@@ -4,6 +4,23 @@ Public names are imported on first use, so that `import t2ui` stays light (no to
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names as below, for type checkers
+    from t2ui.config import FewShotConfig as FewShotConfig
+    from t2ui.config import Sampling as Sampling
+    from t2ui.config import TrainConfig as TrainConfig
+    from t2ui.errors import InputError as InputError
+    from t2ui.few_shot.adapt import few_shot_adapt as few_shot_adapt
+    from t2ui.inference.two_pass import two_pass_infer as two_pass_infer
+    from t2ui.models.loading import load_model as load_model
+    from t2ui.svf.adapter import adapt as adapt
+    from t2ui.svf.expert import Expert as Expert
+    from t2ui.svf.expert import load_svf as load_svf
+    from t2ui.svf.library import load_library as load_library
+    from t2ui.svf.mixture import Mixture as Mixture
+    from t2ui.svf.mixture import mix as mix
+    from t2ui.training.svf import train_svf as train_svf
 
 __version__ = "0.1.0"
 
@@ -26,7 +43,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 't2ui' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

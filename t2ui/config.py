@@ -15,6 +15,7 @@ DISPATCH_MODES = ("prompt", "expert", "none")
 ROUTINGS = ("hard", "soft")
 TRAIN_OBJECTIVES = ("auto", "exact", "sampled", "next_token")
 BASELINES = ("none", "mean", "leave_one_out")
+DATA_VARIABLE = "T2UI_DATA"  # what `--data` is where it is left out
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
 
 
@@ -26,9 +27,22 @@ def default_cache_dir() -> Path:
     return Path(base).expanduser() / "t2ui"
 
 
+def default_data_dir() -> Path | None:
+    """The folder of public task data that `T2UI_DATA` names; None where it is not set."""
+    named = os.environ.get(DATA_VARIABLE)
+    return Path(named).expanduser() if named else None
+
+
+def shipped_folder(folder: str) -> Path:
+    """`assets` or `experts`: inside the package once installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_shipped" / folder
+    return installed if installed.is_dir() else package.parent / folder
+
+
 def default_experts_dir() -> Path:
     """The `experts` folder that ships with the project."""
-    return Path(__file__).resolve().parent.parent / "experts"
+    return shipped_folder("experts")
 
 
 def check_prompt(prompt: str) -> str:

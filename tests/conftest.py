@@ -5,23 +5,24 @@ fixture checks at the end that all of them did. torch is imported only by fixtur
 tests of the light half of the project stay light.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from t2ui.config import default_cache_dir
+from t2ui.config import DATA_VARIABLE, default_cache_dir, default_data_dir
 
-ROOT = Path(__file__).resolve().parent.parent
 REAL_CACHE = default_cache_dir()  # before the fixture below points T2UI_CACHE elsewhere
+REAL_DATA = default_data_dir()  # before it takes T2UI_DATA away
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _session_cache(tmp_path_factory):
-    """Tests write their decompositions and models to a folder that goes with the session."""
+    """Tests write their decompositions and models to a folder that goes with the session, and
+    their commands know no data folder but the one that they name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("T2UI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv(DATA_VARIABLE, raising=False)
         yield
 
 
@@ -48,11 +49,12 @@ def default_model(real_cache):
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of public task data: T2UI_DATA, or shared/data beside the project."""
-    folder = Path(os.environ.get("T2UI_DATA") or ROOT.parent / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip(f"no task data: {folder} is not a folder (set T2UI_DATA)")
-    return folder
+    """The folder of public task data that T2UI_DATA names; tests that want it skip without."""
+    if REAL_DATA is None:
+        pytest.skip(f"no public task data: {DATA_VARIABLE} names no folder that holds them")
+    if not REAL_DATA.is_dir():
+        pytest.fail(f"{DATA_VARIABLE} is {REAL_DATA}, which is not a folder")
+    return REAL_DATA
 
 
 @pytest.fixture(scope="session")

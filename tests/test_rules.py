@@ -81,6 +81,34 @@ def test_no_file_of_odds_and_ends():
     assert not unwanted & {path.stem for path in FILES.values()}
 
 
+# --- what a newcomer reads -----------------------------------------------------------------------
+
+
+def test_the_readme_is_short_and_its_map_has_every_folder():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 150, "the README is a screenful or three: move something elsewhere"
+    drawn = text.split("## The map")[1].split("```")[1]
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(re.findall(r"^  (\w+)/ ", drawn, re.MULTILINE)) == rooms
+    for name in re.findall(r"\b\w+\.py\b", drawn):
+        assert (ROOT / name).is_file() or (PACKAGE / name).is_file(), f"there is no {name}"
+
+
+def links(page: Path) -> list[str]:
+    """What a Markdown page links to in this repository."""
+    found = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    return [link for link in found if "://" not in link]
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [path for path in project_files() if path.suffix == ".md"]
+    assert ROOT / "README.md" in pages
+    dead = [
+        f"{p.name}: {link}" for p in pages for link in links(p) if not (p.parent / link).exists()
+    ]
+    assert dead == []
+
+
 # --- what importing costs ------------------------------------------------------------------------
 
 
@@ -141,6 +169,7 @@ FORBIDDEN = {
         "index" + "-url",
         "download.py" + "torch",
     ],
+    "a folder beside the repository": ["../" + "shared", "shared" + "/data", "ROOT" + ".parent"],
 }
 
 

@@ -24,7 +24,7 @@ from t2ui.cli.options import (
     report_problems,
     tell_of_sandbox,
 )
-from t2ui.config import DEFAULT_MODEL, FewShotConfig
+from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, FewShotConfig, default_data_dir
 from t2ui.errors import InputError
 
 FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
@@ -42,7 +42,10 @@ def adapt_command(
     reward: Annotated[
         str, typer.Option(help="How answers to --examples are judged: exact, number, contains …")
     ] = "",
-    data: Annotated[Path | None, typer.Option(help="Of --task: the folder with its data.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help=f"Of --task: the folder with its data; else {DATA_VARIABLE} names it."),
+    ] = None,
     shots: Annotated[int | None, typer.Option(help="Of --task: how many examples.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the mixture to this .json file.")] = None,
     fold: Annotated[
@@ -86,6 +89,8 @@ def adapt_command(
     }
     start = FewShotConfig.preset(preset) if preset else FewShotConfig()
     config = replace(start, **{key: value for key, value in said.items() if value is not None})
+    if task and not examples:
+        data = data or default_data_dir()
     _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
     judged_by = _reward(examples, task, reward)
     from t2ui.few_shot.adapt import Generation, search
@@ -156,7 +161,7 @@ def _check_sources(examples, task, data, shots, *files) -> None:
     if not examples and not task:
         raise InputError("Give either --examples FILE.jsonl or --task NAME with --data DIR.")
     if task and data is None and not examples:
-        raise InputError("--task needs --data, the folder that holds its data.")
+        raise InputError(f"--task needs --data, the folder with its data (or {DATA_VARIABLE}).")
     if examples and (shots is not None or data is not None):
         raise InputError("--shots and --data go with --task alone; a file's examples are all used.")
     for path, suffix in files:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from t2ui import __version__
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
@@ -40,12 +41,27 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A studio for Transformer² experts.",
 )
 app.add_typer(experts_app, name="experts")
 app.command("adapt")(adapt_command)
 app.command()(train)
 app.command()(evaluate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"t2ui {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A studio for Transformer² experts."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,10 +20,15 @@ from t2ui.cli.options import (
     progress,
     tell_of_sandbox,
 )
-from t2ui.config import DEFAULT_MODEL, TrainConfig
+from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, TrainConfig
 from t2ui.errors import InputError
 
-Data = Annotated[Path, typer.Option(help="Folder with one sub-folder of JSON Lines a data set.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        envvar=DATA_VARIABLE, help="Folder with one sub-folder of JSON Lines per data set."
+    ),
+]
 
 
 def train(

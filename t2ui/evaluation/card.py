@@ -6,18 +6,25 @@ from typing import Any
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import Library
 
+RESULTS = "RESULTS.md"  # beside the card, by hand: comparisons that no expert's file knows
+
 
 def write_card(library: Library, folder: Path) -> Path:
     """Write `README.md` into the folder; returns its path."""
     path = folder / "README.md"
     beside = path.with_name(".README.md.tmp")
-    beside.write_text(card_text(library), encoding="utf-8")
+    results = RESULTS if (folder / RESULTS).is_file() else ""
+    beside.write_text(card_text(library, results), encoding="utf-8")
     beside.replace(path)
     return path
 
 
-def card_text(library: Library) -> str:
-    """Markdown with Hugging Face front matter: every expert, its measurements and its training."""
+def card_text(library: Library, results: str = "") -> str:
+    """Markdown with Hugging Face front matter: every expert, its measurements and its training.
+
+    Args:
+        results: a file of further results beside the card, which it links to.
+    """
     experts = [library.experts[name] for name in sorted(library.experts)]
     base = ", ".join(sorted({e.base_model for e in experts if e.base_model})) or "unknown"
     licences = ", ".join(sorted({e.license for e in experts if e.license})) or "unknown"
@@ -35,6 +42,11 @@ def card_text(library: Library) -> str:
         "files' own metadata; do not edit it.",
         "",
     ]
+    if results:
+        lines += [
+            f"Comparisons, other trainings and what did not help: [{results}]({results}).",
+            "",
+        ]
     for expert in experts:
         lines += _expert_lines(expert, library.files[expert.name])
     return "\n".join(lines).rstrip() + "\n"

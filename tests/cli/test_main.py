@@ -170,6 +170,26 @@ def test_bad_input_is_one_line_and_status_2(cli, arguments, said, model_folder):
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "arith", "--out", "run"], ["evaluate", "math", "arith"], ["adapt", "--task=arith"]],
+)
+def test_the_environment_may_name_the_data_folder(
+    cli, monkeypatch, arguments, model_folder, experts_folder
+):
+    given = (*arguments, "--model", model_folder, "--experts", experts_folder)
+    assert "--data" in cli(*given)[2]  # is missing
+    monkeypatch.setenv("T2UI_DATA", "no-such-data")
+    status, out, err = cli(*given)
+    assert (status, out) == (2, "") and "no folder no-such-data" in err
+
+
+def test_a_named_data_folder_is_not_in_the_way_of_examples(cli, monkeypatch, model_folder):
+    monkeypatch.setenv("T2UI_DATA", "no-such-data")
+    status, _, err = cli("adapt", "--examples", "no-such.jsonl", "--model", model_folder)
+    assert status == 2 and "no data file at no-such.jsonl" in err
+
+
 def test_an_unknown_expert_names_the_known_ones(cli, model_folder, experts_folder):
     status, _, err = cli(
         "ask", "hi", "--mix", "poetry=1", "--model", model_folder, "--experts", experts_folder
@@ -210,6 +230,16 @@ def test_card_says_what_the_files_say(cli, experts_folder):
     assert "| s | sum | 10 | 10.0 % [0.0, 40.0] | 50.0 % [20.0, 80.0] | 0.2 |" in text
     for expert in load_library(experts_folder).experts.values():
         assert expert.sha256 in text
+
+
+def test_card_links_the_results_that_were_written_by_hand(cli, experts_folder):
+    link, results = "[RESULTS.md](RESULTS.md)", experts_folder / "RESULTS.md"
+    cli("experts", "card", experts_folder)
+    assert link not in (experts_folder / "README.md").read_text()
+    results.write_text("# What was measured")
+    cli("experts", "card", experts_folder)
+    results.unlink()
+    assert link in (experts_folder / "README.md").read_text()
 
 
 def test_a_card_that_cannot_be_written_is_one_line(cli, experts_folder):

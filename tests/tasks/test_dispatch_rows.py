@@ -20,7 +20,6 @@ from t2ui.tasks import dispatch_rows
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS_FILE = dispatch_rows.OWN_REQUESTS
 HARD_FILE = ROOT / "tests" / "data" / "dispatch_hard.jsonl"
-BENCHMARKS = ROOT.parent / "shared" / "data"
 BENCHMARK_PROMPTS = {
     "gsm8k/train.jsonl": "question",
     "arith_aggregate/all.jsonl": "question",
@@ -199,16 +198,14 @@ def test_no_template_was_filled_in(path):
     ],
     ids=["hard", "requests"],
 )
-def test_prompts_are_not_from_benchmarks(path, benchmarks):
+def test_prompts_are_not_from_benchmarks(path, benchmarks, data_dir):
     """Test prompts are in no training set, our training prompts in no public set at all."""
-    if not BENCHMARKS.is_dir():
-        pytest.skip(f"no benchmark data at {BENCHMARKS.relative_to(ROOT.parent)}")
     rows = read_rows(path)
     prompts = {" ".join(words(row["prompt"])): row["id"] for row in rows}
     runs = {run: row["id"] for row in rows for run in word_runs(row["prompt"], 8)}
     found = set()
     for name, field in benchmarks.items():
-        for row in read_rows(BENCHMARKS / name):
+        for row in read_rows(data_dir / name):
             same = prompts.get(" ".join(words(row[field])))
             found |= {(name, runs[run]) for run in word_runs(row[field], 8) & set(runs)}
             found |= {(name, same)} if same else set()

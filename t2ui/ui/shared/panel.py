@@ -15,7 +15,9 @@ from typing import Any
 
 import gradio as gr
 
-ASSETS = Path(__file__).resolve().parents[3] / "assets"
+from t2ui.config import shipped_folder
+
+ASSETS = shipped_folder("assets")
 SCRIPTS = (
     "shared/core.js",
     "shared/header.js",
