@@ -22,7 +22,7 @@ class Ask:
     normalise: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
-    sender: str = ""  # whose it is: answers under way are shared out fairly between senders
+    session: str = ""  # whose it is: answers under way are shared out fairly between sessions
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
@@ -48,7 +48,7 @@ class NextToken:
     mixture: dict[str, float] = field(default_factory=dict)
     normalise: bool = False
     k: int = 6
-    sender: str = ""  # the newest request of a sender replaces its older ones
+    session: str = ""  # the newest request of a session replaces its older ones
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

@@ -138,8 +138,8 @@ class Scheduler:
         if isinstance(message, Cancel):
             self._cancel(job_id)
             return
-        if isinstance(message, NextToken) and message.sender:
-            self._replace_next_token(message.sender)
+        if isinstance(message, NextToken) and message.session:
+            self._replace_next_token(message.session)
         waiting = self._queue_of(message)
         if len(waiting) >= self._max_queue:
             self._out.append((job_id, _busy(len(waiting))))
@@ -179,25 +179,25 @@ class Scheduler:
             return self._asks
         return self._searches if isinstance(request, Adapt) else self._short
 
-    def _replace_next_token(self, sender: str) -> None:
-        """Only the newest next-token request of a sender matters: its sliders have moved on."""
+    def _replace_next_token(self, session: str) -> None:
+        """Only the newest next-token request of a session matters: its sliders have moved on."""
         for entry in list(self._short):
-            if isinstance(entry[1], NextToken) and entry[1].sender == sender:
+            if isinstance(entry[1], NextToken) and entry[1].session == session:
                 self._short.remove(entry)
                 self._out.append((entry[0], Done(cancelled=True)))
         work = self._answering
-        if work and isinstance(work.request, NextToken) and work.request.sender == sender:
+        if work and isinstance(work.request, NextToken) and work.request.session == session:
             self._end_short(work.job_id)
 
     def _asks_in_order(self) -> list[tuple[str, Ask]]:
-        """The asks that wait: first those of senders with the fewest answers under way."""
-        under_way = Counter(sender for sender, _ in self._started.values())
+        """The asks that wait: first those of sessions with the fewest answers under way."""
+        under_way = Counter(session for session, _ in self._started.values())
         ahead: Counter[str] = Counter()
         ranks = []
         for place, (job_id, ask) in enumerate(self._asks):
-            sender = ask.sender or job_id
-            ranks.append((under_way[sender] + ahead[sender], place))
-            ahead[sender] += 1
+            session = ask.session or job_id
+            ranks.append((under_way[session] + ahead[session], place))
+            ahead[session] += 1
         return [self._asks[place] for _, place in sorted(ranks)]
 
     def _start_next(self) -> Iterator[Envelope]:
@@ -276,7 +276,7 @@ class Scheduler:
 
     def _start(self, job_id: str, ask: Ask) -> Iterator[Envelope]:
         yield job_id, Begun()
-        self._started[job_id] = (ask.sender or job_id, time.perf_counter())
+        self._started[job_id] = (ask.session or job_id, time.perf_counter())
         try:
             for event in self._backend.start(job_id, ask):
                 yield job_id, event

@@ -160,11 +160,11 @@ def test_alone_short_requests_have_all_the_time_and_can_be_cancelled_between_pie
 
 def test_the_newest_next_token_request_of_a_sender_replaces_its_older_ones(slow):
     loop = loop_of(slow)
-    loop.take("begun", NextToken("1", sender="me"))
-    loop.take("other", NextToken("2", sender="you"))
+    loop.take("begun", NextToken("1", session="me"))
+    loop.take("other", NextToken("2", session="you"))
     said = turn(loop)
-    loop.take("old", NextToken("3", sender="me"))
-    loop.take("new", NextToken("4", sender="me"))
+    loop.take("old", NextToken("3", session="me"))
+    loop.take("new", NextToken("4", session="me"))
     while not loop.idle:
         said += turn(loop)
     assert of(said, "begun") == [Begun(), Done(cancelled=True)]
@@ -176,9 +176,9 @@ def test_the_newest_next_token_request_of_a_sender_replaces_its_older_ones(slow)
 def test_who_has_an_answer_under_way_comes_after_those_who_have_none(backend):
     loop = loop_of(backend, max_rows=4)
     for name in ("a1", "a2", "a3", "a4"):
-        loop.take(name, Ask("count 3", sender="a"))
-    loop.take("b1", Ask("count 3", sender="b"))
-    loop.take("b2", Ask("count 3", sender="b"))
+        loop.take(name, Ask("count 3", session="a"))
+    loop.take("b1", Ask("count 3", session="b"))
+    loop.take("b2", Ask("count 3", session="b"))
     said = turn(loop)
     assert [(n, e.before) for n, e in said if isinstance(e, Queued)] == [
         *(("b1", 0), ("a2", 1), ("b2", 2), ("a3", 3), ("a4", 4))
