@@ -233,7 +233,7 @@ def _run_worker(config: WorkerConfig, backend: Backend, requests: Any, events: A
 
 
 def _send(outbox: queue.SimpleQueue, requests: connection.Connection, open_jobs: OpenJobs) -> None:
-    """Pass messages on until None. Its own thread, because a full pipe blocks the session."""
+    """Pass messages on until None. Its own thread, because a full pipe blocks the sender."""
     with requests:
         while (message := outbox.get()) is not None:
             try:
