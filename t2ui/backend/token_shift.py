@@ -1,27 +1,35 @@
 """What a mixture changes, token by token: the next token, and a whole answer read by both models.
 
+Long texts are read in pieces: generators that yield None between two pieces and return what they
+found, so that other people's answers can go on in between.
+
 Knows token ids, scales and the events that carry the result; nothing of requests or processes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from t2ui.messages import Compared, TokenShift
 from t2ui.models.likelihood import completion_logits
-from t2ui.svf.adapter import Adapter
+from t2ui.svf.adapter import Adapter, Setting
+
+T = TypeVar("T")
+Pieces = Generator[None, None, T]
 
 CANDIDATES = 3
+PIECE_TOKENS = 256  # read at once: about what a few decode steps cost
 # Logits held at once: 0.5 GB of float32. A longer answer is compared up to here only.
 MAX_LOGITS = 2**27
 
 
 def next_token_log_probs(
     model, adapter: Adapter, prompt_ids: Sequence[int], scales: Mapping[str, Tensor]
-) -> Tensor:
+) -> Pieces[Tensor]:
     """log π(token | prompt) under these scales ({}: the base model): (V,) float32, CPU."""
-    return _log_probs(model, adapter, prompt_ids, [0], scales)[0].cpu()
+    return (yield from _log_probs(model, adapter, (prompt_ids, [0]), scales))[0].cpu()
 
 
 def candidates(
@@ -54,7 +62,7 @@ def compare(
     prompt_ids: Sequence[int],
     scales: Mapping[str, Tensor],
     answers: tuple[Sequence[int], Sequence[int]],
-) -> Compared:
+) -> Pieces[Compared]:
     """Read the adapted answer with both models, each token in the context of those before it.
 
     Args:
@@ -66,8 +74,10 @@ def compare(
     read = list(adapted_answer[:longest])
     shifts: tuple[TokenShift, ...] = ()
     if read:
-        adapted = _read(model, tokenizer, adapter, (prompt_ids, read), scales)
-        base = _read(model, tokenizer, adapter, (prompt_ids, read), {}) if scales else adapted
+        text = (prompt_ids, read)
+        adapted = base = yield from _read(model, tokenizer, adapter, text, scales)
+        if scales:
+            base = yield from _read(model, tokenizer, adapter, text, {})
         texts = token_texts(tokenizer, read)
         shifts = tuple(
             TokenShift(text, logprob, base_logprob, best, base_best)
@@ -114,11 +124,10 @@ def _read(
     adapter: Adapter,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
-) -> list[tuple[float, tuple[tuple[str, float], ...]]]:
+) -> Pieces[list[tuple[float, tuple[tuple[str, float], ...]]]]:
     """Each completion token's log-probability, and the likeliest candidates at its place."""
-    prompt_ids, completion = text
-    log_probs = _log_probs(model, adapter, prompt_ids, completion, scales)  # (T, V)
-    chosen = torch.tensor(completion, device=log_probs.device)
+    log_probs = yield from _log_probs(model, adapter, text, scales)  # (T, V)
+    chosen = torch.tensor(text[1], device=log_probs.device)
     own = log_probs.gather(1, chosen[:, None])[:, 0].tolist()
     best = log_probs.topk(min(CANDIDATES, log_probs.shape[1]))
     names = {token: tokenizer.decode([token]) for token in set(best.indices.flatten().tolist())}
@@ -129,13 +138,24 @@ def _read(
     ]
 
 
-@torch.inference_mode()
 def _log_probs(
     model,
     adapter: Adapter,
-    prompt_ids: Sequence[int],
-    completion: Sequence[int],
+    text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
-) -> Tensor:  # (T, V)
-    with adapter.applied(scales):
-        return completion_logits(model, prompt_ids, completion).log_softmax(-1)
+) -> Pieces[Tensor]:  # (T, V)
+    pieces = completion_logits(model, *text, PIECE_TOKENS)
+    setting: Setting | None = None
+    while True:
+        # set for one piece at a time: whoever comes in between sets the model otherwise
+        with torch.inference_mode(), adapter.kept():
+            if setting is None:
+                adapter.set(scales)
+                setting = adapter.current()
+            else:
+                adapter.restore(setting)
+            try:
+                next(pieces)
+            except StopIteration as ended:
+                return ended.value.log_softmax(-1)
+        yield

@@ -1,80 +1,58 @@
 """Decoding one batch in which every row has its own mixture, seed and sampling settings.
 
 Rows join and leave between steps, so a request that arrives does not wait for others' answers and
-a cancelled one is gone after the step under way. Knows token ids, scales and text pieces, nothing
-of prompts, experts' names or processes.
+a cancelled one is gone after the step under way. Prompts are read in pieces, beside the answers
+that go on. Knows token ids, scales and text pieces, nothing of prompts, experts' names or
+processes.
 """
 
-import math
 import operator
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import (
-    DynamicCache,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.models.likelihood import cached, contiguous_head, shared_length
+from t2ui.inference.reading import Reading, take
+from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
+from t2ui.models.likelihood import cached, contiguous_head
 from t2ui.svf.adapter import Adapter, Scales, Setting
+
+__all__ = [
+    "NOT_FINITE",
+    "Completion",
+    "Decoder",
+    "Row",
+    "Step",
+    "end_tokens",
+    "generate",
+]
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
 MERGE_FROM_TOKENS = 48
 # Beyond this a division by the least temperature leaves float32.
 LARGEST_LOGIT = 1e30
-NOT_FINITE = (
-    "The model's output is not finite any more with these scales: use smaller weights (in a "
-    "training, a smaller learning rate), or float32."
-)
-# A second forward pass pays from about this many tokens on that are read once instead of often.
-LEAST_SHARED = 8
-
-
-@dataclass(frozen=True)
-class Row:
-    """One answer to be decoded. `scales` None or {}: the base model."""
-
-    key: Any  # chosen by the caller, unique in the batch
-    prompt_ids: Sequence[int]
-    scales: Scales | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one row did in one step. `text` may be empty: half a character, or a held-back stop."""
-
-    key: Any
-    token: int  # -1 where it failed
-    text: str
-    # None | "end" (end token) | "stop" (stop string) | "length" | "failed" (NOT_FINITE, no token)
-    finished: str | None
-    # log π(token | …), nats; of decoders that score, and -inf where it failed
-    log_likelihood: float | None = None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A finished row. `token_ids` include the end token, `text` does not."""
-
-    token_ids: tuple[int, ...]
-    text: str
-    finished: str
+PIECE_TOKENS = 4096  # of prompts, read in one forward pass where nobody waits for a decode step
+OLDEST_EVERY = 4  # of several readings the one with the least left goes on, but for every fourth
 
 
 class Decoder:
-    """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0."""
+    """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0.
 
-    def __init__(self, model, tokenizer, adapter: Adapter | None, scores: bool = False):
+    Who has others' answers under way calls `read` with few tokens and `decode` in turn.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        adapter: Adapter | None,
+        scores: bool = False,
+    ):
         """Without an adapter every row runs through the model as it is set at the moment.
 
         Args:
@@ -83,24 +61,46 @@ class Decoder:
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.scores = scores
         self.end_tokens = frozenset(end_tokens(model))
-        self._waiting: list[_Running] = []
-        self._rows: list[_Running] = []  # in the order of the batch
+        self._waiting: list[RunningRow] = []
+        self._readings: list[Reading] = []  # oldest first
+        self._reads = 0
+        self._rows: list[RunningRow] = []  # in the order of the batch
         self._cache: DynamicCache | None = None
         self._attention = torch.zeros(0, 0, dtype=torch.long)  # (B, T), 0 is left padding
         self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
 
     def __len__(self) -> int:
-        """Rows that are decoding or about to."""
-        return len(self._rows) + len(self._waiting)
+        """Rows that are decoding, or whose prompt is being read or about to."""
+        reading = sum(len(r.rows) - len(r.dropped) for r in self._readings)
+        return len(self._rows) + len(self._waiting) + reading
+
+    @property
+    def decoding(self) -> int:
+        """Rows that a call of `decode` gives a token each."""
+        return len(self._rows)
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is a prompt to read."""
+        return bool(self._waiting or self._readings)
+
+    def read_so_far(self) -> dict[Any, tuple[int, int]]:
+        """Of each row whose prompt is being read: tokens read, and tokens in all."""
+        return {
+            key: (reading.done, reading.total)
+            for reading in self._readings
+            for key in reading.keys
+            if key not in reading.dropped
+        }
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Let rows join at the next step.
+        """Let rows join as soon as their prompts are read.
 
         Raises:
             InputError: a prompt that is empty or, with its answer, longer than the context.
         """
-        new = [_Running(row, self.tokenizer) for row in rows]
+        new = [RunningRow(row, self.tokenizer) for row in rows]
         for running in new:
             self._check_length(running.row)
         self._waiting += new
@@ -108,33 +108,62 @@ class Decoder:
     def drop(self, keys: Collection[Any]) -> None:
         """Remove rows at once; unknown keys are ignored (they may just have finished)."""
         self._waiting = [r for r in self._waiting if r.row.key not in keys]
+        self._readings = [reading for reading in self._readings if reading.drop(keys)]
         self._keep([i for i, r in enumerate(self._rows) if r.row.key not in keys])
 
     def clear(self) -> None:
         """Remove all rows, after an error inside a step."""
-        self._waiting, self._rows = [], []
+        self._waiting, self._readings, self._rows = [], [], []
         self._forget()
 
     def _forget(self) -> None:
         """Hold nothing of rows that are gone: a merged W′ is as large as the model."""
         self._cache, self._setting, self._plan = None, None, []
 
-    @torch.inference_mode()
     def step(self) -> list[Step]:
-        """Prefill what waits, or else decode one token of every row; one Step a row concerned."""
+        """Read what waits, or else decode one token of every row; one Step a row concerned."""
+        return self.read() if self.reading else self.decode()
+
+    @torch.inference_mode()
+    def read(self, tokens: int = PIECE_TOKENS) -> list[Step]:
+        """Read a piece of the prompts that wait; the first tokens of those that it came to the
+        end of. Where reading fails, the rows concerned end as failed, and no others."""
         if self._waiting:
-            new, self._waiting = self._waiting, []
-            cache, attention, logits = self._prefill(new)
-            steps = self._advance(new, logits)
-            self._join(new, cache, attention)
-        elif self._rows:
-            steps = self._advance(self._rows, self._forward())
-        else:
+            self._readings.append(Reading(self.model, self.adapter, self._waiting))
+            self._waiting = []
+        if not self._readings:
             return []
-        self._keep([i for i, r in enumerate(self._rows) if r.finished is None])
+        self._reads += 1
+        oldest = self._reads % OLDEST_EVERY == 0
+        reading = self._readings[0] if oldest else min(self._readings, key=lambda r: r.left)
+        try:
+            reading.read(tokens)
+        except Exception as error:
+            self._readings.remove(reading)
+            return [r.fail(error) for r in reading.rows if r.row.key not in reading.dropped]
+        if not reading.ended:
+            return []
+        self._readings.remove(reading)
+        steps = self._advance(reading.rows, reading.logits)
+        self._join(reading.rows, reading.cache, reading.attention)
+        self._keep_unfinished(reading.dropped)
+        return [step for step in steps if step.key not in reading.dropped]
+
+    @torch.inference_mode()
+    def decode(self) -> list[Step]:
+        """One token of every row in the batch."""
+        if not self._rows:
+            return []
+        steps = self._advance(self._rows, self._forward())
+        self._keep_unfinished()
         return steps
 
-    def _advance(self, rows: list["_Running"], logits: Tensor) -> list[Step]:  # (B, V)
+    def _keep_unfinished(self, dropped: Collection[Any] = ()) -> None:
+        self._keep(
+            [i for i, r in enumerate(self._rows) if r.finished is None and r.row.key not in dropped]
+        )
+
+    def _advance(self, rows: list["RunningRow"], logits: Tensor) -> list[Step]:  # (B, V)
         # NaN and infinity show in the largest; they end their own row, not the batch
         usable = (logits.amax(-1).abs() < LARGEST_LOGIT).tolist()
         steps = [
@@ -149,64 +178,6 @@ class Decoder:
             replace(step, log_likelihood=score) if step.finished != "failed" else step
             for step, score in zip(steps, scored, strict=True)
         ]
-
-    def _prefill(self, new: list["_Running"]) -> tuple[DynamicCache, Tensor, Tensor]:
-        # Rollouts of one prompt differ only from their first token on: read it once for all.
-        place: dict[tuple, int] = {}
-        index = [
-            place.setdefault((tuple(r.row.prompt_ids), id(r.row.scales or None)), len(place))
-            for r in new
-        ]
-        rows = [new[index.index(i)].row for i in range(len(place))]
-        cache, attention, logits = self._read(rows)
-        if len(rows) < len(new):
-            _take(cache, torch.tensor(index))
-            attention, logits = attention[index], logits[index]
-        return cache, attention, logits
-
-    def _read(self, rows: list[Row]) -> tuple[DynamicCache, Tensor, Tensor]:
-        """Read prompts. What all of them begin with, a chat format say, is read once for the rows
-        that have the same scales."""
-        prompts = [row.prompt_ids for row in rows]
-        distinct = list({id(row.scales or None): row for row in rows}.values())
-        shared = min(shared_length(prompts), min(map(len, prompts)) - 1)
-        cache = DynamicCache()
-        if len(distinct) > len(rows) // 2 or shared < LEAST_SHARED or self._has_window():
-            shared = 0
-        else:
-            ids = torch.tensor([list(prompts[0][:shared])] * len(distinct))
-            self._run(distinct, ids, torch.ones_like(ids), cache)
-            place = {id(row.scales or None): i for i, row in enumerate(distinct)}
-            _take(cache, torch.tensor([place[id(row.scales or None)] for row in rows]))
-        length = max(map(len, prompts)) - shared
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        attention = torch.ones(len(rows), shared + length, dtype=torch.long)
-        for i, prompt in enumerate(prompts):
-            padding = shared + length - len(prompt)
-            ids[i, padding:] = torch.tensor(prompt[shared:])
-            attention[i, shared : shared + padding] = 0
-        logits = self._run(rows, ids, attention, cache)
-        if shared:  # the padding lies behind what is shared: it goes where others expect it
-            attention = _padding_first(cache, attention)
-        return cache, attention, logits
-
-    def _run(self, rows: list[Row], ids: Tensor, attention: Tensor, cache: DynamicCache) -> Tensor:
-        """Logits (B, V) behind the last token; `attention` is of the cache and of `ids`."""
-        device = self.model.device
-        positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with self._adapted([row.scales for row in rows]), contiguous_head(self.model):
-            return self.model(
-                input_ids=ids.to(device),
-                attention_mask=attention.to(device),
-                position_ids=positions.to(device),
-                **cached(self.model, cache),
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-
-    def _has_window(self) -> bool:
-        """Whether attention has a window, which transformers counts in columns of the cache."""
-        return getattr(self.model.config.get_text_config(), "sliding_window", None) is not None
 
     def _forward(self) -> Tensor:  # (B, V)
         device = self.model.device
@@ -225,9 +196,6 @@ class Decoder:
                 logits_to_keep=1,
             ).logits[:, -1]
 
-    def _adapted(self, scales: list[Scales | None]) -> AbstractContextManager:
-        return self.adapter.rows(scales) if self.adapter else nullcontext()
-
     def _set_rows(self) -> None:
         """The rows' scales; merged into one weight where they are all the same and the answer is
         long enough to pay for it."""
@@ -244,7 +212,7 @@ class Decoder:
             self.adapter.set_rows([r.row.scales for r in self._rows])
         self._setting, self._plan = self.adapter.current(), plan
 
-    def _join(self, new: list["_Running"], cache: DynamicCache, attention: Tensor) -> None:
+    def _join(self, new: list["RunningRow"], cache: DynamicCache, attention: Tensor) -> None:
         if not self._rows:
             self._rows, self._cache, self._attention = new, cache, attention
             return
@@ -268,7 +236,7 @@ class Decoder:
         self._attention = self._attention[index]
         spare = int(self._attention.shape[1] - self._attention.sum(1).max())
         self._attention = self._attention[:, spare:]
-        _take(self._cache, index, spare)
+        take(self._cache, index, spare)
 
     def _check_length(self, row: Row) -> None:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
@@ -300,7 +268,7 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
     while len(decoder):
         for step in decoder.step():
             if step.finished == "failed":
-                raise InputError(NOT_FINITE)
+                raise step.error or InputError(NOT_FINITE)
             tokens[step.key].append(step.token)
             texts[step.key].append(step.text)
             finished[step.key] = step.finished or ""
@@ -315,86 +283,6 @@ def end_tokens(model) -> list[int]:
     if end is None:
         return []
     return list(end) if isinstance(end, (list, tuple)) else [end]
-
-
-class _Running:
-    """One row under way: its tokens, its random numbers, its text."""
-
-    def __init__(self, row: Row, tokenizer):
-        self.row, self.tokenizer = row, tokenizer
-        self.tokens: list[int] = []
-        self.finished: str | None = None
-        self.random = torch.Generator().manual_seed(row.sampling.seed)
-        self.warpers = _warpers(row.sampling)
-        self.shown = 0  # characters handed out
-        self.hold = max((len(s) for s in row.sampling.stop), default=1) - 1
-
-    def advance(self, logits: Tensor, ends: Collection[int]) -> Step:  # (V,)
-        sampling = self.row.sampling
-        token = self._sample(logits)
-        self.tokens.append(token)
-        text = self._decoded()
-        stop = min((i for s in sampling.stop if (i := text.find(s)) >= 0), default=-1)
-        if token in ends:
-            self.finished = "end"
-        elif stop >= 0:
-            self.finished = "stop"
-        elif len(self.tokens) >= sampling.max_new_tokens:
-            self.finished = "length"
-        until = len(text) if stop < 0 else stop
-        if self.finished is None:
-            until -= self.hold
-            # Half a character: wait for its other bytes. Some tokenizers show one sign for each.
-            until = min(until, len(text.rstrip("\ufffd")))
-        new = text[self.shown : max(until, self.shown)]
-        self.shown += len(new)
-        return Step(self.row.key, token, new, self.finished)
-
-    def fail(self) -> Step:
-        """End without a token: the logits hold none."""
-        self.finished = "failed"
-        return Step(self.row.key, -1, self._decoded()[self.shown :], self.finished, -math.inf)
-
-    def _decoded(self) -> str:
-        return self.tokenizer.decode(
-            self.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-
-    def _sample(self, logits: Tensor) -> int:
-        if self.row.sampling.temperature == 0:
-            return int(logits.argmax())
-        # On the CPU in float32, so that a seed gives the same tokens on every device.
-        scores = self.warpers(torch.zeros(1, 0, dtype=torch.long), logits.float().cpu()[None])
-        return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self.random))
-
-
-def _warpers(sampling: Sampling) -> LogitsProcessorList:
-    warpers = LogitsProcessorList()
-    if sampling.temperature not in (0, 1):
-        warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
-    if sampling.top_k:
-        warpers.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    return warpers
-
-
-def _take(cache: DynamicCache, index: Tensor, spare: int = 0) -> None:
-    """Keep these rows of a cache, without its first `spare` columns."""
-    for layer in cache.layers:
-        on = index.to(layer.keys.device)
-        layer.keys = layer.keys[on][:, :, spare:]
-        layer.values = layer.values[on][:, :, spare:]
-
-
-def _padding_first(cache: DynamicCache, attention: Tensor) -> Tensor:
-    """Move every row's padding before its tokens; the attention (B, T) that belongs to it."""
-    order = attention.argsort(dim=1, stable=True)  # (B, T)
-    for layer in cache.layers:
-        on = order.to(layer.keys.device)[:, None, :, None]
-        layer.keys = layer.keys.gather(2, on.expand_as(layer.keys))
-        layer.values = layer.values.gather(2, on.expand_as(layer.values))
-    return attention.gather(1, order)
 
 
 def _pad_left(tensor: Tensor, length: int, dim: int) -> Tensor:

@@ -22,6 +22,7 @@ class Ask:
     normalise: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
+    session: str = ""  # whose it is: answers under way are shared out fairly between sessions
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
@@ -47,6 +48,7 @@ class NextToken:
     mixture: dict[str, float] = field(default_factory=dict)
     normalise: bool = False
     k: int = 6
+    session: str = ""  # the newest request of a session replaces its older ones
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

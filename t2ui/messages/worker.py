@@ -6,9 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Queued:
-    """`before` asks are before this one."""
+    """`before` asks are before this one; it waits about `seconds`, None where nobody knows yet."""
 
     before: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Knows token ids, nothing about text, experts or sampling. Gradients flow where t
 
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -174,12 +174,35 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     return [logits[[column - first for column in option]] for option in row.predicting[0]]
 
 
-def completion_logits(model: nn.Module, prompt: Ids, completion: Ids) -> Tensor:
-    """Logits that predict each completion token: (len(completion), vocabulary) float32."""
-    ids = torch.tensor([[*prompt, *completion[:-1]]], device=model.device)
-    with contiguous_head(model):
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(completion)).logits
-    return logits[0].float()
+def completion_logits(
+    model: nn.Module, prompt: Ids, completion: Ids, tokens: int
+) -> Generator[None, None, Tensor]:
+    """Logits that predict each completion token: (len(completion), vocabulary) float32.
+
+    Reads in forward passes of at most so many tokens, and yields between two of them.
+
+    The model may be set otherwise in between, and has to be set again before going on.
+    """
+    from transformers import DynamicCache
+
+    ids = [*prompt, *completion[:-1]]
+    first = len(prompt) - 1  # the logits behind it are kept
+    cache, kept = DynamicCache(), []
+    for start in range(0, len(ids), tokens):
+        end = min(start + tokens, len(ids))
+        keep = max(0, end - max(start, first))
+        with contiguous_head(model):
+            logits = model(
+                input_ids=torch.tensor([ids[start:end]], device=model.device),
+                **cached(model, cache),
+                use_cache=True,
+                logits_to_keep=max(keep, 1),
+            ).logits[0]
+        if keep:
+            kept.append(logits[-keep:].float())
+        if end < len(ids):
+            yield
+    return torch.cat(kept)
 
 
 def shared_length(prompts: Sequence[Ids]) -> int:

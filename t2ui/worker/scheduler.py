@@ -1,8 +1,8 @@
 """Which request is worked on when, and how each one ends.
 
-Short requests between two decode steps, asks in a queue until their rows fit into the batch, one
-search at a time in the time that answers leave it, a cancel before the next step, and every
-exception as a `Failed` event. What a request's answer is, the backend knows
+Answers come first: one decode step of the batch in every turn. Short requests and one search at a
+time get a part of the time beside them, in pieces. A cancel takes effect before the next piece,
+and every exception becomes a `Failed` event. What a request's answer is, the backend knows
 (`t2ui.backend.serving`, or a fake one in tests). Knows no process, pipe or thread, and imports no
 torch.
 """
@@ -10,17 +10,18 @@ torch.
 import sys
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError, is_out_of_memory
-from t2ui.messages import Adapt, Ask, Begun, Cancel, Done, Event, Failed, Queued, Request
+from t2ui.messages import Adapt, Ask, Begun, Cancel, Done, Event, Failed, NextToken, Queued, Request
 
-SHORT_PER_TURN = 4  # so that many sliders at once cannot hold up the answers that stream
-SEARCH_SHARE = 0.4  # of the time, for a search beside answers that stream
+SHORT_PER_TURN = 4  # pieces of short requests, so that a cancel is seen between them
+SHORT_SHARE = 0.4  # of the time, for short requests (sliders) beside answers that stream
+SEARCH_SHARE = 0.4  # the same for a search
 
 Envelope = tuple[str, Any]  # (job id, event)
 
@@ -33,8 +34,9 @@ class Backend(Protocol):
     rows: int  # being decoded
     asks: int  # being decoded
 
-    def answer(self, request: Request) -> Iterable[Event]:
-        """All events of a short request but the closing Done."""
+    def answer(self, request: Request) -> Iterator[Event | None]:
+        """All events of a short request but the closing Done; None after a piece of work that
+        gave none."""
 
     def start(self, job_id: str, ask: Ask) -> Iterable[Event]:
         """Pass one, and the ask's rows into the batch; its first events."""
@@ -62,13 +64,41 @@ class Backend(Protocol):
 
 
 @dataclass
-class _Search:
-    """The search under way."""
+class _Work:
+    """A short request or a search under way, in pieces."""
 
     job_id: str
+    request: Request
     events: Iterator[Event | None]
     began: float  # perf_counter seconds
     stopped: bool = False
+
+
+class Share:
+    """Lets a kind of work have at most a part of the time beside answers that stream.
+
+    `pay` says how long the answers were worked on, `spend` how long this kind of work was; it may
+    go on while `free`. One piece may be long: then the answers get their part first.
+    """
+
+    def __init__(self, part: float) -> None:
+        self._ratio = part / (1 - part)
+        self._ahead = 0.0  # seconds that it had more than its part
+
+    @property
+    def free(self) -> bool:
+        return self._ahead <= 0
+
+    def spend(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    def pay(self, seconds: float) -> None:
+        if self._ahead > 0:  # a time without this kind of work is not saved up
+            self._ahead -= seconds * self._ratio
+
+    def forget(self) -> None:
+        """Nobody's answer waits: all the time is free."""
+        self._ahead = 0.0
 
 
 class Scheduler:
@@ -81,16 +111,19 @@ class Scheduler:
         self._short: deque[tuple[str, Request]] = deque()
         self._asks: deque[tuple[str, Ask]] = deque()
         self._searches: deque[tuple[str, Adapt]] = deque()
-        self._search: _Search | None = None
-        self._search_ahead = 0.0  # seconds the search had more than its share
+        self._answering: _Work | None = None  # the short request under way
+        self._search: _Work | None = None
+        self._shares = {"short": Share(SHORT_SHARE), "search": Share(SEARCH_SHARE)}
         self._held_up = False  # the answers that stream waited for a new prompt in the last turn
         self._said: dict[str, int] = {}  # the last place in the queue that a waiting job was told
+        self._started: dict[str, tuple[str, float]] = {}  # ask under way: who sent it, since when
+        self._ask_seconds: float | None = None  # how long an ask takes, smoothed
         self._out: list[Envelope] = []
 
     @property
     def idle(self) -> bool:
         waiting = self._short or self._asks or self._searches or self._out
-        return not (waiting or self._backend.asks or self._search)
+        return not (waiting or self._backend.asks or self._answering or self._search)
 
     @property
     def running(self) -> int:
@@ -105,46 +138,99 @@ class Scheduler:
         if isinstance(message, Cancel):
             self._cancel(job_id)
             return
-        waiting = {Ask: self._asks, Adapt: self._searches}.get(type(message), self._short)
+        if isinstance(message, NextToken) and message.session:
+            self._replace_next_token(message.session)
+        waiting = self._queue_of(message)
         if len(waiting) >= self._max_queue:
             self._out.append((job_id, _busy(len(waiting))))
         else:
             waiting.append((job_id, message))
 
     def turn(self) -> Iterator[Envelope]:
-        """Some short requests, at most one new ask, one decode step, a piece of a search."""
-        began = time.perf_counter()
+        """At most one new ask, one decode step, and pieces of short requests and of a search."""
+        for job_id, event in self._turn():
+            if isinstance(event, (Done, Failed)):
+                self._ended(job_id)
+            yield job_id, event
+
+    def _turn(self) -> Iterator[Envelope]:
         yield from self._flush()
-        for _ in range(min(SHORT_PER_TURN, len(self._short))):
-            yield from self._answer(*self._short.popleft())
+        began = time.perf_counter()
         yield from self._start_next()
+        yield from self._places(self._asks_in_order(), before=0)
+        if self._backend.asks:
+            yield from self._step()
+        for share in self._shares.values():
+            share.pay(time.perf_counter() - began)
+        if not self._backend.asks:
+            for share in self._shares.values():
+                share.forget()
+        yield from self._short_in_turn()
         if self._search is None and self._searches:
             job_id, adapt = self._searches.popleft()
             self._said.pop(job_id, None)
             yield from self._begin_search(job_id, adapt)
-        yield from self._places(self._asks, before=0)
-        yield from self._places(self._searches, before=1)  # the one under way
-        if self._backend.asks:
-            yield from self._step()
-        if self._search is not None:
-            yield from self._search_in_turn(time.perf_counter() - began)
+        yield from self._places(list(self._searches), before=1)  # the one under way
+        if self._search is not None and self._shares["search"].free:
+            yield from self._piece_of_search(self._search)
+
+    def _queue_of(self, request: Request) -> deque:
+        if isinstance(request, Ask):
+            return self._asks
+        return self._searches if isinstance(request, Adapt) else self._short
+
+    def _replace_next_token(self, session: str) -> None:
+        """Only the newest next-token request of a session matters: its sliders have moved on."""
+        for entry in list(self._short):
+            if isinstance(entry[1], NextToken) and entry[1].session == session:
+                self._short.remove(entry)
+                self._out.append((entry[0], Done(cancelled=True)))
+        work = self._answering
+        if work and isinstance(work.request, NextToken) and work.request.session == session:
+            self._end_short(work.job_id)
+
+    def _asks_in_order(self) -> list[tuple[str, Ask]]:
+        """The asks that wait: first those of sessions with the fewest answers under way."""
+        under_way = Counter(session for session, _ in self._started.values())
+        ahead: Counter[str] = Counter()
+        ranks = []
+        for place, (job_id, ask) in enumerate(self._asks):
+            session = ask.session or job_id
+            ranks.append((under_way[session] + ahead[session], place))
+            ahead[session] += 1
+        return [self._asks[place] for _, place in sorted(ranks)]
 
     def _start_next(self) -> Iterator[Envelope]:
-        """The next ask, if it fits. Its prompt is read in place of a decode step, so the answers
+        """The next ask, if it fits. Its pass one takes the place of a decode step, so the answers
         that stream get a step of their own between two new asks."""
         streaming = self._backend.asks > 0
         held_up, self._held_up = self._held_up and streaming, False
-        if self._asks and not held_up and self._fits(self._asks[0][1]):
+        waiting = self._asks_in_order()
+        if waiting and not held_up and self._fits(waiting[0][1]):
             self._held_up = streaming
-            job_id, ask = self._asks.popleft()
+            job_id, ask = waiting[0]
+            self._asks.remove(waiting[0])
             self._said.pop(job_id, None)
             yield from self._start(job_id, ask)
 
-    def _places(self, waiting: Iterable[tuple[str, Request]], before: int) -> Iterator[Envelope]:
-        for place, (job_id, _) in enumerate(waiting, start=before):
+    def _places(self, waiting: Sequence[tuple[str, Request]], before: int) -> Iterator[Envelope]:
+        for place, (job_id, request) in enumerate(waiting, start=before):
             if self._said.get(job_id) != place:
                 self._said[job_id] = place
-                yield job_id, Queued(place)
+                yield job_id, Queued(place, self._wait(place) if isinstance(request, Ask) else None)
+
+    def _wait(self, place: int) -> float | None:
+        """About how many seconds an ask waits that has so many before it; None: not known yet."""
+        if self._ask_seconds is None:
+            return None
+        return (place + 1) * self._ask_seconds / max(1, self._backend.asks)
+
+    def _ended(self, job_id: str) -> None:
+        if (started := self._started.pop(job_id, None)) is None:
+            return
+        took = time.perf_counter() - started[1]
+        known = self._ask_seconds
+        self._ask_seconds = took if known is None else 0.7 * known + 0.3 * took
 
     def _flush(self) -> Iterator[Envelope]:
         out, self._out = self._out, []
@@ -154,19 +240,43 @@ class Scheduler:
         rows = 2 if ask.compare else 1
         return self._backend.asks == 0 or self._backend.rows + rows <= self._max_rows
 
-    def _answer(self, job_id: str, request: Request) -> Iterator[Envelope]:
-        yield job_id, Begun()
-        began = time.perf_counter()
+    def _short_in_turn(self) -> Iterator[Envelope]:
+        """Some pieces of short requests, as long as answers that stream leave the time."""
+        share = self._shares["short"]
+        for _ in range(SHORT_PER_TURN):
+            if not share.free or not (self._answering or self._short):
+                return
+            began = time.perf_counter()
+            if self._answering is None:
+                job_id, request = self._short.popleft()
+                yield job_id, Begun()
+                events = iter(self._backend.answer(request))
+                self._answering = _Work(job_id, request, events, began)
+            yield from self._piece_of_short(self._answering)
+            if self._backend.asks:
+                share.spend(time.perf_counter() - began)
+
+    def _piece_of_short(self, work: _Work) -> Iterator[Envelope]:
+        """Up to its end, or to the end of a piece that gave no event."""
         try:
-            for event in self._backend.answer(request):
-                yield job_id, event
+            while (event := next(work.events)) is not None:
+                yield work.job_id, event
+        except StopIteration:
+            self._answering = None
+            yield work.job_id, Done(timings={"total": time.perf_counter() - work.began})
         except Exception as error:
-            yield job_id, self._failed(error)
-        else:
-            yield job_id, Done(timings={"total": time.perf_counter() - began})
+            self._answering = None
+            yield work.job_id, self._failed(error)
+
+    def _end_short(self, job_id: str) -> None:
+        """Drop the short request under way, if it is this one."""
+        if self._answering is not None and self._answering.job_id == job_id:
+            self._answering = None
+            self._out.append((job_id, Done(cancelled=True)))
 
     def _start(self, job_id: str, ask: Ask) -> Iterator[Envelope]:
         yield job_id, Begun()
+        self._started[job_id] = (ask.session or job_id, time.perf_counter())
         try:
             for event in self._backend.start(job_id, ask):
                 yield job_id, event
@@ -187,21 +297,13 @@ class Scheduler:
 
     def _begin_search(self, job_id: str, adapt: Adapt) -> Iterator[Envelope]:
         yield job_id, Begun()
-        search = _Search(job_id, iter(()), time.perf_counter())
+        search = _Work(job_id, adapt, iter(()), time.perf_counter())
         search.events = iter(self._backend.search(adapt, lambda: search.stopped))
-        self._search, self._search_ahead = search, 0.0
+        self._search = search
+        self._shares["search"].forget()
 
-    def _search_in_turn(self, others: float) -> Iterator[Envelope]:
-        """A piece of the search; beside answers only as often as SEARCH_SHARE allows.
-
-        `others` is how long the rest of this turn took, in seconds.
-        """
-        if not self._backend.asks:
-            self._search_ahead = 0.0
-        elif self._search_ahead > 0:
-            self._search_ahead -= others * SEARCH_SHARE / (1 - SEARCH_SHARE)
-            return
-        search, began = self._search, time.perf_counter()
+    def _piece_of_search(self, search: _Work) -> Iterator[Envelope]:
+        began = time.perf_counter()
         try:
             event = next(search.events)
         except StopIteration:
@@ -212,13 +314,15 @@ class Scheduler:
             self._search = None
             yield search.job_id, self._failed(error)
         else:
-            self._search_ahead += time.perf_counter() - began
+            if self._backend.asks:
+                self._shares["search"].spend(time.perf_counter() - began)
             if event is not None:
                 yield search.job_id, event
 
     def _cancel(self, job_id: str) -> None:
         if self._search is not None and self._search.job_id == job_id:
             self._search.stopped = True  # it says what it found, then it ends
+        self._end_short(job_id)
         for waiting in (self._short, self._asks, self._searches):
             for entry in [entry for entry in waiting if entry[0] == job_id]:
                 waiting.remove(entry)

@@ -213,10 +213,19 @@ def test_option_logits_leaves_prompt_and_options_in_the_cache(tiny_llama):
     assert cache.get_seq_length() == 4 + 6 + 2 + 0 + 4
 
 
-def test_completion_logits_predict_each_token(model):
+@pytest.mark.parametrize("tokens", [1, 3, 9, 10, 11, 100])
+def test_completion_logits_predict_each_token_however_they_are_read(model, tokens):
     prompt, completion = prompt_ids(10), prompt_ids(4, seed=3)
-    with torch.no_grad():
-        found = completion_logits(model, prompt, completion)
+    pieces, breaks = completion_logits(model, prompt, completion, tokens), 0
+    while True:
+        try:
+            with torch.no_grad():
+                next(pieces)
+            breaks += 1
+        except StopIteration as ended:
+            found = ended.value
+            break
+    assert breaks == (13 - 1) // tokens
     wanted = logits(model, [*prompt, *completion])[9:-1]
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
 

@@ -20,7 +20,7 @@ from t2ui.messages import (
     Tokens,
 )
 from t2ui.worker import process as worker
-from t2ui.worker.scheduler import SHORT_PER_TURN, Scheduler, failure
+from t2ui.worker.scheduler import SHORT_PER_TURN, SHORT_SHARE, Scheduler, failure
 
 
 @pytest.fixture
@@ -95,15 +95,110 @@ def test_an_ask_waits_for_no_answer_that_has_ended():
 
 def test_many_sliders_do_not_hold_up_an_answer_and_come_in_order(backend):
     loop = loop_of(backend)
-    loop.take("long", Ask("count 100"))
+    loop.take("long", Ask("count 100000"))
     for n in range(3 * SHORT_PER_TURN):
         loop.take(f"s{n}", NextToken(f"{n}"))
     answered = []
-    for _ in range(3):
+    while len(answered) < 3 * SHORT_PER_TURN:
         said = turn(loop)
         assert steps_of(said, "long") == 1
         answered += [name for name, event in said if isinstance(event, NextTokens)]
     assert answered == [f"s{n}" for n in range(3 * SHORT_PER_TURN)]
+
+
+class Slow(FakeBackend):
+    """A clock that its work moves: a step takes 1, a piece of a short request 3."""
+
+    def __init__(self):
+        super().__init__(step_seconds=0)
+        self.now = 0.0
+        self.pieces = 0
+
+    def step(self):
+        self.now += 1
+        yield from super().step()
+
+    def answer(self, request):
+        for _ in range(4):
+            self.now += 3
+            self.pieces += 1
+            yield None
+        yield from super().answer(request)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    backend = Slow()
+    monkeypatch.setattr("t2ui.worker.scheduler.time.perf_counter", lambda: backend.now)
+    return backend
+
+
+def test_short_requests_have_a_part_of_the_time_beside_answers(slow):
+    loop = loop_of(slow)
+    loop.take("long", Ask("count 100000"))
+    for n in range(20):
+        loop.take(f"s{n}", NextToken(f"{n}"))
+    for _ in range(200):
+        turn(loop)
+    part = 3 * slow.pieces / slow.now
+    assert SHORT_SHARE - 0.02 < part < SHORT_SHARE + 0.02
+
+
+def test_alone_short_requests_have_all_the_time_and_can_be_cancelled_between_pieces(slow):
+    loop = loop_of(slow)
+    loop.take("a", NextToken("a"))
+    loop.take("b", NextToken("b"))
+    said = turn(loop)
+    assert slow.pieces == SHORT_PER_TURN
+    loop.take("a", Cancel())
+    while not loop.idle:
+        said += turn(loop)
+    assert of(said, "a") == [Begun(), Done(cancelled=True)]
+    assert [type(e) for e in of(said, "b")] == [Begun, NextTokens, Done]
+    assert slow.pieces == 2 * SHORT_PER_TURN
+
+
+def test_the_newest_next_token_request_of_a_sender_replaces_its_older_ones(slow):
+    loop = loop_of(slow)
+    loop.take("begun", NextToken("1", session="me"))
+    loop.take("other", NextToken("2", session="you"))
+    said = turn(loop)
+    loop.take("old", NextToken("3", session="me"))
+    loop.take("new", NextToken("4", session="me"))
+    while not loop.idle:
+        said += turn(loop)
+    assert of(said, "begun") == [Begun(), Done(cancelled=True)]
+    assert of(said, "old") == [Done(cancelled=True)]
+    for name in ("other", "new"):
+        assert [type(e) for e in of(said, name)] == [Begun, NextTokens, Done]
+
+
+def test_who_has_an_answer_under_way_comes_after_those_who_have_none(backend):
+    loop = loop_of(backend, max_rows=4)
+    for name in ("a1", "a2", "a3", "a4"):
+        loop.take(name, Ask("count 3", session="a"))
+    loop.take("b1", Ask("count 3", session="b"))
+    loop.take("b2", Ask("count 3", session="b"))
+    said = turn(loop)
+    assert [(n, e.before) for n, e in said if isinstance(e, Queued)] == [
+        *(("b1", 0), ("a2", 1), ("b2", 2), ("a3", 3), ("a4", 4))
+    ]
+    while not loop.idle:
+        said += turn(loop)
+    started = [name for name, event in said if isinstance(event, Mixed)]
+    assert started == ["a1", "b1", "a2", "b2", "a3", "a4"]
+
+
+def test_a_waiting_ask_is_told_for_how_long(slow):
+    loop = loop_of(slow, max_rows=2)
+    for name in ("a", "b", "c"):
+        loop.take(name, Ask("count 10"))
+    said = turn(loop)
+    assert of(said, "b") == [Queued(0)] and of(said, "c") == [Queued(1)]  # nobody knows yet
+    while not of(said, "b")[-1] == Done(timings={"total": 1.0}):
+        said += turn(loop)
+    told = [e for e in of(said, "c") if isinstance(e, Queued)]
+    assert [e.before for e in told] == [1, 0] and told[-1].seconds == pytest.approx(10)
 
 
 def test_asks_share_a_batch_up_to_max_rows_then_wait_in_order(backend):

@@ -1,0 +1,123 @@
+"""One row of a batch: what is asked of it, what each step gave, and its text as it grows.
+
+Knows token ids, scales and text pieces, nothing of models, prompts' texts or experts' names.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from t2ui.config import Sampling
+from t2ui.svf.adapter import Scales
+
+NOT_FINITE = (
+    "The model's output is not finite any more with these scales: use smaller weights (in a "
+    "training, a smaller learning rate), or float32."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer to be decoded. `scales` None or {}: the base model."""
+
+    key: Any  # chosen by the caller, unique in the batch
+    prompt_ids: Sequence[int]
+    scales: Scales | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one row did in one step. `text` may be empty: half a character, or a held-back stop."""
+
+    key: Any
+    token: int  # -1 where it failed
+    text: str
+    # None | "end" (end token) | "stop" (stop string) | "length" | "failed" (NOT_FINITE, no token)
+    finished: str | None
+    # log π(token | …), nats; of decoders that score, and -inf where it failed
+    log_likelihood: float | None = None
+    error: Exception | None = None  # why it failed, where it was an error of its own
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished row. `token_ids` include the end token, `text` does not."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    finished: str
+
+
+class RunningRow:
+    """One row under way: its tokens, its random numbers, its text."""
+
+    def __init__(self, row: Row, tokenizer: PreTrainedTokenizerBase):
+        self.row, self.tokenizer = row, tokenizer
+        self.tokens: list[int] = []
+        self.finished: str | None = None
+        self.random = torch.Generator().manual_seed(row.sampling.seed)
+        self.warpers = _warpers(row.sampling)
+        self.shown = 0  # characters handed out
+        self.hold = max((len(s) for s in row.sampling.stop), default=1) - 1
+
+    def advance(self, logits: Tensor, ends: Collection[int]) -> Step:  # (V,)
+        sampling = self.row.sampling
+        token = self._sample(logits)
+        self.tokens.append(token)
+        text = self._decoded()
+        stop = min((i for s in sampling.stop if (i := text.find(s)) >= 0), default=-1)
+        if token in ends:
+            self.finished = "end"
+        elif stop >= 0:
+            self.finished = "stop"
+        elif len(self.tokens) >= sampling.max_new_tokens:
+            self.finished = "length"
+        until = len(text) if stop < 0 else stop
+        if self.finished is None:
+            until -= self.hold
+            # Half a character: wait for its other bytes. Some tokenizers show one sign for each.
+            until = min(until, len(text.rstrip("\ufffd")))
+        new = text[self.shown : max(until, self.shown)]
+        self.shown += len(new)
+        return Step(self.row.key, token, new, self.finished)
+
+    def fail(self, error: Exception | None = None) -> Step:
+        """End without a token: the logits hold none, or reading the prompt failed."""
+        self.finished = "failed"
+        rest = self._decoded()[self.shown :]
+        return Step(self.row.key, -1, rest, self.finished, -math.inf, error)
+
+    def _decoded(self) -> str:
+        return self.tokenizer.decode(
+            self.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+
+    def _sample(self, logits: Tensor) -> int:
+        if self.row.sampling.temperature == 0:
+            return int(logits.argmax())
+        # On the CPU in float32, so that a seed gives the same tokens on every device.
+        scores = self.warpers(torch.zeros(1, 0, dtype=torch.long), logits.float().cpu()[None])
+        return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self.random))
+
+
+def _warpers(sampling: Sampling) -> LogitsProcessorList:
+    warpers = LogitsProcessorList()
+    if sampling.temperature not in (0, 1):
+        warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
+    if sampling.top_k:
+        warpers.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    return warpers

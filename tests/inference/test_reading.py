@@ -1,0 +1,111 @@
+"""Prompts read in pieces: the same tokens, beside answers that go on, dropped or failed alone."""
+
+import decoding
+import pytest
+from decoding import row, tokens_of
+from reference import greedy, prompt_ids, random_scales
+from tiny import ARCHITECTURES
+
+from t2ui.inference.decoding import OLDEST_EVERY, Decoder
+from t2ui.svf.adapter import adapt
+
+decoder, llama = decoding.decoder, decoding.llama  # fixtures
+
+PIECE = 7
+BEGINNING = prompt_ids(12, seed=9)
+
+
+def to_end(decoder, piece: int) -> dict:
+    """Tokens by key, every prompt read in pieces of so many tokens."""
+    found: dict = {}
+    while len(decoder):
+        for step in decoder.read(piece) if decoder.reading else decoder.decode():
+            found.setdefault(step.key, []).append(step.token)
+    return found
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("beginning", [[], BEGINNING], ids=["apart", "begun alike"])
+def test_in_pieces_as_at_once(request, tiny_tokenizer, architecture, beginning):
+    """Base rows and two mixtures, prompts of several lengths, beyond the sliding windows too."""
+    model = request.getfixturevalue(f"tiny_{architecture}")
+    with adapt(model) as adapter:
+        one, two = (random_scales(model, adapter.names, seed=s) for s in (1, 2))
+        lengths = (3, 21, 9, 21, 14, 4)
+        rows = [
+            row(i, [*beginning, *prompt_ids(n, seed=n)], 6, (None, one, two)[i // 2])
+            for i, n in enumerate(lengths)
+        ]
+        wanted = tokens_of(model, tiny_tokenizer, adapter, *rows)
+        for piece in (1, PIECE, 40):
+            decoder = Decoder(model, tiny_tokenizer, adapter)
+            decoder.add(rows)
+            assert list(dict(sorted(to_end(decoder, piece).items())).values()) == wanted
+
+
+def test_an_answer_goes_on_while_a_long_prompt_is_read(decoder, tiny_llama):
+    short, long = prompt_ids(5), prompt_ids(100, seed=1)
+    decoder.add([row("short", short, 20)])
+    tokens = [step.token for step in decoder.read()]
+    decoder.add([row("long", long, 3)])
+    for turn in range(10):
+        tokens += [step.token for step in decoder.decode()]
+        assert decoder.read_so_far() == ({"long": (turn * PIECE, 100)} if turn else {})
+        assert decoder.read(PIECE) == []
+    assert tokens == greedy(tiny_llama, short, 11)
+    found = to_end(decoder, PIECE)
+    assert tokens + found["short"] == greedy(tiny_llama, short, 20)
+    assert found["long"] == greedy(tiny_llama, long, 3)
+
+
+def test_a_short_prompt_overtakes_a_long_one_which_is_not_forgotten(decoder):
+    decoder.add([row("long", prompt_ids(60), 3)])
+    decoder.read(PIECE)
+    reads = 0
+    while decoder.read_so_far()["long"][0] < 2 * PIECE:  # new ones keep coming
+        decoder.add([row(f"short {reads}", prompt_ids(2), 3)])
+        assert (key := next(iter(step.key for step in decoder.read(PIECE)), "")) != "long"
+        reads += 1
+        assert key or decoder.read_so_far()["long"][0] == 2 * PIECE
+    assert reads <= OLDEST_EVERY
+
+
+def test_a_dropped_prompt_is_not_read_on(decoder, tiny_llama, monkeypatch):
+    decoder.add([row("base", prompt_ids(40), 3), row("adapted", prompt_ids(40, seed=2), 3)])
+    decoder.read(PIECE)
+    decoder.drop(["base"])
+    assert len(decoder) == 1 and list(decoder.read_so_far()) == ["adapted"]
+    found = to_end(decoder, PIECE)
+    assert found == {"adapted": greedy(tiny_llama, prompt_ids(40, seed=2), 3)}
+    decoder.add([row("a", prompt_ids(40), 3), row("b", prompt_ids(40), 3)])
+    decoder.read(PIECE)
+    decoder.drop(["a", "b"])
+    assert len(decoder) == 0 and not decoder.reading and decoder.read() == []
+
+
+def test_a_prompt_that_cannot_be_read_ends_alone(decoder, tiny_llama, monkeypatch):
+    short = prompt_ids(5)
+    decoder.add([row("fine", short, 9)])
+    tokens = [step.token for step in decoder.read()]
+    decoder.add([row("bad", prompt_ids(40), 3)])
+    decoder.read(PIECE)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny_llama, "forward", lambda **_: 1 / 0)
+        (step,) = decoder.read(PIECE)
+    assert (step.key, step.finished, step.token) == ("bad", "failed", -1)
+    assert isinstance(step.error, ZeroDivisionError)
+    assert not decoder.reading
+    assert tokens + to_end(decoder, PIECE)["fine"] == greedy(tiny_llama, short, 9)
+
+
+def test_what_is_set_on_the_model_between_two_pieces_does_not_matter(
+    decoder, llama, tiny_llama, tiny_tokenizer
+):
+    one, two = (random_scales(tiny_llama, llama.names, seed=s) for s in (1, 2))
+    (wanted,) = tokens_of(tiny_llama, tiny_tokenizer, llama, row("x", prompt_ids(40), 5, one))
+    decoder.add([row("x", prompt_ids(40), 5, one)])
+    found = []
+    while len(decoder):
+        with llama.applied(two, "merged"):
+            found += [s.token for s in (decoder.read(PIECE) or decoder.decode())]
+    assert found == wanted
