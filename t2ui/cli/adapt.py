@@ -102,7 +102,7 @@ def adapt_command(
         right = REWARDS[judged_by] if judged_by else answers
     else:
         found = load_task(task, tokenizer, existing(data))
-        rows, right = shots_of(found, config.shots, seed), found.right
+        rows, right = shots_of(found, config.shots, seed), found.grade
         if config.objective != "likelihood":
             tell_of_sandbox(found)
         if found.max_new_tokens and max_new_tokens is None:

@@ -386,7 +386,7 @@ def test_a_saved_mixture_is_an_expert_that_does_the_same(backend, folder):
     weights = {"math": 0.7, "code": 0.2}
     saved = one(backend, SaveExpert("both", weights, training={"set_by": "CEM"}), ExpertSaved)
     expert = Expert.load(folder / saved.file_name)
-    experts = backend._folder.library().experts
+    experts = backend._experts.library().experts
     for matrix, z in mix(experts, Mixture(weights)).items():
         torch.testing.assert_close(expert.scales[matrix], z)
     assert expert.training["set_by"] == "CEM" and expert.base_model == "tiny-llama"

@@ -37,7 +37,7 @@ from t2ui.messages import (
 from t2ui.models.loading import chat_ids
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
-from t2ui.worker.scheduler import Loop
+from t2ui.worker.scheduler import Scheduler
 
 GREEDY = Sampling(max_new_tokens=12)
 
@@ -83,7 +83,7 @@ def empty(adapter, tiny_tokenizer, tmp_path):
 
 def run(backend, *requests, **config):
     """All events of each request, sent at once."""
-    loop = Loop(backend, WorkerConfig(model="tiny", **config))
+    loop = Scheduler(backend, WorkerConfig(model="tiny", **config))
     for number, request in enumerate(requests):
         loop.take(str(number), request)
     events = {str(number): [] for number in range(len(requests))}
@@ -231,7 +231,7 @@ def test_done_has_timings_and_a_receipt_that_replays(backend):
     assert {"pass_one", "first_token", "decode", "total", "pass_one_share"} <= done.timings.keys()
     assert done.timings["pass_one"] == 0 and done.timings["total"] >= done.timings["decode"] > 0
     assert done.timings["adapted_tokens_per_second"] > 0
-    experts = backend._folder.library().experts
+    experts = backend._experts.library().experts
     again = replay(backend.model, backend.tokenizer, done.receipt, experts)
     assert again.text == texts(events)["adapted"]
 
@@ -307,7 +307,7 @@ def test_a_foreign_classification_expert_is_not_used(backend, folder):
 
 def test_cancel_hands_out_what_was_decoded(backend, monkeypatch):
     monkeypatch.setattr(serving, "FLUSH_SECONDS", 1e9)
-    loop = Loop(backend, WorkerConfig(model="tiny"))
+    loop = Scheduler(backend, WorkerConfig(model="tiny"))
     loop.take("a", Ask("Hello", {"math": 1.0}, sampling=Sampling(200)))
     loop.take("b", Ask("Other", {"code": 1.0}, sampling=Sampling(12)))
     said = [envelope for _ in range(6) for envelope in loop.turn()]
@@ -380,7 +380,7 @@ def test_a_prompt_longer_than_the_context_fails_with_its_token_count(backend):
 
 
 def test_out_of_memory_in_a_prefill_leaves_the_answers_that_stream(backend, monkeypatch):
-    loop = Loop(backend, WorkerConfig(model="tiny"))
+    loop = Scheduler(backend, WorkerConfig(model="tiny"))
     loop.take("fine", Ask("Hello", {"math": 1.0}, sampling=GREEDY))
     said = [envelope for _ in range(3) for envelope in loop.turn()]
     prefill = backend._decoder._prefill
@@ -540,7 +540,7 @@ def test_an_empty_library_still_answers_with_the_base_model(empty):
 def test_heatmap_and_component_show_the_mixture(backend):
     weights = {"math": 0.5, "code": 1.0}
     data = one(backend, Heatmap(weights, "up_proj"), HeatmapData)
-    experts = backend._folder.library().experts
+    experts = backend._experts.library().experts
     assert len(data.names) == 2 and data.layers == (0, 1)
     for row, name in enumerate(data.names):
         z = 1 + 0.5 * (experts["math"].scales[name] - 1) + (experts["code"].scales[name] - 1)
