@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +21,16 @@ from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.experts_folder import ExpertsFolder
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
-from t2ui.inference.decoding import NOT_FINITE, Decoder, Row, Step
-from t2ui.inference.dispatch import Dispatcher
-from t2ui.inference.two_pass import Dispatched, decide, make_receipt, transfers_in
+from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import (
+    Plan,
+    default_dispatch,
+    make_plan,
+    receipt_of,
+    refuse_transfers,
+    usable_experts,
+)
 from t2ui.messages import (
     Adapt,
     Ask,
@@ -44,9 +50,7 @@ from t2ui.messages import (
 )
 from t2ui.models.loading import chat_ids, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
-from t2ui.svf.expert import Expert
-from t2ui.svf.library import Library
-from t2ui.svf.mixture import Mixture, mix
+from t2ui.svf.mixture import mix, mixture_of
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
@@ -81,14 +85,10 @@ class _Pane:
 class _Asking:
     """One ask under way."""
 
-    ask: Ask
-    experts: Mapping[str, Expert]  # the library when it began
-    decided: Dispatched
-    prompt_ids: list[int]
-    scales: Mapping[str, Tensor]  # {}: the base model
+    plan: Plan
+    compare: bool  # the base model answers too
     began: float  # perf_counter seconds, as all below
-    pass_one: float  # seconds
-    decoding: float = 0.0
+    decoding: float
     first_token: float | None = None
     flushed: float = 0.0
     panes: dict[str, _Pane] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class ModelBackend:
         self.device = str(model.device)
         self._experts = ExpertsFolder(experts_dir, self.name, adapter)
         self._adaptation = Adaptation(tokenizer, adapter, self._experts)
-        self._dispatcher = Dispatcher(model, tokenizer, adapter)
+        self._dispatchers = Dispatchers(model, tokenizer, adapter)
         self._decoder = Decoder(model, tokenizer, adapter)
         self._asking: dict[str, _Asking] = {}
         self._joining: list[str] = []  # added to the decoder since its last step
@@ -130,12 +130,21 @@ class ModelBackend:
 
     @_answer.register
     def _(self, request: ListExperts) -> Event:
-        return self._experts.listing()
+        listing = self._experts.listing()
+        usable = usable_experts(self.adapter, self._experts.library().experts, False)
+        return replace(
+            listing,
+            dispatchers=self._dispatchers.usable(usable),
+            dispatch=default_dispatch(usable),
+        )
 
     @_answer.register
     def _(self, request: NextToken) -> Event:
         began = time.perf_counter()
-        scales = self._mixed(request.mixture, request.normalise)
+        experts = self._experts.library().experts
+        mixture = mixture_of(request.mixture, request.normalise)
+        scales = mix(experts, mixture)
+        refuse_transfers(self.adapter, experts, mixture, request.allow_transfer)
         prompt_ids, base = self._base_next(request.prompt)
         mixed = base
         if scales:
@@ -166,7 +175,7 @@ class ModelBackend:
         return self._adaptation.search(adapt, stopped)
 
     def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
-        return mix(self._experts.library().experts, _mixture(weights, normalise))
+        return mix(self._experts.library().experts, mixture_of(weights, normalise))
 
     def _base_next(self, prompt: str) -> tuple[list[int], Tensor]:
         if prompt in self._base:
@@ -190,32 +199,18 @@ class ModelBackend:
     def start(self, job_id: str, ask: Ask) -> Iterator[Event]:
         """Pass one, then the rows into the batch; they are decoded by `step`."""
         began = time.perf_counter()
-        library = self._experts.library()
-        decided = self._decide(ask, library)
-        pass_one = time.perf_counter() - began if decided.classification else 0.0
-        if found := decided.classification:
+        experts = self._experts.library().experts
+        plan = make_plan(self._dispatchers, ask.prompt, experts, ask.settings)
+        if found := plan.classification:
             yield Classified(
-                found.label, found.probabilities, found.raw, found.said, ask.dispatch, pass_one
+                found.label, found.probabilities, found.raw, found.said, plan.dispatch, plan.seconds
             )
-        mixture = decided.mixture
-        yield Mixed(mixture.at_layer(0), mixture.base_share, decided.set_by, decided.note)
-        asking = _Asking(
-            ask=ask,
-            experts=library.experts,
-            decided=decided,
-            prompt_ids=chat_ids(self.tokenizer, ask.prompt),
-            scales=mix(library.experts, mixture),
-            began=began,
-            pass_one=pass_one,
-            decoding=time.perf_counter(),
-        )
-        scales = {"base": None, "adapted": asking.scales}
+        mixture = plan.mixture
+        yield Mixed(mixture.at_layer(0), mixture.base_share, plan.set_by, plan.note)
+        asking = _Asking(plan, ask.compare, began, decoding=time.perf_counter())
         for pane in ("base", "adapted") if ask.compare else ("adapted",):
             asking.panes[pane] = _Pane()
-        self._decoder.add(
-            Row((job_id, pane), asking.prompt_ids, scales[pane], ask.sampling)
-            for pane in asking.panes
-        )
+        self._decoder.add(plan.row((job_id, pane), pane == "base") for pane in asking.panes)
         self._asking[job_id] = asking
         self._joining.append(job_id)
 
@@ -284,26 +279,6 @@ class ModelBackend:
         elif self.model.device.type == "mps":
             torch.mps.empty_cache()
 
-    def _decide(self, ask: Ask, library: Library) -> Dispatched:
-        if ask.dispatch == "none":
-            decided = Dispatched(_mixture(ask.mixture, ask.normalise), "you", "", None)
-        else:
-            decided = decide(
-                self._dispatcher,
-                ask.prompt,
-                library.experts,
-                ask.dispatch,
-                ask.routing,
-                ask.threshold,
-            )
-            weights = decided.mixture.weights
-            decided = replace(decided, mixture=_mixture(weights, ask.normalise))
-        transfers = [
-            f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
-            for expert in transfers_in(self.adapter, library.experts, decided.mixture)
-        ]
-        return replace(decided, note="; ".join(filter(None, [decided.note, *transfers])))
-
     def _advance(self, pane: _Pane, step: Step, now: float) -> None:
         pane.steps += 1
         if step.finished != "end":
@@ -325,15 +300,15 @@ class ModelBackend:
         self._remove(job_id)
         try:
             began = time.perf_counter()
-            if asking.ask.compare:
+            if asking.compare:
                 yield (
                     job_id,
                     token_shift.compare(
                         self.model,
                         self.tokenizer,
                         self.adapter,
-                        asking.prompt_ids,
-                        asking.scales,
+                        asking.plan.prompt_ids,
+                        asking.plan.scales,
                         (asking.panes["base"].ids, asking.panes["adapted"].ids),
                     ),
                 )
@@ -347,28 +322,19 @@ class ModelBackend:
         ends = {name: pane.ended or now for name, pane in asking.panes.items()}
         decode = max(ends.values()) - asking.decoding
         timings = {
-            "pass_one": asking.pass_one,
+            "pass_one": asking.plan.seconds,
             "first_token": (asking.first_token or now) - asking.began,
             "decode": decode,
             "compare": compare,
             "total": now - asking.began,
-            "pass_one_share": asking.pass_one / max(asking.pass_one + decode, 1e-9),
+            "pass_one_share": asking.plan.seconds / max(asking.plan.seconds + decode, 1e-9),
         }
         for name, pane in asking.panes.items():
             seconds = max(ends[name] - asking.decoding, 1e-9)
             timings[f"{name}_tokens_per_second"] = pane.steps / seconds
-        ask = asking.ask
-        receipt = make_receipt(
-            self.adapter, ask.prompt, asking.experts, asking.decided, ask.sampling, timings
-        )
-        return Done(cancelled, timings, receipt)
+        return Done(cancelled, timings, receipt_of(asking.plan, self.adapter, timings))
 
     def _remove(self, job_id: str) -> None:
         asking = self._asking.pop(job_id)
         self._joining = [joining for joining in self._joining if joining != job_id]
         self._decoder.drop([(job_id, pane) for pane in asking.panes])
-
-
-def _mixture(weights: Mapping[str, Any], normalise: bool) -> Mixture:
-    """The mixture; with every α at 0 there is nothing to normalise, and the base model answers."""
-    return Mixture(weights, normalise and any(weights.values()))

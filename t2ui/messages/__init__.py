@@ -15,6 +15,7 @@ from t2ui.messages.adapt import (
     SearchBegan,
     SearchEstimate,
 )
+from t2ui.messages.answer import PANES, AnswerSoFar, Written
 from t2ui.messages.ask import (
     Ask,
     Classified,
@@ -66,6 +67,7 @@ Event = (
 __all__ = [
     "Adapt",
     "Adapted",
+    "AnswerSoFar",
     "Ask",
     "Begun",
     "Cancel",
@@ -88,6 +90,7 @@ __all__ = [
     "Mixed",
     "NextToken",
     "NextTokens",
+    "PANES",
     "Queued",
     "Request",
     "SaveExpert",
@@ -96,4 +99,5 @@ __all__ = [
     "Status",
     "TokenShift",
     "Tokens",
+    "Written",
 ]

@@ -269,7 +269,12 @@ def test_a_cross_model_transfer_is_said(backend, folder):
     Expert("foreign", own.scales, base_model="elsewhere", fingerprint=other).save(
         folder / "foreign.safetensors"
     )
-    (events,) = run(backend, Ask("Hello", {"foreign": 1.0}, sampling=GREEDY))
+    for request in (Ask("Hello", {"foreign": 1.0}), NextToken("Hello", {"foreign": 1.0})):
+        assert "ask for a cross-model transfer" in failure_of(backend, request).message
+        (events,) = run(backend, replace(request, allow_transfer=True))
+        assert isinstance(events[-1], Done)
+    allowed = Ask("Hello", {"foreign": 1.0}, sampling=GREEDY, allow_transfer=True)
+    (events,) = run(backend, allowed)
     assert "transfer from elsewhere" in next(e for e in events if isinstance(e, Mixed)).note
     info = {e.name: e.transfer for e in one(backend, ListExperts(), Experts).experts}
     assert info == {"math": False, "code": False, "dispatch": False, "foreign": True}
@@ -293,8 +298,10 @@ def test_pass_one_uses_no_transfer_that_nobody_asked_for(backend, folder, dispat
     assert "math" not in mixed.mixture
     assert "passed over, as made for other weights: math" in mixed.note
     assert "transfer" not in mixed.note
-    (events,) = run(backend, Ask("2 + 2?", {"math": 1.0}, sampling=GREEDY))  # a slider may
-    assert "math: a cross-model transfer" in next(e for e in events if isinstance(e, Mixed)).note
+    (events,) = run(backend, replace(ask, allow_transfer=True))
+    mixed = next(e for e in events if isinstance(e, Mixed))
+    assert "passed over" not in mixed.note
+    assert ("math: a cross-model transfer" in mixed.note) is ("math" in mixed.mixture)
 
 
 def test_a_foreign_classification_expert_is_not_used(backend, folder):
@@ -489,6 +496,7 @@ def test_the_library_is_listed_with_its_problems(backend, folder):
     assert {name for name, _ in listed.problems} == {"truncated.safetensors", "notes.safetensors"}
     assert listed.labels[-1] == "others" and set(listed.labels) == {"math", "code", "others"}
     assert listed.layers == 2 and "up_proj" in listed.modules
+    assert (listed.dispatchers, listed.dispatch) == (("prompt", "expert", "none"), "expert")
     math = next(e for e in listed.experts if e.name == "math")
     assert math.matrices == 14 and math.size_bytes == len(good)
     assert math.parameters == sum(f.S.numel() for f in backend.adapter.factors.values())
@@ -526,7 +534,8 @@ def test_an_experts_folder_without_one_for_the_model_is_read_itself(backend, fol
 def test_an_empty_library_still_answers_with_the_base_model(empty):
     listed = one(empty, ListExperts(), Experts)
     assert listed.experts == () and listed.problems == () and listed.labels == ("others",)
-    (events,) = run(empty, Ask("Hello", sampling=GREEDY))
+    assert (listed.dispatchers, listed.dispatch) == (("prompt", "none"), "prompt")
+    (events,) = run(empty, Ask("Hello", dispatch="none", sampling=GREEDY))
     assert texts(events)["base"] == texts(events)["adapted"]
     assert one(empty, NextToken("Hello"), NextTokens).kl == 0
     assert not np.nan_to_num(one(empty, Heatmap({}), HeatmapData).values).any()
