@@ -38,7 +38,7 @@
     const plain = () => JSON.parse(api.props.value);
     function change(patch) {
       const dispatch = document.querySelector("#dispatch-mode input:checked")?.value;
-      const note = dispatch && dispatch !== "none" ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
+      const note = dispatch && dispatch !== host.dataset.manual ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
       const value = { ...plain(), set_by: "you", note, note_by_hand: note, ...patch };
       api.props.value = JSON.stringify(value);
       draw(value);

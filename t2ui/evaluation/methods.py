@@ -35,7 +35,8 @@ class Method:
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
     results of the one are never taken for the other's. `classifier` is for methods that can be
-    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`.
+    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`;
+    `classified_by` says in words by what.
     `training` is the record of how it was trained, where it was.
     """
 
@@ -44,6 +45,7 @@ class Method:
     parts: Callable[[Sequence[Example]], Iterable[Part]]
     classifier: Callable[[], AbstractContextManager[Classify]] | None = None
     labels: tuple[str, ...] = ()
+    classified_by: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     is_lora: bool = False
 
@@ -63,6 +65,7 @@ def base(adapter: Adapter, reader: LabelReader, labels: Sequence[str]) -> Method
         fixed("base", "", adapter.disabled),
         classifier=lambda: nullcontext(classify),
         labels=tuple(labels),
+        classified_by="base model by prompt",
     )
 
 
@@ -79,7 +82,12 @@ def of_expert(adapter: Adapter, reader: LabelReader, expert: Expert) -> Method:
     def classify(prompt: str) -> str:
         return reader.classify(prompt, expert.labels, expert).label
 
-    return replace(method, classifier=lambda: nullcontext(classify), labels=tuple(expert.labels))
+    return replace(
+        method,
+        classifier=lambda: nullcontext(classify),
+        labels=tuple(expert.labels),
+        classified_by=DISPATCHERS["expert"].words,
+    )
 
 
 def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Method:
@@ -129,7 +137,7 @@ def of_lora(adapter: Adapter, reader: LabelReader, folder: Path) -> Method:
         with lora_on(adapter.model, folder):
             yield classify
 
-    return replace(method, classifier=classifier, labels=labels)
+    return replace(method, classifier=classifier, labels=labels, classified_by="LoRA")
 
 
 def of_dispatch(
@@ -164,8 +172,14 @@ def of_dispatch(
             places.setdefault(key, []).append(place)
         return [(places[key], _applied(adapter, scales[key])) for key in places]
 
-    labels = dispatcher.labels(experts)
-    return Method(name, digest_of(experts), parts, lambda: nullcontext(classify), labels)
+    return Method(
+        name,
+        digest_of(experts),
+        parts,
+        lambda: nullcontext(classify),
+        dispatcher.labels(experts),
+        DISPATCHERS[name].words,
+    )
 
 
 def digest_of(experts: Mapping[str, Expert]) -> str:

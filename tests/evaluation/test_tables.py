@@ -185,7 +185,8 @@ def by_brace(name: str = "router") -> Method:
     def classify(prompt: str) -> str:
         return "code" if "{" in prompt else "math"
 
-    return Method(name, "1", lambda examples: [], lambda: nullcontext(classify), LABELS)
+    by = {"base": "base model by prompt", "router": "classification expert", "lora:x": "LoRA"}[name]
+    return Method(name, "1", lambda examples: [], lambda: nullcontext(classify), LABELS, by)
 
 
 def test_routes_count_misroutes_by_family():

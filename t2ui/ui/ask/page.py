@@ -96,7 +96,8 @@ def ask_page(client: Client) -> AskPage:
         with card("Pass one", "The model reads the prompt once and says which kind it is."):
             classification = panel("classification", no_classification(""), "classification")
         with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
-            mixer = panel("mixer", empty_mixer(), "mixer", {"bounds": json.dumps(BOUNDS)})
+            known = {"bounds": json.dumps(BOUNDS), "manual": NO_DISPATCH}
+            mixer = panel("mixer", empty_mixer(), "mixer", known)
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
     with gr.Row(elem_id="answers"):
