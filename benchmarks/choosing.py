@@ -19,7 +19,7 @@ from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_mixture
 from t2ui.evaluation.result_log import ResultLog
 from t2ui.few_shot.adapt import search
 from t2ui.few_shot.examples import shots_of
-from t2ui.inference.dispatch import Dispatcher
+from t2ui.inference.dispatch import LabelReader
 from t2ui.models.loading import dtype_name
 from t2ui.svf.library import load_library
 from t2ui.svf.mixture import SavedMixture
@@ -68,7 +68,7 @@ def searched(loaded, task, experts, arguments, shots: int, seed: int) -> SavedMi
 def compare(task, loaded, library, log, arguments) -> None:
     """One set: a table with a line a method, the seeds of few-shot adaptation in one line."""
     model, tokenizer, adapter = loaded
-    dispatcher = Dispatcher(model, tokenizer, adapter)
+    dispatcher = LabelReader(model, tokenizer, adapter)
     experts = library.answering
     plain = [
         base(adapter, dispatcher, ()),

@@ -19,6 +19,7 @@ class Entry:
 
     place: str  # "package.module:name", imported on first use
     words: str  # what the page and the help call it
+    hint: str = ""  # one sentence on it, where the page has room for no more
 
     def load(self) -> Any:
         """The thing itself."""
@@ -35,3 +36,30 @@ def chosen(what: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     if name not in entries:
         raise InputError(f"There is no {what} {name!r}; there are: {', '.join(entries)}.")
     return entries[name]
+
+
+# Pass one: from a prompt to label probabilities. See t2ui/inference/dispatchers/__init__.py.
+NO_DISPATCH = "none"  # the one without a pass one: a given mixture answers, or the base model
+DISPATCHERS = {
+    "prompt": Entry(
+        "t2ui.inference.dispatchers.prompt:PromptDispatcher",
+        "prompt dispatcher",
+        "Pass one by prompt: the model itself is asked which kind the prompt is.",
+    ),
+    "expert": Entry(
+        "t2ui.inference.dispatchers.expert:ExpertDispatcher",
+        "classification expert",
+        "Pass one with the expert that was trained to classify prompts.",
+    ),
+    NO_DISPATCH: Entry(
+        "t2ui.inference.dispatchers.none:NoDispatcher",
+        "no dispatcher",
+        "No pass one: the sliders decide.",
+    ),
+}
+
+# What scripts call by name over HTTP. See t2ui/ui/api/__init__.py.
+ROUTES = {
+    "ask": Entry("t2ui.ui.api.ask:ROUTE", "an answer, beside the base model's"),
+    "experts": Entry("t2ui.ui.api.experts:ROUTE", "the experts that there are"),
+}

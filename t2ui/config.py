@@ -2,16 +2,21 @@
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_PROMPT_CHARS = 20_000
 ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
+LEAST_SUM = 1e-6  # coefficients that sum to less in magnitude are not divided by their sum
+SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
+MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
-DISPATCH_MODES = ("prompt", "expert", "none")
 ROUTINGS = ("hard", "soft")
 TRAIN_OBJECTIVES = ("auto", "exact", "sampled", "next_token")
 BASELINES = ("none", "mean", "leave_one_out")
@@ -49,9 +54,11 @@ def check_prompt(prompt: str) -> str:
     """Return the prompt if it can be answered.
 
     Raises:
-        InputError: empty, or longer than MAX_PROMPT_CHARS characters.
+        InputError: no text, empty, or longer than MAX_PROMPT_CHARS characters.
     """
-    if not isinstance(prompt, str) or not prompt.strip():
+    if prompt is not None and not isinstance(prompt, str):
+        raise InputError(f"The prompt is {prompt!r}; expected text.")
+    if not prompt or not prompt.strip():
         raise InputError("The prompt is empty: type a question or an instruction.")
     if len(prompt) > MAX_PROMPT_CHARS:
         raise InputError(
@@ -77,6 +84,30 @@ def check_alpha(name: str, value: float) -> float:
             f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
         )
     return number
+
+
+Alpha = float | tuple[float, ...]  # one coefficient for the whole model, or one per layer
+
+
+def check_mixture(mixture: Mapping[str, Any]) -> dict[str, Alpha]:
+    """Return a mixture's coefficients by expert name, as floats or tuples of floats.
+
+    Raises:
+        InputError: what `check_alpha` raises, or per-layer coefficients of different lengths.
+    """
+    checked: dict[str, Alpha] = {}
+    for name, alpha in mixture.items():
+        if isinstance(alpha, Sequence) and not isinstance(alpha, str):
+            checked[name] = tuple(check_alpha(name, a) for a in alpha)
+        else:
+            checked[name] = check_alpha(name, alpha)
+    lengths = {len(a) for a in checked.values() if isinstance(a, tuple)}
+    if len(lengths) > 1:
+        raise InputError(
+            f"Per-layer coefficients of different lengths {sorted(lengths)}; expected one per "
+            "layer of the model for each expert."
+        )
+    return checked
 
 
 def _check_range(what: str, value: float, low: float, high: float) -> None:
@@ -119,6 +150,33 @@ class Sampling:
             object.__setattr__(self, what, int(getattr(self, what)))
         if any(not isinstance(s, str) or not s for s in self.stop):
             raise InputError(f"stop is {self.stop!r}; expected non-empty strings.")
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """How one prompt is answered: the same at every door (library, command line, page, HTTP)."""
+
+    mixture: Mapping[str, Alpha] | None = None  # given: it answers, and dispatch is NO_DISPATCH
+    dispatch: str = ""  # a name of catalogue.DISPATCHERS; "": `inference.plan.default_dispatch`
+    routing: str = "hard"  # hard: α = 1 for the best label's expert; soft: α = probabilities
+    threshold: float = 0.0  # the base model answers where the best probability is below it
+    normalise: bool = False  # divide the coefficients by their sum
+    allow_transfer: bool = False  # use experts made for other weights of the same shapes
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if self.dispatch:
+            _check_choice("dispatch", self.dispatch, tuple(DISPATCHERS))
+        _check_choice("routing", self.routing, ROUTINGS)
+        _check_range("threshold", self.threshold, 0, 1)
+        for what in ("normalise", "allow_transfer"):
+            if not isinstance(getattr(self, what), bool):
+                raise InputError(f"{what} is {getattr(self, what)!r}; expected true or false.")
+        if self.mixture is not None:
+            if self.dispatch not in ("", NO_DISPATCH):
+                raise InputError("A mixture and a dispatcher were both given: choose one of them.")
+            object.__setattr__(self, "mixture", check_mixture(self.mixture))
+            object.__setattr__(self, "dispatch", NO_DISPATCH)
 
 
 @dataclass(frozen=True)

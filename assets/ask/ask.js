@@ -73,7 +73,7 @@
         return;
       }
       running = true;
-      const asked = { prompt: page.prompt, weights: page.weights, normalise: page.normalise };
+      const asked = { prompt: page.prompt, ...page.mixture };
       try {
         shown = JSON.parse(await api.server.next_token(asked));
       } catch {

@@ -5,7 +5,7 @@
 
 window.t2ui = (() => {
   const panels = {};
-  const page = { prompt: "", weights: {}, normalise: false, ready: false, stopped: "" };
+  const page = { prompt: "", mixture: { weights: {} }, ready: false, stopped: "" };
 
   /** An element: h("div.card", {title: "…", onclick: f, style: {...}}, child, "text", null). */
   function h(spec, props, ...children) {
@@ -49,10 +49,10 @@ window.t2ui = (() => {
     say("prompt");
   }
 
-  function setMixture(weights, normalise) {
-    const same = JSON.stringify([weights, normalise]) === JSON.stringify([page.weights, page.normalise]);
-    page.weights = weights;
-    page.normalise = normalise;
+  /** The mixture on the sliders: {weights, normalise, allow_transfer}. */
+  function setMixture(mixture) {
+    const same = JSON.stringify(mixture) === JSON.stringify(page.mixture);
+    page.mixture = mixture;
     if (!same) say("mixture");
   }
 

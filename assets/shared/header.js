@@ -6,9 +6,6 @@
   const { panels, page, h, say, isDark, setDark } = window.t2ui;
 
   const HINTS = {
-    "#dispatch-mode label:has([value=prompt])": "Pass one by prompt: the model itself is asked which kind the prompt is.",
-    "#dispatch-mode label:has([value=expert])": "Pass one with the expert that was trained to classify prompts.",
-    "#dispatch-mode label:has([value=none])": "No pass one: the sliders decide.",
     "#dispatch-mode": "Pass one reads the prompt and chooses the mixture (Transformer², two-pass inference).",
     "#ask": "Answer with the base model and with the mixture, side by side.",
     "#stop": "Stop the answer that is being written.",
@@ -17,6 +14,7 @@
     "#seed": "The same seed draws the same tokens. Matters above temperature 0.",
     "#threshold": "When pass one is less sure than this, the base model answers.",
     "#normalise": "Weighted mean of the experts: nothing is left to the base model.",
+    "#allow-transfer": "An expert fits any model of the same shapes, but was trained for one. Without this, pass one passes the others by, and an answer with one is refused.",
     "#adapt-method": "Best: gradient for likelihood, CEM for right answers. CEM: the paper's search. CMA-ES also learns how weights go together. Gradient: one backward pass a step, for likelihood only.",
     "#adapt-objective": "likelihood: of the right answers, without writing any (fast). right answers: the members write their answers (slow).",
     "#adapt-budget": "Members × generations (for the gradient, the latter are steps). The paper's is the largest, and its method CEM.",
@@ -28,8 +26,9 @@
     "#inspect-module": "attention: q, k, v, o. mlp: gate, up, down.",
     "#inspect-log": "Singular values span decades: a log scale shows the small ones.",
   };
+  const hints = []; // [selector, hint], the narrower selectors first
   document.addEventListener("pointerover", (event) => {
-    for (const [selector, hint] of Object.entries(HINTS)) {
+    for (const [selector, hint] of hints) {
       const target = event.target.closest?.(selector);
       if (target && !target.title) target.title = hint;
     }
@@ -53,6 +52,11 @@
   }
 
   panels.header = (host, api) => {
+    // what one dispatcher is, from t2ui/catalogue.py
+    const dispatchers = Object.entries(JSON.parse(host.dataset.dispatchers));
+    hints.push(
+      ...dispatchers.map(([name, hint]) => [`#dispatch-mode label:has([value="${CSS.escape(name)}"])`, hint]),
+      ...Object.entries(HINTS));
     if (remembered()) setDark(remembered() === "dark");
     const status = h("div.status", { role: "status", ariaLive: "polite" });
     const toggle = h("button.quiet", {

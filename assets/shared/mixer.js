@@ -4,30 +4,41 @@
 
 (() => {
   const { panels, h, number, percent, setMixture } = window.t2ui;
-  const LOW = -1;
-  const HIGH = 2;
-  const at = (x) => `${(100 * (Math.min(HIGH, Math.max(LOW, x)) - LOW)) / (HIGH - LOW)}%`;
 
-  /** What the sliders add up to: the weights that answer, and the base model's share. */
-  function effective(value) {
+  /** What the sliders add up to: the weights that answer, and the base model's share. What
+      normalising does to the weights is the worker's business; here it leaves the base no share. */
+  function effective(value, bounds) {
     const weights = {};
     for (const [name, a] of Object.entries(value.alpha)) {
-      const x = Math.round(1e6 * a * value.strength) / 1e6;
+      const x = Number((a * value.strength).toFixed(bounds.decimals));
       if (x !== 0) weights[name] = x;
     }
-    const sum = Object.values(weights).reduce((a, b) => a + b, 0);
-    const scale = value.normalise && Math.abs(sum) > 1e-9 ? 1 / sum : 1;
-    return { weights, sum, share: 1 - sum * scale, zeroSum: value.normalise && Math.abs(sum) <= 1e-9 };
+    const sizes = Object.values(weights);
+    const sum = sizes.reduce((a, b) => a + b, 0);
+    const divides = value.normalise && sizes.length > 0;
+    const largest = Math.max(0, ...sizes.map(Math.abs));
+    const refused = divides && (Math.abs(sum) < bounds.least_sum || largest > bounds.limit * Math.abs(sum));
+    return { weights, share: divides && !refused ? 0 : 1 - sum, refused };
+  }
+
+  /** A row's bar from 0 to x, on a scale from `low` to `high`. */
+  function bar(element, x, low, high) {
+    const place = (v) => `${(100 * (Math.min(high, Math.max(low, v)) - low)) / (high - low)}%`;
+    element.style.setProperty("--from", place(Math.min(0, x)));
+    element.style.setProperty("--to", place(Math.max(0, x)));
+    element.style.setProperty("--zero", place(0));
+    element.style.setProperty("--one", place(1));
   }
 
   panels.mixer = (host, api) => {
+    const bounds = JSON.parse(host.dataset.bounds); // t2ui/ui/shared/mixture.py
     const rows = new Map();
     let built = "";
 
     const plain = () => JSON.parse(api.props.value);
     function change(patch) {
       const dispatch = document.querySelector("#dispatch-mode input:checked")?.value;
-      const note = dispatch && dispatch !== "none" ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
+      const note = dispatch && dispatch !== host.dataset.manual ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
       const value = { ...plain(), set_by: "you", note, note_by_hand: note, ...patch };
       api.props.value = JSON.stringify(value);
       draw(value);
@@ -61,13 +72,7 @@
       const show = (x) => {
         if (Number(range.value) !== x) range.value = x;
         if (document.activeElement !== box) box.value = x.toFixed(2);
-        const from = Math.min(0, x);
-        const to = Math.max(0, x);
-        const place = (v) => `${(100 * (Math.min(high, Math.max(low, v)) - low)) / (high - low)}%`;
-        element.style.setProperty("--from", place(from));
-        element.style.setProperty("--to", place(to));
-        element.style.setProperty("--zero", place(0));
-        element.style.setProperty("--one", place(1));
+        bar(element, x, low, high);
         back.style.visibility = x === reset ? "hidden" : "";
       };
       return { element, show };
@@ -78,13 +83,13 @@
       for (const e of value.experts) {
         const tag = e.kind === "dispatcher" ? " (trained to classify)" : "";
         rows.set(e.name, row(`mix-${e.id}`, e.name, {
-          colour: e.colour, low: LOW, high: HIGH, step: 0.01, reset: 0,
+          colour: e.colour, low: bounds.low, high: bounds.high, step: 0.01, reset: 0,
           hint: `α of ${e.name}${tag}: 0 is the base model, 1 the expert, below 0 its opposite. ${e.hint}`,
           move: (x) => setAlpha(e.name, x),
         }));
       }
       const strength = row("strength", "strength ×", {
-        colour: "var(--t2-ink)", low: 0, high: 2, step: 0.01, reset: 1,
+        colour: "var(--t2-ink)", low: 0, high: bounds.strength, step: 0.01, reset: 1,
         hint: "Multiplies every α at once.", move: (x) => change({ strength: x }),
       });
       rows.set("", strength);
@@ -108,10 +113,7 @@
       host.replaceChildren(h("div.mix-rows", null, experts), strength.element, base, presets, note);
       rows.set("base", {
         show: (x) => {
-          base.style.setProperty("--from", at(Math.min(0, x)));
-          base.style.setProperty("--to", at(Math.max(0, x)));
-          base.style.setProperty("--zero", at(0));
-          base.style.setProperty("--one", at(1));
+          bar(base, x, bounds.low, bounds.high);
           shareText.textContent = percent(x);
           base.dataset.share = x.toFixed(4);
         },
@@ -147,12 +149,12 @@
       built = key;
       for (const e of value.experts) rows.get(e.name).show(value.alpha[e.name] || 0);
       rows.get("").show(value.strength);
-      const { weights, share, zeroSum } = effective(value);
+      const { weights, share, refused } = effective(value, bounds);
       rows.get("base").show(share);
       rows.get("note").show(
-        zeroSum ? "The weights add up to 0, so they cannot be normalised: move one." : value.note || "", zeroSum);
+        refused ? "The coefficients nearly cancel, so they cannot be normalised: move one." : value.note || "", refused);
       host.closest(".gradio-container")?.style.setProperty("--t2-mix", mixColour(value, weights));
-      setMixture(weights, value.normalise && !zeroSum);
+      setMixture({ weights, normalise: Boolean(value.normalise && !refused), allow_transfer: Boolean(value.allow_transfer) });
     }
 
     /** The colour that stands for the mixture: that of its largest weight, grey for none. */

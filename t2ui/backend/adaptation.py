@@ -59,7 +59,7 @@ class Adaptation:
         """
         config = self._config(request.config)
         examples = examples_of(self.tokenizer, request.examples)
-        experts = self._answering()
+        experts = self._searchable()
         held_out = few_shot.split(range(len(examples)), config)[1]
         yield SearchBegan(tuple(experts), tuple(sorted(held_out)), config.generations)
         pieces = few_shot.search(
@@ -88,7 +88,7 @@ class Adaptation:
         """
         config = self._config(request.adapt.config)
         examples = examples_of(self.tokenizer, request.adapt.examples)
-        experts = self._answering()
+        experts = self._searchable()
         Scorer(self.adapter, self.tokenizer, config, answers).check(examples)
         searched, held_out = few_shot.split(range(len(examples)), config)
         seen = [examples[place] for place in searched]
@@ -137,7 +137,7 @@ class Adaptation:
         expert.save(path)
         return ExpertSaved(request.name, path.name)
 
-    def _answering(self) -> dict[str, Expert]:
+    def _searchable(self) -> dict[str, Expert]:
         experts = self._experts.library().answering
         if not experts:
             raise InputError(

@@ -9,28 +9,31 @@ import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from t2ui.backend import inspection, token_shift
 from t2ui.backend.adaptation import Adaptation
+from t2ui.backend.answers import Answers, Envelope
 from t2ui.backend.experts_folder import ExpertsFolder
+from t2ui.backend.pace import Pace
 from t2ui.config import WorkerConfig
-from t2ui.errors import InputError
-from t2ui.inference.decoding import NOT_FINITE, Decoder, Row, Step
-from t2ui.inference.dispatch import Dispatcher
-from t2ui.inference.two_pass import Dispatched, decide, make_receipt, transfers_in
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import (
+    default_dispatch,
+    make_plan,
+    refuse_transfers,
+    usable_experts,
+)
 from t2ui.messages import (
     Adapt,
     Ask,
     Classified,
     Component,
-    Done,
     EstimateAdapt,
     Event,
     Heatmap,
@@ -40,15 +43,11 @@ from t2ui.messages import (
     NextTokens,
     Request,
     SaveExpert,
-    Tokens,
 )
 from t2ui.models.loading import chat_ids, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
-from t2ui.svf.expert import Expert
-from t2ui.svf.library import Library
-from t2ui.svf.mixture import Mixture, mix
+from t2ui.svf.mixture import mix, mixture_of
 
-FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
 
 
@@ -67,33 +66,6 @@ def load_backend(
     return ModelBackend(model, tokenizer, adapter, config.experts_dir)
 
 
-@dataclass
-class _Pane:
-    """One of an ask's answers under way."""
-
-    ids: list[int] = field(default_factory=list)  # without the end token
-    pieces: list[str] = field(default_factory=list)  # not handed out yet
-    steps: int = 0  # the end token's included
-    ended: float | None = None  # perf_counter seconds
-
-
-@dataclass
-class _Asking:
-    """One ask under way."""
-
-    ask: Ask
-    experts: Mapping[str, Expert]  # the library when it began
-    decided: Dispatched
-    prompt_ids: list[int]
-    scales: Mapping[str, Tensor]  # {}: the base model
-    began: float  # perf_counter seconds, as all below
-    pass_one: float  # seconds
-    decoding: float = 0.0
-    first_token: float | None = None
-    flushed: float = 0.0
-    panes: dict[str, _Pane] = field(default_factory=dict)
-
-
 class ModelBackend:
     """The backend of the worker; see `loop.Backend`. Not thread-safe."""
 
@@ -103,45 +75,56 @@ class ModelBackend:
         self.device = str(model.device)
         self._experts = ExpertsFolder(experts_dir, self.name, adapter)
         self._adaptation = Adaptation(tokenizer, adapter, self._experts)
-        self._dispatcher = Dispatcher(model, tokenizer, adapter)
-        self._decoder = Decoder(model, tokenizer, adapter)
-        self._asking: dict[str, _Asking] = {}
-        self._joining: list[str] = []  # added to the decoder since its last step
-        # prompt -> its ids and the next token's log-probabilities (V,) under the base model
-        self._base: OrderedDict[str, tuple[list[int], Tensor]] = OrderedDict()
+        self._dispatchers = Dispatchers(model, tokenizer, adapter)
+        self._pace = Pace()
+        self._answers = Answers(tokenizer, adapter, self._pace)
+        # prompt's ids -> the next token's log-probabilities (V,) under the base model
+        self._base: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
 
     @property
     def asks(self) -> int:
-        return len(self._asking)
+        return len(self._answers)
 
     @property
     def rows(self) -> int:
-        return len(self._decoder)
+        return self._answers.rows
 
     # --- short requests --------------------------------------------------------------------------
 
-    def answer(self, request: Request) -> Iterator[Event]:
-        """The one event that answers it."""
-        yield self._answer(request)
+    def answer(self, request: Request) -> Iterator[Event | None]:
+        """The event that answers it; None after every piece of a prompt that is read before."""
+        found = self._answer(request)
+        yield from found if isinstance(found, Iterator) else (found,)
 
     @singledispatchmethod
-    def _answer(self, request: Request) -> Event:
+    def _answer(self, request: Request) -> Event | Iterator[Event | None]:
         raise TypeError(f"no short request: {type(request).__name__}")
 
     @_answer.register
     def _(self, request: ListExperts) -> Event:
-        return self._experts.listing()
+        listing = self._experts.listing()
+        usable = usable_experts(self.adapter, self._experts.library().experts, False)
+        return replace(
+            listing,
+            dispatchers=self._dispatchers.usable(usable),
+            dispatch=default_dispatch(usable),
+        )
 
     @_answer.register
-    def _(self, request: NextToken) -> Event:
+    def _(self, request: NextToken) -> Iterator[Event | None]:
         began = time.perf_counter()
-        scales = self._mixed(request.mixture, request.normalise)
-        prompt_ids, base = self._base_next(request.prompt)
+        experts = self._experts.library().experts
+        mixture = mixture_of(request.mixture, request.normalise)
+        scales = mix(experts, mixture)
+        refuse_transfers(self.adapter, experts, mixture, request.allow_transfer)
+        prompt, left_out = token_shift.shortened(self.tokenizer, request.prompt, self.model)
+        prompt_ids = chat_ids(self.tokenizer, prompt)
+        base = yield from self._base_next(prompt_ids)
         mixed = base
         if scales:
-            mixed = token_shift.next_token_log_probs(self.model, self.adapter, prompt_ids, scales)
+            mixed = yield from self._next(prompt_ids, scales)
         chosen, kl = token_shift.candidates(self.tokenizer, base, mixed, request.k)
-        return NextTokens(chosen, kl, time.perf_counter() - began)
+        yield NextTokens(chosen, kl, time.perf_counter() - began, left_out)
 
     @_answer.register
     def _(self, request: Heatmap) -> Event:
@@ -166,114 +149,51 @@ class ModelBackend:
         return self._adaptation.search(adapt, stopped)
 
     def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
-        return mix(self._experts.library().experts, _mixture(weights, normalise))
+        return mix(self._experts.library().experts, mixture_of(weights, normalise))
 
-    def _base_next(self, prompt: str) -> tuple[list[int], Tensor]:
-        if prompt in self._base:
-            self._base.move_to_end(prompt)
-            return self._base[prompt]
-        prompt_ids = chat_ids(self.tokenizer, prompt)
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and len(prompt_ids) > limit:
-            raise InputError(
-                f"The prompt has {len(prompt_ids)} tokens; the model's context holds {limit}: "
-                "shorten it."
-            )
-        base = token_shift.next_token_log_probs(self.model, self.adapter, prompt_ids, {})
-        self._base[prompt] = prompt_ids, base
+    def _next(
+        self, prompt_ids: list[int], scales: Mapping[str, Tensor]
+    ) -> token_shift.Pieces[Tensor]:
+        tokens = self._pace.tokens(beside=len(self._answers) > 0)
+        return token_shift.next_token_log_probs(self.adapter, prompt_ids, scales, tokens)
+
+    def _base_next(self, prompt_ids: list[int]) -> token_shift.Pieces[Tensor]:
+        """The same under the base model, kept while a slider moves."""
+        key = tuple(prompt_ids)
+        if key not in self._base:
+            self._base[key] = yield from self._next(prompt_ids, {})
+        self._base.move_to_end(key)
         if len(self._base) > REMEMBERED_PROMPTS:
             self._base.popitem(last=False)
-        return prompt_ids, base
+        return self._base[key]
 
     # --- asks ------------------------------------------------------------------------------------
 
     def start(self, job_id: str, ask: Ask) -> Iterator[Event]:
         """Pass one, then the rows into the batch; they are decoded by `step`."""
         began = time.perf_counter()
-        library = self._experts.library()
-        decided = self._decide(ask, library)
-        pass_one = time.perf_counter() - began if decided.classification else 0.0
-        if found := decided.classification:
+        experts = self._experts.library().experts
+        plan = make_plan(self._dispatchers, ask.prompt, experts, ask.settings)
+        if found := plan.classification:
             yield Classified(
-                found.label, found.probabilities, found.raw, found.said, ask.dispatch, pass_one
+                found.label, found.probabilities, found.raw, found.said, plan.dispatch, plan.seconds
             )
-        mixture = decided.mixture
-        yield Mixed(mixture.at_layer(0), mixture.base_share, decided.set_by, decided.note)
-        asking = _Asking(
-            ask=ask,
-            experts=library.experts,
-            decided=decided,
-            prompt_ids=chat_ids(self.tokenizer, ask.prompt),
-            scales=mix(library.experts, mixture),
-            began=began,
-            pass_one=pass_one,
-            decoding=time.perf_counter(),
-        )
-        scales = {"base": None, "adapted": asking.scales}
-        for pane in ("base", "adapted") if ask.compare else ("adapted",):
-            asking.panes[pane] = _Pane()
-        self._decoder.add(
-            Row((job_id, pane), asking.prompt_ids, scales[pane], ask.sampling)
-            for pane in asking.panes
-        )
-        self._asking[job_id] = asking
-        self._joining.append(job_id)
+        mixture = plan.mixture
+        yield Mixed(mixture.at_layer(0), mixture.base_share, plan.set_by, plan.note)
+        self._answers.start(job_id, plan, ask.compare, began)
 
-    def step(self) -> Iterator[tuple[str, Event | Exception]]:
-        """One step of the decoder; an exception that comes with an id ends that ask alone."""
-        joining, self._joining = self._joining, []
-        try:
-            steps = self._decoder.step()
-        except Exception as error:
-            if not joining or len(joining) == len(self._asking):
-                raise
-            # prefill failed: the rows that were decoding before have not been touched
-            for job_id in joining:
-                self._remove(job_id)
-                yield job_id, error
-            return
-        yield from self._end_failed(steps)
-        steps = [step for step in steps if step.key[0] in self._asking]
-        now = time.perf_counter()
-        for step in steps:
-            job_id, pane = step.key
-            self._asking[job_id].first_token = self._asking[job_id].first_token or now
-            self._advance(self._asking[job_id].panes[pane], step, now)
-        for job_id in dict.fromkeys(step.key[0] for step in steps):
-            asking = self._asking[job_id]
-            ended = all(pane.ended for pane in asking.panes.values())
-            if ended or now - asking.flushed >= FLUSH_SECONDS:
-                asking.flushed = now
-                for event in self._flush(asking):
-                    yield job_id, event
-            if ended:
-                yield from self._finish(job_id, asking)
-
-    def _end_failed(self, steps: list[Step]) -> Iterator[tuple[str, Event | Exception]]:
-        """What was decoded of the asks of which a row has failed, then the reason."""
-        for job_id in {step.key[0]: None for step in steps if step.finished == "failed"}:
-            asking = self._asking[job_id]
-            self._remove(job_id)
-            for event in self._flush(asking):
-                yield job_id, event
-            yield job_id, InputError(NOT_FINITE)
+    def step(self) -> Iterator[Envelope]:
+        """A token of every answer under way; an exception that comes with an id ends that ask
+        alone, one that is raised ends them all."""
+        return self._answers.step()
 
     def stop(self, job_id: str) -> list[Event]:
         """Take an ask out of the batch: what was decoded since the last tokens, then Done."""
-        asking = self._asking.get(job_id)
-        if asking is None:
-            return []
-        self._remove(job_id)
-        return [*self._flush(asking), self._done(asking, cancelled=True)]
+        return self._answers.stop(job_id)
 
     def clear(self) -> list[str]:
         """Empty the batch; the job ids that were in it."""
-        ids = list(self._asking)
-        self._asking.clear()
-        self._joining.clear()
-        self._decoder = Decoder(self.model, self.tokenizer, self.adapter)
-        self.adapter.reset()
-        return ids
+        return self._answers.clear()
 
     def free_memory(self) -> None:
         """Forget what can be computed again, and hand the device's unused memory back."""
@@ -283,92 +203,3 @@ class ModelBackend:
             torch.cuda.empty_cache()
         elif self.model.device.type == "mps":
             torch.mps.empty_cache()
-
-    def _decide(self, ask: Ask, library: Library) -> Dispatched:
-        if ask.dispatch == "none":
-            decided = Dispatched(_mixture(ask.mixture, ask.normalise), "you", "", None)
-        else:
-            decided = decide(
-                self._dispatcher,
-                ask.prompt,
-                library.experts,
-                ask.dispatch,
-                ask.routing,
-                ask.threshold,
-            )
-            weights = decided.mixture.weights
-            decided = replace(decided, mixture=_mixture(weights, ask.normalise))
-        transfers = [
-            f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
-            for expert in transfers_in(self.adapter, library.experts, decided.mixture)
-        ]
-        return replace(decided, note="; ".join(filter(None, [decided.note, *transfers])))
-
-    def _advance(self, pane: _Pane, step: Step, now: float) -> None:
-        pane.steps += 1
-        if step.finished != "end":
-            pane.ids.append(step.token)
-        if step.text:
-            pane.pieces.append(step.text)
-        if step.finished:
-            pane.ended = now
-
-    def _flush(self, asking: _Asking) -> Iterator[Tokens]:
-        """The new text of all panes together, so that they move in step."""
-        now = time.perf_counter()
-        for name, pane in asking.panes.items():
-            if pane.pieces:
-                pieces, pane.pieces = tuple(pane.pieces), []
-                yield Tokens(name, pieces, len(pane.ids), (pane.ended or now) - asking.decoding)
-
-    def _finish(self, job_id: str, asking: _Asking) -> Iterator[tuple[str, Event | Exception]]:
-        self._remove(job_id)
-        try:
-            began = time.perf_counter()
-            if asking.ask.compare:
-                yield (
-                    job_id,
-                    token_shift.compare(
-                        self.model,
-                        self.tokenizer,
-                        self.adapter,
-                        asking.prompt_ids,
-                        asking.scales,
-                        (asking.panes["base"].ids, asking.panes["adapted"].ids),
-                    ),
-                )
-            yield job_id, self._done(asking, compare=time.perf_counter() - began)
-        except Exception as error:  # its answers are out; nobody else's are concerned
-            yield job_id, error
-
-    def _done(self, asking: _Asking, cancelled: bool = False, compare: float = 0.0) -> Done:
-        """Timings in seconds from the ask's start, and its receipt."""
-        now = time.perf_counter()
-        ends = {name: pane.ended or now for name, pane in asking.panes.items()}
-        decode = max(ends.values()) - asking.decoding
-        timings = {
-            "pass_one": asking.pass_one,
-            "first_token": (asking.first_token or now) - asking.began,
-            "decode": decode,
-            "compare": compare,
-            "total": now - asking.began,
-            "pass_one_share": asking.pass_one / max(asking.pass_one + decode, 1e-9),
-        }
-        for name, pane in asking.panes.items():
-            seconds = max(ends[name] - asking.decoding, 1e-9)
-            timings[f"{name}_tokens_per_second"] = pane.steps / seconds
-        ask = asking.ask
-        receipt = make_receipt(
-            self.adapter, ask.prompt, asking.experts, asking.decided, ask.sampling, timings
-        )
-        return Done(cancelled, timings, receipt)
-
-    def _remove(self, job_id: str) -> None:
-        asking = self._asking.pop(job_id)
-        self._joining = [joining for joining in self._joining if joining != job_id]
-        self._decoder.drop([(job_id, pane) for pane in asking.panes])
-
-
-def _mixture(weights: Mapping[str, Any], normalise: bool) -> Mixture:
-    """The mixture; with every α at 0 there is nothing to normalise, and the base model answers."""
-    return Mixture(weights, normalise and any(weights.values()))

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.messages import Compared, TokenShift
 from t2ui.models.likelihood import completion_logits
@@ -20,20 +21,44 @@ T = TypeVar("T")
 Pieces = Generator[None, None, T]
 
 CANDIDATES = 3
-PIECE_TOKENS = 256  # read at once: about what a few decode steps cost
+MOST_TOKENS = (
+    512  # that are read for the next token: a quarter from the beginning, the rest the end
+)
 # Logits held at once: 0.5 GB of float32. A longer answer is compared up to here only.
 MAX_LOGITS = 2**27
 
 
+def shortened(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, model: PreTrainedModel
+) -> tuple[str, int]:
+    """A long prompt's beginning and end, and how many tokens between them are left out.
+
+    The next token follows a hand on a slider, for everybody at once: it cannot read 4,000 tokens
+    at every move.
+    """
+    ids = tokenizer.encode(prompt, add_special_tokens=False)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    most = min(MOST_TOKENS, (context or MOST_TOKENS * 2) // 2)
+    if len(ids) <= most:
+        return prompt, 0
+    ends = (ids[: most // 4], ids[-(most - most // 4) :])
+    left_out = len(ids) - most
+    return "".join(_decode(tokenizer, part) for part in ends), left_out
+
+
 def next_token_log_probs(
-    model, adapter: Adapter, prompt_ids: Sequence[int], scales: Mapping[str, Tensor]
+    adapter: Adapter, prompt_ids: Sequence[int], scales: Mapping[str, Tensor], tokens: int
 ) -> Pieces[Tensor]:
-    """log π(token | prompt) under these scales ({}: the base model): (V,) float32, CPU."""
-    return (yield from _log_probs(model, adapter, (prompt_ids, [0]), scales))[0].cpu()
+    """log π(token | prompt) under these scales ({}: the base model): (V,) float32, CPU.
+
+    Args:
+        tokens: read at once.
+    """
+    return (yield from _log_probs(adapter, (prompt_ids, [0]), scales, tokens))[0].cpu()
 
 
 def candidates(
-    tokenizer, base: Tensor, mixed: Tensor, k: int
+    tokenizer: PreTrainedTokenizerBase, base: Tensor, mixed: Tensor, k: int
 ) -> tuple[tuple[tuple[str, float, float], ...], float]:
     """The k tokens that are likeliest under either model, and how far the models are apart.
 
@@ -56,28 +81,29 @@ def candidates(
 
 
 def compare(
-    model,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     adapter: Adapter,
     prompt_ids: Sequence[int],
     scales: Mapping[str, Tensor],
     answers: tuple[Sequence[int], Sequence[int]],
+    tokens: int,
 ) -> Pieces[Compared]:
     """Read the adapted answer with both models, each token in the context of those before it.
 
     Args:
         scales: those of the adapted answer; {} is the base model.
         answers: token ids of the base and of the adapted answer, without end tokens.
+        tokens: read at once.
     """
     base_answer, adapted_answer = answers
-    longest = max(1, MAX_LOGITS // model.get_output_embeddings().weight.shape[0])
+    longest = max(1, MAX_LOGITS // adapter.model.get_output_embeddings().weight.shape[0])
     read = list(adapted_answer[:longest])
     shifts: tuple[TokenShift, ...] = ()
     if read:
         text = (prompt_ids, read)
-        adapted = base = yield from _read(model, tokenizer, adapter, text, scales)
+        adapted = base = yield from _read(tokenizer, adapter, text, scales, tokens)
         if scales:
-            base = yield from _read(model, tokenizer, adapter, text, {})
+            base = yield from _read(tokenizer, adapter, text, {}, tokens)
         texts = token_texts(tokenizer, read)
         shifts = tuple(
             TokenShift(text, logprob, base_logprob, best, base_best)
@@ -96,7 +122,7 @@ def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
     return None if len(a) == len(b) else min(len(a), len(b))
 
 
-def token_texts(tokenizer, ids: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
     """The text that each token adds; joined, the text of all of them.
 
     A token that ends inside a character adds "", and the character comes with its last token.
@@ -114,19 +140,19 @@ def token_texts(tokenizer, ids: Sequence[int]) -> list[str]:
     return texts
 
 
-def _decode(tokenizer, ids: Sequence[int]) -> str:
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def _read(
-    model,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     adapter: Adapter,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
+    tokens: int,
 ) -> Pieces[list[tuple[float, tuple[tuple[str, float], ...]]]]:
     """Each completion token's log-probability, and the likeliest candidates at its place."""
-    log_probs = yield from _log_probs(model, adapter, text, scales)  # (T, V)
+    log_probs = yield from _log_probs(adapter, text, scales, tokens)  # (T, V)
     chosen = torch.tensor(text[1], device=log_probs.device)
     own = log_probs.gather(1, chosen[:, None])[:, 0].tolist()
     best = log_probs.topk(min(CANDIDATES, log_probs.shape[1]))
@@ -139,12 +165,12 @@ def _read(
 
 
 def _log_probs(
-    model,
     adapter: Adapter,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
+    tokens: int,
 ) -> Pieces[Tensor]:  # (T, V)
-    pieces = completion_logits(model, *text, PIECE_TOKENS)
+    pieces = completion_logits(adapter.model, *text, tokens)
     setting: Setting | None = None
     while True:
         # set for one piece at a time: whoever comes in between sets the model otherwise

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -31,6 +32,11 @@ STYLED = ("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "
 WITH_END = ("arc_easy", "arc_challenge", "strategyqa")
 
 
+def two_passes() -> list[str]:
+    """The dispatchers that can be measured as methods."""
+    return [name for name in DISPATCHERS if name != NO_DISPATCH]
+
+
 @dataclass(frozen=True)
 class Rows:
     """How test rows are chosen and put, the same for all methods."""
@@ -50,7 +56,8 @@ def evaluate(
         str,
         typer.Argument(
             help="Comma-separated: experts by name or file, mix:math=0.7+code=0.3, mix:FILE.json, "
-            "lora:FOLDER, prompt or expert (two passes), all. The base model is always there.",
+            f"lora:FOLDER, {' or '.join(two_passes())} (two passes), all. The base model is always "
+            "there.",
         ),
     ],
     tasks: Annotated[
@@ -124,40 +131,44 @@ def evaluate(
 def _methods(names: str, adapter, tokenizer, folder: Path | None):
     """The methods that were asked for, base first, and the files of those that are experts."""
     from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_lora, of_mixture
-    from t2ui.inference.dispatch import Dispatcher
+    from t2ui.inference.dispatch import LabelReader
+    from t2ui.inference.dispatchers import Dispatchers
+    from t2ui.inference.plan import usable_experts
     from t2ui.tasks.dispatch_rows import LABELS
 
     library = library_of(adapter.model, folder)
     report_problems(library)
     library = library.fitting(adapter)
-    dispatcher = Dispatcher(adapter.model, tokenizer, adapter)
+    reader = LabelReader(adapter.model, tokenizer, adapter)
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if "all" in wanted:
-        passes = ["prompt", *(["expert"] if library.dispatcher else [])]
+        own = usable_experts(adapter, library.experts, allow_transfer=False)
+        usable = Dispatchers(adapter.model, tokenizer, adapter).usable(own)
+        passes = [name for name in two_passes() if name in usable]
         wanted = [*library.experts, *passes, *(name for name in wanted if name != "all")]
     found, files = {}, {}
     for name in dict.fromkeys(wanted):
         if name == "base":
             continue
-        if name in ("prompt", "expert"):
-            method = of_dispatch(adapter, dispatcher, library.experts, name)
+        if name in two_passes():
+            method = of_dispatch(adapter, reader, library.experts, name)
         elif name.startswith("mix:"):
             mixture = _mixture(name.removeprefix("mix:"), adapter.model, library.experts)
             method = of_mixture(adapter, library.experts, mixture)
         elif name.startswith("lora:"):
-            method = of_lora(adapter, dispatcher, Path(name.removeprefix("lora:")))
+            method = of_lora(adapter, reader, Path(name.removeprefix("lora:")))
         elif name in library.experts:
-            method = of_expert(adapter, dispatcher, library.experts[name])
+            method = of_expert(adapter, reader, library.experts[name])
             files[method.name] = library.files[name]
         else:
             expert, path = one(name, folder)
-            method = of_expert(adapter, dispatcher, expert)
+            method = of_expert(adapter, reader, expert)
             files[method.name] = path
         if method.name in found or method.name == "base":
             raise InputError(f"Two methods are named {method.name!r}: rename one of the experts.")
         found[method.name] = method
     classifying = next((m.labels for m in found.values() if m.labels), LABELS)
-    return [base(adapter, dispatcher, classifying), *found.values()], files
+    return [base(adapter, reader, classifying), *found.values()], files
 
 
 def _mixture(text: str, model, experts):

@@ -4,12 +4,12 @@ Every command has `--json` for machines. Bad input is one line on stderr and exi
 """
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from t2ui import __version__
+from t2ui.catalogue import DISPATCHERS
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
@@ -30,6 +30,7 @@ from t2ui.cli.options import (
 from t2ui.cli.train import train
 from t2ui.config import (
     DEFAULT_MODEL,
+    AnswerSettings,
     Sampling,
     check_alpha,
     check_prompt,
@@ -84,55 +85,62 @@ def ask(
     prompt: Annotated[str, typer.Argument(help="The question; - reads it from stdin.")],
     mix: Annotated[str, typer.Option(help="math=0.7,code=0.3, or a mixture file.")] = "",
     dispatch: Annotated[
-        str, typer.Option(help="prompt, expert or none; expert where there is one.")
-    ] = "",
+        str,
+        typer.Option(
+            help=f"{', '.join(DISPATCHERS)}; else expert where there is a classification expert, "
+            "otherwise prompt."
+        ),
+    ] = AnswerSettings.dispatch,
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
-    routing: Annotated[str, typer.Option(help="hard: one expert; soft: by probability.")] = "hard",
-    threshold: Annotated[float, typer.Option(help="Below it the base model answers.")] = 0.0,
-    normalise: Annotated[bool, typer.Option(help="Divide the weights by their sum.")] = False,
-    max_new_tokens: int = 128,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
+    routing: Annotated[
+        str, typer.Option(help="hard: one expert; soft: by probability.")
+    ] = AnswerSettings.routing,
+    threshold: Annotated[
+        float, typer.Option(help="Below it the base model answers.")
+    ] = AnswerSettings.threshold,
+    normalise: Annotated[
+        bool, typer.Option(help="Divide the coefficients by their sum, whoever made them.")
+    ] = AnswerSettings.normalise,
+    max_new_tokens: int = Sampling.max_new_tokens,
+    temperature: float = Sampling.temperature,
+    top_p: float = Sampling.top_p,
+    top_k: Annotated[int, typer.Option(help="0: all tokens.")] = Sampling.top_k,
+    seed: int = Sampling.seed,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="Text that ends the answer; may be given several times."),
+    ] = None,
     allow_transfer: Annotated[
         bool, typer.Option(help="Use experts made for other weights of the same shapes.")
-    ] = False,
+    ] = AnswerSettings.allow_transfer,
     as_json: AsJson = False,
 ) -> None:
     """Answer a prompt in two passes."""
-    sampling = Sampling(max_new_tokens, temperature, top_p, seed=seed)
     saved = mixture_file(mix)
-    weights = {} if saved else parse_mix(mix)
+    settings = AnswerSettings(  # checked before a model is loaded
+        mixture=saved.mixture.weights if saved else parse_mix(mix) or None,
+        dispatch=dispatch,
+        routing=routing,
+        threshold=threshold,
+        normalise=normalise or bool(saved and saved.mixture.normalise),
+        allow_transfer=allow_transfer,
+        sampling=Sampling(max_new_tokens, temperature, top_p, top_k, seed, tuple(stop or ())),
+    )
     text = check_prompt(sys.stdin.read() if prompt == "-" else prompt)
-    from t2ui.inference.two_pass import two_pass_infer
+    from t2ui.inference.two_pass import answer
     from t2ui.models.loading import model_name
     from t2ui.svf.adapter import adapt
-    from t2ui.svf.mixture import Mixture
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
-    mixture = Mixture(weights, normalise) if weights else None
-    if saved:
-        mixture = replace(saved.mixture, normalise=normalise or saved.mixture.normalise)
-        for misfit in saved.misfits(model_name(loaded), library.experts):
-            note(misfit)
+    for misfit in saved.misfits(model_name(loaded), library.experts) if saved else ():
+        note(misfit)
     with adapt(loaded, progress=progress) as adapter:
         library = library.fitting(adapter)
         report_problems(library)
-        result = two_pass_infer(
-            loaded,
-            tokenizer,
-            text,
-            library.experts,
-            dispatch=dispatch or None,
-            mixture=mixture,
-            routing=routing,
-            threshold=threshold,
-            sampling=sampling,
-            allow_transfer=allow_transfer,
-        )
+        result = answer(loaded, tokenizer, text, library.experts, settings)
     if as_json:
         found = result.classification
         print_json(

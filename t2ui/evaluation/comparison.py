@@ -103,11 +103,9 @@ class Comparison:
         """Mis-routes of a method's pass one."""
         if method.classifier is None:
             return []
-        who = "LoRA" if method.is_lora else "classification expert"
-        if method.name in ("base", "prompt"):
-            who = "base model by prompt"
         found = routes(self.log, DISPATCH, method, self.prompts)
-        return [{"method": method.name, "classifier": who, **record} for record in found]
+        who = {"method": method.name, "classifier": method.classified_by}
+        return [{**who, **record} for record in found]
 
     def records(self) -> dict[str, list[Record]]:
         """All that was measured, as plain data."""

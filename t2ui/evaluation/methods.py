@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from t2ui.catalogue import DISPATCHERS
+from t2ui.config import OTHERS, AnswerSettings
 from t2ui.errors import InputError
-from t2ui.inference.dispatch import Dispatcher
-from t2ui.inference.two_pass import decide
-from t2ui.svf.adapter import Adapter
+from t2ui.inference.dispatch import LabelReader
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import make_plan, usable_experts
+from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import dispatcher_in, labels_of
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
 from t2ui.training.lora import lora_on, training_record
@@ -33,7 +35,8 @@ class Method:
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
     results of the one are never taken for the other's. `classifier` is for methods that can be
-    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`.
+    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`;
+    `classified_by` says in words by what.
     `training` is the record of how it was trained, where it was.
     """
 
@@ -42,6 +45,7 @@ class Method:
     parts: Callable[[Sequence[Example]], Iterable[Part]]
     classifier: Callable[[], AbstractContextManager[Classify]] | None = None
     labels: tuple[str, ...] = ()
+    classified_by: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     is_lora: bool = False
 
@@ -51,20 +55,21 @@ def fixed(name: str, digest: str, context: Context) -> Method:
     return Method(name, digest, lambda examples: [(list(range(len(examples))), context)])
 
 
-def base(adapter: Adapter, dispatcher: Dispatcher, labels: Sequence[str]) -> Method:
+def base(adapter: Adapter, reader: LabelReader, labels: Sequence[str]) -> Method:
     """The base model; on dispatch, asked by the prompt alone."""
 
     def classify(prompt: str) -> str:
-        return dispatcher.classify(prompt, labels, None).label
+        return reader.classify(prompt, labels, None).label
 
     return replace(
         fixed("base", "", adapter.disabled),
         classifier=lambda: nullcontext(classify),
         labels=tuple(labels),
+        classified_by="base model by prompt",
     )
 
 
-def of_expert(adapter: Adapter, dispatcher: Dispatcher, expert: Expert) -> Method:
+def of_expert(adapter: Adapter, reader: LabelReader, expert: Expert) -> Method:
     """One expert for every prompt; a classification expert can be measured on dispatch too."""
     adapter.check(expert)
     method = replace(
@@ -75,9 +80,14 @@ def of_expert(adapter: Adapter, dispatcher: Dispatcher, expert: Expert) -> Metho
         return method
 
     def classify(prompt: str) -> str:
-        return dispatcher.classify(prompt, expert.labels, expert).label
+        return reader.classify(prompt, expert.labels, expert).label
 
-    return replace(method, classifier=lambda: nullcontext(classify), labels=tuple(expert.labels))
+    return replace(
+        method,
+        classifier=lambda: nullcontext(classify),
+        labels=tuple(expert.labels),
+        classified_by=DISPATCHERS["expert"].words,
+    )
 
 
 def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Method:
@@ -101,7 +111,7 @@ def _shown(alpha: float | tuple[float, ...]) -> str:
     return f"{alpha:g}"
 
 
-def of_lora(adapter: Adapter, dispatcher: Dispatcher, folder: Path) -> Method:
+def of_lora(adapter: Adapter, reader: LabelReader, folder: Path) -> Method:
     """A LoRA as peft writes it, on the base model, for every prompt; one that was trained on
     dispatch can be measured there too."""
     weights = folder / "adapter_model.safetensors"
@@ -117,8 +127,8 @@ def of_lora(adapter: Adapter, dispatcher: Dispatcher, folder: Path) -> Method:
 
     @contextmanager
     def classifier() -> Iterator[Classify]:
-        # Its own dispatcher: what the other keeps of the instruction was read without the LoRA.
-        own = Dispatcher(dispatcher.model, dispatcher.tokenizer, adapter)
+        # Its own reader: what the other keeps of the instruction was read without the LoRA.
+        own = LabelReader(reader.model, reader.tokenizer, adapter)
 
         def classify(prompt: str) -> str:
             raw = own.classify(prompt, labels, None).raw  # as an expert's: training took the bias
@@ -127,42 +137,49 @@ def of_lora(adapter: Adapter, dispatcher: Dispatcher, folder: Path) -> Method:
         with lora_on(adapter.model, folder):
             yield classify
 
-    return replace(method, classifier=classifier, labels=labels)
+    return replace(method, classifier=classifier, labels=labels, classified_by="LoRA")
 
 
 def of_dispatch(
-    adapter: Adapter, dispatcher: Dispatcher, experts: Mapping[str, Expert], mode: str
+    adapter: Adapter, reader: LabelReader, experts: Mapping[str, Expert], name: str
 ) -> Method:
-    """Two passes: `mode` "prompt" or "expert" picks each prompt's expert (paper, section 3.2).
+    """Two passes: the dispatcher of this name picks each prompt's expert (paper, section 3.2).
 
     Raises:
-        InputError: "expert" without a classification expert.
+        InputError: there is no such dispatcher, or these experts do not suffice for it.
     """
-    experts = {name: e for name, e in experts.items() if not adapter.is_transfer(e)}  # as `decide`
-    classifier = None
-    if mode == "expert":
-        classifier = dispatcher_in(experts)
-        if classifier is None:
-            raise InputError(
-                "Method 'expert' needs a classification expert in the experts folder; there is "
-                "none: train one with `python -m t2ui train dispatch`, or use method 'prompt'."
-            )
-    labels = classifier.labels if classifier else labels_of(experts)
+    dispatchers = Dispatchers(reader.model, reader.tokenizer, adapter)
+    dispatcher = dispatchers[name]
+    experts = usable_experts(adapter, experts, allow_transfer=False)
+    if not dispatcher.usable(experts):
+        raise InputError(
+            f"Method {name!r} needs a {DISPATCHERS[name].words} in the experts folder; there is "
+            f"none: {dispatcher.remedy}."
+        )
+    settings = AnswerSettings(dispatch=name)
 
     def classify(prompt: str) -> str:
-        return dispatcher.classify(prompt, labels, classifier).label
+        found = dispatcher.classify(prompt, experts)
+        return found.label if found else OTHERS
 
     def parts(examples: Sequence[Example]) -> list[Part]:
         places: dict[tuple, list[int]] = {}
-        mixtures: dict[tuple, Mixture] = {}
+        scales: dict[tuple, Scales] = {}
         for place, example in enumerate(examples):
-            mixture = decide(dispatcher, example.prompt, experts, mode).mixture
-            key = tuple(mixture.weights.items())
-            mixtures[key] = mixture
+            plan = make_plan(dispatchers, example.prompt, experts, settings)
+            key = tuple(plan.mixture.weights.items())
+            scales[key] = plan.scales
             places.setdefault(key, []).append(place)
-        return [(places[key], _applied(adapter, experts, mixtures[key])) for key in places]
+        return [(places[key], _applied(adapter, scales[key])) for key in places]
 
-    return Method(mode, digest_of(experts), parts, lambda: nullcontext(classify), tuple(labels))
+    return Method(
+        name,
+        digest_of(experts),
+        parts,
+        lambda: nullcontext(classify),
+        dispatcher.labels(experts),
+        DISPATCHERS[name].words,
+    )
 
 
 def digest_of(experts: Mapping[str, Expert]) -> str:
@@ -171,5 +188,5 @@ def digest_of(experts: Mapping[str, Expert]) -> str:
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
-def _applied(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Context:
-    return lambda: adapter.applied(mix(experts, mixture), "merged")
+def _applied(adapter: Adapter, scales: Scales) -> Context:
+    return lambda: adapter.applied(scales, "merged")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2ui.config import ALPHA_LIMIT, FewShotConfig
+from t2ui.config import ALPHA_LIMIT, LEAST_SUM, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.optimizers import make_search
 from t2ui.few_shot.scoring import ExpertBasis, Scorer, backward_tokens, member_tokens
@@ -21,8 +21,6 @@ from t2ui.svf.adapter import Scales
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
 from t2ui.tasks.base import Example
-
-LEAST_SUM = 0.01  # weights that sum to less are not normalised: they would blow up
 
 
 @dataclass(frozen=True)

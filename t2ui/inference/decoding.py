@@ -64,6 +64,7 @@ class Decoder:
         self._waiting: list[RunningRow] = []
         self._readings: list[Reading] = []  # oldest first
         self._reads = 0
+        self.tokens_read = 0  # of prompts so far, padding counted
         self._rows: list[RunningRow] = []  # in the order of the batch
         self._cache: DynamicCache | None = None
         self._attention = torch.zeros(0, 0, dtype=torch.long)  # (B, T), 0 is left padding
@@ -137,7 +138,7 @@ class Decoder:
         oldest = self._reads % OLDEST_EVERY == 0
         reading = self._readings[0] if oldest else min(self._readings, key=lambda r: r.left)
         try:
-            reading.read(tokens)
+            self.tokens_read += reading.read(tokens)
         except Exception as error:
             self._readings.remove(reading)
             return [r.fail(error) for r in reading.rows if r.row.key not in reading.dropped]

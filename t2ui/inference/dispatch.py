@@ -1,8 +1,10 @@
 """Pass one: which label does a prompt carry, and which mixture answers it (paper, section 3.2).
 
-One question, asked with the base model or with a classification expert's scales, is read out in
-two ways from one forward pass: the log-likelihood of every label, which gives probabilities, and
-the model's own greedy words. Knows labels and prompts, nothing of answers or decoding settings.
+`Classification` is what every dispatcher finds (t2ui/inference/dispatchers), `route` makes a
+mixture of it. `LabelReader` is for those that ask the model: one question, with the base model or
+with a classification expert's scales, is read out in two ways from one forward pass: the
+log-likelihood of every label, which gives probabilities, and the model's own greedy words. Knows
+labels and prompts, nothing of answers or decoding settings.
 """
 
 import time
@@ -38,8 +40,9 @@ class Classification:
     label: str  # the most likely by `probabilities`
     probabilities: dict[str, float]  # the base model's are calibrated on a content-free prompt
     raw: dict[str, float]  # not calibrated; the same thing for a classification expert
-    said: str  # the model's own words, e.g. "\\boxed{code}"
+    said: str  # the model's own words, e.g. "\\boxed{code}"; "" where it was not asked
     seconds: float
+    remark: str = ""  # on who found it: "a cross-model transfer"
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class DispatchPrompt:
         return Question((*ids, *self.after), self.answers)
 
 
-class Dispatcher:
-    """Classifies prompts with one model. Keeps the prefilled instruction for every classifier."""
+class LabelReader:
+    """Asks one model for a prompt's label. Keeps the prefilled instruction for every classifier."""
 
     def __init__(self, model, tokenizer, adapter: Adapter):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter

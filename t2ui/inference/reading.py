@@ -58,10 +58,12 @@ class Reading:
     def keys(self) -> list[object]:
         return [r.row.key for r in self.rows]
 
-    def read(self, tokens: int) -> None:
-        """Read about so many tokens, of all rows together, and at least one of each."""
-        while tokens > 0 and not self.ended:
-            tokens -= self._read_piece(tokens)
+    def read(self, tokens: int) -> int:
+        """Read about so many tokens, of all rows together, and at least one of each; how many."""
+        read = 0
+        while read < tokens and not self.ended:
+            read += self._read_piece(tokens - read)
+        return read
 
     def _read_piece(self, tokens: int) -> int:
         """One forward pass; how many tokens it read."""

@@ -4,21 +4,24 @@ The model is left as it was, whatever is raised. Every answer carries a receipt 
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from t2ui import __version__
-from t2ui.config import DISPATCH_MODES, Sampling, check_prompt
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from t2ui.config import AnswerSettings, Sampling, check_prompt
 from t2ui.errors import InputError
-from t2ui.inference.decoding import Row, generate
-from t2ui.inference.dispatch import Classification, Dispatcher, route
-from t2ui.models.loading import chat_ids, dtype_name, model_name
+from t2ui.inference.decoding import generate
+from t2ui.inference.dispatch import Classification
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import Plan, make_plan, receipt_of
+from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter, adapt, attached
 from t2ui.svf.decomposition import same_model
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import dispatcher_in, labels_of
-from t2ui.svf.mixture import Mixture, mix
+from t2ui.svf.mixture import Mixture
 
 
 @dataclass(frozen=True)
@@ -39,28 +42,19 @@ class TwoPassResult:
         return self.text
 
 
-@dataclass(frozen=True)
-class Dispatched:
-    """What pass one decided."""
-
-    mixture: Mixture
-    set_by: str  # a sentence part: "classification expert, 0.93"
-    note: str
-    classification: Classification | None
-
-
 def two_pass_infer(
-    model,
-    tokenizer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     experts: Mapping[str, Expert],
     *,
     dispatch: str | None = None,
     mixture: Mixture | None = None,
-    routing: str = "hard",
-    threshold: float = 0.0,
+    routing: str = AnswerSettings.routing,
+    threshold: float = AnswerSettings.threshold,
+    normalise: bool = AnswerSettings.normalise,
     sampling: Sampling | None = None,
-    allow_transfer: bool = False,
+    allow_transfer: bool = AnswerSettings.allow_transfer,
 ) -> TwoPassResult:
     """Classify the prompt, adapt the model accordingly, answer.
 
@@ -69,155 +63,76 @@ def two_pass_infer(
             call (kept on disk); hold `adapt(model)` yourself to keep them in memory over calls.
         experts: by name; a classification expert among them serves `dispatch="expert"`. All must
             have this model's shapes.
-        dispatch: "prompt", "expert" or "none"; by default "expert" where there is one.
+        dispatch: a name of `catalogue.DISPATCHERS`; by default "expert" where there is a
+            classification expert of this model, otherwise "prompt".
         mixture: answer with this instead of pass one.
         routing, threshold: see `dispatch.route`.
+        normalise: divide the mixture's coefficients by their sum, whoever made it.
         allow_transfer: use experts that were made for other weights of the same shapes. Without
             it pass one passes them over, and a mixture that needs one is refused.
 
     Raises:
         InputError: a bad prompt, setting or expert; one line says what to do.
     """
-    check_prompt(prompt)
+    given = mixture or Mixture()
+    settings = AnswerSettings(
+        mixture=None if mixture is None else given.weights,
+        dispatch=dispatch or "",
+        routing=routing,
+        threshold=threshold,
+        normalise=normalise or given.normalise,
+        allow_transfer=allow_transfer,
+        sampling=sampling or Sampling(),
+    )
+    return answer(model, tokenizer, prompt, experts, settings)
+
+
+def answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    experts: Mapping[str, Expert],
+    settings: AnswerSettings,
+) -> TwoPassResult:
+    """`two_pass_infer` with its settings in one value: plan, then run.
+
+    Raises:
+        InputError: what `two_pass_infer` raises.
+    """
+    check_prompt(prompt)  # before the model's matrices are decomposed
     with _adapted(model) as adapter:
         for expert in experts.values():
             adapter.check(expert, allow_transfer=True)
-        started = time.perf_counter()
-        if mixture is None:
-            usable = experts if allow_transfer else _without_transfers(adapter, experts)
-            mode = dispatch or ("expert" if dispatcher_in(usable) else "prompt")
-            dispatcher = Dispatcher(model, tokenizer, adapter)
-            decided = decide(dispatcher, prompt, experts, mode, routing, threshold, allow_transfer)
-        elif dispatch not in (None, "none"):
-            raise InputError("A mixture and a dispatcher were both given: choose one of them.")
-        else:
-            decided = Dispatched(mixture, "you", "", None)
-        transfers = transfers_in(adapter, experts, decided.mixture)
-        for expert in transfers:
-            adapter.check(expert, allow_transfer)
-        pass_one = time.perf_counter() - started
-        sampling = sampling or Sampling()
-        row = Row(0, chat_ids(tokenizer, prompt), mix(experts, decided.mixture), sampling)
-        (completion,) = generate(model, tokenizer, [row], adapter)
-        timings = {"pass_one": pass_one, "pass_two": time.perf_counter() - started - pass_one}
-        said = [f"{expert.name}: a cross-model transfer" for expert in transfers]
-        note = "; ".join(filter(None, [decided.note, *said]))
-        classification = decided.classification
-        return TwoPassResult(
-            text=completion.text,
-            token_ids=completion.token_ids,
-            label=classification.label if classification else None,
-            probabilities=classification.probabilities if classification else {},
-            classification=classification,
-            mixture=decided.mixture,
-            note=note,
-            timings=timings,
-            receipt=make_receipt(adapter, prompt, experts, decided, sampling, timings),
-        )
+        plan = make_plan(Dispatchers(model, tokenizer, adapter), prompt, experts, settings)
+        return run_plan(plan, tokenizer, adapter)
 
 
-def decide(
-    dispatcher: Dispatcher,
-    prompt: str,
+def run_plan(plan: Plan, tokenizer: PreTrainedTokenizerBase, adapter: Adapter) -> TwoPassResult:
+    """Pass two: decode the plan's answer alone. Where others wait too, the worker runs its rows
+    (`Plan.row`) in one batch with theirs."""
+    began = time.perf_counter()
+    (completion,) = generate(adapter.model, tokenizer, [plan.row(0)], adapter)
+    timings = {"pass_one": plan.seconds, "pass_two": time.perf_counter() - began}
+    found = plan.classification
+    return TwoPassResult(
+        text=completion.text,
+        token_ids=completion.token_ids,
+        label=found.label if found else None,
+        probabilities=found.probabilities if found else {},
+        classification=found,
+        mixture=plan.mixture,
+        note=plan.note,
+        timings=timings,
+        receipt=receipt_of(plan, adapter, timings),
+    )
+
+
+def replay(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    receipt: Mapping[str, Any],
     experts: Mapping[str, Expert],
-    mode: str,
-    routing: str = "hard",
-    threshold: float = 0.0,
-    allow_transfer: bool = False,
-) -> Dispatched:
-    """Pass one: from the prompt to a mixture.
-
-    Experts that were made for other weights are passed over unless `allow_transfer`, since nobody
-    has asked for them; the note says which.
-
-    Raises:
-        InputError: an unknown mode, "expert" without a classification expert, or nothing to choose.
-    """
-    if mode not in DISPATCH_MODES:
-        raise InputError(f"dispatch is {mode!r}; expected {', '.join(DISPATCH_MODES)}.")
-    if not 0 <= threshold <= 1:
-        raise InputError(f"threshold is {threshold}; expected between 0 and 1.")
-    if mode == "none":
-        return Dispatched(Mixture(), "no dispatcher", "", None)
-    usable = experts if allow_transfer else _without_transfers(dispatcher.adapter, experts)
-    foreign = [name for name in experts if name not in usable]
-    passed_over = f"passed over, as made for other weights: {', '.join(foreign)}" if foreign else ""
-    expert = dispatcher_in(usable) if mode == "expert" else None
-    if mode == "expert" and expert is None:
-        why = f" ({passed_over})" if foreign else ""
-        raise InputError(
-            f"dispatch is 'expert', but no classification expert is loaded{why}: train one with "
-            "`python -m t2ui train dispatch`, or choose dispatch prompt."
-        )
-    labels = expert.labels if expert else labels_of(dict(usable))
-    if foreign and len(labels) < 2:
-        raise InputError(
-            f"Pass one has no expert of this model to choose ({passed_over}): give a mixture, or "
-            "ask for a cross-model transfer (allow_transfer)."
-        )
-    found = dispatcher.classify(prompt, labels, expert)
-    answering = {n: e for n, e in usable.items() if not e.is_dispatcher}
-    mixture, note = route(found, answering, routing, threshold)
-    who = "classification expert" if expert else "prompt dispatcher"
-    if expert and dispatcher.adapter.is_transfer(expert):
-        who = f"{who} (a cross-model transfer)"
-    note = "; ".join(filter(None, [note, passed_over]))
-    return Dispatched(mixture, f"{who}, {found.probabilities[found.label]:.2f}", note, found)
-
-
-def transfers_in(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> list[Expert]:
-    """The experts that a mixture uses and that were made for other weights than this model's."""
-    used = [
-        experts[name]
-        for name, alpha in mixture.weights.items()
-        if name in experts and (any(alpha) if isinstance(alpha, tuple) else alpha)
-    ]
-    return [expert for expert in used if adapter.is_transfer(expert)]
-
-
-def _without_transfers(adapter: Adapter, experts: Mapping[str, Expert]) -> dict[str, Expert]:
-    return {name: e for name, e in experts.items() if not adapter.is_transfer(e)}
-
-
-def make_receipt(
-    adapter: Adapter,
-    prompt: str,
-    experts: Mapping[str, Expert],
-    decided: Dispatched,
-    sampling: Sampling,
-    timings: Mapping[str, float],
-) -> dict[str, Any]:
-    """Plain data that says what answered, and what `replay` needs to answer so again."""
-    import torch
-    import transformers
-
-    found = decided.classification
-    return {
-        "model": model_name(adapter.model),
-        "fingerprint": adapter.fingerprint,
-        "modules": adapter.modules,
-        "dtype": dtype_name(adapter.model),
-        "device": adapter.model.device.type,
-        "prompt": prompt,
-        "label": found.label if found else None,
-        "probabilities": found.probabilities if found else {},
-        "set_by": decided.set_by,
-        "mixture": {
-            n: list(a) if isinstance(a, tuple) else a for n, a in decided.mixture.weights.items()
-        },
-        "normalise": decided.mixture.normalise,
-        "experts": {n: experts[n].sha256 for n in decided.mixture.weights},
-        "sampling": {**asdict(sampling), "stop": list(sampling.stop)},
-        "timings": {key: round(value, 4) for key, value in timings.items()},
-        "versions": {
-            "t2ui": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-
-
-def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, Expert]):
+) -> TwoPassResult:
     """Answer again as a receipt says.
 
     Token for token in float32 on the same kind of device and with the same versions; on another
@@ -264,16 +179,12 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
         )
 
 
-class _adapted:
+@contextmanager
+def _adapted(model: PreTrainedModel, modules: str = "all") -> Iterator[Adapter]:
     """The adapter that the model carries, or one for the time of the block."""
-
-    def __init__(self, model, modules: str = "all"):
-        self.model, self.modules, self.held = model, modules, attached(model)
-
-    def __enter__(self) -> Adapter:
-        self.adapter = self.held or adapt(self.model, self.modules)
-        return self.adapter
-
-    def __exit__(self, *error: object) -> None:
-        if self.held is None:
-            self.adapter.remove()
+    held = attached(model)
+    if held is not None:
+        yield held
+        return
+    with adapt(model, modules) as made:
+        yield made

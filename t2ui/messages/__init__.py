@@ -15,6 +15,7 @@ from t2ui.messages.adapt import (
     SearchBegan,
     SearchEstimate,
 )
+from t2ui.messages.answer import PANES, AnswerSoFar, Written
 from t2ui.messages.ask import (
     Ask,
     Classified,
@@ -22,6 +23,7 @@ from t2ui.messages.ask import (
     Mixed,
     NextToken,
     NextTokens,
+    Reading,
     Tokens,
     TokenShift,
 )
@@ -48,6 +50,7 @@ Event = (
     Queued
     | Classified
     | Mixed
+    | Reading
     | Tokens
     | Compared
     | NextTokens
@@ -66,6 +69,7 @@ Event = (
 __all__ = [
     "Adapt",
     "Adapted",
+    "AnswerSoFar",
     "Ask",
     "Begun",
     "Cancel",
@@ -88,7 +92,9 @@ __all__ = [
     "Mixed",
     "NextToken",
     "NextTokens",
+    "PANES",
     "Queued",
+    "Reading",
     "Request",
     "SaveExpert",
     "SearchBegan",
@@ -96,4 +102,5 @@ __all__ = [
     "Status",
     "TokenShift",
     "Tokens",
+    "Written",
 ]

@@ -1,43 +1,47 @@
 """An answer and what leads to it: pass one, the mixture, the text, the next token."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from t2ui.config import DISPATCH_MODES, ROUTINGS, Sampling, check_alpha, check_prompt
-from t2ui.errors import InputError
+from t2ui.config import Alpha, AnswerSettings, Sampling, check_alpha, check_prompt
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Answer a prompt with a mixture, beside the base model's answer when `compare`.
+    """Answer a prompt, beside the base model's answer when `compare`.
 
-    With `dispatch` "none" the given `mixture` is used; otherwise pass one makes the mixture and
-    `mixture` must be empty. Events: Queued*, Classified?, Mixed, Tokens*, Compared?, Done.
+    A given `mixture` answers; without one `dispatch` makes it, and "" leaves the choice of the
+    dispatcher to the worker, which knows what is loaded (see `AnswerSettings`, where every
+    setting is described). Events: Queued*, Classified?, Mixed, Reading*, Tokens*, Compared?, Done.
     """
 
     prompt: str
-    mixture: dict[str, float] = field(default_factory=dict)
-    dispatch: str = "none"  # prompt | expert | none
-    routing: str = "hard"  # hard | soft
-    threshold: float = 0.0  # below this probability the base model answers
-    normalise: bool = False
+    mixture: Mapping[str, Alpha] | None = None
+    dispatch: str = AnswerSettings.dispatch
+    routing: str = AnswerSettings.routing
+    threshold: float = AnswerSettings.threshold
+    normalise: bool = AnswerSettings.normalise
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
+    allow_transfer: bool = AnswerSettings.allow_transfer
     session: str = ""  # whose it is: answers under way are shared out fairly between sessions
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
-        if self.dispatch not in DISPATCH_MODES:
-            raise InputError(
-                f"dispatch is {self.dispatch!r}; expected {', '.join(DISPATCH_MODES)}."
-            )
-        if self.routing not in ROUTINGS:
-            raise InputError(f"routing is {self.routing!r}; expected {', '.join(ROUTINGS)}.")
-        if not 0 <= self.threshold <= 1:
-            raise InputError(f"threshold is {self.threshold}; expected between 0 and 1.")
-        if self.dispatch != "none" and self.mixture:
-            raise InputError("A mixture and a dispatcher were both given: choose one of them.")
-        for name, value in self.mixture.items():
-            check_alpha(name, value)
+        object.__setattr__(self, "dispatch", self.settings.dispatch)  # checks all of them
+
+    @property
+    def settings(self) -> AnswerSettings:
+        """All that is set of the answer."""
+        return AnswerSettings(
+            self.mixture,
+            self.dispatch,
+            self.routing,
+            self.threshold,
+            self.normalise,
+            self.allow_transfer,
+            self.sampling,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class NextToken:
     mixture: dict[str, float] = field(default_factory=dict)
     normalise: bool = False
     k: int = 6
+    allow_transfer: bool = False
     session: str = ""  # the newest request of a session replaces its older ones
 
     def __post_init__(self) -> None:
@@ -64,7 +69,7 @@ class Classified:
     probabilities: dict[str, float]
     raw: dict[str, float]
     said: str  # the model's own words, greedy, e.g. "\\boxed{code}"
-    method: str  # prompt | expert
+    method: str  # the dispatcher, a name of catalogue.DISPATCHERS
     seconds: float
 
 
@@ -80,6 +85,14 @@ class Mixed:
     base_share: float  # 1 − Σα
     set_by: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far a long prompt is read."""
+
+    tokens: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -118,3 +131,4 @@ class NextTokens:
     candidates: tuple[tuple[str, float, float], ...]
     kl: float  # KL(mixture ‖ base), nats
     seconds: float
+    left_out: int = 0  # tokens in the middle of a long prompt that were not read for this

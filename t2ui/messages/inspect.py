@@ -60,6 +60,8 @@ class Experts:
     labels: tuple[str, ...]  # of pass one by prompt, in order, "others" last
     modules: tuple[str, ...]  # leaf names the model has, e.g. ("q_proj", …)
     layers: int
+    dispatchers: tuple[str, ...] = ()  # those that can be used here without a transfer
+    dispatch: str = ""  # the one that is used where nobody chooses
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def dispatcher_in(experts: Mapping[str, Expert]) -> Expert | None:
     return next((e for _, e in sorted(experts.items()) if e.is_dispatcher), None)
 
 
-def labels_of(experts: dict[str, Expert]) -> tuple[str, ...]:
+def labels_of(experts: Mapping[str, Expert]) -> tuple[str, ...]:
     """Labels of pass one: each expert's own (its name where it gives none), `others` last.
 
     A folded mixture was trained for no kind of prompt: its name would be a label that nobody meant.

@@ -5,14 +5,14 @@ Knows experts and weights; no models, prompts or searches.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from t2ui.config import ALPHA_LIMIT, check_alpha
+from t2ui.config import ALPHA_LIMIT, LEAST_SUM, Alpha, check_mixture
 from t2ui.errors import InputError
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from t2ui.svf.adapter import Adapter
 
 FORMAT = "t2ui.mixture"
-Alpha = float | tuple[float, ...]  # one for the whole model, or one per layer
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,10 @@ class Mixture:
     normalise: bool = False
 
     def __post_init__(self) -> None:
-        checked: dict[str, Alpha] = {}
-        for name, alpha in self.weights.items():
-            if isinstance(alpha, Sequence) and not isinstance(alpha, str):
-                checked[name] = tuple(check_alpha(name, a) for a in alpha)
-            else:
-                checked[name] = check_alpha(name, alpha)
-        lengths = {len(a) for a in checked.values() if isinstance(a, tuple)}
-        if len(lengths) > 1:
-            raise InputError(
-                f"Per-layer weights of different lengths {sorted(lengths)}; expected one weight "
-                "per layer of the model for each."
-            )
+        checked = check_mixture(self.weights)
         object.__setattr__(self, "weights", checked)
         if self.normalise:
-            for layer in range(next(iter(lengths), 1)):
+            for layer in range(_layers(checked) or 1):
                 self.at_layer(layer)  # refuses a bad sum when it is made, not when it is used
 
     def at_layer(self, layer: int) -> dict[str, float]:
@@ -60,7 +48,7 @@ class Mixture:
         if not self.normalise:
             return alphas
         total = sum(alphas.values())
-        if abs(total) < 1e-6:
+        if abs(total) < LEAST_SUM:
             raise InputError(
                 f"The weights sum to {total:g}, so they cannot be normalised: move a slider, or "
                 "switch normalise off."
@@ -78,9 +66,27 @@ class Mixture:
     @property
     def base_share(self) -> float:
         """1 − Σα, what the base model keeps; the mean over layers for per-layer weights."""
-        layers = [a for a in self.weights.values() if isinstance(a, tuple)]
-        count = len(layers[0]) if layers else 1
+        count = _layers(self.weights) or 1
         return sum(1 - sum(self.at_layer(layer).values()) for layer in range(count)) / count
+
+
+def mixture_of(weights: Mapping[str, Alpha], normalise: bool = False) -> Mixture:
+    """The mixture; with every α at 0 there is nothing to normalise, and the base model answers.
+
+    Raises:
+        InputError: what `Mixture` raises.
+    """
+    return Mixture(weights, normalise and any(map(used, weights.values())))
+
+
+def used(alpha: Alpha) -> bool:
+    """Whether an expert with this α has a part in the answer."""
+    return any(alpha) if isinstance(alpha, tuple) else alpha != 0
+
+
+def _layers(weights: Mapping[str, Alpha]) -> int | None:
+    """How many layers have an α of their own; None where each expert has one for all."""
+    return next((len(a) for a in weights.values() if isinstance(a, tuple)), None)
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
         )
     mixed: dict[str, Tensor] = {}
     # With normalise, one expert's weights per layer make every expert's α depend on the layer.
-    layers = next((len(a) for a in mixture.weights.values() if isinstance(a, tuple)), None)
+    layers = _layers(mixture.weights)
     for name in mixture.weights:
         for matrix, z in experts[name].scales.items():
             layer = 0 if layers is None else layer_of(matrix)
@@ -224,15 +230,15 @@ def fold(
     scales = mix(experts, mixture)
     if not scales:
         raise InputError("Every weight is 0, which is the base model: there is nothing to fold.")
-    used = {n: alpha for n, alpha in mixture.weights.items() if alpha}
+    mixed = {n: alpha for n, alpha in mixture.weights.items() if used(alpha)}
     folded = {
         n: {"alpha": list(a) if isinstance(a, tuple) else a, "sha256": experts[n].sha256}
-        for n, a in used.items()
+        for n, a in mixed.items()
     }
     return Expert(
         name=name,
         scales=scales,
         fingerprint=adapter.fingerprint_of(scales),
         training={"folded_from": folded, "normalise": mixture.normalise, **(provenance or {})},
-        **{"base_model": experts[next(iter(used))].base_model, **details},
+        **{"base_model": experts[next(iter(mixed))].base_model, **details},
     )

@@ -5,7 +5,7 @@
     adapt_result.py  what it found            live.py      Ask's next-token card
     inspect.py   the Inspect page             theme.py     the look, launch options
     start.py     how a visit begins           panel.py     how data is drawn
-    api.py       /ask and /experts by name
+    api/         /ask and /experts by name
 
 Pure, without gradio: controls, mixture, views, matrices, permalink, snippets, colours, examples,
 search_view. `listen` follows the worker's jobs, `sources` asks it for matrices. Nothing here knows
@@ -16,7 +16,7 @@ import gradio as gr
 
 from t2ui.figures.singular_values import plotly_file
 from t2ui.ui.adapt.page import adapt_page
-from t2ui.ui.api import publish
+from t2ui.ui.api import Page, publish
 from t2ui.ui.ask.page import ask_page
 from t2ui.ui.header import header
 from t2ui.ui.inspect.page import inspect_page, wire_late
@@ -31,7 +31,7 @@ __all__ = ["build", "launch_options"]
 def build(client: Client) -> gr.Blocks:
     """The whole app on a worker's client. Launch it with `launch_options()`."""
     gr.set_static_paths([ASSETS, plotly_file()])
-    with gr.Blocks(title="t2ui", analytics_enabled=False) as demo:
+    with Page(title="t2ui", analytics_enabled=False) as demo:
         top = header(client)
         with gr.Tabs(elem_id="pages"):
             with gr.Tab("Ask", id="ask"):

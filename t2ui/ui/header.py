@@ -1,7 +1,10 @@
 """The header: name, the model's state, light or dark. Its `select` fires when the model is up."""
 
+import json
+
 import gradio as gr
 
+from t2ui.catalogue import DISPATCHERS
 from t2ui.ui.ask.views import status_view
 from t2ui.ui.shared.listen import Client
 from t2ui.ui.shared.panel import ASSETS, asset_url, pack, panel
@@ -17,6 +20,9 @@ def header(client: Client) -> gr.HTML:
         "header",
         status_view(client.status()),
         elem_id="header",
-        data={"logo": asset_url(ASSETS / "shared/logo.svg")},
+        data={
+            "logo": asset_url(ASSETS / "shared/logo.svg"),
+            "dispatchers": json.dumps({name: entry.hint for name, entry in DISPATCHERS.items()}),
+        },
         server_functions=[status],
     )

@@ -9,12 +9,12 @@ from gradio.events import Dependency
 from t2ui.messages import Experts, ListExperts
 from t2ui.ui.ask.page import PAGE, QUICK, AskPage
 from t2ui.ui.inspect.page import choices
-from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.controls import SAMPLING, Controls
 from t2ui.ui.shared.listen import Client, answer
 from t2ui.ui.shared.panel import pack, unpack
 from t2ui.ui.shared.permalink import filled, from_query
 
-SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")
+ANSWER = ("prompt", "dispatch", "routing", "threshold", "normalise", "allow_transfer")
 EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
 
 
@@ -38,7 +38,7 @@ def wire_start(
         pairs = [
             (getattr(holder, key), getattr(plain, key))
             for holder, plain, keys in (
-                (asked, default, ("prompt", "dispatch", "routing", "threshold", "normalise")),
+                (asked, default, ANSWER),
                 (asked.sampling, default.sampling, SAMPLING),
             )
             for key in keys
@@ -55,6 +55,7 @@ def wire_start(
             settings.routing,
             settings.threshold,
             settings.normalise,
+            settings.allow_transfer,
             settings.max_new_tokens,
             settings.temperature,
             settings.top_p,
@@ -63,15 +64,15 @@ def wire_start(
         **QUICK,
     )
 
-    async def list_experts(packed: str, mode: str, request: gr.Request) -> tuple[Any, Any, Any]:
+    async def list_experts(
+        packed: str, mode: str | None, request: gr.Request
+    ) -> tuple[Any, Any, Any]:
         found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
         mixer = filled(unpack(packed), found, dict(request.query_params))
         if not isinstance(found, Experts):
             return pack(mixer), gr.skip(), gr.skip()
         library = {"modules": list(found.modules), "layers": found.layers}
-        trained = any(expert.kind == "dispatcher" for expert in found.experts)
-        dispatch = gr.skip() if trained or mode != "expert" else "prompt"
-        return pack(mixer), library, dispatch
+        return pack(mixer), library, gr.skip() if mode in found.dispatchers else found.dispatch
 
     library = gr.State({"modules": [], "layers": 0})
     listed = header.select(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from t2ui.backend import serving, token_shift
+from t2ui.backend import answers, token_shift
 from t2ui.backend.serving import ModelBackend
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row, generate
+from t2ui.inference.reading import Reading
 from t2ui.inference.two_pass import replay
 from t2ui.messages import (
     Ask,
@@ -215,12 +216,12 @@ def test_compared_says_what_both_models_thought_of_each_token(backend):
 
 
 def test_panes_move_in_step_about_ten_times_a_second(backend, monkeypatch):
-    monkeypatch.setattr(serving, "FLUSH_SECONDS", 1e9)
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", 1e9)
     (events,) = run(backend, Ask("Hello", {"math": 1.0}, sampling=GREEDY))
     panes = [e.pane for e in events if isinstance(e, Tokens)]
     # the first token at once, the rest together when both have ended
     assert panes in (["base", "adapted"], ["base", "adapted"] * 2)
-    monkeypatch.setattr(serving, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", 0)
     (events,) = run(backend, Ask("Hello", {"math": 1.0}, sampling=GREEDY))
     assert sum(isinstance(e, Tokens) for e in events) > 4
 
@@ -269,7 +270,12 @@ def test_a_cross_model_transfer_is_said(backend, folder):
     Expert("foreign", own.scales, base_model="elsewhere", fingerprint=other).save(
         folder / "foreign.safetensors"
     )
-    (events,) = run(backend, Ask("Hello", {"foreign": 1.0}, sampling=GREEDY))
+    for request in (Ask("Hello", {"foreign": 1.0}), NextToken("Hello", {"foreign": 1.0})):
+        assert "ask for a cross-model transfer" in failure_of(backend, request).message
+        (events,) = run(backend, replace(request, allow_transfer=True))
+        assert isinstance(events[-1], Done)
+    allowed = Ask("Hello", {"foreign": 1.0}, sampling=GREEDY, allow_transfer=True)
+    (events,) = run(backend, allowed)
     assert "transfer from elsewhere" in next(e for e in events if isinstance(e, Mixed)).note
     info = {e.name: e.transfer for e in one(backend, ListExperts(), Experts).experts}
     assert info == {"math": False, "code": False, "dispatch": False, "foreign": True}
@@ -293,8 +299,10 @@ def test_pass_one_uses_no_transfer_that_nobody_asked_for(backend, folder, dispat
     assert "math" not in mixed.mixture
     assert "passed over, as made for other weights: math" in mixed.note
     assert "transfer" not in mixed.note
-    (events,) = run(backend, Ask("2 + 2?", {"math": 1.0}, sampling=GREEDY))  # a slider may
-    assert "math: a cross-model transfer" in next(e for e in events if isinstance(e, Mixed)).note
+    (events,) = run(backend, replace(ask, allow_transfer=True))
+    mixed = next(e for e in events if isinstance(e, Mixed))
+    assert "passed over" not in mixed.note
+    assert ("math: a cross-model transfer" in mixed.note) is ("math" in mixed.mixture)
 
 
 def test_a_foreign_classification_expert_is_not_used(backend, folder):
@@ -306,7 +314,7 @@ def test_a_foreign_classification_expert_is_not_used(backend, folder):
 
 
 def test_cancel_hands_out_what_was_decoded(backend, monkeypatch):
-    monkeypatch.setattr(serving, "FLUSH_SECONDS", 1e9)
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", 1e9)
     loop = Scheduler(backend, WorkerConfig(model="tiny"))
     loop.take("a", Ask("Hello", {"math": 1.0}, sampling=Sampling(200)))
     loop.take("b", Ask("Other", {"code": 1.0}, sampling=Sampling(12)))
@@ -373,9 +381,8 @@ def test_a_dispatcher_that_is_not_there_fails_with_a_remedy(backend, folder):
 
 def test_a_prompt_longer_than_the_context_fails_with_its_token_count(backend):
     prompt = "x" * 600  # 600 tokens; the context holds 512
-    for request in (Ask(prompt, {"math": 1.0}), NextToken(prompt)):
-        failed = failure_of(backend, request)
-        assert "512" in failed.message and "tokens" in failed.message
+    failed = failure_of(backend, Ask(prompt, {"math": 1.0}))
+    assert "512" in failed.message and "tokens" in failed.message
     assert isinstance(run(backend, Ask("Hello", sampling=GREEDY))[0][-1], Done)
 
 
@@ -383,15 +390,14 @@ def test_out_of_memory_in_a_prefill_leaves_the_answers_that_stream(backend, monk
     loop = Scheduler(backend, WorkerConfig(model="tiny"))
     loop.take("fine", Ask("Hello", {"math": 1.0}, sampling=GREEDY))
     said = [envelope for _ in range(3) for envelope in loop.turn()]
-    prefill = backend._decoder._prefill
 
-    def fail(new):
+    def fail(reading, tokens):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(backend._decoder, "_prefill", fail)
-    loop.take("large", Ask("Large", {"code": 1.0}, sampling=GREEDY))
-    said += loop.turn()
-    monkeypatch.setattr(backend._decoder, "_prefill", prefill)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reading, "read", fail)
+        loop.take("large", Ask("Large", {"code": 1.0}, sampling=GREEDY))
+        said += loop.turn()
     while not loop.idle:
         said += loop.turn()
     failed = [event for job_id, event in said if job_id == "large"][-1]
@@ -405,7 +411,7 @@ def test_after_a_failed_step_the_next_ask_is_right(backend, monkeypatch):
         backend.adapter.set_rows([backend._mixed({"code": 2.0}, False)])
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(backend._decoder, "_forward", fail)
+    monkeypatch.setattr(backend._answers._decoder, "_forward", fail)
     (events,) = run(backend, Ask("Hello", {"math": 1.0}, sampling=GREEDY))
     assert "memory" in events[-1].message
     (events,) = run(backend, Ask("Hello", {"math": 1.0}, sampling=GREEDY))
@@ -489,6 +495,7 @@ def test_the_library_is_listed_with_its_problems(backend, folder):
     assert {name for name, _ in listed.problems} == {"truncated.safetensors", "notes.safetensors"}
     assert listed.labels[-1] == "others" and set(listed.labels) == {"math", "code", "others"}
     assert listed.layers == 2 and "up_proj" in listed.modules
+    assert (listed.dispatchers, listed.dispatch) == (("prompt", "expert", "none"), "expert")
     math = next(e for e in listed.experts if e.name == "math")
     assert math.matrices == 14 and math.size_bytes == len(good)
     assert math.parameters == sum(f.S.numel() for f in backend.adapter.factors.values())
@@ -526,7 +533,8 @@ def test_an_experts_folder_without_one_for_the_model_is_read_itself(backend, fol
 def test_an_empty_library_still_answers_with_the_base_model(empty):
     listed = one(empty, ListExperts(), Experts)
     assert listed.experts == () and listed.problems == () and listed.labels == ("others",)
-    (events,) = run(empty, Ask("Hello", sampling=GREEDY))
+    assert (listed.dispatchers, listed.dispatch) == (("prompt", "none"), "prompt")
+    (events,) = run(empty, Ask("Hello", dispatch="none", sampling=GREEDY))
     assert texts(events)["base"] == texts(events)["adapted"]
     assert one(empty, NextToken("Hello"), NextTokens).kl == 0
     assert not np.nan_to_num(one(empty, Heatmap({}), HeatmapData).values).any()

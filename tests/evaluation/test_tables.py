@@ -35,6 +35,7 @@ from t2ui.evaluation.tables import (
     route_grid,
     svg,
 )
+from t2ui.inference.dispatch import Classification, LabelReader
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 
@@ -82,12 +83,12 @@ def test_two_passes_answer_each_prompt_with_the_expert_that_pass_one_picks(
     chosen = {0: "math", 1: "code", 2: "others"}
     asked = []
 
-    def classify(prompt, labels, expert):
+    def classify(reader, prompt, labels, expert=None):
         asked.append((prompt, expert and expert.name))
-        label = chosen[int(prompt.split()[1]) % 3]
-        return type("Found", (), {"label": label, "probabilities": dict.fromkeys(labels, 1.0)})
+        sure = dict.fromkeys(labels, 1.0)
+        return Classification(chosen[int(prompt.split()[1]) % 3], sure, sure, "", 0.0)
 
-    monkeypatch.setattr(dispatcher, "classify", classify)
+    monkeypatch.setattr(LabelReader, "classify", classify)
     with ResultLog(None, SETTINGS) as log:
         list(
             measure(
@@ -184,7 +185,8 @@ def by_brace(name: str = "router") -> Method:
     def classify(prompt: str) -> str:
         return "code" if "{" in prompt else "math"
 
-    return Method(name, "1", lambda examples: [], lambda: nullcontext(classify), LABELS)
+    by = {"base": "base model by prompt", "router": "classification expert", "lora:x": "LoRA"}[name]
+    return Method(name, "1", lambda examples: [], lambda: nullcontext(classify), LABELS, by)
 
 
 def test_routes_count_misroutes_by_family():

@@ -12,7 +12,7 @@ from tiny import ARCHITECTURES, END_ID
 import t2ui.inference.dispatch as dispatch_module
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
-from t2ui.inference.dispatch import Classification, Dispatcher, DispatchPrompt, route
+from t2ui.inference.dispatch import Classification, DispatchPrompt, LabelReader, route
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 
@@ -28,7 +28,7 @@ def model(request):
 @pytest.fixture
 def dispatcher(tiny_llama, tiny_tokenizer):
     with adapt(tiny_llama) as adapter:
-        yield Dispatcher(tiny_llama, tiny_tokenizer, adapter)
+        yield LabelReader(tiny_llama, tiny_tokenizer, adapter)
 
 
 def expert_of(model, adapter, seed=1, name="dispatch") -> Expert:
@@ -67,7 +67,7 @@ def assert_log_close(probabilities: dict, wanted: torch.Tensor):
 def test_label_log_likelihoods_equal_plain_forward_passes(model, tiny_tokenizer):
     bias = plain_scores(model, tiny_tokenizer, dispatch_module.CONTENT_FREE)
     with adapt(model) as adapter:
-        dispatcher = Dispatcher(model, tiny_tokenizer, adapter)
+        dispatcher = LabelReader(model, tiny_tokenizer, adapter)
         for prompt in PROMPTS:
             wanted = plain_scores(model, tiny_tokenizer, prompt)
             found = dispatcher.classify(prompt, LABELS)
@@ -82,7 +82,7 @@ def test_a_classification_expert_reads_the_prompt_and_is_not_calibrated(model, t
     with adapt(model) as adapter:
         expert = expert_of(model, adapter)
         wanted = plain_scores(rewritten(model, expert.scales), tiny_tokenizer, PROMPTS[0])
-        found = Dispatcher(model, tiny_tokenizer, adapter).classify(PROMPTS[0], LABELS, expert)
+        found = LabelReader(model, tiny_tokenizer, adapter).classify(PROMPTS[0], LABELS, expert)
     assert_log_close(found.raw, wanted)
     assert found.probabilities == found.raw
     assert found.label == LABELS[int(wanted.argmax())]
@@ -210,7 +210,7 @@ def plain_words(model, tokenizer, prompt: str) -> str:
 
 def test_own_words_equal_plain_greedy_decoding(model, tiny_tokenizer):
     with adapt(model) as adapter:
-        dispatcher = Dispatcher(model, tiny_tokenizer, adapter)
+        dispatcher = LabelReader(model, tiny_tokenizer, adapter)
         found = [dispatcher.classify(prompt, LABELS).said for prompt in PROMPTS]
     assert found == [plain_words(model, tiny_tokenizer, prompt) for prompt in PROMPTS]
 

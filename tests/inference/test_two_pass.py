@@ -9,10 +9,12 @@ import torch
 from reference import greedy, logits, matrix_names, prompt_ids, random_scales, rewritten
 from tiny import ARCHITECTURES, END_ID, make_tiny
 
-from t2ui.config import Sampling
+from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
-from t2ui.inference.dispatch import Dispatcher
-from t2ui.inference.two_pass import decide, replay, two_pass_infer
+from t2ui.inference.dispatch import Classification, LabelReader
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import make_plan
+from t2ui.inference.two_pass import replay, two_pass_infer
 from t2ui.models.loading import chat_ids
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
@@ -122,7 +124,7 @@ def test_a_classification_expert_is_used_where_there_is_one(
     result = infer(tiny_llama, tiny_tokenizer, with_dispatcher)
     assert result.receipt["set_by"].startswith("classification expert, ")
     with adapt(tiny_llama) as adapter:
-        dispatcher = Dispatcher(tiny_llama, tiny_tokenizer, adapter)
+        dispatcher = LabelReader(tiny_llama, tiny_tokenizer, adapter)
         labels, known = ("math", "code", "others"), ("code", "math", "others")
         wanted = dispatcher.classify(PROMPT, known, with_dispatcher["dispatch"])
         by_prompt = dispatcher.classify(PROMPT, labels)
@@ -280,7 +282,8 @@ def test_nothing_but_transfers_says_what_to_do(tiny_llama, tiny_tokenizer, forei
 def test_a_transfer_is_said_in_the_result(tiny_llama, tiny_tokenizer, foreign, untouched):
     mixture = Mixture({"code": 1, "math": 0})
     result = infer(tiny_llama, tiny_tokenizer, foreign, mixture=mixture, allow_transfer=True)
-    assert result.note == "code: a cross-model transfer"
+    assert result.note == "code: a cross-model transfer from other"
+    assert result.receipt["note"] == result.note
     assert result.token_ids == plain(tiny_llama, tiny_tokenizer, mix(foreign, mixture))
     base = infer(tiny_llama, tiny_tokenizer, foreign, dispatch="none", allow_transfer=True)
     assert base.note == ""
@@ -399,14 +402,47 @@ def test_a_receipt_from_before_it_said_which_matrices(tiny_llama, tiny_tokenizer
     assert replay(tiny_llama, tiny_tokenizer, older, experts).token_ids == result.token_ids
 
 
-def test_decide_needs_no_pass_one_for_none(tiny_llama, tiny_tokenizer, experts):
-    """The dispatcher is not even looked at."""
-    found = decide(None, PROMPT, experts, "none")
-    assert (found.mixture, found.set_by, found.classification) == (
+def test_a_plan_needs_no_pass_one_for_none(tiny_llama, tiny_tokenizer, experts):
+    """No dispatcher is even made."""
+    with adapt(tiny_llama) as adapter:
+        dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
+        plan = make_plan(dispatchers, PROMPT, experts, AnswerSettings(dispatch="none"))
+    assert list(dispatchers._made) == ["none"]
+    assert (plan.mixture, plan.set_by, plan.classification, plan.seconds) == (
         Mixture(),
         "no dispatcher",
         None,
+        0.0,
     )
+
+
+def test_normalise_divides_whoever_made_the_mixture(tiny_llama, tiny_tokenizer, experts, untouched):
+    soft = infer(tiny_llama, tiny_tokenizer, experts, routing="soft", normalise=True)
+    shares = {n: p for n, p in soft.probabilities.items() if n != "others"}
+    assert soft.mixture == Mixture(shares, normalise=True)
+    assert soft.mixture.base_share == pytest.approx(0)
+    assert soft.receipt["normalise"] is True
+    assert soft.token_ids == plain(tiny_llama, tiny_tokenizer, mix(experts, soft.mixture))
+    given = infer(
+        tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 3, "code": 1}), normalise=True
+    )
+    assert given.mixture == Mixture({"math": 3, "code": 1}, normalise=True)
+    assert replay(tiny_llama, tiny_tokenizer, given.receipt, experts).token_ids == given.token_ids
+    nothing = infer(
+        tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 0}), normalise=True
+    )
+    assert nothing.token_ids == plain(tiny_llama, tiny_tokenizer)
+
+
+def test_others_alone_is_the_base_model_also_where_the_rest_would_be_divided(
+    tiny_llama, tiny_tokenizer, experts, monkeypatch
+):
+    sure = {"math": 0.0, "code": 1e-9, "others": 1.0}
+    found = Classification("others", sure, sure, "", 0.0)
+    monkeypatch.setattr(LabelReader, "classify", lambda *_: found)
+    result = infer(tiny_llama, tiny_tokenizer, experts, routing="soft", normalise=True)
+    assert (result.mixture, result.note) == (Mixture(), "others: the base model answers")
+    assert result.token_ids == plain(tiny_llama, tiny_tokenizer)
 
 
 def test_the_end_token_is_among_the_ids_and_not_in_the_text(tiny_llama, tiny_tokenizer, experts):

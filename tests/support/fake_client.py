@@ -193,17 +193,18 @@ class FakeClient:
 
     def _ask(self, ask):
         events = [(0.0, Queued(self.queued))] if self.queued else []
-        mixture, set_by, at = dict(ask.mixture), "you", 0.1
-        if ask.dispatch != "none":
+        mixture, set_by, at = dict(ask.mixture or {}), "you", 0.1
+        dispatch = ask.dispatch or ("expert" if ask.mixture is None else "none")
+        if dispatch != "none":
             labels = (*self.names, "others")
             best = "code" if "code" in labels else labels[0]
             p = {label: 0.93 if label == best else 0.07 / (len(labels) - 1) for label in labels}
             raw = {label: 0.71 if label == best else 0.29 / (len(labels) - 1) for label in labels}
             said = f"\\boxed{{{best}}}"
-            events.append((0.2, Classified(best, p, raw, said, ask.dispatch, 0.084)))
+            events.append((0.2, Classified(best, p, raw, said, dispatch, 0.084)))
             if best != "others":
                 mixture = dict.fromkeys(self.names, 0.0) | {best: 1.0}
-            by = "classification expert" if ask.dispatch == "expert" else "prompt dispatcher"
+            by = "classification expert" if dispatch == "expert" else "prompt dispatcher"
             set_by, at = f"{by}, 0.93", 0.25
         events.append((at, Mixed(mixture, 1 - sum(mixture.values()), set_by)))
         if self.failure:
@@ -250,7 +251,15 @@ class FakeClient:
         infos = [expert_info(name) for name in (*self.names, *self.saved)]
         if self.names:
             infos.append(expert_info("dispatch", "dispatcher"))
-        event = Experts(tuple(infos), self.problems, (*self.names, "others"), tuple(SHAPES), LAYERS)
+        event = Experts(
+            tuple(infos),
+            self.problems,
+            (*self.names, "others"),
+            tuple(SHAPES),
+            LAYERS,
+            ("prompt", "expert", "none") if self.names else ("prompt", "none"),
+            "expert" if self.names else "prompt",
+        )
         return [(0.0, event), (0.0, Done())]
 
     # --- few-shot adaptation ---------------------------------------------------------------------

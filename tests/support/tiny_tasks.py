@@ -3,7 +3,7 @@
 import pytest
 from reference import random_scales
 
-from t2ui.inference.dispatch import Dispatcher
+from t2ui.inference.dispatch import LabelReader
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.svf.adapter import adapt
@@ -28,7 +28,7 @@ def setup(tiny_llama, tiny_tokenizer):
             )
             for seed, name in enumerate(("math", "code", "router"), start=1)
         }
-        yield adapter, Dispatcher(adapter.model, tiny_tokenizer, adapter), experts
+        yield adapter, LabelReader(adapter.model, tiny_tokenizer, adapter), experts
 
 
 def open_task(tokenizer, count: int = 6) -> Task:

@@ -13,7 +13,7 @@ pytest.importorskip("peft")
 
 from t2ui.errors import InputError
 from t2ui.evaluation.methods import of_lora
-from t2ui.inference.dispatch import Dispatcher, DispatchPrompt
+from t2ui.inference.dispatch import DispatchPrompt, LabelReader
 from t2ui.svf.adapter import adapt
 from t2ui.training.lora import LoRA, lora_on, train_lora, training_record
 from t2ui.training.trainer import Trainer
@@ -90,7 +90,7 @@ def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path)
     lora.save(tmp_path / "lora")
     lora.remove()
     with adapt(model) as adapter:
-        dispatcher = Dispatcher(model, tiny_tokenizer, adapter)
+        dispatcher = LabelReader(model, tiny_tokenizer, adapter)
         before = logits(model, IDS)
         method = of_lora(adapter, dispatcher, tmp_path / "lora")
         assert method.classifier is None
@@ -134,7 +134,7 @@ def test_one_that_was_trained_on_dispatch_classifies(model, tiny_tokenizer, tmp_
         wanted = [by_hand(prompt) for prompt in prompts]
     assert wanted != base
     with adapt(model) as adapter:
-        dispatcher = Dispatcher(model, tiny_tokenizer, adapter)
+        dispatcher = LabelReader(model, tiny_tokenizer, adapter)
         dispatcher.classify(prompts[0], labels, None)  # has read the instruction without the LoRA
         before = logits(model, IDS)
         method = of_lora(adapter, dispatcher, tmp_path / "lora")

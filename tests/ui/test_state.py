@@ -14,7 +14,7 @@ from fake_client import expert_info
 from t2ui.config import MAX_PROMPT_CHARS, Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Ask, Experts, Failed
-from t2ui.ui.ask.snippets import command_line, http, python
+from t2ui.ui.ask.snippets import command_line, http, python, snippets
 from t2ui.ui.inspect import sources
 from t2ui.ui.shared import mixture
 from t2ui.ui.shared.colours import KNOWN, expert_colours
@@ -48,7 +48,7 @@ def test_known_experts_have_their_colours_and_all_differ():
 def test_every_expert_has_a_slider_at_zero_and_the_dispatcher_comes_last(mixer):
     assert [e["name"] for e in mixer["experts"]] == ["code", "math", "reasoning", "dispatch"]
     assert set(mixer["alpha"].values()) == {0.0}
-    assert mixture.weights(mixer) == {} and mixture.base_share({}) == 1.0
+    assert mixture.weights(mixer) == {}
 
 
 def test_presets_are_base_each_expert_and_the_even_mix_of_those_that_answer(mixer):
@@ -57,14 +57,13 @@ def test_presets_are_base_each_expert_and_the_even_mix_of_those_that_answer(mixe
     assert set(found["base"].values()) == {0.0}
     assert found["math"] == {"code": 0.0, "math": 1.0, "reasoning": 0.0, "dispatch": 0.0}
     assert found["even"]["dispatch"] == 0
-    assert mixture.base_share(found["even"]) == pytest.approx(0, abs=1e-3)
+    assert sum(found["even"].values()) == pytest.approx(1, abs=1e-3)
 
 
-def test_strength_multiplies_every_weight_and_leaves_the_rest_to_the_base(mixer):
+def test_strength_multiplies_every_weight(mixer):
     mixer["alpha"] |= {"math": 0.5, "code": -0.2}
     mixer["strength"] = 2.0
     assert mixture.weights(mixer) == {"math": 1.0, "code": -0.4}
-    assert mixture.base_share(mixture.weights(mixer)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), "1; drop", None, [], {"a": 1}])
@@ -162,7 +161,7 @@ def test_nonsense_is_an_empty_value(nonsense):
 
 def test_hostile_settings_are_clamped_or_fall_back():
     made = clean_controls("hi", "rm -rf", None, 7, "x", 10**9, "nan", -4, 1e300)
-    assert made.dispatch == "expert" and made.routing == "hard" and made.threshold == 0
+    assert made.dispatch == "" and made.routing == "hard" and made.threshold == 0
     assert made.sampling.max_new_tokens == MAX_NEW_TOKENS
     assert made.sampling.temperature == 0 and 0 < made.sampling.top_p <= 1
     assert isinstance(made.request(), Ask)
@@ -170,7 +169,7 @@ def test_hostile_settings_are_clamped_or_fall_back():
 
 def test_only_a_manual_question_carries_the_sliders():
     made = Controls("hi", {"math": 1.0}, "prompt")
-    assert made.request().mixture == {}
+    assert made.request().mixture is None
     assert replace(made, dispatch="none").request().mixture == {"math": 1.0}
 
 
@@ -193,6 +192,7 @@ def read(query: str) -> Controls:
         Controls(),
         Controls("Was ist 3 + 4? & =#%\n☃", {"math": 0.7, "code": -0.3}, "none"),
         Controls("a", {}, "expert", "soft", 0.4, True, Sampling(64, 0.7, 0.9, 0, 42)),
+        Controls("a", {"math": 1.123456}, "none", normalise=True, allow_transfer=True),
         Controls("a", {"my expert, v=2": 1.0}, "none"),
         Controls("asked once", {"code": 1.0}, "expert"),
         Controls("a", {"math": 4.0, "code": -2.0, "law": 0.1}, "none"),
@@ -310,23 +310,23 @@ def test_the_python_code_parses_and_calls_what_the_library_has():
         assert EVIL in texts
 
 
-def test_normalised_weights_are_divided_in_the_code_too():
-    made = Controls("x", {"math": 1.0, "code": 1.0}, "none", normalise=True)
-    assert "math=0.5,code=0.5" in command_line(made, "smollm2-135m-instruct")
-
-
 def test_the_http_body_is_json_after_the_shell_has_read_it():
     text = http(Controls(EVIL, {"math": 0.7}, "none"), "http://localhost:1")
     words = shlex.split(text.replace("\\\n", " "))
     body = json.loads(words[words.index("-d") + 1])
-    assert body["data"][0] == EVIL and body["data"][1] == {"math": 0.7}
+    assert body["prompt"] == EVIL and body["mixture"] == {"math": 0.7}
 
 
-def test_what_an_interface_has_no_option_for_is_said_there():
-    made = Controls("x", {}, "prompt", "soft", 0.4, sampling=Sampling(8, 0.5, 0.9))
-    for text in (command_line(made, "m"), http(made, "http://localhost:1")):
-        assert text.startswith("# only from Python")
-        assert "routing soft, threshold 0.4, top-p 0.9\n" in text
-    plain = Controls("x", {"math": 1.0}, "none", "soft", 0.4, sampling=Sampling(8, 0.0, 0.9))
-    for text in (command_line(plain, "m"), http(plain, "http://localhost:1")):
-        assert "#" not in text
+def test_every_snippet_says_all_that_is_set():
+    """tests/test_doors.py runs them."""
+    sampling = Sampling(8, 0.5, 0.9, seed=3)
+    made = Controls("x", {}, "prompt", "soft", 0.4, True, sampling, allow_transfer=True)
+    said = "--dispatch prompt|--routing soft|--threshold 0.4|--normalise|--allow-transfer"
+    said += "|--max-new-tokens 8|--temperature 0.5|--top-p 0.9|--seed 3"
+    assert set(said.split("|")) <= set(command_line(made, "m").split(" \\\n  "))
+    for text in (python(made, "m", FILES), http(made, "http://localhost:1")):
+        for name in re.findall(r"--([a-z-]+)", said):
+            assert name.replace("-", "_") in text, name
+    manual = Controls("x", {"math": 1.0}, "none", "soft", 0.4)
+    for text in snippets(manual, "m", FILES).values():
+        assert "soft" not in text, "it has no say in this answer"

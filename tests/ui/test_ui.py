@@ -1,6 +1,8 @@
 """ui: listening to a worker, the page as it is built, and the API by name."""
 
 import asyncio
+import html
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +110,26 @@ def test_the_page_has_the_ids_that_checks_rely_on_and_publishes_two_endpoints():
     } <= ids
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
     assert public == {"ask", "experts"}
+
+
+def test_the_sliders_numbers_come_from_python_and_no_script_has_its_own():
+    from t2ui import config
+    from t2ui.ui import build
+
+    (mixer,) = [b for b in build(FakeClient()).blocks.values() if b.elem_id == "mixer"]
+    handed = html.unescape(re.search(r'data-bounds="([^"]+)"', mixer.html_template)[1])
+    assert json.loads(handed) == {
+        "low": config.SLIDER_LOW,
+        "high": config.SLIDER_HIGH,
+        "strength": config.MAX_STRENGTH,
+        "limit": config.ALPHA_LIMIT,
+        "least_sum": config.LEAST_SUM,
+        "decimals": 6,
+    }
+    script = (ROOT / "assets" / "shared" / "mixer.js").read_text(encoding="utf-8")
+    used = set(re.findall(r"bounds\.(\w+)", script))
+    assert used == set(json.loads(handed)), "each of them is read"
+    assert not re.search(r"1e-?\d|const [A-Z_]+ = -?\d", script)
 
 
 def handler(demo, name, nth=0):

@@ -10,6 +10,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Adapt, Adapted, Experts, ExpertSaved, Failed, ListExperts, SaveExpert
@@ -18,7 +19,7 @@ from t2ui.ui.ask.page import PAGE, AskPage, card
 from t2ui.ui.ask.views import AskView, no_answer
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.listen import Client, answer, listen
-from t2ui.ui.shared.mixture import moved, with_experts
+from t2ui.ui.shared.mixture import experts_of, moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
 
 TIMEOUT_SECONDS = 120.0
@@ -73,17 +74,21 @@ def search_id(search: Any) -> str:
 
 
 def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Component) -> None:
-    async def use(search: str, mixer: str) -> tuple[Any, Any, Any, Any]:
+    async def use(search: str, mixer: str) -> tuple[Any, ...]:
         found = searches.found(search_id(search))
         if found is None:
-            return gr.skip(), gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
+            return *[gr.skip()] * 4, pack(_said(NOT_YET, bad=True))
         request, adapted = found
         note = f"Found on Adapt from {len(request.examples)} examples."
         state = moved(unpack(mixer), adapted.mixture, adapted.set_by, note)
-        state = pack({**state, "normalise": adapted.normalise})
-        return state, "none", adapted.normalise, pack(_said(USED))
+        transfers = {expert["name"] for expert in experts_of(state) if expert["transfer"]}
+        # the search was allowed to use them, and what it found needs them on Ask too
+        allow = bool(state.get("allow_transfer")) or bool(transfers & set(adapted.mixture))
+        state = pack({**state, "normalise": adapted.normalise, "allow_transfer": allow})
+        return state, NO_DISPATCH, adapted.normalise, allow, pack(_said(USED))
 
-    outputs = [ask.mixer, ask.dispatch, ask.settings.normalise, report]
+    boxes = [ask.settings.normalise, ask.settings.allow_transfer]
+    outputs = [ask.mixer, ask.dispatch, *boxes, report]
     report.apply(use, [search, ask.mixer], outputs, **LIGHT)
 
 
@@ -130,9 +135,10 @@ def _wire_answers(
         controls = Controls(
             view.prompts[which],
             adapted.mixture,
-            "none",
+            NO_DISPATCH,
             normalise=adapted.normalise,
             sampling=ANSWER,
+            allow_transfer=True,  # the search was allowed to use them
         )
         answers = AskView(controls, unpack(mixer), client.status())
         yield tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))

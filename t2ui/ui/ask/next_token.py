@@ -15,11 +15,15 @@ TIMEOUT_SECONDS = 20.0
 
 
 async def next_token_view(client: Client, asked: Any) -> dict[str, Any]:
-    """The card's value for {prompt, weights, normalise}, which comes from the browser untrusted."""
+    """The card's value for {prompt, weights, normalise, allow_transfer}, which comes from the
+    browser untrusted."""
     asked = asked if isinstance(asked, Mapping) else {}
     try:
         request = NextToken(
-            asked.get("prompt"), clean_mixture(asked.get("weights")), bool(asked.get("normalise"))
+            asked.get("prompt"),
+            clean_mixture(asked.get("weights")),
+            bool(asked.get("normalise")),
+            allow_transfer=bool(asked.get("allow_transfer")),
         )
     except InputError as error:
         return {"error": str(error), "remedy": ""}
@@ -30,6 +34,7 @@ async def next_token_view(client: Client, asked: Any) -> dict[str, Any]:
         "rows": [[text, float(base), float(mix)] for text, base, mix in event.candidates],
         "kl": float(event.kl),
         "seconds": float(event.seconds),
+        "left_out": event.left_out,
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
 from t2ui.messages import Experts, Failed, ListExperts
 from t2ui.ui.ask.next_token import next_token_card
@@ -18,7 +19,7 @@ from t2ui.ui.ask.snippets import snippets
 from t2ui.ui.ask.views import AskView, no_answer, no_classification
 from t2ui.ui.shared.controls import clean_controls
 from t2ui.ui.shared.listen import Client, listen
-from t2ui.ui.shared.mixture import corrected, empty_mixer, experts_of
+from t2ui.ui.shared.mixture import BOUNDS, corrected, empty_mixer, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
 
@@ -32,7 +33,6 @@ STARTERS = (
     ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
 )
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
-DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
 PAGE = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
 # What was on its way to the browser may arrive behind it: assets/ask/answer.js knows the question.
@@ -81,8 +81,8 @@ def ask_page(client: Client) -> AskPage:
                 stop = gr.Button("Stop", elem_id="stop", min_width=0)
                 gr.Button("Settings", elem_id="settings-open", min_width=0)
             dispatch = gr.Radio(
-                [(label, mode) for mode, label in DISPATCHERS.items()],
-                value="expert",
+                list(DISPATCHERS),
+                value=None,  # until the worker has said what it would choose (start.py)
                 label="Dispatcher",
                 container=False,
                 elem_id="dispatch-mode",
@@ -94,9 +94,10 @@ def ask_page(client: Client) -> AskPage:
             starter.click(None, None, prompt, js=f"() => {json.dumps(text)}")
     with gr.Row(elem_id="cards"):
         with card("Pass one", "The model reads the prompt once and says which kind it is."):
-            classification = panel("classification", no_classification("expert"), "classification")
+            classification = panel("classification", no_classification(""), "classification")
         with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
-            mixer = panel("mixer", empty_mixer(), "mixer")
+            known = {"bounds": json.dumps(BOUNDS), "manual": NO_DISPATCH}
+            mixer = panel("mixer", empty_mixer(), "mixer", known)
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
     with gr.Row(elem_id="answers"):
@@ -195,21 +196,19 @@ def _wire_ask(client: Client, page: AskPage) -> None:
 def _wire_sliders(page: AskPage) -> None:
     """The rules that keep the sliders and the dispatcher's switch in agreement."""
     # a hand on a slider: the dispatcher is off (assets/shared/mixer.js says so)
-    page.mixer.input(None, None, page.dispatch, js="() => 'none'")
-    page.settings.normalise.input(
-        None,
-        [page.settings.normalise, page.mixer],
-        page.mixer,
-        js="(on, text) => t2ui.edit(text, (mixer) => ({...mixer, normalise: on}))",
-    )
+    page.mixer.input(None, None, page.dispatch, js=f"() => {json.dumps(NO_DISPATCH)}")
+    for name in ("normalise", "allow_transfer"):
+        box = getattr(page.settings, name)
+        edit = f"(on, text) => t2ui.edit(text, (mixer) => ({{...mixer, {name}: on}}))"
+        box.input(None, [box, page.mixer], page.mixer, js=edit)
     heard = once_loaded("(text) => { t2ui.setPrompt(text); }")
     page.prompt.change(None, page.prompt, None, js=heard)
 
-    def switch(mode: str, mixer: str, shown: str) -> tuple[str, str]:
+    def switch(mode: str | None, mixer: str, shown: str) -> tuple[str, str]:
         state = unpack(mixer)
         kept = unpack(shown).get("state") == "done"
-        noted = pack({**state, "note": dispatch_note(mode, state)})
-        return noted, gr.skip() if kept else pack(no_classification(mode))
+        noted = pack({**state, "note": dispatch_note(mode or "", state)})
+        return noted, gr.skip() if kept else pack(no_classification(mode or ""))
 
     page.dispatch.input(
         switch,
@@ -218,9 +217,9 @@ def _wire_sliders(page: AskPage) -> None:
         **QUICK,
     )
 
-    def idle(mode: str, shown: str) -> str:  # whoever moved the switch: a hand, a link, Adapt
+    def idle(mode: str | None, shown: str) -> str:  # whoever moved it: a hand, a link, Adapt
         empty = unpack(shown).get("state") in ("empty", "off")
-        return pack(no_classification(mode)) if empty else gr.skip()
+        return pack(no_classification(mode or "")) if empty else gr.skip()
 
     page.dispatch.change(idle, [page.dispatch, page.classification], page.classification, **QUICK)
 
@@ -229,7 +228,7 @@ def _wire_sliders(page: AskPage) -> None:
         if label not in [row["label"] for row in now.get("rows", [])]:
             return gr.skip(), gr.skip(), gr.skip()
         fixed = corrected(unpack(mixer), label)
-        return pack(fixed), "none", pack({**now, "chosen": label})
+        return pack(fixed), NO_DISPATCH, pack({**now, "chosen": label})
 
     page.classification.select(
         correct,
@@ -241,14 +240,12 @@ def _wire_sliders(page: AskPage) -> None:
 
 def dispatch_note(mode: str, mixer: dict) -> str:
     """What choosing a dispatcher means for the sliders."""
-    if mode == "none":
+    usable = [str(name) for name in mixer.get("dispatchers") or []]
+    if mode not in DISPATCHERS or mode == NO_DISPATCH:
         return ""
-    if mode == "prompt":
-        return "Pass one sets the sliders at the next Ask."
-    kinds = [expert["kind"] for expert in experts_of(mixer)]
-    if "dispatcher" not in kinds:
-        return "There is no classification expert here: choose prompt or none."
-    return "The classification expert sets the sliders at the next Ask."
+    if usable and mode not in usable:
+        return f"There is no {DISPATCHERS[mode].words} here: choose {' or '.join(usable)}."
+    return f"The {DISPATCHERS[mode].words} sets the sliders at the next Ask."
 
 
 def _wire_footer(client: Client, page: AskPage) -> None:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
-from t2ui.ui.shared.controls import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE
+from t2ui.config import ROUTINGS
+from t2ui.ui.shared.controls import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE, Controls
+
+ROUTING_WORDS = {"hard": "hard: the likeliest label at 1", "soft": "soft: α = probabilities"}
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Settings:
     routing: Component
     threshold: Component
     normalise: Component
+    allow_transfer: Component
     max_new_tokens: Component
     temperature: Component
     top_p: Component
@@ -22,7 +26,8 @@ class Settings:
 
     @property
     def for_controls(self) -> list[Component]:
-        """In the order of `clean_controls`, after prompt, dispatch and mixer."""
+        """In the order of `clean_controls`, after prompt, dispatch and mixer; the mixer carries
+        `normalise` and `allow_transfer`."""
         return [
             self.routing,
             self.threshold,
@@ -35,40 +40,67 @@ class Settings:
 
 def settings_popover() -> Settings:
     """A panel that assets/shared/core.js opens beside the button `#settings-open`."""
+    default = Controls()
     with gr.Column(elem_id="settings-panel"):
         gr.HTML("<h4>Answers</h4>", apply_default_css=False)
         max_new_tokens = gr.Slider(
-            8, MAX_NEW_TOKENS, 128, step=8, label="Longest answer, tokens", elem_id="max-new-tokens"
+            8,
+            MAX_NEW_TOKENS,
+            default.sampling.max_new_tokens,
+            step=8,
+            label="Longest answer, tokens",
+            elem_id="max-new-tokens",
         )
         temperature = gr.Slider(
             0,
             MAX_TEMPERATURE,
-            0,
+            default.sampling.temperature,
             step=0.05,
             label="Temperature (0: always the likeliest token)",
             elem_id="temperature",
         )
         with gr.Row():
-            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", elem_id="top-p")
+            top_p = gr.Slider(
+                0.05, 1, default.sampling.top_p, step=0.05, label="Top-p", elem_id="top-p"
+            )
             seed = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed"
+                default.sampling.seed,
+                label="Seed",
+                precision=0,
+                minimum=0,
+                maximum=MAX_SEED,
+                elem_id="seed",
             )
         gr.HTML("<h4>From pass one to the sliders</h4>", apply_default_css=False)
         routing = gr.Radio(
-            [("hard: the likeliest label at 1", "hard"), ("soft: α = probabilities", "soft")],
-            value="hard",
+            [(ROUTING_WORDS[routing], routing) for routing in ROUTINGS],
+            value=default.routing,
             label="Routing",
             elem_id="routing",
         )
         threshold = gr.Slider(
             0,
             1,
-            0,
+            default.threshold,
             step=0.05,
             label="Below this probability the base model answers",
             elem_id="threshold",
         )
         normalise = gr.Checkbox(
-            False, label="Normalise: divide the α by their sum", elem_id="normalise"
+            default.normalise, label="Normalise: divide the α by their sum", elem_id="normalise"
         )
-    return Settings(routing, threshold, normalise, max_new_tokens, temperature, top_p, seed)
+        allow_transfer = gr.Checkbox(
+            default.allow_transfer,
+            label="Allow transfers: experts made for another model",
+            elem_id="allow-transfer",
+        )
+    return Settings(
+        routing,
+        threshold,
+        normalise,
+        allow_transfer,
+        max_new_tokens,
+        temperature,
+        top_p,
+        seed,
+    )

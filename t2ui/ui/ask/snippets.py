@@ -1,15 +1,17 @@
 """The same question from Python, from the command line and over HTTP, for the controls at hand.
 
 Text only; the prompt and the names of experts are quoted for the language they are pasted into.
+Each says everything that the page can: run as it stands, it gives the same answer.
 """
 
 import json
 import shlex
 from collections.abc import Mapping
+from typing import Any
 
-from t2ui.config import DEFAULT_MODEL
-from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.mixture import normalised
+from t2ui.catalogue import NO_DISPATCH
+from t2ui.config import DEFAULT_MODEL, Sampling
+from t2ui.ui.shared.controls import SAMPLING, Controls
 
 
 def snippets(
@@ -23,57 +25,55 @@ def snippets(
     }
 
 
-def weights_of(controls: Controls) -> dict[str, float]:
-    """The weights the sliders answer with."""
-    return normalised(controls.mixture) if controls.normalise else dict(controls.mixture)
+def settings_of(controls: Controls) -> dict[str, Any]:
+    """What is set of the answer, by the names that Python and HTTP have for it, but for sampling;
+    what has no say in this answer is left out."""
+    default, manual = Controls(), controls.dispatch == NO_DISPATCH
+    said: dict[str, Any] = {}
+    if manual and controls.mixture:
+        said["mixture"] = dict(controls.mixture)
+    elif controls.dispatch:
+        said["dispatch"] = controls.dispatch
+    for name in (*(() if manual else ("routing", "threshold")), "normalise", "allow_transfer"):
+        if getattr(controls, name) != getattr(default, name):
+            said[name] = getattr(controls, name)
+    return said
 
 
-def left_out(controls: Controls) -> str:
-    """A comment that names what command line and HTTP have no option for; empty for nothing."""
-    sampling = controls.sampling
-    missing = []
-    if controls.dispatch != "none":
-        missing += [f"routing {controls.routing}"] if controls.routing != "hard" else []
-        missing += [f"threshold {controls.threshold:g}"] if controls.threshold else []
-    if sampling.temperature and sampling.top_p != 1:
-        missing.append(f"top-p {sampling.top_p:g}")
-    return f"# only from Python and here: {', '.join(missing)}\n" if missing else ""
+def sampling_of(controls: Controls) -> dict[str, Any]:
+    """The decoding settings: the length, and what differs from the default."""
+    said: dict[str, Any] = {"max_new_tokens": controls.sampling.max_new_tokens}
+    for name in SAMPLING:
+        if getattr(controls.sampling, name) != getattr(Sampling, name):
+            said[name] = getattr(controls.sampling, name)
+    return said
 
 
 def command_line(controls: Controls, model: str) -> str:
-    """A `python -m t2ui ask` command, with a comment for what it has no option for."""
-    sampling = controls.sampling
+    """A `python -m t2ui ask` command."""
+    said = settings_of(controls)
     parts = ["python -m t2ui ask", shlex.quote(controls.prompt)]
-    if controls.dispatch == "none":
-        mix = ",".join(f"{name}={value:g}" for name, value in weights_of(controls).items())
-        parts += [f"--mix {shlex.quote(mix)}"] if mix else []
-    parts.append(f"--dispatch {controls.dispatch}")
-    parts.append(f"--max-new-tokens {sampling.max_new_tokens}")
-    if sampling.temperature:
-        parts.append(f"--temperature {sampling.temperature:g} --seed {sampling.seed}")
+    if mixture := said.pop("mixture", {}):
+        mix = ",".join(f"{name}={value:.10g}" for name, value in mixture.items())
+        parts.append(f"--mix {shlex.quote(mix)}")
+    for name, value in {**said, **sampling_of(controls)}.items():
+        option = f"--{name.replace('_', '-')}"
+        parts.append(option if value is True else f"{option} {value}")
     if model != DEFAULT_MODEL:
         parts.append(f"--model {shlex.quote(model)}")
-    return left_out(controls) + " \\\n  ".join(parts)
+    return " \\\n  ".join(parts)
 
 
 def http(controls: Controls, url: str) -> str:
-    """Two curl calls: Gradio's API answers a question with an id, and the id with the events.
-
-    With a comment for what the API has no argument for.
-    """
-    manual = controls.dispatch == "none"
-    sampling = controls.sampling
-    arguments = [
-        controls.prompt,
-        weights_of(controls) if manual else {},
-        controls.dispatch,
-        sampling.max_new_tokens,
-        sampling.seed,
-        sampling.temperature,
-    ]
-    body = json.dumps({"data": arguments}, ensure_ascii=False)
-    return left_out(controls) + (
-        f"URL={url}/gradio_api/call/ask\n"
+    """Two curl calls: Gradio's API answers a question with an id, and the id with the events."""
+    arguments = {
+        "prompt": controls.prompt,
+        **settings_of(controls),
+        **sampling_of(controls),
+    }
+    body = json.dumps(arguments, ensure_ascii=False)
+    return (
+        f"URL={url}/gradio_api/call/v2/ask\n"
         "ID=$(curl -s $URL -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(body)} \\\n"
         "  | sed 's/.*: *\"//; s/\".*//')\n"
@@ -83,33 +83,28 @@ def http(controls: Controls, url: str) -> str:
 
 def python(controls: Controls, model: str, files: Mapping[str, str]) -> str:
     """A script against the library's public names."""
-    sampling = controls.sampling
-    manual = controls.dispatch == "none"
-    weights = weights_of(controls)
-    used = [name for name in files if not manual or name in weights]
+    said = settings_of(controls)
+    mixture = said.pop("mixture", None)
+    manual = controls.dispatch == NO_DISPATCH
+    # as a folder is read: pass one by prompt lists the labels in the experts' order
+    names = sorted(files, key=lambda name: files[name])
+    used = [name for name in names if not manual or name in (mixture or {})]
     loads = "".join(f"    {name!r}: load_svf({files[name]!r}),\n" for name in used)
-    arguments = [f"max_new_tokens={sampling.max_new_tokens}"]
-    if sampling.temperature:
-        arguments.append(f"temperature={sampling.temperature:g}")
-        arguments.append(f"top_p={sampling.top_p:g}")
-        arguments.append(f"seed={sampling.seed}")
-    if manual:
-        choice = f"mixture=Mixture({weights!r})"
-    else:
-        choice = f"dispatch={controls.dispatch!r}, routing={controls.routing!r}"
-        choice += f", threshold={controls.threshold:g}" if controls.threshold else ""
+    arguments = [] if mixture is None else [f"mixture=Mixture({mixture!r})"]
+    arguments += [f"{name}={value!r}" for name, value in said.items()]
+    sampling = ", ".join(f"{name}={value!r}" for name, value in sampling_of(controls).items())
     return "\n".join(
         [
-            f"from t2ui import {'Mixture, ' if manual else ''}load_model, load_svf, two_pass_infer",
-            "from t2ui.config import Sampling",
+            f"from t2ui import {'Mixture, ' if mixture else ''}Sampling, load_model, load_svf, "
+            "two_pass_infer",
             "",
             f"model, tokenizer = load_model({model!r})",
             f"experts = {{\n{loads}}}" if loads else "experts = {}",
             f"prompt = {controls.prompt!r}",
             "result = two_pass_infer(",
             "    model, tokenizer, prompt, experts,",
-            f"    {choice},",
-            f"    sampling=Sampling({', '.join(arguments)}),",
+            *(f"    {argument}," for argument in arguments),
+            f"    sampling=Sampling({sampling}),",
             ")",
             "print(result)",
         ]

@@ -1,4 +1,4 @@
-"""What the Ask page's panels show, folded from a worker's events. Plain data; knows no gradio.
+"""What the Ask page's panels show of an answer so far. Plain data; knows no gradio.
 
 `AskView.apply(event)` returns the names of the panels that changed, so that a stream sends only
 those to the browser.
@@ -9,25 +9,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.config import OTHERS
-from t2ui.messages import (
-    Classified,
-    Compared,
-    Done,
-    Event,
-    Failed,
-    Mixed,
-    Queued,
-    Status,
-    Tokens,
-)
+from t2ui.messages import PANES, AnswerSoFar, Classified, Event, Mixed, Queued, Reading, Status
 from t2ui.ui.shared.colours import BASE, expert_colours
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.mixture import expert_of, experts_of, moved
 
-PANES = ("base", "adapted")
 LOADING = "the model is loading: yours is answered as soon as it is ready"
-METHODS = {"prompt": "asked the model", "expert": "classification expert"}
 
 
 def status_view(status: Status) -> dict[str, Any]:
@@ -69,15 +58,18 @@ def classification(state: str, message: str = "", remedy: str = "") -> dict[str,
 
 def no_classification(dispatch: str) -> dict[str, Any]:
     """Pass one before the first question, for a dispatch mode."""
-    if dispatch == "none":
+    if dispatch == NO_DISPATCH:
         return classification("off", "The dispatcher is off: the sliders decide.")
     return classification(
         "empty", "Press Ask: pass one reads the prompt and says which expert should answer it."
     )
 
 
-def classified(event: Classified, mixer: Mapping[str, Any]) -> dict[str, Any]:
-    """Pass one with its result: one row a label, in the worker's order."""
+def classified(event: Classified, mixer: Mapping[str, Any], stamp: str) -> dict[str, Any]:
+    """Pass one with its result: one row a label, in the worker's order.
+
+    The stamp is the question's own: a correction by hand holds for it alone.
+    """
     colours = expert_colours(e["name"] for e in experts_of(mixer))
     rows = []
     for label, probability in event.probabilities.items():
@@ -94,11 +86,11 @@ def classified(event: Classified, mixer: Mapping[str, Any]) -> dict[str, Any]:
         )
     return {
         **classification("done"),
-        "stamp": uuid.uuid4().hex,  # of this question: a correction by hand holds for it alone
+        "stamp": stamp,
         "rows": rows,
         "chosen": event.label,
         "said": event.said,
-        "method": METHODS.get(event.method, event.method),
+        "method": DISPATCHERS[event.method].words,
         "seconds": event.seconds,
     }
 
@@ -131,17 +123,43 @@ class AskView:
     """The four panels an Ask moves: classification, mixer, base and adapted."""
 
     def __init__(self, controls: Controls, mixer: Mapping[str, Any], status: Status) -> None:
-        self.mixer = dict(mixer)
-        self.receipt: dict[str, Any] | None = None
-        self.finished = False
+        self.answer = AnswerSoFar()
+        self._asked, self._mixer = controls, dict(mixer)
+        self._question, self._stamp = uuid.uuid4().hex, uuid.uuid4().hex
         self._loading = status.state in ("loading", "restarting")
-        waiting = LOADING if self._loading else "reading the prompt"
-        question = {"question": uuid.uuid4().hex}
-        self.panes = {pane: {**answer("waiting", waiting), **question} for pane in PANES}
-        if controls.dispatch == "none":
-            self.classification = no_classification("none")
-        else:
-            self.classification = classification("waiting")
+        self._waiting = LOADING if self._loading else "reading the prompt"
+
+    @property
+    def receipt(self) -> dict[str, Any] | None:
+        return self.answer.done.receipt if self.answer.done else None
+
+    @property
+    def classification(self) -> dict[str, Any]:
+        """Pass one, as far as it is."""
+        answer = self.answer
+        if self._asked.dispatch == NO_DISPATCH:
+            return no_classification(NO_DISPATCH)
+        if answer.classified:
+            share = answer.done.timings.get("pass_one_share") if answer.done else None
+            shown = classified(answer.classified, self._mixer, self._stamp)
+            return {**shown, "share": None if share is None else float(share)}
+        if answer.failed:
+            return classification("failed", answer.failed.message, answer.failed.remedy)
+        if answer.done:
+            return no_classification(self._asked.dispatch)
+        return classification("waiting")
+
+    @property
+    def mixer(self) -> dict[str, Any]:
+        """The sliders, moved by pass one; those that a hand set are left alone."""
+        mixed = self.answer.mixed
+        if mixed and self._asked.dispatch != NO_DISPATCH:
+            return moved(self._mixer, mixed.mixture, mixed.set_by, mixed.note)
+        return {**self._mixer, "note": mixed.note} if mixed and mixed.note else self._mixer
+
+    @property
+    def panes(self) -> dict[str, dict[str, Any]]:
+        return {pane: self._pane(pane) for pane in PANES}
 
     def values(self) -> dict[str, dict[str, Any]]:
         """Every panel's value, by name."""
@@ -149,90 +167,57 @@ class AskView:
 
     def apply(self, event: Event) -> set[str]:
         """Take in one event; the names of the panels that changed."""
+        before = self.values()
+        self.answer = self.answer.after(event)
         if isinstance(event, Queued):
             words = f"busy: {event.before} before you" if event.before else "next in line"
-            if self._loading:  # the first one comes while the model loads, later ones after
-                self._loading, words = False, LOADING
-            return self._set_waiting(words)
-        if isinstance(event, Classified):
-            self.classification = classified(event, self.mixer)
-            return {"classification", *self._set_waiting("setting the sliders")}
-        if isinstance(event, Mixed):
-            if self.classification["state"] != "off":
-                self.mixer = moved(self.mixer, event.mixture, event.set_by, event.note)
-            elif event.note:
-                self.mixer = {**self.mixer, "note": event.note}
-            else:  # the sliders gave it, and may have moved on since: they are left alone
-                return self._set_waiting("reading the prompt")
-            return {"mixer", *self._set_waiting("reading the prompt")}
-        if isinstance(event, Tokens):
-            return self._add(event)
-        if isinstance(event, Compared):
-            return self._compare(event)
-        if isinstance(event, Done):
-            return self._finish(event)
-        if isinstance(event, Failed):
-            return self._fail(event)
-        return set()
-
-    def _set_waiting(self, message: str) -> set[str]:
-        for pane in PANES:
-            if self.panes[pane]["state"] == "waiting":
-                self.panes[pane] = {**self.panes[pane], "message": message}
-        return set(PANES)
-
-    def _add(self, event: Tokens) -> set[str]:
-        pane = self.panes[event.pane]
-        self.panes[event.pane] = {
-            **pane,
-            "state": "streaming",
-            "pieces": [*pane["pieces"], *event.pieces],
-            "tokens": event.tokens,
-            "seconds": event.seconds,
-        }
-        return {event.pane}
-
-    def _compare(self, event: Compared) -> set[str]:
-        shifts = [
-            [s.text, s.logprob, s.base_logprob, list(s.candidates), list(s.base_candidates)]
-            for s in event.shifts
-        ]
-        texts = ["".join(self.panes[pane]["pieces"]) for pane in PANES]
-        different = event.first_difference is not None
-        # counted as the browser counts, which cuts there
-        same = os.path.commonprefix(texts).encode("utf-16-le", "surrogatepass")
-        mark = len(same) // 2 if different else None
-        common = {"compared": True, "first": event.first_difference, "mark": mark}
-        self.panes["base"] = {**self.panes["base"], **common}
-        self.panes["adapted"] = {**self.panes["adapted"], **common, "shifts": shifts}
-        return set(PANES)
-
-    def _finish(self, event: Done) -> set[str]:
-        self.finished = True
-        self.receipt = event.receipt
-        state = "stopped" if event.cancelled else "done"
-        for pane in PANES:
-            self.panes[pane] = {**self.panes[pane], "state": state}
-        changed = set(PANES)
-        share = event.timings.get("pass_one_share")
-        if self.classification["state"] == "done" and share is not None:
-            self.classification = {**self.classification, "share": float(share)}
-            changed.add("classification")
-        elif self.classification["state"] == "waiting":
-            self.classification = no_classification("expert")
-            changed.add("classification")
+            if event.seconds is not None:
+                words += f", about {max(1, round(event.seconds))} s"
+            # the first one comes while the model loads, later ones after
+            self._waiting, self._loading = LOADING if self._loading else words, False
+        elif isinstance(event, Reading):
+            self._waiting = f"reading {event.tokens:,} of {event.of:,} tokens"
+        elif isinstance(event, (Classified, Mixed)):
+            first = isinstance(event, Classified)
+            self._waiting = "setting the sliders" if first else "reading the prompt"
+        changed = {name for name, value in self.values().items() if value != before[name]}
+        if isinstance(event, Mixed) and self._asked.dispatch != NO_DISPATCH:
+            changed.add("mixer")  # equal to what it was here, but a hand may have moved it since
         return changed
 
-    def _fail(self, event: Failed) -> set[str]:
-        self.finished = True
-        for pane in PANES:
-            self.panes[pane] = {
-                **self.panes[pane],
-                "state": "failed",
-                "message": event.message,
-                "remedy": event.remedy or "Ask again.",
-            }
-        if self.classification["state"] == "waiting":
-            self.classification = classification("failed", event.message, event.remedy)
-            return {"classification", *PANES}
-        return set(PANES)
+    def _pane(self, name: str) -> dict[str, Any]:
+        done, failed, written = self.answer.done, self.answer.failed, self.answer.written(name)
+        if failed:
+            shown = answer("failed", failed.message, failed.remedy or "Ask again.")
+        elif done:
+            shown = answer("stopped" if done.cancelled else "done")
+        else:
+            shown = answer("streaming" if written.pieces else "waiting", self._waiting)
+        return {
+            **shown,
+            "question": self._question,
+            "pieces": list(written.pieces),
+            "tokens": written.tokens,
+            "seconds": written.seconds,
+            **self._compared(name),
+        }
+
+    def _compared(self, name: str) -> dict[str, Any]:
+        """What a pane shows once both answers were compared token by token."""
+        compared = self.answer.compared
+        if compared is None:
+            return {}
+        texts = [self.answer.written(pane).text for pane in PANES]
+        # counted as the browser counts, which cuts there
+        same = os.path.commonprefix(texts).encode("utf-16-le", "surrogatepass")
+        different = compared.first_difference is not None
+        shifts = [
+            [s.text, s.logprob, s.base_logprob, list(s.candidates), list(s.base_candidates)]
+            for s in compared.shifts
+        ]
+        return {
+            "compared": True,
+            "first": compared.first_difference,
+            "mark": len(same) // 2 if different else None,
+            "shifts": shifts if name == "adapted" else [],
+        }

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from t2ui.config import ALPHA_LIMIT, DISPATCH_MODES, ROUTINGS, Sampling
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
+from t2ui.config import ALPHA_LIMIT, ROUTINGS, AnswerSettings, Sampling
 from t2ui.messages import Ask
 from t2ui.ui.shared.mixture import finite, weights
 
 MAX_NEW_TOKENS = 512  # more would keep a shared machine busy for minutes
 MAX_TEMPERATURE = 2.0
 MAX_SEED = 2**31 - 1
+SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")  # what the page offers, in order
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,12 @@ class Controls:
 
     prompt: str = ""
     mixture: dict[str, float] = field(default_factory=dict)
-    dispatch: str = "expert"
-    routing: str = "hard"
-    threshold: float = 0.0
-    normalise: bool = False
+    dispatch: str = AnswerSettings.dispatch  # "": the worker's own choice
+    routing: str = AnswerSettings.routing
+    threshold: float = AnswerSettings.threshold
+    normalise: bool = AnswerSettings.normalise
     sampling: Sampling = field(default_factory=Sampling)
+    allow_transfer: bool = AnswerSettings.allow_transfer
 
     def request(self) -> Ask:
         """The request for the worker.
@@ -38,12 +41,13 @@ class Controls:
         """
         return Ask(
             self.prompt,
-            self.mixture if self.dispatch == "none" else {},
+            (self.mixture or None) if self.dispatch == NO_DISPATCH else None,
             self.dispatch,
             self.routing,
             self.threshold,
             self.normalise,
             self.sampling,
+            allow_transfer=self.allow_transfer,
         )
 
     def with_mixture(self, mixture: Mapping[str, float]) -> "Controls":
@@ -52,14 +56,14 @@ class Controls:
 
 
 def clean_sampling(
-    max_new_tokens: Any = 128, temperature: Any = 0.0, top_p: Any = 1.0, seed: Any = 0
+    max_new_tokens: Any = None, temperature: Any = None, top_p: Any = None, seed: Any = None
 ) -> Sampling:
-    """Decoding settings, clamped to what the page offers."""
+    """Decoding settings, in the order of SAMPLING, clamped to what the page offers."""
     return Sampling(
-        max_new_tokens=round(finite(max_new_tokens, 1, MAX_NEW_TOKENS, 128)),
-        temperature=finite(temperature, 0, MAX_TEMPERATURE, 0.0),
-        top_p=finite(top_p, 0.01, 1, 1.0),
-        seed=round(finite(seed, 0, MAX_SEED, 0)),
+        max_new_tokens=round(finite(max_new_tokens, 1, MAX_NEW_TOKENS, Sampling.max_new_tokens)),
+        temperature=finite(temperature, 0, MAX_TEMPERATURE, Sampling.temperature),
+        top_p=finite(top_p, 0.01, 1, Sampling.top_p),
+        seed=round(finite(seed, 0, MAX_SEED, Sampling.seed)),
     )
 
 
@@ -81,9 +85,14 @@ def clean_controls(
     return Controls(
         prompt=prompt if isinstance(prompt, str) else "",
         mixture=weights(mixer),
-        dispatch=dispatch if dispatch in DISPATCH_MODES else Controls.dispatch,
-        routing=routing if routing in ROUTINGS else "hard",
-        threshold=finite(threshold, 0, 1, 0.0),
-        normalise=bool(isinstance(mixer, Mapping) and mixer.get("normalise")),
+        dispatch=dispatch if dispatch in tuple(DISPATCHERS) else Controls.dispatch,
+        routing=routing if routing in ROUTINGS else Controls.routing,
+        threshold=finite(threshold, 0, 1, Controls.threshold),
+        normalise=_ticked(mixer, "normalise"),
         sampling=clean_sampling(*sampling),
+        allow_transfer=_ticked(mixer, "allow_transfer"),
     )
+
+
+def _ticked(mixer: Any, box: str) -> bool:
+    return bool(isinstance(mixer, Mapping) and mixer.get(box))

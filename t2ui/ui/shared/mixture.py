@@ -9,12 +9,20 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from t2ui.config import ALPHA_LIMIT
+from t2ui.config import ALPHA_LIMIT, LEAST_SUM, MAX_STRENGTH, SLIDER_HIGH, SLIDER_LOW
 from t2ui.messages import ExpertInfo
 from t2ui.ui.shared.colours import expert_colours
 
-LOW, HIGH = -1.0, 2.0  # what a slider offers
-MAX_STRENGTH = 2.0
+DECIMALS = 6  # of a coefficient that answers
+# What assets/shared/mixer.js has to know of the numbers above; it defines none itself.
+BOUNDS = {
+    "low": SLIDER_LOW,
+    "high": SLIDER_HIGH,
+    "strength": MAX_STRENGTH,
+    "limit": ALPHA_LIMIT,
+    "least_sum": LEAST_SUM,
+    "decimals": DECIMALS,
+}
 
 
 def empty_mixer() -> dict[str, Any]:
@@ -25,6 +33,8 @@ def empty_mixer() -> dict[str, Any]:
         "zero": {},
         "strength": 1.0,
         "normalise": None,  # until a hand or the link says
+        "allow_transfer": None,  # likewise
+        "dispatchers": [],  # those that can be used here
         "presets": [],
         "set_by": "",
         "note": "",
@@ -42,7 +52,7 @@ def finite(value: Any, low: float, high: float, default: float) -> float:
 
 def experts_of(mixer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The experts that a mixer names; entries that are none are left out."""
-    keys = {"name": "", "colour": "", "kind": "", "file": ""}
+    keys = {"name": "", "colour": "", "kind": "", "file": "", "transfer": False}
     return [
         {**keys, **one, "labels": [str(label) for label in one.get("labels") or []]}
         for one in mixer.get("experts") or []
@@ -103,6 +113,7 @@ def with_experts(
             "kind": info.kind,
             "labels": list(info.labels),
             "file": info.file_name,
+            "transfer": info.transfer,
             "hint": info.description + (" (from another base model)" if info.transfer else ""),
         }
         for info in ordered
@@ -113,7 +124,12 @@ def with_experts(
     asked = {name: value for name, value in (wanted or {}).items() if name in names}
     strength = strength_of(asked.values())
     alpha = {
-        name: finite(asked[name] / strength if name in asked else before.get(name), LOW, HIGH, 0.0)
+        name: finite(
+            asked[name] / strength if name in asked else before.get(name),
+            SLIDER_LOW,
+            SLIDER_HIGH,
+            0.0,
+        )
         for name in names
     }
     notes = []
@@ -136,7 +152,7 @@ def with_experts(
 
 def strength_of(mixture: Iterable[float]) -> float:
     """The least strength, from 1, with which every weight of a mixture fits its slider."""
-    needed = (weight / (HIGH if weight > 0 else LOW) for weight in mixture)
+    needed = (weight / (SLIDER_HIGH if weight > 0 else SLIDER_LOW) for weight in mixture)
     return min(MAX_STRENGTH, max([1.0, *needed]))
 
 
@@ -150,24 +166,11 @@ def weights(mixer: Any) -> dict[str, float]:
         return {}
     known = {expert["name"] for expert in experts_of(mixer)}
     mixture = {
-        name: round(strength * finite(value, -ALPHA_LIMIT, ALPHA_LIMIT, 0.0), 6)
+        name: round(strength * finite(value, -ALPHA_LIMIT, ALPHA_LIMIT, 0.0), DECIMALS)
         for name, value in alpha.items()
         if name in known
     }
     return {name: value for name, value in mixture.items() if value}
-
-
-def normalised(mixture: Mapping[str, float]) -> dict[str, float]:
-    """The weights divided by their sum; as they are when that is 0."""
-    total = sum(mixture.values())
-    if abs(total) < 1e-9:
-        return dict(mixture)
-    return {name: round(value / total, 6) for name, value in mixture.items()}
-
-
-def base_share(mixture: Mapping[str, float]) -> float:
-    """1 − Σα: what is left to the base model."""
-    return 1.0 - sum(mixture.values())
 
 
 def moved(mixer: Mapping[str, Any], mixture: Mapping[str, float], by: str, note: str = "") -> dict:

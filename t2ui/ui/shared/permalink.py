@@ -6,12 +6,14 @@ default, and nothing is ever evaluated. Only what differs from the defaults is w
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
+from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import MAX_PROMPT_CHARS
 from t2ui.messages import Experts, Failed
-from t2ui.ui.shared.controls import Controls, clean_controls, clean_mixture, clean_sampling
+from t2ui.ui.shared.controls import SAMPLING, Controls, clean_controls, clean_mixture
 from t2ui.ui.shared.mixture import with_experts
 
 MAX_LINK_PROMPT = 4000  # characters; longer links are cut by browsers and proxies
@@ -25,20 +27,22 @@ def to_query(controls: Controls) -> tuple[str, str]:
         parts["prompt"] = controls.prompt[:MAX_LINK_PROMPT]
     if controls.mixture:
         parts["mix"] = ",".join(
-            f"{quote(name, safe='')}={value:g}" for name, value in controls.mixture.items()
+            f"{quote(name, safe='')}={value:.10g}" for name, value in controls.mixture.items()
         )
-    if controls.mixture or controls.dispatch != default.dispatch:
-        parts["dispatch"] = controls.dispatch  # sliders alone would say "none"
+    if controls.dispatch != default.dispatch:
+        parts["dispatch"] = controls.dispatch
     if controls.routing != default.routing:
         parts["routing"] = controls.routing
     if controls.threshold:
-        parts["threshold"] = f"{controls.threshold:g}"
+        parts["threshold"] = f"{controls.threshold:.10g}"
     if controls.normalise:
         parts["normalise"] = "1"
-    for key in ("max_new_tokens", "temperature", "top_p", "seed"):
+    if controls.allow_transfer:
+        parts["transfer"] = "1"
+    for key in SAMPLING:
         value = getattr(controls.sampling, key)
         if value != getattr(default.sampling, key):
-            parts[key] = f"{value:g}" if isinstance(value, float) else str(value)
+            parts[key] = f"{value:.10g}" if isinstance(value, float) else str(value)
     note = ""
     if len(controls.prompt) > MAX_LINK_PROMPT:
         note = (
@@ -62,27 +66,18 @@ def from_query(query: Mapping[str, Any]) -> Controls:
             if sep and name.strip()
         }
     )
-    default = Controls().sampling
-    sampling = [
-        text(key) or getattr(default, key)
-        for key in ("max_new_tokens", "temperature", "top_p", "seed")
-    ]
     controls = clean_controls(
         text("prompt")[:MAX_PROMPT_CHARS],
-        text("dispatch") or ("none" if mixture else Controls.dispatch),
-        {"normalise": text("normalise") in ("1", "true")},
+        text("dispatch") or (NO_DISPATCH if mixture else Controls.dispatch),
+        {
+            "normalise": text("normalise") in ("1", "true"),
+            "allow_transfer": text("transfer") in ("1", "true"),
+        },
         text("routing"),
         text("threshold"),
+        *(text(key) for key in SAMPLING),
     )
-    return Controls(
-        controls.prompt,
-        mixture,
-        controls.dispatch,
-        controls.routing,
-        controls.threshold,
-        controls.normalise,
-        clean_sampling(*sampling),
-    )
+    return replace(controls, mixture=mixture)
 
 
 def filled(
@@ -94,7 +89,9 @@ def filled(
     wanted = None
     if not mixer.get("experts") and not mixer.get("alpha"):  # not after a worker that failed
         asked = from_query(query)
-        if mixer.get("normalise") is None:  # else a hand was on its box already
-            mixer = {**mixer, "normalise": asked.normalise}
+        for box in ("normalise", "allow_transfer"):
+            if mixer.get(box) is None:  # else a hand was on it already
+                mixer = {**mixer, box: getattr(asked, box)}
         wanted = asked.mixture
+    mixer = {**mixer, "dispatchers": list(found.dispatchers)}
     return with_experts(mixer, found.experts, found.problems, wanted)

@@ -1,0 +1,245 @@
+"""Answers under way: their rows in one batch, and the events that they give.
+
+In every step each row under way gets a token, and a piece is read of what waits to be read: new
+prompts first, then whole answers, which both models read for the comparison. The piece is small
+enough that nobody's next token takes twice as long as usual. Not thread-safe.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+from t2ui.backend import token_shift
+from t2ui.backend.pace import Pace
+from t2ui.errors import InputError
+from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
+from t2ui.inference.plan import Plan, receipt_of
+from t2ui.messages import Compared, Done, Event, Reading, Tokens
+from t2ui.svf.adapter import Adapter
+
+FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
+READING_SECONDS = 0.25  # how often it is said how far a prompt is read
+LONG_PROMPT = 256  # tokens: of shorter ones nothing is said
+
+Envelope = tuple[str, Event | Exception]  # job id; an exception ends that answer alone
+
+
+@dataclass
+class _Pane:
+    """One of an ask's answers under way."""
+
+    ids: list[int] = field(default_factory=list)  # without the end token
+    pieces: list[str] = field(default_factory=list)  # not handed out yet
+    steps: int = 0  # the end token's included
+    ended: float | None = None  # perf_counter seconds
+
+
+@dataclass
+class _Asking:
+    """One ask under way."""
+
+    plan: Plan
+    compare: bool  # the base model answers too
+    began: float  # perf_counter seconds, as all below
+    decoding: float
+    first_token: float | None = None
+    flushed: float = 0.0
+    panes: dict[str, _Pane] = field(default_factory=dict)
+
+
+@dataclass
+class _Comparison:
+    """An answer that is written, and is read by both models in pieces."""
+
+    job_id: str
+    asking: _Asking
+    pieces: token_shift.Pieces[Compared]
+    began: float
+
+
+class Answers:
+    """The answers under way on one model."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, adapter: Adapter, pace: Pace):
+        self._tokenizer, self._adapter, self._pace = tokenizer, adapter, pace
+        self._decoder = self._new_decoder()
+        self._asking: dict[str, _Asking] = {}
+        self._comparing: deque[_Comparison] = deque()
+
+    def __len__(self) -> int:
+        return len(self._asking) + len(self._comparing)
+
+    @property
+    def rows(self) -> int:
+        """Rows that decode, or whose prompt is being read."""
+        return len(self._decoder)
+
+    def start(self, job_id: str, plan: Plan, compare: bool, began: float) -> None:
+        """Let a plan's rows join: the mixture's, and the base model's to `compare` with.
+
+        Args:
+            began: when the ask was taken up, perf_counter seconds.
+        """
+        asking = _Asking(plan, compare, began, decoding=time.perf_counter())
+        for pane in ("base", "adapted") if compare else ("adapted",):
+            asking.panes[pane] = _Pane()
+        self._decoder.add(plan.row((job_id, pane), pane == "base") for pane in asking.panes)
+        self._asking[job_id] = asking
+
+    def step(self) -> Iterator[Envelope]:
+        """A token of every row, and a piece of what is to be read.
+
+        Raises:
+            Exception: decoding failed: the batch is in no known state, see `clear`.
+        """
+        steps = self._decode()
+        steps += self._read()
+        yield from self._end_failed(steps)
+        steps = [step for step in steps if step.key[0] in self._asking]
+        now = time.perf_counter()
+        for step in steps:
+            job_id, pane = step.key
+            self._asking[job_id].first_token = self._asking[job_id].first_token or now
+            self._advance(self._asking[job_id].panes[pane], step, now)
+        yield from self._told_of_reading(now)
+        for job_id in dict.fromkeys(step.key[0] for step in steps):
+            asking = self._asking[job_id]
+            ended = all(pane.ended for pane in asking.panes.values())
+            if ended or now - asking.flushed >= FLUSH_SECONDS:
+                asking.flushed = now
+                for event in self._flush(asking):
+                    yield job_id, event
+            if ended:
+                yield from self._written(job_id, asking)
+        if not self._decoder.reading:
+            yield from self._compare()
+
+    def stop(self, job_id: str) -> list[Event]:
+        """Take an answer out of the batch: what was decoded since the last tokens, then Done."""
+        for comparison in list(self._comparing):
+            if comparison.job_id == job_id:
+                self._comparing.remove(comparison)
+                return [self._done(comparison.asking, cancelled=True)]
+        asking = self._asking.get(job_id)
+        if asking is None:
+            return []
+        self._remove(job_id)
+        return [*self._flush(asking), self._done(asking, cancelled=True)]
+
+    def clear(self) -> list[str]:
+        """Empty the batch; the job ids that were in it. Comparisons are not concerned."""
+        ids = list(self._asking)
+        self._asking.clear()
+        self._decoder = self._new_decoder()
+        self._adapter.reset()
+        return ids
+
+    def _new_decoder(self) -> Decoder:
+        return Decoder(self._adapter.model, self._tokenizer, self._adapter)
+
+    def _decode(self) -> list[Step]:
+        if not self._decoder.decoding:
+            return []
+        began = time.perf_counter()
+        steps = self._decoder.decode()
+        self._pace.decoded(time.perf_counter() - began)
+        return steps
+
+    def _read(self) -> list[Step]:
+        if not self._decoder.reading:
+            return []
+        began, before = time.perf_counter(), self._decoder.tokens_read
+        steps = self._decoder.read(self._pace.tokens(beside=self._decoder.decoding > 0))
+        self._pace.read(self._decoder.tokens_read - before, time.perf_counter() - began)
+        return steps
+
+    def _told_of_reading(self, now: float) -> Iterator[Envelope]:
+        """How far each long prompt is read, now and then."""
+        for (job_id, _), (done, total) in self._decoder.read_so_far().items():
+            asking = self._asking[job_id]
+            if total >= LONG_PROMPT and now - asking.flushed >= READING_SECONDS:
+                asking.flushed = now
+                yield job_id, Reading(done, total)
+
+    def _end_failed(self, steps: list[Step]) -> Iterator[Envelope]:
+        """What was decoded of the answers of which a row has failed, then the reason."""
+        failed = {step.key[0]: step for step in steps if step.finished == "failed"}
+        for job_id, step in failed.items():
+            asking = self._asking[job_id]
+            self._remove(job_id)
+            for event in self._flush(asking):
+                yield job_id, event
+            yield job_id, step.error or InputError(NOT_FINITE)
+
+    def _advance(self, pane: _Pane, step: Step, now: float) -> None:
+        pane.steps += 1
+        if step.finished != "end":
+            pane.ids.append(step.token)
+        if step.text:
+            pane.pieces.append(step.text)
+        if step.finished:
+            pane.ended = now
+
+    def _flush(self, asking: _Asking) -> Iterator[Tokens]:
+        """The new text of all panes together, so that they move in step."""
+        now = time.perf_counter()
+        for name, pane in asking.panes.items():
+            if pane.pieces:
+                pieces, pane.pieces = tuple(pane.pieces), []
+                yield Tokens(name, pieces, len(pane.ids), (pane.ended or now) - asking.decoding)
+
+    def _written(self, job_id: str, asking: _Asking) -> Iterator[Envelope]:
+        """Both panes have ended."""
+        self._remove(job_id)
+        if not asking.compare:
+            yield job_id, self._done(asking)
+            return
+        pieces = token_shift.compare(
+            self._tokenizer,
+            self._adapter,
+            asking.plan.prompt_ids,
+            asking.plan.scales,
+            (asking.panes["base"].ids, asking.panes["adapted"].ids),
+            self._pace.tokens(beside=True),
+        )
+        self._comparing.append(_Comparison(job_id, asking, pieces, time.perf_counter()))
+
+    def _compare(self) -> Iterator[Envelope]:
+        """A piece of the oldest comparison."""
+        if self._comparing:
+            comparison = self._comparing[0]
+            job_id, asking = comparison.job_id, comparison.asking
+            try:
+                next(comparison.pieces)
+            except StopIteration as ended:
+                self._comparing.popleft()
+                yield job_id, ended.value
+                yield job_id, self._done(asking, compare=time.perf_counter() - comparison.began)
+            except Exception as error:  # its answers are out; nobody else's are concerned
+                self._comparing.popleft()
+                yield job_id, error
+
+    def _done(self, asking: _Asking, cancelled: bool = False, compare: float = 0.0) -> Done:
+        """Timings in seconds from the ask's start, and its receipt."""
+        now = time.perf_counter()
+        ends = {name: pane.ended or now for name, pane in asking.panes.items()}
+        decode = max(ends.values()) - asking.decoding
+        timings = {
+            "pass_one": asking.plan.seconds,
+            "first_token": (asking.first_token or now) - asking.began,
+            "decode": decode,
+            "compare": compare,
+            "total": now - asking.began,
+            "pass_one_share": asking.plan.seconds / max(asking.plan.seconds + decode, 1e-9),
+        }
+        for name, pane in asking.panes.items():
+            seconds = max(ends[name] - asking.decoding, 1e-9)
+            timings[f"{name}_tokens_per_second"] = pane.steps / seconds
+        return Done(cancelled, timings, receipt_of(asking.plan, self._adapter, timings))
+
+    def _remove(self, job_id: str) -> None:
+        asking = self._asking.pop(job_id)
+        self._decoder.drop([(job_id, pane) for pane in asking.panes])

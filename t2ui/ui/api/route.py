@@ -1,0 +1,20 @@
+"""What one HTTP route is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from t2ui.ui.shared.listen import Client
+
+
+@dataclass(frozen=True)
+class Route:
+    """One function that scripts call by name.
+
+    `make` gives it for a worker's client: an async function or generator whose arguments all have
+    types and whose docstring is what callers read; on bad input it raises `gr.Error` with one
+    clear line. `answers`: it writes an answer, and takes its place in the queue of the page's.
+    """
+
+    make: Callable[[Client], Callable[..., Any]]
+    answers: bool = False

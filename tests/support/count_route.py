@@ -1,0 +1,21 @@
+"""An HTTP route that a test adds: one file, and one line in `catalogue.ROUTES`."""
+
+import gradio as gr
+
+from t2ui.messages import Experts, ListExperts
+from t2ui.ui.api.route import Route
+from t2ui.ui.shared.listen import answer
+
+
+def count_of(client):
+    async def count(more: int = 0) -> int:
+        """How many experts there are, and `more`."""
+        if more < 0:
+            raise gr.Error(f"more is {more}; expected 0 or more.", print_exception=False)
+        found = await answer(client, ListExperts(), Experts, 10.0)
+        return len(found.experts) + more
+
+    return count
+
+
+ROUTE = Route(count_of)
