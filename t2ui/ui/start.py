@@ -72,7 +72,11 @@ def wire_start(
         if not isinstance(found, Experts):
             return pack(mixer), gr.skip(), gr.skip()
         library = {"modules": list(found.modules), "layers": found.layers}
-        return pack(mixer), library, gr.skip() if mode in found.dispatchers else found.dispatch
+        if mode in found.dispatchers:
+            return pack(mixer), library, gr.skip()
+        wanted = from_query(dict(request.query_params)).dispatch  # `from_link` may be on its way
+        chosen = wanted if mode is None and wanted in found.dispatchers else found.dispatch
+        return pack(mixer), library, chosen
 
     library = gr.State({"modules": [], "layers": 0})
     listed = header.select(

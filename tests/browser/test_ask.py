@@ -255,6 +255,11 @@ def test_normalise_leaves_nothing_to_the_base_and_refuses_a_zero_sum(visit):
     page.keyboard.press("Escape")
     slide(page, "code", -0.5)
     assert "cannot be normalised" in page.locator("#mixer .note").inner_text()
+    slide(page, "code", -0.49)  # divided by 0.01, math would be at 50
+    assert "cannot be normalised" in page.locator("#mixer .note").inner_text()
+    page.locator("#mix-reset").click()
+    assert "normalised" not in page.locator("#mixer .note").inner_text()
+    assert page.locator(".base-share .value").inner_text() == "100 %"
 
 
 def test_settings_do_not_push_the_page_and_reach_the_worker(visit, client):
@@ -267,7 +272,10 @@ def test_settings_do_not_push_the_page_and_reach_the_worker(visit, client):
     page.locator("#seed input").fill("11")
     page.locator("#seed input").blur()
     page.locator("#routing").get_by_text("soft").click()
+    page.locator("#allow-transfer input").check()
     assert boxes(page) == before
+    panel = page.locator("#settings-panel").bounding_box()
+    assert panel["y"] >= 0 and panel["y"] + panel["height"] <= 720
     page.screenshot(path=SHOTS / "settings.png")
     page.keyboard.press("Escape")
     page.locator("#settings-panel").wait_for(state="hidden")
@@ -276,6 +284,7 @@ def test_settings_do_not_push_the_page_and_reach_the_worker(visit, client):
     asked = [r for r in client.requests if isinstance(r, Ask)][-1]
     assert (asked.sampling.max_new_tokens, asked.sampling.seed, asked.routing) == (24, 11, "soft")
     assert asked.sampling.temperature == pytest.approx(0.7)
+    assert asked.allow_transfer and not asked.normalise
 
 
 # --- receipt, code, permalink --------------------------------------------------------------------
@@ -380,7 +389,7 @@ def test_the_page_is_usable_while_the_model_loads(visit, pace):
             page.click("#stop")  # its answer would take half a minute
         else:
             page.wait_for_selector("#answer-adapted [data-state=done]", state="attached")
-            assert page.locator("#status").inner_text().endswith("ready · queue 0")
+            page.locator("#status", has_text="ready · queue 0").wait_for()
         page.context.close()  # before its server: it would ask for the status in vain
     finally:
         close()

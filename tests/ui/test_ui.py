@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from fake_client import FakeClient, expert_info
 
@@ -190,12 +191,35 @@ def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     assert targets == {"list_experts", "save"}
 
 
-def test_use_on_the_sliders_sets_the_normalise_box_too():
+def test_use_on_the_sliders_sets_the_boxes_too():
     from t2ui.ui import build
 
     demo = build(FakeClient())
     use = next(fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "use")
-    assert {"mixer", "dispatch-mode", "normalise"} <= {block.elem_id for block in use.outputs}
+    moved = {"mixer", "dispatch-mode", "normalise", "allow-transfer"}
+    assert moved <= {block.elem_id for block in use.outputs}
+
+
+@pytest.mark.parametrize(
+    ("mode", "query", "names", "chosen"),
+    [
+        (None, {}, ("math",), "expert"),  # the worker's own choice
+        (None, {}, (), "prompt"),
+        (None, {"dispatch": "prompt"}, ("math",), "prompt"),  # the link's
+        (None, {"mix": "math=1"}, ("math",), "none"),
+        (None, {"dispatch": "expert"}, (), "prompt"),  # which is not to be had here
+        ("expert", {}, (), "prompt"),
+        ("none", {"dispatch": "prompt"}, ("math",), None),  # a hand's: it stays
+    ],
+)
+def test_the_dispatcher_that_a_visit_begins_with(mode, query, names, chosen):
+    from t2ui.ui import build
+
+    listed = handler(build(FakeClient(names, pace=0)), "list_experts")
+    request = SimpleNamespace(query_params=query)
+    found = asyncio.run(listed(pack(empty_mixer()), mode, request))
+    assert found[2] == (gr.skip() if chosen is None else chosen)
+    assert unpack(found[0])["dispatchers"][0] == "prompt"
 
 
 @pytest.mark.parametrize(
