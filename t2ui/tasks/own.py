@@ -6,7 +6,6 @@ unless the reward is `choice`: then the options are listed with letters and the 
 
 import ast
 import json
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -151,8 +150,8 @@ def _check(answer: str, where: str, reward: str) -> None:
         raise InputError(f"{where}: answer {answer!r} holds no number; reward is number.")
     if reward == "regex":
         try:
-            re.compile(answer)
-        except re.error as error:
+            rewards.check_regex(answer)
+        except ValueError as error:
             raise InputError(f"{where}: answer {answer!r} is no pattern ({error}).") from None
 
 
