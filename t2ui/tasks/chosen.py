@@ -17,11 +17,15 @@ _NOUN = r"(?:the\s+)?(?:correct\s+|right\s+)?(?:option|choice|alternative|letter
 # Marks of an answer, and what may lead from them to it: "answer: option B", "answer to this is B".
 _ANSWER = re.compile(r"#{4,}|\\boxed\s*\{|(?<!/)\banswer\b", re.IGNORECASE)
 _LEADS = tuple(
-    re.compile(rf"{between}(?:\s+(?:\w+ly|thus|then|indeed|most))*[\s*_]*[:=>→]?(?:\s*{_NOUN}(?:\s+{_BE}\b)?\s*:?)?", re.IGNORECASE)
+    re.compile(
+        rf"{between}(?:\s+(?:\w+ly|thus|then|indeed|most))*[\s*_]*[:=>→]?(?:\s*{_NOUN}(?:\s+{_BE}\b)?\s*:?)?",
+        re.IGNORECASE,
+    )
     for between in ("", rf"[^.\n:=]{{0,60}}?\b{_BE}\b")
 )
 _DECISION = re.compile(
-    r"\b(?:(?:choose|chose|pick|select|prefer|guess|say)\w{0,2}|(?:go|going|opt|opting) (?:with|for)|"
+    r"\b(?:(?:choose|chose|pick|select|prefer|guess|say)\w{0,2}|"
+    r"(?:go|going|opt|opting) (?:with|for)|"
     r"it(?:'s|’s| is)|(?:must|should|would|has to) be|"
     r"(?:correct|right|best|final|my) (?:one|option|choice|letter|pick))"
     rf"(?:\s+{_BE})?\b[\s:]*(?:{_NOUN}\s*)?",
@@ -265,7 +269,8 @@ class _Reader:
             return False
         item = rf"(^[ \t*_(\[-]*|(?<![\w'’])){re.escape(second)}[.):]"
         return any(
-            m[1] is not None and (m.start() == 0 or self.text[m.start(1) - 1] == "\n")
+            m[1] is not None
+            and (m.start() == 0 or self.text[m.start(1) - 1] == "\n")
             or self.words[second].match(self.text, _HEADED.match(self.text, m.end()).end())
             for m in re.finditer(item, self.text, re.IGNORECASE | re.MULTILINE)
         )

@@ -115,7 +115,7 @@ def same_number(text: str, answer: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is nothing but a number, with its sign, currency or per cent: "-3", "1e-05"."""
+    """Whether a text is nothing but a number, with its sign and currency: "-3", "1e-05"."""
     found = _NUMBER.fullmatch(_spelled(text).strip())
     return found is not None and _value(found) is not None
 
@@ -236,7 +236,7 @@ def _said(text: str, start: int, sentence: int, end: int) -> list[Found]:
 
 
 def _is_choice(text: str, found: list[Found]) -> bool:
-    """Whether two different numbers are offered: "5 or 6", but not "1/2 or 0.5" or "3 + 4, or 7"."""
+    """Whether two different numbers are offered: "5 or 6", not "1/2 or 0.5", "3 + 4 or 7"."""
     if len(found) < 2:
         return False
     one, other = found
