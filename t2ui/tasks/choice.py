@@ -12,6 +12,7 @@ from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
 
 SPLIT_SEED, VALIDATION_SHARE = 2501, 0.1
 FIELDS = ("id", "question", "choices", "answerKey")
@@ -26,19 +27,18 @@ def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = Fals
         style: how the question is put to the model.
         end: whether the end-of-turn token counts as part of each option.
     """
-    parts = {
-        part: tuple(
+    parts = (
+        [
             choice_row(tokenizer, row, f"{path.name}, row {number}", style, end)
             for number, row in enumerate(read_jsonl(path, FIELDS, ("question",)), start=1)
-        )
-        for part, path in {
-            "train": data / name / "train.jsonl",
-            "validation": data / name / "dev.jsonl",
-            "test": data / name / "test.jsonl",
-        }.items()
-    }
+        ]
+        for path in (data / name / f"{part}.jsonl" for part in ("train", "dev", "test"))
+    )
     return Task(
-        name, **parts, labels=("reasoning",), data={"train": f"{name} train, CC BY-SA 4.0, AI2"}
+        name,
+        *map(tuple, kept_apart(*parts, _asked)),  # a few questions are published in two parts
+        labels=("reasoning",),
+        data={"train": f"{name} train, CC BY-SA 4.0, AI2"},
     )
 
 
@@ -53,16 +53,21 @@ def load_yes_no(tokenizer, data: Path, style: str = "chat", end: bool = False) -
         ]
         for file in ("train.jsonl", "dev.jsonl")
     )
+    train, _, test = kept_apart(train, [], test, _asked)
     train = shuffled(train, SPLIT_SEED)
-    held = int(len(train) * VALIDATION_SHARE)
+    validation, train = hold_out(train, [int(len(train) * VALIDATION_SHARE)], _asked)
     return Task(
         "strategyqa",
-        tuple(train[held:]),
-        tuple(train[:held]),
+        tuple(train),
+        tuple(validation),
         tuple(test),
         labels=("reasoning",),
         data={"train": "StrategyQA train (Geva et al. 2021, MIT)"},
     )
+
+
+def _asked(example: Example) -> str:
+    return same_prompt(example.prompt)
 
 
 def _yes_no_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Example:

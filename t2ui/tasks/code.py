@@ -8,8 +8,6 @@ against the tests in the sandbox.
 
 import ast
 import json
-import re
-import warnings
 from pathlib import Path
 
 from t2ui.errors import InputError
@@ -18,6 +16,8 @@ from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.sandbox.run import run_python
+from t2ui.tasks.splits import kept_apart, same_prompt
+from t2ui.tasks.written_code import UNPARSABLE, code_in, names_bound, names_in, parsed
 
 # How the task is put. One test tells the function's name; the base model is shown under the style
 # that suits it best. "paper" is the wording of the MBPP paper (Austin et al. 2021), with all tests.
@@ -37,13 +37,9 @@ FUNCTION_STYLES = {
 NEW_TOKENS = {"mbpp": 256, "humaneval": 384}
 STOP = ("\n```\n\n",)  # a closed fence and an empty line: the code is written, prose would follow
 EXERCISES = Path(__file__).with_name("exercises.jsonl")
+PARTS = ("train", "validation", "test")
 MBPP_FIELDS = ("task_id", "split", "prompt", "code", "test_list", "test_setup_code")
 HUMANEVAL_FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
-FENCE = re.compile(
-    r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:^[ \t]*```|\Z)",
-    re.DOTALL | re.MULTILINE | re.IGNORECASE,
-)
-FIRST_LINE = re.compile(r"^(?:def |class |import |from \w+ import|@|async def |\w+ *= )", re.M)
 
 
 def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
@@ -54,12 +50,18 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     """
     if style not in STYLES:
         raise InputError(f"style is {style!r}; expected {', '.join(STYLES)}.")
-    parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[Example]]
     if name == "mbpp":
         texts = ("prompt", "code", "test_setup_code")
-        for row in read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS, texts):
-            if row["split"] in parts:  # those of split "prompt" are for few-shot prompts
-                parts[row["split"]].append(_mbpp(tokenizer, style, row))
+        rows = read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS, texts)
+        # Those of split "prompt" are for few-shot prompts.
+        published = [[r for r in rows if r["split"] == part] for part in PARTS]
+        # The same words ask for functions of two names in a few training and test rows.
+        apart = kept_apart(*published, lambda row: same_prompt(row["prompt"]))
+        parts = {
+            part: [_mbpp(tokenizer, style, row) for row in kept]
+            for part, kept in zip(PARTS, apart, strict=True)
+        }
         own = exercises(tokenizer, style)
         parts["train"] += own
         source = {
@@ -68,7 +70,8 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
         }
     else:
         rows = read_jsonl(data / "humaneval" / "test.jsonl", HUMANEVAL_FIELDS, HUMANEVAL_FIELDS[1:])
-        parts["test"] = [_humaneval(tokenizer, style, row) for row in rows]
+        tests = [_humaneval(tokenizer, style, row) for row in rows]
+        parts = {"train": [], "validation": [], "test": tests}
         source = {}
     return Task(
         name,
@@ -95,9 +98,11 @@ def passes(text: str, answer: str) -> bool:
     """Whether the code in a text passes the tests of an answer, as `answer_of` writes it."""
     wanted = json.loads(answer)
     before, entry = wanted["before"], wanted["entry"]
-    code = code_in(text, entry, before)
+    code = code_in(text, entry, before, names_in(wanted["tests"]))
     # Behind a begun function stands either its body or, once more, the whole of it.
     whole = f"{before}\n{code}" if before else code
+    if entry in names_bound(code) and not names_bound(whole):
+        whole = f"{before} pass\n{code}"  # what was begun has no body of its own
     return run_python(whole, wanted["tests"], (entry,) if entry else ()).passed
 
 
@@ -111,46 +116,9 @@ def answer_of(tests: str, entry: str = "", before: str = "") -> str:
     return json.dumps({"tests": tests, "entry": entry, "before": before})
 
 
-def code_in(text: str, entry: str = "", before: str = "") -> str:
-    """The Python of a text: of the fence that defines `entry`, else of the first fence, else (or
-    if `entry` is defined before any fence) from the first line that looks like code; without
-    trailing lines that are none."""
-    fenced = [match[1] for match in FENCE.finditer(text)]
-    if fenced:
-        wanted = re.compile(rf"^\s*(?:def|class)\s+{re.escape(entry)}\b", re.MULTILINE)
-        head = text[: text.index("```")]  # where code only closes its fence
-        found = next((c for c in (*fenced, head) if entry and wanted.search(c)), fenced[0])
-        if found is not head:
-            return _that_parses(found, before)
-        text = head
-    if before and text[:1].isspace() and text.strip():  # the body of the function that was begun
-        return _that_parses(text, before)
-    first = FIRST_LINE.search(text)
-    return _that_parses(text[first.start() :], before) if first else text
-
-
 def are_texts(tests: object) -> bool:
     """Whether these are tests as a row may list them."""
     return isinstance(tests, list) and bool(tests) and all(isinstance(t, str) for t in tests)
-
-
-def _that_parses(code: str, before: str) -> str:
-    """Without the lines at its end that keep it from parsing: an answer cut short, or prose."""
-    lines = code.rstrip().split("\n")
-    for end in range(len(lines), 0, -1):
-        kept = "\n".join(lines[:end])
-        try:
-            _parsed(f"{before}\n{kept}" if before else kept)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        return kept
-    return code
-
-
-def _parsed(code: str) -> ast.Module:
-    with warnings.catch_warnings():  # of escapes in other people's strings
-        warnings.simplefilter("ignore")
-        return ast.parse(code)
 
 
 def _mbpp(tokenizer, style: str, row: dict) -> Example:
@@ -190,8 +158,8 @@ def _helpers(prompt: str, entry: str, where: str) -> str:
     """The functions that a prompt gives beside the one to write, with its imports. Some tests call
     them: these must be the prompt's, not what an answer put in their place."""
     try:
-        body = _parsed(prompt).body
-    except (SyntaxError, ValueError, RecursionError) as error:
+        body = parsed(prompt).body
+    except UNPARSABLE as error:
         raise InputError(f"{where}: the prompt is no Python ({error}).") from None
     given = [n for n in body if isinstance(n, ast.FunctionDef) and n.name != entry]
     imports = [n for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
@@ -212,8 +180,8 @@ def _example(tokenizer, row_id: str, asked: str, code: str, answer: str) -> Exam
 def _under_test(code: str, tests: list[str], where: str) -> tuple[str, str]:
     """(name, signature) of the function or class that the first test uses."""
     try:
-        tested, solution = _parsed("\n".join(tests)), _parsed(code)
-    except (SyntaxError, ValueError, RecursionError) as error:
+        tested, solution = parsed("\n".join(tests)), parsed(code)
+    except UNPARSABLE as error:
         raise InputError(f"{where}: the solution or its tests are no Python ({error}).") from None
     used = {n.id for n in ast.walk(tested) if isinstance(n, ast.Name)}
     defined = [n for n in solution.body if getattr(n, "name", None) in used]

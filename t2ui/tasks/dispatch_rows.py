@@ -17,6 +17,7 @@ from t2ui.models.likelihood import Question
 from t2ui.tasks import word_problems
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.splits import kept_apart, same_prompt
 
 LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
@@ -26,6 +27,7 @@ TEST_PER_SET = 400
 SPLIT_SEED = 2501
 
 Prompts = list[tuple[str, str]]  # (family, prompt)
+Labelled = tuple[str, str, str]  # (label, family, prompt)
 
 
 def load(
@@ -48,8 +50,8 @@ def load(
         InputError: `leave_out` leaves a label without training prompts, or a file is unreadable.
     """
     form = DispatchPrompt.of(tokenizer, LABELS)
-    train: list[Example] = []
-    validation: list[Example] = []
+    train: list[Labelled] = []
+    validation: list[Labelled] = []
     for label, families in _public_training(data).items():
         public = _interleaved([f for f in families if f[0][0] not in leave_out])
         own, own_held = [], []
@@ -59,15 +61,19 @@ def load(
         prompts = _interleaved([f for f in (own, public[held:]) if f])[:PER_LABEL]
         if not prompts:
             raise InputError(f"leave_out {list(leave_out)} leaves no training prompts for {label}.")
-        train += [_row(tokenizer, form, label, *prompt) for prompt in prompts]
-        held_out = public[:held] + own_held
-        validation += [_row(tokenizer, form, label, *prompt) for prompt in held_out]
-    test = [_row(tokenizer, form, *labelled) for labelled in test_prompts(data, hard)]
+        train += [(label, *prompt) for prompt in prompts]
+        validation += [(label, *prompt) for prompt in public[:held] + own_held]
+    parts = kept_apart(
+        train, validation, test_prompts(data, hard), lambda labelled: same_prompt(labelled[2])
+    )
+    train_rows, validation_rows, test_rows = (
+        [_row(tokenizer, form, *labelled) for labelled in part] for part in parts
+    )
     return Task(
         "dispatch",
-        tuple(shuffled(train, SPLIT_SEED)),
-        tuple(shuffled(validation, SPLIT_SEED)),  # validation may take a part of them
-        tuple(test),
+        tuple(shuffled(train_rows, SPLIT_SEED)),
+        tuple(shuffled(validation_rows, SPLIT_SEED)),  # validation may take a part of them
+        tuple(test_rows),
         labels=LABELS,
         objective="dispatch",
         data={
@@ -81,9 +87,7 @@ def load(
     )
 
 
-def test_prompts(
-    data: Path, hard: Path | None = None, limit: int = TEST_PER_SET
-) -> list[tuple[str, str, str]]:
+def test_prompts(data: Path, hard: Path | None = None, limit: int = TEST_PER_SET) -> list[Labelled]:
     """(label, family, prompt) from splits and sets that no training reads, so many a family.
 
     A few questions of public test splits stand in a training split or among our own requests too;
@@ -104,7 +108,7 @@ def test_prompts(
     pools = _public_training(data).values()
     trained = {_opening(prompt) for pool in pools for family in pool for _, prompt in family}
     trained |= {_words(row["prompt"]) for row in read_jsonl(OWN_REQUESTS, ("prompt",))}
-    found: list[tuple[str, str, str]] = []
+    found: list[Labelled] = []
     for label, prompts in families:
         unseen = [(label, *p) for p in prompts if _opening(p[1]) not in trained]
         found += unseen[:limit]

@@ -6,7 +6,6 @@ unless the reward is `choice`: then the options are listed with letters and the 
 
 import ast
 import json
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from t2ui.tasks.base import Example, Task
 from t2ui.tasks.code import answer_of, are_texts, passes
 from t2ui.tasks.jsonl import read_jsonl, shuffled
 from t2ui.tasks.numbers import answered_number, same_number
+from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
 
 SPLIT_SEED = 2501
 HELD_OUT = 0.1  # share of the rows for validation, and for test, where no files give them
@@ -48,55 +48,83 @@ def load(
     """
     if reward and reward not in REWARDS:
         raise InputError(f"reward is {reward!r}; expected {', '.join(REWARDS)}.")
-    parts = {
+    fields = ("prompt", "tests" if reward == "python" else "answer")
+    read = {
         part: [
-            _example(tokenizer, row, f"{path.name}, row {number}", reward) for number, row in rows
+            _example(tokenizer, row, f"{path.name}, row {number}", reward)
+            for number, row in enumerate(read_jsonl(path, fields), start=1)
         ]
-        for part, (path, rows) in _parts(data, reward).items()
+        for part, path in _files(data).items()
     }
-    ids = [example.id for rows in parts.values() for example in rows]
+    parts = _parts(read, _files(data)["train"].name)
+    ids = [example.id for rows in parts.values() for _, example in rows]
+    left_out = sum(map(len, read.values())) - len(ids)
     twice = next((key for key, count in Counter(ids).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{data.name}: two rows have the id {twice!r}; give each its own or none.")
     return Task(
         data.stem,
-        **parts,
+        **{part: tuple(example for _, example in rows) for part, rows in parts.items()},
         labels=(label or data.stem,),
         objective=f"open answers, {reward}" if reward else "closed answers",
-        data={"train": data.name},
+        data={"train": data.name}
+        | ({"left out": f"{left_out} rows, asked in two parts"} if left_out else {}),
         grade=REWARDS[reward] if reward else None,
         max_new_tokens=max_new_tokens if reward else 0,
     )
 
 
-Rows = list[tuple[int, dict]]
+Asked = tuple[str, Example]  # with the prompt that a row is the same as another by
 
 
-def _parts(data: Path, reward: str) -> dict[str, tuple[Path, Rows]]:
-    fields = ("prompt", "tests" if reward == "python" else "answer")
-    train = data / "train.jsonl" if data.is_dir() else data
-    rows = list(enumerate(read_jsonl(train, fields), start=1))
-    parts = {}
-    for part in ("validation", "test"):
-        path = data / f"{part}.jsonl"
-        if data.is_dir() and path.is_file():
-            parts[part] = (path, list(enumerate(read_jsonl(path, fields), start=1)))
-    missing = [part for part in ("validation", "test") if part not in parts]
+def _files(data: Path) -> dict[str, Path]:
+    if not data.is_dir():
+        return {"train": data}
+    held_out = {part: data / f"{part}.jsonl" for part in ("validation", "test")}
+    given = {part: path for part, path in held_out.items() if path.is_file()}
+    return {"train": data / "train.jsonl", **given}
+
+
+def _parts(read: dict[str, list[Asked]], name: str) -> dict[str, list[Asked]]:
+    """Train, validation and test, with the parts that no file gives held out of train's rows. A
+    prompt is in one part only: given test rows stay before validation rows, and these before
+    training rows; rows of one file go together."""
+
+    def prompt(row: Asked) -> str:
+        return row[0]
+
+    rows, *given = kept_apart(
+        read["train"], read.get("validation", []), read.get("test", []), prompt
+    )
+    parts = dict(zip(("validation", "test"), given, strict=True))
+    missing = [part for part in parts if part not in read]
+    for part in read:
+        if part != "train" and not parts[part]:
+            raise InputError(f"{part}.jsonl asks only what test.jsonl asks: give it other prompts.")
     held = max(1, round(HELD_OUT * len(rows)))
-    if len(rows) <= held * len(missing):
-        raise InputError(f"{train.name} has {len(rows)} rows: too few to hold any out; add some.")
-    rows = shuffled(rows, SPLIT_SEED) if missing else rows
-    for part in missing:
-        parts[part], rows = (train, rows[:held]), rows[held:]
-    return {"train": (train, rows), **parts}
+    if len(read["train"]) <= held * len(missing):
+        raise InputError(
+            f"{name} has {len(read['train'])} rows: too few to hold any out; add some."
+        )
+    different = len({prompt(row) for row in rows})
+    if different <= len(missing):
+        raise InputError(
+            f"{name} has {different} prompts that no held-out row asks; more than {len(missing)} "
+            "are needed, since a prompt trains or tests, never both: add some."
+        )
+    if missing:
+        *held_out, rows = hold_out(shuffled(rows, SPLIT_SEED), [held] * len(missing), prompt)
+        parts |= dict(zip(missing, held_out, strict=True))
+    return {"train": rows, **parts}
 
 
-def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
+def _example(tokenizer, row: dict, where: str, reward: str) -> Asked:
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise InputError(f"{where}: prompt is {row['prompt']!r}; expected a text.")
     if not isinstance(row.get("answer", ""), (str, int, float)):  # null, a list, an object
         raise InputError(f"{where}: answer is {row['answer']!r}; expected a text or a number.")
     prompt, answer, target = row["prompt"], str(row.get("answer", "")), str(row.get("answer", ""))
+    asked = same_prompt(prompt)
     options = _options(row, where) if "choices" in row else {}
     if reward in ("", "choice"):
         if not options:
@@ -111,7 +139,7 @@ def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
             tuple(chat_ids(tokenizer, prompt)),
             tuple(tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts),
         )
-        return Example(
+        return asked, Example(
             str(row.get("id", where)),
             question,
             list(options).index(key),
@@ -135,7 +163,7 @@ def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
     else:
         _check(answer, where, reward)
     ids = tokenizer.encode(target, add_special_tokens=False)
-    return Example(
+    return asked, Example(
         str(row.get("id", where)),
         Question(tuple(chat_ids(tokenizer, prompt)), ((*ids, tokenizer.eos_token_id),)),
         family=str(row.get("family", "")),
@@ -151,8 +179,8 @@ def _check(answer: str, where: str, reward: str) -> None:
         raise InputError(f"{where}: answer {answer!r} holds no number; reward is number.")
     if reward == "regex":
         try:
-            re.compile(answer)
-        except re.error as error:
+            rewards.check_regex(answer)
+        except ValueError as error:
             raise InputError(f"{where}: answer {answer!r} is no pattern ({error}).") from None
 
 

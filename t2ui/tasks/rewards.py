@@ -5,10 +5,15 @@ Every function takes (text, answer). Numbers are in `numbers`, tests of code in 
 
 import json
 import re
-from collections.abc import Mapping
+import warnings
 
-MARKED = re.compile(r"####|\\boxed\s*\{|\b(?:answer|option|choice)\b(?:\s+is)?\s*:?", re.IGNORECASE)
-OPENING = r"[\s*_\"'`({\[$]*"  # what may stand between a mark and the key: spaces, bold, brackets
+import regex as timed
+
+from t2ui.tasks.chosen import chosen_key, whole_words
+
+REGEX_SECONDS = 1.0  # of processor time
+# Escaped signs and repetitions stay as they are; every other opening brace is only a sign.
+_BRACE = re.compile(r"\\N\{[^}]*\}|\\.|\{\d*,?\d*\}|\{", re.DOTALL)
 
 
 def exact(text: str, answer: str) -> bool:
@@ -18,15 +23,47 @@ def exact(text: str, answer: str) -> bool:
 
 def contains(text: str, answer: str) -> bool:
     """The answer stands in the text as whole words; case and white space do not matter."""
-    wanted = r"\s+".join(map(re.escape, answer.casefold().split()))
-    before = r"(?<!\w)" if re.match(r"\w", answer.strip()) else ""
-    after = r"(?!\w)" if re.search(r"\w$", answer.strip()) else ""
-    return bool(wanted) and re.search(before + wanted + after, text.casefold()) is not None
+    if not answer.strip():
+        return False
+    return whole_words(answer.casefold()).search(text.casefold()) is not None
 
 
 def regex(text: str, answer: str) -> bool:
-    """The pattern is found somewhere in the text; `.` does not match line ends."""
-    return re.search(answer, text) is not None
+    """The pattern, in the syntax of Python's `re`, is found somewhere in the text; `.` does not
+    match line ends. A search that takes longer than `REGEX_SECONDS`, as with a pattern like
+    `(a+)+$` on a text that nearly matches, is ended and counts as not found, with a warning that
+    names the pattern."""
+    try:
+        found = timed.search(_as_timed(answer), text, timeout=REGEX_SECONDS, concurrent=True)
+    except TimeoutError:
+        warnings.warn(
+            f"reward regex: {answer[:100]!r} was still searching after {REGEX_SECONDS:g} s; such "
+            "texts count as wrong. Write the pattern without nested repetitions.",
+            stacklevel=2,
+        )
+        return False
+    return found is not None
+
+
+def check_regex(pattern: str) -> None:
+    """Whether `regex` can use a pattern.
+
+    Raises:
+        ValueError: says why not.
+    """
+    try:
+        with warnings.catch_warnings():  # re warns of sets that may mean more one day
+            warnings.simplefilter("ignore")
+            re.compile(pattern)
+        timed.compile(_as_timed(pattern))
+    except (re.error, timed.error, OverflowError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+
+
+def _as_timed(pattern: str) -> str:
+    """The same pattern for the package `regex`, which has a time limit, and in which `{e}` behind
+    an item asks for a match with errors; in `re` such braces are only signs."""
+    return _BRACE.sub(lambda m: rf"\{m[0]}" if m[0] == "{" else m[0], pattern)
 
 
 def choice(text: str, answer: str) -> bool:
@@ -37,41 +74,3 @@ def choice(text: str, answer: str) -> bool:
     """
     wanted = json.loads(answer)
     return chosen_key(text, wanted["options"]) == wanted["key"]
-
-
-def chosen_key(text: str, options: Mapping[str, str]) -> str | None:
-    """The key of the option that a text chooses: "B", "(b)", "The answer is 2", "C. fog", "fog".
-
-    Args:
-        options: key -> the option's own text. Keys are letters or digits.
-
-    Returns:
-        None where the text chooses none, or several. A capital A that opens a sentence ("A dog
-        …") and a digit that counts something ("3 apples") choose nothing.
-    """
-    keys = {key.casefold(): key for key in options}
-    one = "|".join(map(re.escape, sorted(keys, key=len, reverse=True)))
-    # The last mark that a key follows: "the answer is B", "#### B", "\boxed{B}".
-    for mark in reversed(list(MARKED.finditer(text))):
-        behind = text[mark.end() :]
-        found = re.match(rf"{OPENING}({one})(?![\w'])(?!\s+[a-z]|[.,]\d)", behind, re.IGNORECASE)
-        if found:
-            return keys[found[1].casefold()]
-    # Keys in brackets, of which there may be only one.
-    bracketed = {k.casefold() for k in re.findall(rf"\(({one})\)", text, re.IGNORECASE)}
-    if bracketed:
-        return keys[bracketed.pop()] if len(bracketed) == 1 else None
-    # A key that opens the text and stands for itself: alone, or before a bracket, dot or colon.
-    itself = r"(?:[)\]}:]|[.,](?!\d)|[*_\"'`](?!\w)|\s*$|\s*\n)"
-    found = re.match(rf"{OPENING}({one}){itself}", text, re.IGNORECASE)
-    if found:
-        return keys[found[1].casefold()]
-    # The option's own words, if no other option's words are there; the longest where one option
-    # holds another ("fog" and "thick fog").
-    named = [key for key, words in options.items() if words and contains(text, words)]
-    named = [
-        key
-        for key in named
-        if not any(contains(options[other], options[key]) for other in named if other != key)
-    ]
-    return named[0] if len(named) == 1 else None

@@ -18,6 +18,7 @@ from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import read_jsonl, shuffled
 from t2ui.tasks.numbers import same_number
 from t2ui.tasks.renumber import variants
+from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
 
 SPLIT_SEED = 2501
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
@@ -54,10 +55,13 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     if name == "arith":
         parts, source = _arith_parts(data / "arith_aggregate" / "all.jsonl"), ARITH_SOURCE
     else:
-        train = shuffled(list(_gsm8k(data / "gsm8k" / "train.jsonl")), SPLIT_SEED)
-        held = int(len(train) * VALIDATION_SHARE)
-        test = list(_gsm8k(data / "gsm8k" / "test.jsonl"))
-        parts = {"train": train[held:], "validation": train[:held], "test": test}
+        published, test = (
+            list(_gsm8k(data / "gsm8k" / file)) for file in ("train.jsonl", "test.jsonl")
+        )
+        published, _, test = kept_apart(published, [], test, _asked)
+        held = int(len(published) * VALIDATION_SHARE)
+        validation, train = hold_out(shuffled(published, SPLIT_SEED), [held], _asked)
+        parts = {"train": train, "validation": validation, "test": test}
         source = "GSM8K train (OpenAI, MIT)"
     return Task(
         name,
@@ -74,6 +78,10 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
 
 
 Row = tuple[str, str, str, str]  # id, question, answer, worked calculation
+
+
+def _asked(row: Row) -> str:
+    return same_prompt(row[1])
 
 
 def _example(tokenizer, name, style, row_id, question, answer, worked) -> Example:

@@ -217,7 +217,11 @@ def test_malformed_code_rows(change, message, tmp_path, tiny_tokenizer):
 def test_all_code_tasks_load(data_dir, tiny_tokenizer):
     task = load_task("mbpp", tiny_tokenizer, data_dir)
     published = [e for e in task.train if e.family == "mbpp"]
-    assert [len(p) for p in (published, task.validation, task.test)] == [374, 90, 500]
+    assert [len(p) for p in (published, task.validation, task.test)] == [
+        371,
+        90,
+        500,
+    ]  # 374 as published
     assert len(task.train) == len(published) + len(read_jsonl(EXERCISES, ()))
     assert len(load_task("humaneval", tiny_tokenizer, data_dir).test) == 164
 
@@ -286,7 +290,8 @@ def nameless(code: str) -> str:
 def test_strategyqa_is_a_closed_question(tmp_path, tiny_tokenizer, style):
     rows = [{"qid": str(i), "question": f"Is {i} odd?", "answer": i % 2 == 1} for i in range(20)]
     write(tmp_path / "strategyqa" / "train.jsonl", rows)
-    write(tmp_path / "strategyqa" / "dev.jsonl", rows[:3])
+    tests = [{**row, "question": f"Is {row['qid']} not even?"} for row in rows[:3]]
+    write(tmp_path / "strategyqa" / "dev.jsonl", tests)
     task = load_task("strategyqa", tiny_tokenizer, tmp_path, style=style)
     assert [len(p) for p in (task.train, task.validation, task.test)] == [18, 2, 3]
     assert {e.id for e in task.train} | {e.id for e in task.validation} == set(map(str, range(20)))
@@ -330,14 +335,14 @@ def test_own_rows_with_every_reward(tmp_path, tiny_tokenizer):
 
 
 def test_choices_are_listed_where_the_model_is_to_write_the_key(tmp_path, tiny_tokenizer):
-    rows = [{"prompt": "Which?", "choices": ["wood", "iron"], "answer": "B"}] * 5
+    rows = [{"prompt": f"{i} Which?", "choices": ["wood", "iron"], "answer": "B"} for i in range(5)]
     (example, *_) = own(tmp_path, tiny_tokenizer, rows, reward="choice").train
     assert "Which?\nA. wood\nB. iron" in text_of(tiny_tokenizer, example.question.prompt)
 
 
 def test_choices_without_a_reward_are_compared_by_likelihood(tmp_path, tiny_tokenizer):
     choices = [{"label": "1", "text": "wood"}, {"label": "2", "text": "iron"}]
-    rows = [{"prompt": "Which?", "choices": choices, "answer": 2}] * 5
+    rows = [{"prompt": f"{i} Which?", "choices": choices, "answer": 2} for i in range(5)]
     task = own(tmp_path, tiny_tokenizer, rows)
     assert task.grade is None and task.train[0].correct == 1
     assert [text_of(tiny_tokenizer, o) for o in task.train[0].question.options] == ["wood", "iron"]
