@@ -48,7 +48,7 @@ class Installed:
 
     def install(self, wheel: Path) -> None:
         run(sys.executable, "-m", "venv", self.programs.parent)
-        run(self.programs / "python", "-m", "pip", "install", "--quiet", wheel)
+        run(self.programs / "python", "-m", "pip", "install", "--quiet", "--no-compile", wheel)
 
     def command(self, program: str, *words: object) -> list[str]:
         return [str(self.programs / program), *map(str, words)]

@@ -94,6 +94,16 @@ def test_the_readme_is_short_and_its_map_has_every_folder():
         assert (ROOT / name).is_file() or (PACKAGE / name).is_file(), f"there is no {name}"
 
 
+def test_contributing_explains_every_table_of_the_catalogue():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tables = [
+        ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+        for node in TREES["t2ui.catalogue"].body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict)
+    ]
+    assert [table for table in tables if f"`{table}`" not in text] == []
+
+
 def links(page: Path) -> list[str]:
     """What a Markdown page links to in this repository."""
     found = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
