@@ -26,6 +26,7 @@ from t2ui.cli.options import (
 )
 from t2ui.config import DEFAULT_MODEL, FewShotConfig
 from t2ui.errors import InputError
+from t2ui.files import CannotWrite
 
 FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
 TASK_REWARDS = {"arith": "number", "gsm8k": "number"}
@@ -209,17 +210,13 @@ def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str
 
 
 def _write(adapter, library, result, provenance, out, folded, base_model: str) -> None:
-    from safetensors import SafetensorError
-
     from t2ui.svf.mixture import SavedMixture, fold
 
-    path = out
     try:
         if out is not None:
             SavedMixture(result.mixture, base_model, provenance).save(out)
             note(f"wrote {out}")
         if folded is not None:
-            path = folded
             fold(
                 adapter,
                 library.experts,
@@ -230,10 +227,8 @@ def _write(adapter, library, result, provenance, out, folded, base_model: str) -
                 task=provenance["examples"],
             ).save(folded)
             note(f"wrote {folded}")
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be written ({error}): the weights are above; give another path."
-        ) from None
+    except CannotWrite as error:
+        raise error.with_remedy("the coefficients are above; give another path") from None
 
 
 def _facts(result) -> dict[str, Any]:
