@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from t2ui.catalogue import SEARCH_METHODS
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -24,7 +25,7 @@ from t2ui.cli.options import (
     report_problems,
     tell_of_sandbox,
 )
-from t2ui.config import DEFAULT_MODEL, FewShotConfig
+from t2ui.config import DEFAULT_MODEL, OBJECTIVES, PRESETS, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 
@@ -49,11 +50,12 @@ def adapt_command(
     fold: Annotated[
         Path | None, typer.Option(help="Write it as one expert to this .safetensors file.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="paper, fast or light.")] = "",
+    preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}.")] = "",
     method: Annotated[
-        str, typer.Option(help="auto (best for the objective), cem, cma, random or gradient.")
+        str,
+        typer.Option(help=f"auto (best for the objective), {', '.join(SEARCH_METHODS)}."),
     ] = "",
-    objective: Annotated[str, typer.Option(help="likelihood, reward or both.")] = "",
+    objective: Annotated[str, typer.Option(help=f"{', '.join(OBJECTIVES)}.")] = "",
     population: int | None = None,
     generations: int | None = None,
     held_out: Annotated[
@@ -89,9 +91,10 @@ def adapt_command(
     config = replace(start, **{key: value for key, value in said.items() if value is not None})
     _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
     judged_by = _reward(examples, task, reward)
-    from t2ui.few_shot.adapt import Generation, search
+    from t2ui.few_shot.adapt import search
     from t2ui.few_shot.examples import answers, read_examples, shots_of
     from t2ui.models.loading import model_name
+    from t2ui.records import Generation
     from t2ui.svf.adapter import adapt
     from t2ui.tasks import load_task
     from t2ui.tasks.own import REWARDS
