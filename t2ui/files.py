@@ -19,11 +19,12 @@ class CannotWrite(OSError, InputError):
 
     def __init__(self, path: Path, reason: str, remedy: str = REMEDY) -> None:
         super().__init__(f"{path} cannot be written ({reason}): {remedy}.")
-        self.path, self.strerror = path, reason
+        self.path, self.reason = path, reason
+        self.strerror = reason
 
     def with_remedy(self, remedy: str) -> "CannotWrite":
         """The same with other advice, from a caller that knows what is already saved."""
-        return CannotWrite(self.path, self.strerror, remedy)
+        return CannotWrite(self.path, self.reason, remedy)
 
 
 @contextmanager

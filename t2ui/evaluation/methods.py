@@ -1,7 +1,8 @@
-"""What is measured side by side: each method is a name and a way to put itself on the model.
+"""What is measured side by side: a method is a name and a way to set a model.
 
-A method splits examples into parts that are answered by the same weights; most have one part, pass
-one makes several. Whatever can be put on a model inside a `with` block can be a method: `fixed`.
+A method divides examples into parts that are answered with the model set in the same way: most
+methods have one part, two passes have one per mixture. Anything that can be set on a model inside
+a `with` block can be a method: see `fixed`.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from t2ui.training.lora import lora_on, training_record
 
 Context = Callable[[], AbstractContextManager]
 Classify = Callable[[str], str]  # a prompt's label
-Part = tuple[list[int], Context]  # places in the examples, and what is on the model for them
+Part = tuple[list[int], Context]  # indices of examples, and the block to answer them in
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Method:
     """One column of the comparison.
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
-    results of the one are never taken for the other's. `classifier` is for methods that can be
+    results of one are never taken for the other's. `classifier` is for methods that can be
     measured on dispatch: a block inside which prompts get pass one's label, one of `labels`.
-    `training` is the record of how it was trained, where it was.
+    `training` is the record of its training, empty where there was none.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Method:
 
 
 def fixed(name: str, digest: str, context: Context) -> Method:
-    """The same weights for every prompt."""
+    """A method that answers every prompt in the same way."""
     return Method(name, digest, lambda examples: [(list(range(len(examples))), context)])
 
 
@@ -117,7 +118,7 @@ def of_lora(adapter: Adapter, dispatcher: Dispatcher, folder: Path) -> Method:
 
     @contextmanager
     def classifier() -> Iterator[Classify]:
-        # Its own dispatcher: what the other keeps of the instruction was read without the LoRA.
+        # Its own dispatcher: the other one has cached its instruction as read without the LoRA.
         own = Dispatcher(dispatcher.model, dispatcher.tokenizer, adapter)
 
         def classify(prompt: str) -> str:

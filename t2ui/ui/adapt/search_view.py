@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from t2ui.figures import search as figures_adapt
+from t2ui.figures.colours import BASE
 from t2ui.figures.search import History
 from t2ui.messages import (
     Adapt,
@@ -16,7 +17,7 @@ from t2ui.messages import (
     Queued,
     SearchBegan,
 )
-from t2ui.ui.shared.colours import BASE, expert_colours
+from t2ui.ui.shared.colours import expert_colours
 
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
 UNITS = {  # of the score: up is better in each

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from t2ui.config import OTHERS
+from t2ui.figures.colours import BASE
 from t2ui.messages import (
     Classified,
     Compared,
@@ -21,7 +22,7 @@ from t2ui.messages import (
     Status,
     Tokens,
 )
-from t2ui.ui.shared.colours import BASE, expert_colours
+from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.mixture import expert_of, experts_of, moved
 
