@@ -1,8 +1,8 @@
 """Which request is worked on when, and how each one ends.
 
-Short requests between two decode steps, asks in a queue until their rows fit into the batch, one
-search at a time in the time that answers leave it, a cancel before the next step, and every
-exception as a `Failed` event. What a request's answer is, the backend knows
+Short requests are answered between two decode steps; asks wait until their rows fit into the
+batch; one search at a time runs in the time that asks leave; a cancel takes effect before the next
+step; every exception becomes a `Failed` event. The answers are the backend's
 (`t2ui.backend.serving`, or a fake one in tests). Knows no process, pipe or thread, and imports no
 torch.
 """
@@ -13,16 +13,17 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError, is_out_of_memory
 from t2ui.messages import Adapt, Ask, Begun, Cancel, Done, Event, Failed, Queued, Request
 
 SHORT_PER_TURN = 4  # so that many sliders at once cannot hold up the answers that stream
-SEARCH_SHARE = 0.4  # of the time, for a search beside answers that stream
+SEARCH_SHARE = 0.4  # of the time goes to a search while answers stream
 
 Envelope = tuple[str, Any]  # (job id, event)
+Kind = TypeVar("Kind", bound=Request)
 
 
 class Backend(Protocol):
@@ -63,7 +64,7 @@ class Backend(Protocol):
 
 @dataclass
 class _Search:
-    """The search under way."""
+    """The search that runs."""
 
     job_id: str
     events: Iterator[Event | None]
@@ -72,7 +73,7 @@ class _Search:
 
 
 class Scheduler:
-    """The requests that wait and the batch that decodes. Not thread-safe; sends nothing itself."""
+    """The waiting requests and the batch that decodes. Not thread-safe; sends nothing itself."""
 
     def __init__(self, backend: Backend, config: WorkerConfig) -> None:
         self._backend = backend
@@ -82,9 +83,9 @@ class Scheduler:
         self._asks: deque[tuple[str, Ask]] = deque()
         self._searches: deque[tuple[str, Adapt]] = deque()
         self._search: _Search | None = None
-        self._search_ahead = 0.0  # seconds the search had more than its share
-        self._held_up = False  # the answers that stream waited for a new prompt in the last turn
-        self._said: dict[str, int] = {}  # the last place in the queue that a waiting job was told
+        self._search_ahead = 0.0  # seconds that the search took beyond its share
+        self._held_up = False  # in the last turn, streaming answers waited for a new prompt
+        self._said: dict[str, int] = {}  # the place in the queue that each waiting job was told
         self._out: list[Envelope] = []
 
     @property
@@ -101,15 +102,21 @@ class Scheduler:
         return len(self._asks) + len(self._searches)
 
     def take(self, job_id: str, message: Request | Cancel) -> None:
-        """Accept a request or a cancel; what is to be said about it comes with the next turn."""
+        """Accept a request or a cancel; the events it causes come with the next turn."""
         if isinstance(message, Cancel):
             self._cancel(job_id)
-            return
-        waiting = {Ask: self._asks, Adapt: self._searches}.get(type(message), self._short)
+        elif isinstance(message, Ask):
+            self._queue(self._asks, job_id, message)
+        elif isinstance(message, Adapt):
+            self._queue(self._searches, job_id, message)
+        else:
+            self._queue(self._short, job_id, message)
+
+    def _queue(self, waiting: deque[tuple[str, Kind]], job_id: str, request: Kind) -> None:
         if len(waiting) >= self._max_queue:
             self._out.append((job_id, _busy(len(waiting))))
         else:
-            waiting.append((job_id, message))
+            waiting.append((job_id, request))
 
     def turn(self) -> Iterator[Envelope]:
         """Some short requests, at most one new ask, one decode step, a piece of a search."""
@@ -127,11 +134,11 @@ class Scheduler:
         if self._backend.asks:
             yield from self._step()
         if self._search is not None:
-            yield from self._search_in_turn(time.perf_counter() - began)
+            yield from self._search_in_turn(self._search, time.perf_counter() - began)
 
     def _start_next(self) -> Iterator[Envelope]:
-        """The next ask, if it fits. Its prompt is read in place of a decode step, so the answers
-        that stream get a step of their own between two new asks."""
+        """The next ask, if it fits. Reading its prompt takes the place of a decode step, so that
+        streaming answers get a step of their own between two new asks."""
         streaming = self._backend.asks > 0
         held_up, self._held_up = self._held_up and streaming, False
         if self._asks and not held_up and self._fits(self._asks[0][1]):
@@ -179,8 +186,8 @@ class Scheduler:
             for job_id, event in self._backend.step():
                 yield job_id, self._failed(event) if isinstance(event, Exception) else event
         except Exception as error:
-            # the step left no one's cache in a known state: every ask in the batch ends here
-            ended = self._backend.clear()  # first: what it holds is what memory may be short of
+            # the state of every cache is unknown after a failed step: every ask in the batch ends
+            ended = self._backend.clear()  # first: the batch may hold the memory that is missing
             failed = self._failed(error)
             for job_id in ended:
                 yield job_id, failed
@@ -191,8 +198,8 @@ class Scheduler:
         search.events = iter(self._backend.search(adapt, lambda: search.stopped))
         self._search, self._search_ahead = search, 0.0
 
-    def _search_in_turn(self, others: float) -> Iterator[Envelope]:
-        """A piece of the search; beside answers only as often as SEARCH_SHARE allows.
+    def _search_in_turn(self, search: _Search, others: float) -> Iterator[Envelope]:
+        """A piece of the search; while answers stream, only as often as SEARCH_SHARE allows.
 
         `others` is how long the rest of this turn took, in seconds.
         """
@@ -201,7 +208,7 @@ class Scheduler:
         elif self._search_ahead > 0:
             self._search_ahead -= others * SEARCH_SHARE / (1 - SEARCH_SHARE)
             return
-        search, began = self._search, time.perf_counter()
+        began = time.perf_counter()
         try:
             event = next(search.events)
         except StopIteration:
@@ -218,13 +225,17 @@ class Scheduler:
 
     def _cancel(self, job_id: str) -> None:
         if self._search is not None and self._search.job_id == job_id:
-            self._search.stopped = True  # it says what it found, then it ends
-        for waiting in (self._short, self._asks, self._searches):
-            for entry in [entry for entry in waiting if entry[0] == job_id]:
-                waiting.remove(entry)
-                self._said.pop(job_id, None)
-                self._out.append((job_id, Done(cancelled=True)))
+            self._search.stopped = True  # it reports the best so far, then ends
+        self._take_out(self._short, job_id)
+        self._take_out(self._asks, job_id)
+        self._take_out(self._searches, job_id)
         self._out += [(job_id, event) for event in self._backend.stop(job_id)]
+
+    def _take_out(self, waiting: deque[tuple[str, Kind]], job_id: str) -> None:
+        for entry in [entry for entry in waiting if entry[0] == job_id]:
+            waiting.remove(entry)
+            self._said.pop(job_id, None)
+            self._out.append((job_id, Done(cancelled=True)))
 
     def _failed(self, error: Exception) -> Failed:
         if is_out_of_memory(error):
@@ -233,7 +244,7 @@ class Scheduler:
 
 
 def failure(error: Exception) -> Failed:
-    """An exception as data. One that nobody expected is also printed with its traceback."""
+    """An exception as data. All but an InputError are also printed with their traceback."""
     if isinstance(error, InputError):
         return Failed(str(error))
     traceback.print_exception(error, file=sys.stderr)
