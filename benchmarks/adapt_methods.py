@@ -17,11 +17,13 @@ from benchmarks.common import (
     describe_machine,
     some_experts,
 )
+from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
-from t2ui.few_shot.adapt import Generation, search
+from t2ui.few_shot.adapt import search
 from t2ui.few_shot.examples import shots_of
 from t2ui.few_shot.scoring import Scorer
 from t2ui.few_shot.search import generation_tokens
+from t2ui.records import Generation
 from t2ui.svf.library import load_library
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks import load_task
@@ -51,9 +53,11 @@ def best_at(result, tokens: float) -> float:
 
 
 def compare(task, loaded, experts, arguments) -> None:
-    """One task: a table with a line a method, medians over seeds."""
+    """One task: a table with one line per method, medians over seeds."""
     methods = [
-        m for m in arguments.methods if m != "gradient" or arguments.objective == "likelihood"
+        name
+        for name in arguments.methods
+        if arguments.objective == "likelihood" or not SEARCH_METHODS[name].needs_gradient
     ]
     held = shuffled(list(task.test), 0)[: arguments.test]
     found, configs = {}, {}
@@ -63,7 +67,7 @@ def compare(task, loaded, experts, arguments) -> None:
                 method=method,
                 objective=arguments.objective,
                 population=arguments.population,
-                generations=arguments.steps if method == "gradient" else 10_000,
+                generations=arguments.steps if SEARCH_METHODS[method].needs_gradient else 10_000,
                 held_out=0,
                 per_layer=arguments.per_layer,
                 seed=seed,
@@ -117,11 +121,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_data_option(parser)
     parser.add_argument("--tasks", nargs="+", default=["arc_challenge", "arith", "gsm8k"])
-    parser.add_argument("--methods", nargs="+", default=["cem", "cma", "random", "gradient"])
+    parser.add_argument("--methods", nargs="+", default=list(SEARCH_METHODS))
     parser.add_argument("--objective", default="likelihood")
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--budget", type=int, default=20_000, help="tokens a search")
+    parser.add_argument("--budget", type=int, default=20_000, help="tokens per search")
     parser.add_argument("--population", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of gradient, within the budget")
     parser.add_argument("--test", type=int, default=20, help="test rows")

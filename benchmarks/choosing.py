@@ -14,9 +14,10 @@ from statistics import mean, median
 from benchmarks.common import adapted_default, add_data_option, describe_machine
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.evaluation.comparison import Comparison
-from t2ui.evaluation.measure import paired_p, right_by_row, sample, wilson
+from t2ui.evaluation.measure import right_by_row, sample
 from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_mixture
 from t2ui.evaluation.result_log import ResultLog
+from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.few_shot.adapt import search
 from t2ui.few_shot.examples import shots_of
 from t2ui.inference.dispatch import LabelReader

@@ -27,6 +27,37 @@ class Entry:
         return getattr(import_module(module), name)
 
 
+@dataclass(frozen=True)
+class SearchMethod(Entry):
+    """A way to search for coefficients α; `place` is a class, see `few_shot.optimizers.base`."""
+
+    hint: str  # a sentence for people who choose
+    needs_gradient: bool = False  # of the score: only a likelihood has one
+
+
+SEARCH_METHODS: dict[str, SearchMethod] = {
+    "cem": SearchMethod(
+        "t2ui.few_shot.optimizers.cem:CEM", "CEM", "The paper's search (cross-entropy method)."
+    ),
+    "cma": SearchMethod(
+        "t2ui.few_shot.optimizers.cma:CMA",
+        "CMA-ES",
+        "Also learns how coefficients go together; needs the package cma.",
+    ),
+    "random": SearchMethod(
+        "t2ui.few_shot.optimizers.random:RandomSearch",
+        "random search",
+        "Uniform draws: what the others have to beat.",
+    ),
+    "gradient": SearchMethod(
+        "t2ui.few_shot.optimizers.gradient:GradientAscent",
+        "gradient",
+        "One backward pass per step; for the likelihood only.",
+        needs_gradient=True,
+    ),
+}
+
+
 def chosen(what: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     """The entry of a name.
 

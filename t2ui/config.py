@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH, SEARCH_METHODS
 from t2ui.errors import InputError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -250,12 +250,6 @@ class TrainConfig:
             raise InputError("leave_one_out needs at least 2 rollouts a prompt: got 1.")
 
 
-SEARCH_METHODS = {
-    "cem": "CEM",
-    "cma": "CMA-ES",
-    "random": "random search",
-    "gradient": "gradient",
-}
 # What "auto" means: the best at equal numbers of processed tokens (benchmarks/adapt_methods.py).
 BEST_METHODS = {"likelihood": "gradient", "reward": "cem", "both": "cem"}
 OBJECTIVES = ("likelihood", "reward", "both")
@@ -264,11 +258,12 @@ PRESETS = ("paper", "fast", "light")
 
 @dataclass(frozen=True)
 class FewShotConfig:
-    """How the weights α are found from a few examples. See `preset` for named settings.
+    """How the coefficients α are found from a few examples. See `preset` for named settings.
 
     `objective`: "likelihood" of the right answers (no decoding), "reward" (share of right
     answers, ties by likelihood; open answers are generated), or "both", their sum.
-    `method`: one of SEARCH_METHODS, or "auto", the best for the objective: `found_by` says which.
+    `method`: one of `catalogue.SEARCH_METHODS`, or "auto", the best for the objective: `found_by`
+    says which.
     """
 
     method: str = "auto"
@@ -276,14 +271,14 @@ class FewShotConfig:
     shots: int = 10  # examples taken from a task where nobody says how many
     population: int = 32  # members scored in one generation
     elite_ratio: float = 0.2
-    generations: int = 20  # at most; of `gradient`, steps
+    generations: int = 20  # at most; steps, for a method that follows the gradient
     low: float = 0.0  # bounds of α
     high: float = 1.0
     spread: float = 0.3  # standard deviation of the first generation
     floor: float = 0.02  # the least standard deviation; the search ends where all are there
     smoothing: float = 0.4  # share of the old mean and spread that each generation keeps
     anchors: bool = True  # the first generation holds the base model and every expert alone
-    per_layer: bool = False  # one α an expert and layer
+    per_layer: bool = False  # one α per expert and layer
     normalise: bool = False  # divide by Σα
     held_out: float = 0.3  # share of the examples kept for the report; 0: no report
     learning_rate: float = 0.3  # of `gradient`: with 0.1 the few steps of `light` fell short
@@ -298,10 +293,11 @@ class FewShotConfig:
     def __post_init__(self) -> None:
         _check_choice("method", self.method, ("auto", *SEARCH_METHODS))
         _check_choice("objective", self.objective, OBJECTIVES)
-        if self.method == "gradient" and self.objective != "likelihood":
+        if self.needs_gradient and self.objective != "likelihood":
+            others = [name for name, one in SEARCH_METHODS.items() if not one.needs_gradient]
             raise InputError(
-                f"method gradient needs objective likelihood, got {self.objective}: a reward has "
-                "no gradient; choose cem, cma or random for it."
+                f"method {self.method} needs objective likelihood, got {self.objective}: a reward "
+                f"has no gradient; choose {', '.join(others[:-1])} or {others[-1]} for it."
             )
         whole = (
             "shots",
@@ -338,6 +334,11 @@ class FewShotConfig:
     def found_by(self) -> str:
         """The method that searches: one of SEARCH_METHODS."""
         return BEST_METHODS[self.objective] if self.method == "auto" else self.method
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether that method follows the likelihood's gradient."""
+        return SEARCH_METHODS[self.found_by].needs_gradient
 
     @classmethod
     def preset(cls, name: str) -> "FewShotConfig":

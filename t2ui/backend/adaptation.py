@@ -21,7 +21,6 @@ from t2ui.messages import (
     EstimateAdapt,
     Event,
     ExpertSaved,
-    Generation,
     SaveExpert,
     SearchBegan,
     SearchEstimate,
@@ -76,7 +75,7 @@ class Adaptation:
                 yield None
             else:
                 self._rates[_kind(config)] = piece.tokens / max(busy, 1e-9)
-                yield Generation(**asdict(piece))
+                yield piece
             began = time.perf_counter()
 
     def estimate(self, request: EstimateAdapt) -> SearchEstimate:
@@ -200,4 +199,4 @@ class Adaptation:
 
 def _kind(config: FewShotConfig) -> tuple[bool, str]:
     """What the rate depends on: backward passes, and whether answers are generated."""
-    return config.found_by == "gradient", config.objective
+    return config.needs_gradient, config.objective

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from t2ui.catalogue import SEARCH_METHODS
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -24,8 +25,16 @@ from t2ui.cli.options import (
     report_problems,
     tell_of_sandbox,
 )
-from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, FewShotConfig, default_data_dir
+from t2ui.config import (
+    DATA_VARIABLE,
+    DEFAULT_MODEL,
+    OBJECTIVES,
+    PRESETS,
+    FewShotConfig,
+    default_data_dir,
+)
 from t2ui.errors import InputError
+from t2ui.files import CannotWrite
 
 FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
 TASK_REWARDS = {"arith": "number", "gsm8k": "number"}
@@ -51,11 +60,12 @@ def adapt_command(
     fold: Annotated[
         Path | None, typer.Option(help="Write it as one expert to this .safetensors file.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="paper, fast or light.")] = "",
+    preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}.")] = "",
     method: Annotated[
-        str, typer.Option(help="auto (best for the objective), cem, cma, random or gradient.")
+        str,
+        typer.Option(help=f"auto (best for the objective), {', '.join(SEARCH_METHODS)}."),
     ] = "",
-    objective: Annotated[str, typer.Option(help="likelihood, reward or both.")] = "",
+    objective: Annotated[str, typer.Option(help=f"{', '.join(OBJECTIVES)}.")] = "",
     population: int | None = None,
     generations: int | None = None,
     held_out: Annotated[
@@ -93,9 +103,10 @@ def adapt_command(
         data = data or default_data_dir()
     _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
     judged_by = _reward(examples, task, reward)
-    from t2ui.few_shot.adapt import Generation, search
+    from t2ui.few_shot.adapt import search
     from t2ui.few_shot.examples import answers, read_examples, shots_of
     from t2ui.models.loading import model_name
+    from t2ui.records import Generation
     from t2ui.svf.adapter import adapt
     from t2ui.tasks import load_task
     from t2ui.tasks.own import REWARDS
@@ -214,17 +225,13 @@ def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str
 
 
 def _write(adapter, library, result, provenance, out, folded, base_model: str) -> None:
-    from safetensors import SafetensorError
-
     from t2ui.svf.mixture import SavedMixture, fold
 
-    path = out
     try:
         if out is not None:
             SavedMixture(result.mixture, base_model, provenance).save(out)
             note(f"wrote {out}")
         if folded is not None:
-            path = folded
             fold(
                 adapter,
                 library.experts,
@@ -235,10 +242,8 @@ def _write(adapter, library, result, provenance, out, folded, base_model: str) -
                 task=provenance["examples"],
             ).save(folded)
             note(f"wrote {folded}")
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be written ({error}): the weights are above; give another path."
-        ) from None
+    except CannotWrite as error:
+        raise error.with_remedy("the coefficients are above; give another path") from None
 
 
 def _facts(result) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,10 @@ from t2ui.cli.options import (
 from t2ui.cli.train import Data
 from t2ui.config import DEFAULT_MODEL, check_alpha
 from t2ui.errors import InputError
+from t2ui.files import writing
+
+if TYPE_CHECKING:
+    from t2ui.evaluation.comparison import Comparison
 
 STYLED = ("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "humaneval")
 WITH_END = ("arc_easy", "arc_challenge", "strategyqa")
@@ -65,7 +69,12 @@ def evaluate(
     ],
     data: Data,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results and tables; the same one goes on.")
+        Path | None,
+        typer.Option(
+            help="Folder for results.jsonl, table.json, table.md and table.html (a figure of the "
+            "accuracies, one file of 5 MB that opens without a network); give the same folder "
+            "again to go on."
+        ),
     ] = None,
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
@@ -122,7 +131,7 @@ def evaluate(
                 raise
             finally:
                 if out and (comparison.sets or comparison.prompts):
-                    comparison.write(out)
+                    _write_tables(comparison, out)
     if write:
         _keep(comparison, files, {"seed": seed, "command": command_line()}, remark)
     print_json(comparison.records()) if as_json else print(comparison.text())
@@ -222,6 +231,17 @@ def _measure(comparison, task: str, rows: Rows) -> None:
     layout += " with end token" if options.get("end") else ""
     shown = f"{loaded.name} test{layout}"
     _follow(shown, len(examples), comparison.add_set(shown, loaded, examples))
+
+
+def _write_tables(comparison: "Comparison", folder: Path) -> None:
+    """table.json, table.md and, where there are accuracies, table.html."""
+    from t2ui.evaluation.comparison import KEPT
+    from t2ui.figures.comparison import accuracies, html_page
+
+    comparison.write(folder)
+    if measured := comparison.records()["accuracy"]:
+        with writing(folder / "table.html", KEPT) as beside:
+            beside.write_text(html_page(accuracies(measured)), encoding="utf-8")
 
 
 def _follow(what: str, total: int, done: Iterator[str]) -> None:

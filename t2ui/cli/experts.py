@@ -137,10 +137,7 @@ def experts_compact(
     loaded, path = one(expert, folder)
     # What was measured of the large one stays said of the small one: from which it was made, too.
     training = {**loaded.training, "compact_of": loaded.sha256}
-    try:
-        small = replace(loaded, name=name or loaded.name, training=training).save(out, compact=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error}): choose another --out.") from None
+    small = replace(loaded, name=name or loaded.name, training=training).save(out, compact=True)
     moved = max(float((small.scales[n] - z).abs().max()) for n, z in loaded.scales.items())
     before, after = path.stat().st_size, out.stat().st_size
     if as_json:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from t2ui.files import writing
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import Library
 
@@ -12,10 +13,9 @@ RESULTS = "RESULTS.md"  # beside the card, by hand: comparisons that no expert's
 def write_card(library: Library, folder: Path) -> Path:
     """Write `README.md` into the folder; returns its path."""
     path = folder / "README.md"
-    beside = path.with_name(".README.md.tmp")
     results = RESULTS if (folder / RESULTS).is_file() else ""
-    beside.write_text(card_text(library, results), encoding="utf-8")
-    beside.replace(path)
+    with writing(path) as beside:
+        beside.write_text(card_text(library, results), encoding="utf-8")
     return path
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from t2ui.errors import InputError
+from transformers import PreTrainedTokenizerBase
+
 from t2ui.evaluation.measure import (
     Labelled,
     Record,
-    interval_of,
     measure,
     measure_routes,
     outcomes,
@@ -18,6 +18,7 @@ from t2ui.evaluation.measure import (
 )
 from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import ResultLog
+from t2ui.evaluation.statistics import interval_of
 from t2ui.evaluation.tables import (
     Cell,
     Grid,
@@ -29,15 +30,16 @@ from t2ui.evaluation.tables import (
     cost_grid,
     records,
     route_grid,
-    svg,
 )
+from t2ui.files import writing
 from t2ui.svf.adapter import Adapter
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import check_context
 
+KEPT = "free some space, then give the same command; every result is kept"
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
 SAME_TRAINING = ("data", "batch")  # of an expert and its LoRA baseline; steps are shown
-COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training, from its record
+COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training's record
 DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
 
 
@@ -45,14 +47,14 @@ class Comparison:
     """Methods, the base first, on everything that was added so far.
 
     Args:
-        log: holds each row's outcome; what it has already is not run again.
-        batch_rows: open answers that are decoded together.
+        log: keeps each row's outcome; rows that it has already are not run again.
+        batch_rows: how many open answers are decoded together.
     """
 
     def __init__(
         self,
         adapter: Adapter,
-        tokenizer,
+        tokenizer: PreTrainedTokenizerBase,
         methods: Sequence[Method],
         log: ResultLog,
         batch_rows: int = 32,
@@ -84,9 +86,8 @@ class Comparison:
         """Measure pass one of every method that has one; yields as `add_set`."""
         self.prompts = prompts
         for method in self.methods:
-            if method.classifier:
-                for _ in measure_routes(self.log, DISPATCH, method, prompts):
-                    yield method.name
+            for _ in measure_routes(self.log, DISPATCH, method, prompts):
+                yield method.name
 
     def cells(self) -> list[Cell]:
         """Every method on every set, closed answers under both protocols."""
@@ -124,8 +125,8 @@ class Comparison:
         }
 
     def records_of(self, method: Method) -> list[Record]:
-        """What an expert's file keeps of it: beside the base and the LoRA that was trained on the
-        same data, if it is here, on the same rows."""
+        """What an expert's file keeps: its results beside the base's on the same rows, and beside
+        those of the LoRA that was trained on the same data, if it is among the methods."""
         kept = []
         found = self.cells()
         baseline = self._lora_beside(method)
@@ -153,7 +154,7 @@ class Comparison:
         return kept
 
     def _lora_beside(self, method: Method) -> Method | None:
-        """The LoRA among the methods that was trained like this expert."""
+        """The LoRA among the methods that was trained on the same data as this expert."""
         wanted = [method.training.get(key) for key in SAME_TRAINING]
         for other in self.methods if wanted[0] else ():
             if other.is_lora and [other.training.get(key) for key in SAME_TRAINING] == wanted:
@@ -169,21 +170,18 @@ class Comparison:
         return "\n\n".join([*(as_markdown(grid) for grid in self._grids()), NOTE]) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
-        """table.json, table.md and, where there are accuracies, table.svg."""
+        """Write table.json and table.md; returns their paths.
+
+        Raises:
+            InputError: the folder cannot be written; every result is in the log all the same.
+        """
         written = {
             "table.json": json.dumps(self.records(), indent=2, ensure_ascii=False),
             "table.md": self.markdown(),
         }
-        if found := self.cells():
-            written["table.svg"] = svg(found)
         for name, text in written.items():
-            try:
-                (folder / name).write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise InputError(
-                    f"{folder / name} cannot be written ({error.strerror}): make room, then give "
-                    "the same command; every result is kept."
-                ) from None
+            with writing(folder / name, KEPT) as beside:
+                beside.write_text(text, encoding="utf-8")
         return [folder / name for name in written]
 
     def _grids(self) -> list[Grid]:
@@ -200,17 +198,17 @@ class Comparison:
 
 
 def _seconds(training: Mapping[str, Any]) -> float:
-    """Of a training and of those that it went on from."""
+    """Seconds of a training, and of those that it continued."""
     before = training.get("before")
     return training.get("seconds", 0) + (_seconds(before) if before else 0)
 
 
 def _lora_record(baseline: Method | None, cell: Cell, found: Sequence[Cell]) -> Record:
-    """The baseline's share on a cell's set, and what its training took; empty without one."""
-    its = baseline and next(
-        (c for c in found if (c.name, c.method) == (cell.name, baseline.name)), None
-    )
-    if not its:
+    """The baseline's share on a cell's set, and what its training cost; empty without one."""
+    if baseline is None:
+        return {}
+    its = next((c for c in found if (c.name, c.method) == (cell.name, baseline.name)), None)
+    if its is None:
         return {}
     kept = ("trained_parameters", "steps_done", "best_step", "learning_rate", "seconds")
     return {

@@ -1,51 +1,29 @@
-"""Measures methods side by side: accuracies with intervals, paired tests, mis-routes.
+"""Measures methods side by side: which rows each gets right, and where pass one sends prompts.
 
-All methods see the same rows under the same prompts. What a row came out as goes into a log, from
-which a stopped comparison goes on and `table` makes its tables.
+All methods see the same rows under the same prompts. Each row's outcome goes into a log, so that a
+comparison that was stopped can go on.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import Outcome, ResultLog
+from t2ui.evaluation.statistics import interval_of
 from t2ui.models.likelihood import option_log_likelihoods
 from t2ui.svf.adapter import Adapter, Scales
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import micro_batches, shuffled
 from t2ui.training.rollouts import greedy_texts
 
-Z95 = 1.959964  # of the normal distribution, for 95 % intervals
 PROTOCOLS = ("sum", "byte")  # of closed answers, see `right_by`
 Record = dict[str, Any]
 Labelled = tuple[str, str, str]  # label, family, prompt
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion."""
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = right / n, Z95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def paired_p(base: Sequence[bool], adapted: Sequence[bool]) -> float:
-    """Two-sided exact McNemar test: how likely so uneven a split of the rows on which the two
-    differ would be if neither were better."""
-    won = sum(a and not b for b, a in zip(base, adapted, strict=True))
-    lost = sum(b and not a for b, a in zip(base, adapted, strict=True))
-    n = won + lost
-    if n == 0:
-        return 1.0
-    tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1)) / 2**n
-    return min(1.0, 2 * tail)
 
 
 def option_scores(
@@ -60,9 +38,9 @@ def option_scores(
 
 
 def closed_scores(
-    model, rows: Sequence[Example], batch_tokens: int = 2000
+    model: nn.Module, rows: Sequence[Example], batch_tokens: int = 2000
 ) -> Iterator[tuple[str, Tensor]]:
-    """(row id, log-likelihood of every option), the model as it is set at the moment."""
+    """(row id, log-likelihood of every option), with the scales that are set at the moment."""
     for batch in micro_batches(rows, batch_tokens):
         with torch.inference_mode():
             found = option_log_likelihoods(model, [row.question for row in batch])
@@ -84,11 +62,16 @@ def _right(row: Example, score: Tensor, protocol: str) -> bool:
 
 
 def outcomes(
-    model, tokenizer, task: Task, examples: Sequence[Example], batch_rows: int = 32
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    examples: Sequence[Example],
+    batch_rows: int = 32,
 ) -> Iterator[tuple[str, Outcome]]:
-    """(row id, what came out) for every example, the model as it is set at the moment.
+    """(row id, outcome) for every example, with the scales that are set at the moment.
 
-    Closed answers: right by "sum" and by "byte". Open answers: right by "greedy", and the text.
+    Closed answers: whether right by "sum" and by "byte". Open answers: whether right by "greedy",
+    and the text.
     """
     if task.grade is None:
         rows = {row.id: row for row in examples}
@@ -108,11 +91,11 @@ def measure(
     found: Callable[[list[Example]], Iterator[tuple[str, Outcome]]],
     judged_by: str = "",
 ) -> Iterator[str]:
-    """Run what the log does not hold yet of a method on a set, called `name` there.
+    """Answer the rows of a set, called `name` in the log, that the log lacks for this method.
 
     Args:
-        found: outcomes of examples, the model as it is set at the moment.
-        judged_by: whatever else an outcome depends on; with another, rows are run again.
+        found: answers examples with the scales that are set at the moment, as `outcomes` does.
+        judged_by: whatever else an outcome depends on; rows logged with another are run again.
 
     Yields:
         Row ids as they are done.
@@ -141,7 +124,7 @@ def right_by_row(
 
 
 def _asked(example: Example, judged_by: str) -> str:
-    """A short digest of what was asked: rows that are edited keep their ids."""
+    """A short digest of the question: a row that was edited keeps its id, not its digest."""
     what = repr((example.question, example.correct, example.answer, judged_by))
     return hashlib.sha256(what.encode()).hexdigest()[:12]
 
@@ -161,7 +144,13 @@ def _known(
 def measure_routes(
     log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]
 ) -> Iterator[str]:
-    """The same for pass one: the label that the method gives every prompt."""
+    """The same for pass one: the label that the method gives each prompt.
+
+    Yields:
+        Prompts as they are done; none for a method without a classifier.
+    """
+    if method.classifier is None:
+        return
     digest = f"{method.digest} {','.join(method.labels)}"
     known = log.of(name, method.name, digest)
     missing = [labelled for labelled in prompts if labelled[2] not in known]
@@ -175,7 +164,7 @@ def measure_routes(
 
 
 def routes(log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]) -> list[Record]:
-    """Mis-routes by family, with what they were taken for; "all" comes last."""
+    """Mis-routes by family of prompts, with the labels they were given; "all" comes last."""
     known = log.of(name, method.name, f"{method.digest} {','.join(method.labels)}")
     taken: dict[str, list[tuple[str, str]]] = {}
     for label, family, prompt in prompts:
@@ -200,7 +189,7 @@ def routes(log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled
 
 
 def sample(rows: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
-    """The same `limit` rows for everybody who asks with this seed."""
+    """`limit` rows, the same for the same seed."""
     return shuffled(list(rows), seed)[:limit]
 
 
@@ -210,11 +199,6 @@ def _confusion(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, int]]:
         row = table.setdefault(label, {})
         row[found] = row.get(found, 0) + 1
     return table
-
-
-def interval_of(right: int, n: int) -> list[float]:
-    """`wilson`, rounded for records."""
-    return [round(bound, 4) for bound in wilson(right, n)]
 
 
 def _share(values: Sequence[bool]) -> float:

@@ -1,7 +1,8 @@
-"""What is measured side by side: each method is a name and a way to put itself on the model.
+"""What is measured side by side: a method is a name and a way to set a model.
 
-A method splits examples into parts that are answered by the same weights; most have one part, pass
-one makes several. Whatever can be put on a model inside a `with` block can be a method: `fixed`.
+A method divides examples into parts that are answered with the model set in the same way: most
+methods have one part, two passes have one per mixture. Anything that can be set on a model inside
+a `with` block can be a method: see `fixed`.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from t2ui.training.lora import lora_on, training_record
 
 Context = Callable[[], AbstractContextManager]
 Classify = Callable[[str], str]  # a prompt's label
-Part = tuple[list[int], Context]  # places in the examples, and what is on the model for them
+Part = tuple[list[int], Context]  # indices of examples, and the block to answer them in
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Method:
 
 
 def fixed(name: str, digest: str, context: Context) -> Method:
-    """The same weights for every prompt."""
+    """A method that answers every prompt in the same way."""
     return Method(name, digest, lambda examples: [(list(range(len(examples))), context)])
 
 

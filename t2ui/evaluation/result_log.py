@@ -1,6 +1,6 @@
 """Results of single rows as JSON Lines, so that a comparison that was stopped goes on.
 
-One line a row, method and set, written as soon as it is known. Knows nothing of models.
+One line per row, method and set, written as soon as it is known. Knows nothing of models.
 """
 
 import json
@@ -14,11 +14,12 @@ Outcome = dict[str, Any]
 
 
 class ResultLog:
-    """All that is known so far; `add` appends to the file, if there is one.
+    """All results so far; `add` appends to the file, if there is one.
 
     Args:
         path: the file; None keeps results in memory only.
-        settings: what all rows have in common (model, prompts). A file with others is refused.
+        settings: what all rows have in common (model, fingerprint, dtype). A file with other
+            settings is refused.
     """
 
     def __init__(self, path: Path | None, settings: Mapping[str, Any]):

@@ -1,25 +1,31 @@
-"""Few-shot adaptation: the weights α of a mixture, found from a few examples (paper, 3.2).
+"""Few-shot adaptation: the coefficients α of a mixture, found from a few examples (paper, 3.2).
 
-Searches (`few_shot_search`) on one part of the examples and reports on another: those that a
-search sees never report its result. Knows no worker, no files and no page; `search` pauses after
-every batch, so that a worker can do other work meanwhile.
+Searches on one part of the examples and reports on another: the report never uses an example that
+the search has seen. Knows no worker, no files and no page; `search` pauses after every batch, so
+that a worker can do other work meanwhile.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.config import SEARCH_METHODS, FewShotConfig
+from t2ui.catalogue import SEARCH_METHODS
+from t2ui.config import FewShotConfig
 from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
-from t2ui.few_shot.search import Generation, MixtureSearch
-from t2ui.svf.adapter import Adapter, adapt, attached
+from t2ui.few_shot.search import MixtureSearch
+from t2ui.records import Generation
+from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
 from t2ui.tasks.jsonl import shuffled
 
-FEW = 4  # examples from which on a part is held out; fewer are left out one by one
+FEW = 4  # from so many examples on, a part is held out; with fewer, leave-one-out
+Item = TypeVar("Item")
+Reporting = Generator[None | Generation, None, dict[str, Any]]  # pauses as `search` does
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class FewShotResult:
 
 def search(
     adapter: Adapter,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase | None,
     examples: Sequence[Example],
     experts: Mapping[str, Expert],
     config: FewShotConfig | None = None,
@@ -56,10 +62,11 @@ def search(
 ) -> Iterator[None | Generation | FewShotResult]:
     """Search; yields None after every batch, a Generation after each, the FewShotResult last.
 
-    Between two yields nothing of the adapter or of torch's modes is left set.
+    Between two yields the model is the base model, and torch's modes are as the caller set them.
 
     Args:
-        experts: those to mix, by name; the dispatchers among them are the caller's to leave out.
+        tokenizer: needed for answers that are generated.
+        experts: those to mix, by name; leave out the dispatchers, which answer nothing.
         right: judges a generated open answer: (text, answer) -> bool.
         stopped: when it returns True, the search ends with the best so far.
 
@@ -81,7 +88,7 @@ def search(
     when = f"generation {found.number}" if found else "stopped before its first generation"
     yield FewShotResult(
         mixture,
-        f"{SEARCH_METHODS[config.found_by]}, {when}",
+        f"{SEARCH_METHODS[config.found_by].words}, {when}",
         tuple(mixture_search.generations),
         mixture_search.seconds,
         scorer.tokens,
@@ -91,27 +98,21 @@ def search(
 
 
 def few_shot_adapt(
-    model,
-    tokenizer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
     experts: Mapping[str, Expert],
     config: FewShotConfig | None = None,
     right: Right | None = None,
 ) -> FewShotResult:
     """Find a mixture of experts for a model that the caller holds; see `search`."""
-    held = attached(model)
-    adapter = held or adapt(model)
-    try:
+    with adapted(model) as adapter:
         *_, result = search(adapter, tokenizer, examples, experts, config, right)
-        return result
-    finally:
-        if held is None:
-            adapter.remove()
+    assert isinstance(result, FewShotResult)  # the last that `search` yields
+    return result
 
 
-def split(
-    examples: Sequence[Example], config: FewShotConfig
-) -> tuple[list[Example], list[Example]]:
+def split(examples: Sequence[Item], config: FewShotConfig) -> tuple[list[Item], list[Item]]:
     """What the search sees, and what is held out: nothing of fewer than `FEW` examples."""
     if not config.held_out or len(examples) < FEW:
         return list(examples), []
@@ -122,15 +123,13 @@ def split(
 
 def _on_held_out(
     mixture_search: MixtureSearch, mixture: Mixture, held: Sequence[Example], of: int
-) -> Generator[None, None, dict]:
+) -> Reporting:
     table = yield from _compare(mixture_search, mixture, held)
     report = f"held-out {len(held)} of {of} examples"
     return {"report": report, **_summary([table], mixture_search.config.objective)}
 
 
-def _leaving_one_out(
-    mixture_search: MixtureSearch, examples: Sequence[Example]
-) -> Generator[None, None, dict]:
+def _leaving_one_out(mixture_search: MixtureSearch, examples: Sequence[Example]) -> Reporting:
     """For every example: search once more without it, and score on it."""
     if not mixture_search.config.held_out:
         return {"report": "nothing held out"}
@@ -138,7 +137,8 @@ def _leaving_one_out(
         return {"report": "nothing held out: there is only one example"}
     tables = []
     for i, example in enumerate(examples):
-        found = yield from mixture_search.find([*examples[:i], *examples[i + 1 :]], shown=False)
+        rest = [*examples[:i], *examples[i + 1 :]]
+        found = yield from mixture_search.find(rest, shown=False)
         if mixture_search.stopped():
             return {"report": "nothing held out: stopped before leave-one-out was done"}
         tables.append(
@@ -159,7 +159,7 @@ def _compare(
     )
 
 
-def _summary(tables: Sequence[ScoreTable], objective: str) -> dict:
+def _summary(tables: Sequence[ScoreTable], objective: str) -> dict[str, Any]:
     table = ScoreTable(
         *(
             np.concatenate([getattr(t, part.name) for t in tables], axis=1)

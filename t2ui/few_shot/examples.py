@@ -3,6 +3,9 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
@@ -12,8 +15,10 @@ from t2ui.tasks.jsonl import read_jsonl, shuffled
 from t2ui.tasks.numbers import answered_number, same_number
 
 
-def examples_of(tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
-    """(prompt, right answer) as open examples: chat format, the end token behind the answer.
+def examples_of(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
+) -> list[Example]:
+    """(prompt, right answer) as open examples: in chat format, the end token after the answer.
 
     Raises:
         InputError: an empty prompt or answer; names the row, from 1.
@@ -24,12 +29,13 @@ def examples_of(tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
     ]
 
 
-def read_examples(tokenizer, path: Path) -> list[Example]:
-    """A JSON Lines file with `prompt` and `answer`; with `options`, a list of texts that holds the
-    answer, an example is closed.
+def read_examples(tokenizer: PreTrainedTokenizerBase, path: Path) -> list[Example]:
+    """The examples of a JSON Lines file with the fields `prompt` and `answer`.
+
+    A row with `options`, a list of texts that contains the answer, is a closed example.
 
     Raises:
-        InputError: what `read_jsonl` raises, or fields of other kinds; names the row, from 1.
+        InputError: what `read_jsonl` raises, or a field of another type; names the row, from 1.
     """
     return [
         _example(
@@ -44,8 +50,7 @@ def read_examples(tokenizer, path: Path) -> list[Example]:
 
 
 def shots_of(task: Task, count: int, seed: int) -> list[Example]:
-    """Examples of a task, never of its test rows: validation rows, which no expert was fitted to,
-    or training rows where there are no others.
+    """Examples of a task: validation rows, or training rows where there are none; never test rows.
 
     Raises:
         InputError: the task has fewer.
@@ -60,8 +65,11 @@ def shots_of(task: Task, count: int, seed: int) -> list[Example]:
 
 
 def answers(text: str, answer: str) -> bool:
-    """Whether a text gives this answer, where nothing better is known of the task: the same
-    number where the answer is one, otherwise its words in their order, case aside."""
+    """Whether a text contains this answer, for examples that come without a way to judge them.
+
+    If the answer is a number, the text has to give the same number; otherwise the answer's words
+    have to be in the text, in their order, whatever their case.
+    """
     if answered_number(answer) is not None and not re.search(r"[^\W\d_]", answer):
         return same_number(text, answer)
     wanted, given = (re.findall(r"\w+", t.casefold()) for t in (answer, text))
@@ -70,7 +78,10 @@ def answers(text: str, answer: str) -> bool:
     return f" {' '.join(wanted)} " in f" {' '.join(given)} "
 
 
-def _example(tokenizer, where: str, prompt, answer, options) -> Example:
+def _example(
+    tokenizer: PreTrainedTokenizerBase, where: str, prompt: Any, answer: Any, options: Any
+) -> Example:
+    """One example, its parts as a file or a page gave them; `options` is None for an open one."""
     if isinstance(answer, (int, float)) and not isinstance(answer, bool):
         answer = str(answer)
     for what, text in (("prompt", prompt), ("answer", answer)):

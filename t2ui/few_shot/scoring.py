@@ -1,7 +1,7 @@
 """Scores of a whole population on a few examples: members × examples are the rows of one batch.
 
-Nothing is written to weights. Knows scales, examples and batches, nothing of searches; every
-generator here pauses between batches with nothing left set.
+The model's weights are not written. Knows scales, examples and batches, nothing of searches; every
+generator here pauses after each batch, with the model and torch's modes as they were.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
@@ -27,8 +28,8 @@ from t2ui.tasks.base import Example
 from t2ui.tasks.jsonl import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
-# Examples in one row share what their prompts begin with; attention, which grows with the square
-# of a row's length, eats the gain where rows get much longer than this.
+# Examples in one row share the beginning of their prompts. Attention costs grow with the square of
+# a row's length, so longer rows than this lose what sharing gains.
 PACK_TOKENS = 512
 
 
@@ -108,7 +109,13 @@ class ScoreTable:
 class Scorer:
     """Scores members on examples and counts what that costs. See `ScoreTable`."""
 
-    def __init__(self, adapter: Adapter, tokenizer, config: FewShotConfig, right: Right | None):
+    def __init__(
+        self,
+        adapter: Adapter,
+        tokenizer: PreTrainedTokenizerBase | None,  # needed for answers that are generated
+        config: FewShotConfig,
+        right: Right | None,
+    ):
         self.adapter, self.tokenizer = adapter, tokenizer
         self.config, self.right = config, right
         self.tokens = self.forward_passes = 0
@@ -157,7 +164,8 @@ class Scorer:
                 yield
         opened = [e for e, example in enumerate(examples) if len(example.question.options) == 1]
         if rewarded and opened:
-            yield from self._generated(table, members, examples, opened)
+            assert self.right is not None, "`check` refuses open answers without it"
+            yield from self._generated(table, members, examples, opened, self.right)
         return table
 
     @staticmethod
@@ -166,7 +174,7 @@ class Scorer:
 
     def _packed(
         self, members: Sequence[Scales | None], questions: Sequence[Question]
-    ) -> list[list[Tensor]]:  # one (options,) float32 on the CPU a question, of every member
+    ) -> list[list[Tensor]]:  # for every member and question: (options,) float32, on the CPU
         self.tokens += len(members) * packed_tokens(questions)
         self.forward_passes += 1
         with torch.inference_mode(), self.adapter.rows(members):
@@ -183,7 +191,14 @@ class Scorer:
             if table.right[where]:
                 table.own[where] = table.likelihood[where]
 
-    def _generated(self, table, members, examples, opened) -> Generator[None, None, None]:
+    def _generated(
+        self,
+        table: ScoreTable,
+        members: Sequence[Scales | None],
+        examples: Sequence[Example],
+        opened: Sequence[int],  # places in `examples`
+        right: Right,
+    ) -> Generator[None, None, None]:
         """Let every member answer the open examples, and score its own right answers."""
         sampling = Sampling(max_new_tokens=self.config.max_new_tokens, stop=self.config.stop)
         opened = sorted(opened, key=lambda e: len(examples[e].question.prompt))
@@ -206,10 +221,11 @@ class Scorer:
             self.tokens += len(steps)
             for step in steps:
                 texts.setdefault(step.key, []).append(step.text)
+                assert step.log_likelihood is not None, "the decoder was made with scores"
                 scores.setdefault(step.key, []).append(step.log_likelihood)
                 if step.finished:
                     m, e = step.key
-                    table.right[m, e] = self.right("".join(texts[m, e]), examples[e].answer)
+                    table.right[m, e] = right("".join(texts[m, e]), examples[e].answer)
                     if table.right[m, e]:
                         table.own[m, e] = np.mean(scores[m, e])
             yield
@@ -236,6 +252,7 @@ class Scorer:
             self.tokens += 3 * packed_tokens(questions)
             self.forward_passes += 1
             yield
+        assert leaf.grad is not None, "`check` refuses a search without examples"
         return total, leaf.grad
 
 
@@ -247,7 +264,7 @@ def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (optio
 
 
 def backward_tokens(config: FewShotConfig) -> int:
-    """Tokens at once on the way back: half of a forward pass's, since activations are kept."""
+    """Tokens in one batch of a backward pass: half of a forward pass's, as activations are kept."""
     return max(1, config.batch_tokens // 2)
 
 

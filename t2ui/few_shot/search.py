@@ -1,43 +1,30 @@
-"""Finds the weights α of a mixture by a population or by the gradient of the likelihood.
+"""Searches the coefficients α of a mixture: members from a search method, scores from the model.
 
-Composes `cem` with the scores of a population. Knows nothing of what is held out or reported; its
-generators pause after every batch with nothing left set.
+Knows no method by its name, and nothing of what is held out or reported. Its generators pause
+after every batch with nothing left set.
 """
 
-import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from t2ui.config import ALPHA_LIMIT, LEAST_SUM, FewShotConfig
 from t2ui.errors import InputError
-from t2ui.few_shot.optimizers import make_search
+from t2ui.few_shot.optimizers.base import Search, make_search
 from t2ui.few_shot.scoring import ExpertBasis, Scorer, backward_tokens, member_tokens
+from t2ui.records import Generation
 from t2ui.svf.adapter import Scales
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Mixture
+from t2ui.svf.mixture import Alpha, Mixture
 from t2ui.tasks.base import Example
 
-
-@dataclass(frozen=True)
-class Generation:
-    """One generation of the search, as plain data. Scores are the objective's; see `ScoreTable`."""
-
-    number: int  # from 1
-    best: float  # the best member so far; scored again in every generation that holds it
-    mean: float  # of this generation, as `spread`
-    spread: float
-    alpha_mean: dict[str, float]  # of the search's distribution; over layers where per layer
-    alpha_spread: dict[str, float]
-    population: tuple[tuple[float, ...], ...]  # (members, experts), over layers where per layer
-    scores: tuple[float, ...]  # (members,); NaN where a member could not be scored
-    tokens: int  # processed so far; a backward pass counts as two forward passes
-    forward_passes: int
-    seconds: float
+Result = TypeVar("Result")
+# Scores of a generation's members, and the gradient of the one member's score where there is one.
+Scored = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -71,88 +58,70 @@ class MixtureSearch:
         """Since it was made."""
         return time.perf_counter() - self.started
 
-    def find(self, examples: Sequence[Example], shown: bool = True) -> Generator:
-        """Search on these examples: yields None and, if shown, Generations; returns BestMember, or
-        None where it was stopped before a first generation was scored."""
-        if self.config.found_by == "gradient":
-            return (yield from self._by_gradient(examples, shown))
-        return (yield from self._by_population(examples, shown))
-
-    def mixture(self, found: BestMember | None) -> Mixture:
-        """As it is handed out: weights of four decimals."""
-        if found is None:
-            return Mixture()
-        rows = found.alpha.round(4).tolist()
-        weights = [tuple(row) if isinstance(row, list) else row for row in rows]
-        return Mixture(dict(zip(self.experts, weights, strict=True)), self.config.normalise)
-
-    def _by_population(self, examples: Sequence[Example], shown: bool) -> Generator:
+    def find(
+        self, examples: Sequence[Example], shown: bool = True
+    ) -> Generator[None | Generation, None, BestMember | None]:
+        """Search on these examples: yields None and, if shown, Generations; returns the best
+        member, or None where the search was stopped before a first generation was scored."""
         anchors = self._anchors()
-        flat = anchors.reshape(len(anchors), -1)
-        even = flat[-1]  # the even mixture, within the bounds
-        searching = make_search(even, self.config, flat if self.config.anchors else None)
+        flat = anchors.reshape(len(anchors), -1) if self.config.anchors else None
+        searching = make_search(anchors[-1], self.config, flat)  # from the even mixture
         record = searching.record
         while record.generation < self.config.generations and not searching.converged:
             if self.stopped():
                 break
             members = searching.ask().reshape(-1, *self.shape)
-            scores = yield from self._scores(members, examples)
-            if scores is None:
+            if self.config.needs_gradient and record.generation > 0:
+                scored = yield from self._gradient(members, examples)
+            else:
+                scored = yield from self._scores(members, examples)
+            if scored is None:
                 break
-            searching.tell(scores)
+            searching.tell(*scored)
             if shown:
-                about = searching.mean.reshape(self.shape), searching.spread.reshape(self.shape)
-                yield self._generation(record.best_score, members, scores, about)
+                yield self._generation(searching, members, scored[0])
         if record.best is None:
             return None
         return BestMember(record.best.reshape(self.shape), record.best_generation)
 
-    def _by_gradient(self, examples: Sequence[Example], shown: bool) -> Generator:
-        """Adam on −likelihood + pull, from the best anchor, its weights clipped to the bounds."""
-        anchors = self._anchors()
-        scores = yield from self._scores(anchors, examples)
-        if scores is None:
-            return None
-        first = int(np.nanargmax(scores))
-        best, found = float(scores[first]), BestMember(anchors[first], 1)
-        none = np.zeros(self.shape)
-        if shown:
-            yield self._generation(best, anchors, scores, (anchors[first], none))
-        ascent = GradientAscent(self.basis, anchors[first], self.config)
-        for number in range(2, self.config.generations + 1):
-            alpha = ascent.alpha
-            total = np.abs(alpha.sum(0)).min() if self.config.normalise else 1.0
-            cancelled = total < LEAST_SUM or np.abs(alpha).max() / total > ALPHA_LIMIT
-            if cancelled or self.stopped():
-                break
-            done = yield from self._unless_stopped(
-                self.scorer.gradient(self.basis, ascent.scales(), examples)
-            )
-            if done is None or not math.isfinite(done[0]):
-                break
-            score = done[0]
-            if score > best:
-                best, found = score, BestMember(alpha, number)
-            if shown:
-                yield self._generation(best, alpha[None], np.array([score]), (alpha, none))
-            ascent.step(done[1])
-        return found
+    def mixture(self, found: BestMember | None) -> Mixture:
+        """As it is handed out: coefficients of four decimals."""
+        if found is None:
+            return Mixture()
+        rows = found.alpha.round(4).tolist()
+        weights: dict[str, Alpha] = {
+            name: tuple(row) if isinstance(row, list) else row
+            for name, row in zip(self.experts, rows, strict=True)
+        }
+        return Mixture(weights, self.config.normalise)
 
-    def _unless_stopped(self, steps: Generator) -> Generator:
+    def _unless_stopped(
+        self, steps: Generator[None, None, Result]
+    ) -> Generator[None, None, Result | None]:
         """Run the steps, pausing as they do; returns what they return, or None if stopped."""
         while True:
             try:
                 next(steps)
             except StopIteration as end:
-                return end.value
+                result: Result = end.value
+                return result
             yield None
             if self.stopped():
                 steps.close()
                 return None
 
-    def _scores(self, members: np.ndarray, examples: Sequence[Example]) -> Generator:
-        """(members, *shape) -> (members,) scores, NaN where one cannot be normalised."""
-        usable, scales = self._scales(members)
+    def _scores(
+        self, members: np.ndarray, examples: Sequence[Example]
+    ) -> Generator[None, None, Scored | None]:
+        """(members, *shape) -> (members,) scores, NaN where one cannot be normalised; None where
+        the search was stopped."""
+        usable, members = self._normalised(members)
+        alpha = torch.tensor(members, dtype=torch.float32, device=self.basis.offsets.device)
+        mixed = self.basis.mixed(alpha)
+        scales: list[Scales | None] = [
+            self.basis.scales(z) if member.any() else None  # None is the base model
+            for z, member in zip(mixed, members, strict=True)
+        ]
         table = yield from self._unless_stopped(self.scorer.table(scales, examples))
         if table is None:
             return None
@@ -164,26 +133,38 @@ class MixtureSearch:
                 f"{self.config.low:g} and {self.config.high:g} breaks this model; choose "
                 "narrower bounds, or float32."
             )
-        return scores
+        return scores, None
 
-    def _scales(self, members: np.ndarray) -> tuple[np.ndarray, list[Scales | None]]:
-        """Which members can be used, (members,) bool, and their z; None is the base model."""
+    def _gradient(
+        self, members: np.ndarray, examples: Sequence[Example]
+    ) -> Generator[None, None, Scored | None]:
+        """(1, *shape) -> (1,) score, and its gradient (D,) with respect to α, through
+        z′ = 1 + Σ α_k (z_k − 1); None where there is none, or the search was stopped."""
+        usable, _ = self._normalised(members)
+        if not usable.all():
+            return None
+        device = self.basis.offsets.device
+        alpha = torch.tensor(members, dtype=torch.float32, device=device, requires_grad=True)
+        with torch.enable_grad():
+            z = self.basis.mixed(alpha / alpha.sum(1) if self.config.normalise else alpha)[0]
+        steps = self.scorer.gradient(self.basis, z.detach(), examples)
+        found = yield from self._unless_stopped(steps)
+        if found is None or not np.isfinite(found[0]):
+            return None
+        (by_alpha,) = torch.autograd.grad(z, alpha, found[1])
+        return np.array([found[0]]), by_alpha.cpu().numpy().astype(float).reshape(-1)
+
+    def _normalised(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which members can be used, (members,) bool, and their α, normalised if asked for."""
         usable = np.ones(len(members), dtype=bool)
-        if self.config.normalise:
-            total = members.sum(1, keepdims=True)
-            usable = (np.abs(total) >= LEAST_SUM).reshape(len(members), -1).all(1)
-            members = np.divide(
-                members, total, out=np.zeros_like(members), where=np.abs(total) >= LEAST_SUM
-            )
-            # no mixture may be handed out that `Mixture` would refuse
-            usable &= (np.abs(members) <= ALPHA_LIMIT).reshape(len(members), -1).all(1)
-        alpha = torch.tensor(members, dtype=torch.float32, device=self.basis.offsets.device)
-        mixed = self.basis.mixed(alpha)
-        scales = [
-            self.basis.scales(z) if member.any() else None
-            for z, member in zip(mixed, members, strict=True)
-        ]
-        return usable, scales
+        if not self.config.normalise:
+            return usable, members
+        total = members.sum(1, keepdims=True)
+        divisible = np.abs(total) >= LEAST_SUM
+        members = np.divide(members, total, out=np.zeros_like(members), where=divisible)
+        # no mixture may be handed out that `Mixture` would refuse
+        allowed = divisible & (np.abs(members) <= ALPHA_LIMIT)
+        return allowed.reshape(len(members), -1).all(1), members
 
     def _anchors(self) -> np.ndarray:  # (A, *shape)
         members = anchors(len(self.experts), self.config).clip(self.config.low, self.config.high)
@@ -191,14 +172,17 @@ class MixtureSearch:
             members = np.repeat(members[:, :, None], self.shape[1], axis=2)
         return members
 
-    def _generation(self, best, members, scores, about) -> Generation:
+    def _generation(self, searching: Search, members: np.ndarray, scores: np.ndarray) -> Generation:
         """Plain data, means over layers where α is per layer."""
-        mean, spread = (a.reshape(len(self.experts), -1).mean(1).tolist() for a in about)
+        mean, spread = (
+            part.reshape(len(self.experts), -1).mean(1).tolist()
+            for part in (searching.mean, searching.spread)
+        )
         population = members.reshape(len(members), len(self.experts), -1).mean(2)
         usable = scores[np.isfinite(scores)]
         generation = Generation(
             number=len(self.generations) + 1,
-            best=best,
+            best=searching.record.best_score,
             mean=float(usable.mean()),
             spread=float(usable.std()),
             alpha_mean=dict(zip(self.experts, mean, strict=True)),
@@ -224,7 +208,7 @@ def anchors(experts: int, config: FewShotConfig) -> np.ndarray:  # (A, experts)
 
 def generation_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
     """Tokens of one generation after the first; a backward pass counts as two forward passes."""
-    if config.found_by == "gradient":
+    if config.needs_gradient:
         return 3 * member_tokens(examples, replace(config, batch_tokens=backward_tokens(config)))
     return config.population * member_tokens(examples, config)
 
@@ -233,51 +217,7 @@ def search_tokens(examples: Sequence[Example], config: FewShotConfig, experts: i
     """Tokens that a search over these examples processes if it runs to its last generation; the
     report's part is not in it."""
     first = len(anchors(experts, config))
-    if config.found_by != "gradient":
+    if not config.needs_gradient:
         first = max(first, config.population)
     later = (config.generations - 1) * generation_tokens(examples, config)
     return first * member_tokens(examples, config) + later
-
-
-class GradientAscent:
-    """Gradient ascent on the likelihood over α, with a pull towards the start.
-
-    Through z′ = 1 + Σ α_k (z_k − 1) the gradient with respect to z gives that with respect to α.
-    The step length falls along a cosine, and α is clipped to the bounds.
-    """
-
-    def __init__(self, basis: ExpertBasis, start: np.ndarray, config: FewShotConfig):
-        self.basis, self.config = basis, config
-        self._start = torch.tensor(start, dtype=torch.float32, device=basis.offsets.device)
-        self._alpha = self._start.clone().requires_grad_()
-        self._optimizer = torch.optim.Adam([self._alpha], config.learning_rate)
-        steps = max(1, config.generations)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, steps)
-
-    @property
-    def alpha(self) -> np.ndarray:  # (K,) or (K, layers)
-        """Where it is now, a copy."""
-        return self._alpha.detach().cpu().numpy().astype(float)
-
-    def scales(self) -> Tensor:  # (all scales,)
-        """z′ where it is now, without a graph."""
-        with torch.no_grad():
-            return self._mixed()
-
-    def step(self, gradient: Tensor) -> None:  # (all scales,): of the likelihood
-        """Go one step up the likelihood."""
-        with torch.enable_grad():
-            away = (self._alpha - self._start).square().reshape(len(self._start), -1)
-            loss = self.config.pull * away.mean(1).sum() - (self._mixed() * gradient).sum()
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-        self._schedule.step()
-        with torch.no_grad():
-            self._alpha.clamp_(self.config.low, self.config.high)
-
-    def _mixed(self) -> Tensor:
-        alpha = self._alpha
-        if self.config.normalise:
-            alpha = alpha / alpha.sum(0)
-        return self.basis.mixed(alpha[None])[0]

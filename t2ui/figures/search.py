@@ -10,15 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from t2ui.figures.colours import faded
+
 SPREAD_ALPHA = 0.16  # opacity of the band around a line
 POINT_ALPHA = 0.35  # opacity of one member of the population
 JITTER = 0.28  # generations to either side, so that members do not hide one another
-MAX_POINTS = 2000  # a figure: more are thinned out, evenly
+MAX_POINTS = 2000  # per figure; of more, only every second, third … is drawn
 
 
 @dataclass(frozen=True)
 class History:
-    """A search so far, one entry a generation (G of them)."""
+    """A search so far, with one entry per generation (G of them)."""
 
     numbers: Sequence[int]  # (G,)
     best: Sequence[float]  # (G,)
@@ -62,9 +64,9 @@ def scores(history: History, unit: str) -> go.Figure:
         **line,
     )
     _lay_out(figure, history, unit)
-    floor = _floor(history)
-    if floor is not None:  # a few hopeless members may not flatten the curves
-        figure.update_layout(yaxis={"range": floor})
+    limits = _limits(history)
+    if limits is not None:  # a few very bad members must not flatten the curves
+        figure.update_layout(yaxis={"range": limits})
     return figure
 
 
@@ -89,7 +91,7 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
             x=[*numbers, *reversed(numbers)],
             y=[*(mean + spread), *reversed(mean - spread)],
             fill="toself",
-            fillcolor=_faded(colour, SPREAD_ALPHA),
+            fillcolor=faded(colour, SPREAD_ALPHA),
             mode="lines",
             line={"width": 0},
             legendgroup=name,
@@ -146,8 +148,8 @@ def _scattered(
     return x[::every], y[::every]
 
 
-def _floor(history: History) -> list[float] | None:
-    """Limits of the score axis that show the curves and nine tenths of the members."""
+def _limits(history: History) -> list[float] | None:
+    """Limits of the score axis: they show the curves and all but the worst tenth of the members."""
     members = [s for one in history.scores for s in one if np.isfinite(s)]
     curves = [s for s in (*history.best, *history.mean) if np.isfinite(s)]
     if not members or not curves:
@@ -156,9 +158,3 @@ def _floor(history: History) -> list[float] | None:
     high = max(max(curves), max(members))
     pad = 0.06 * (high - low) or 0.05
     return [low - pad, high + pad]
-
-
-def _faded(colour: str, alpha: float) -> str:
-    """ "rgba(0,114,178,0.16)" of "#0072B2"."""
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"

@@ -1,10 +1,10 @@
-"""Plain arrays to plotly figures. The only module that knows plotly; it knows nothing of the app.
+"""What experts did to singular values as plotly figures: a heatmap, and one matrix in detail.
 
-Colours that must follow the page's theme are left out here and filled in by
-assets/shared/plots.js: text, grid, and the diverging scale of a heatmap (z − 1: neutral at 0,
-symmetric limits, red turned up, blue turned down). A heatmap's values travel as int8 with a scale
-in the trace's `meta`, a seventh of float64; the browser decodes them, −128 being "no component
-there".
+Knows plain arrays, nothing of the app. Colours that must follow the page's theme are left out here
+and filled in by assets/shared/plots.js: text, grid, and the diverging scale of a heatmap (z − 1:
+neutral at 0, symmetric limits, red turned up, blue turned down). To keep messages small, a
+heatmap's values are sent as int8 with a scale in the trace's `meta`; the browser decodes them, and
+−128 means that there is no component.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,9 @@ import numpy as np
 import plotly
 import plotly.graph_objects as go
 
+from t2ui.figures.colours import BASE
+
 MISSING = -128
-BASE = "#868e99"  # the base model is neutral grey everywhere
 
 
 def plotly_file() -> Path:
@@ -127,8 +128,8 @@ def signed_percent(value: float) -> str:
     return f"{100 * value:+.3g}%".replace("-", "−") if value else "0"
 
 
-def _one_tick(most: float) -> dict:
-    """An axis so narrow that two labels would touch: the last round value before its end."""
+def _one_tick(most: float) -> dict[str, object]:
+    """Ticks of an axis too narrow for two labels: the last round value before its end."""
     if not most > 0:
         return {"tickvals": [], "ticktext": []}
     tick = signed_ticks(most)[-1]
@@ -170,7 +171,7 @@ def component(
     add(captured, "base", BASE, 3, width=4, hovertemplate="%{y:.1%}")
     for one in series:
         scaled = np.asarray(sigma) * np.asarray(one.z)
-        if log:  # a component that was turned around has no place on a log axis
+        if log:  # a negative value has no place on a log axis
             scaled = np.where(scaled > 0, scaled, np.nan)
         add(scaled, one.name, one.colour, 1, hovertemplate="σ·z = %{y:.3g}", showlegend=True)
         add(one.z, one.name, one.colour, 2, hovertemplate="z = %{y:.3f}")
@@ -238,7 +239,7 @@ def _line_adder(figure: go.Figure, points: int) -> Callable[..., None]:
 
 
 def _stack_axes(figure: go.Figure, titles: Sequence[str]) -> None:
-    """One y axis a panel, from top to bottom, over a common x axis."""
+    """One y axis per panel, from top to bottom, over a common x axis."""
     gap = 0.05
     height = (1 - gap * (len(titles) - 1)) / len(titles)
     for number, title in enumerate(titles, start=1):

@@ -6,11 +6,12 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-STEP_COLOUR, VALIDATION_COLOUR, BASE_COLOUR = "#0072B2", "#009E73", "#868e99"
-# What a step may log, with what up means; only what is in the log is drawn.
+from t2ui.figures.colours import BASE, BLUE, GREEN
+
+# What a step may log, and its unit; only what is in the log is drawn.
 PANELS = {
     "reward": "reward of the rollouts, −1 to 1",
-    "cross_entropy": "cross-entropy of right answers, nats a token",
+    "cross_entropy": "cross-entropy of right answers, nats per token",
     "accuracy": "share right",
     "kl": "KL(adapted ‖ base), nats",
 }
@@ -41,7 +42,7 @@ def training_curves(events: Sequence[dict[str, Any]]) -> go.Figure:
                 y=y,
                 name="training",
                 mode="lines",
-                line={"color": STEP_COLOUR, "width": 1},
+                line={"color": BLUE, "width": 1},
                 row=row,
                 col=1,
                 legendgroup="training",
@@ -56,11 +57,11 @@ def training_curves(events: Sequence[dict[str, Any]]) -> go.Figure:
                 mode="lines+markers",
                 row=row,
                 col=1,
-                line={"color": VALIDATION_COLOUR, "width": 2.5},
+                line={"color": GREEN, "width": 2.5},
             )
             figure.add_hline(
                 y=y[0],
-                line={"color": BASE_COLOUR, "dash": "dot"},
+                line={"color": BASE, "dash": "dot"},
                 row=row,
                 col=1,
                 annotation_text="start",

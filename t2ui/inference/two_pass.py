@@ -4,8 +4,7 @@ The model is left as it was, whatever is raised. Every answer carries a receipt 
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from t2ui.inference.dispatch import Classification
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import Plan, make_plan, receipt_of
 from t2ui.models.loading import dtype_name, model_name
-from t2ui.svf.adapter import Adapter, adapt, attached
+from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.decomposition import same_model
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
@@ -100,7 +99,7 @@ def answer(
         InputError: what `two_pass_infer` raises.
     """
     check_prompt(prompt)  # before the model's matrices are decomposed
-    with _adapted(model) as adapter:
+    with adapted(model) as adapter:
         for expert in experts.values():
             adapter.check(expert, allow_transfer=True)
         plan = make_plan(Dispatchers(model, tokenizer, adapter), prompt, experts, settings)
@@ -157,7 +156,7 @@ def replay(
             f"which gives other tokens: load it with dtype {receipt['dtype']}."
         )
     modules = receipt.get("modules", "all")  # older receipts do not say
-    with _adapted(model, modules) as adapter:
+    with adapted(model, modules) as adapter:
         if adapter.modules != modules:
             raise InputError(
                 f"The receipt was made with {modules} matrices adapted and the model's adapter has "
@@ -177,14 +176,3 @@ def replay(
             sampling=Sampling(**settings),
             allow_transfer=True,
         )
-
-
-@contextmanager
-def _adapted(model: PreTrainedModel, modules: str = "all") -> Iterator[Adapter]:
-    """The adapter that the model carries, or one for the time of the block."""
-    held = attached(model)
-    if held is not None:
-        yield held
-        return
-    with adapt(model, modules) as made:
-        yield made

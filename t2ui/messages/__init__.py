@@ -10,7 +10,6 @@ from t2ui.messages.adapt import (
     Adapted,
     EstimateAdapt,
     ExpertSaved,
-    Generation,
     SaveExpert,
     SearchBegan,
     SearchEstimate,
@@ -44,6 +43,7 @@ from t2ui.messages.worker import (
     Queued,
     Status,
 )
+from t2ui.records import Generation
 
 Request = Ask | NextToken | ListExperts | Heatmap | Component | Adapt | EstimateAdapt | SaveExpert
 Event = (

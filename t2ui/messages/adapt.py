@@ -84,23 +84,6 @@ class SearchBegan:
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One generation of a search. Scores are in the objective's unit, more is better."""
-
-    number: int  # from 1
-    best: float  # so far
-    mean: float
-    spread: float  # standard deviation of the scores
-    alpha_mean: dict[str, float]
-    alpha_spread: dict[str, float]
-    population: tuple[tuple[float, ...], ...]  # (members, experts)
-    scores: tuple[float, ...]  # (members,)
-    tokens: int  # so far
-    forward_passes: int  # so far
-    seconds: float  # so far
-
-
-@dataclass(frozen=True)
 class Adapted:
     """The end of a search: its mixture, and what it changes on the held-out examples."""
 

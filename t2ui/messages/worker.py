@@ -35,14 +35,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Status:
-    """The worker's own state, always at hand from `client.status()`."""
+    """The worker's own state, at any time from `client.status()`."""
 
     state: str  # loading | ready | busy | restarting | failed
     model: str
     device: str  # "" while loading
     detail: str = ""  # what is being loaded, or why it failed and what to do
     progress: float | None = None  # of loading, in [0, 1]
-    running: int = 0  # asks being decoded, and the search under way
+    running: int = 0  # asks being decoded, and the search that runs
     queued: int = 0  # asks and searches waiting
 
 
@@ -53,7 +53,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Begun:
-    """Between client and worker only: the worker has taken a request up.
+    """Between client and worker only: the worker has started on a request.
 
-    What it had not begun when it dies is given to the next worker; what it had, is not.
+    Unstarted requests are re-queued after a crash; started ones fail.
     """

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
+from t2ui.files import abandoned, writing
 
 Progress = Callable[[str, float | None], None]  # what is going on, share done or None
 
@@ -90,18 +91,14 @@ def _entry(place: Path, build: Callable[[Path], None], progress: Progress) -> Pa
 
 def _build_entry(place: Path, build: Callable[[Path], None]) -> None:
     # The lock is ours: whatever lies here from a process that was killed belongs to nobody.
-    for leftover in place.parent.glob(f"{place.name}.building-*"):
+    for leftover in abandoned(place):
         shutil.rmtree(leftover)
-    building = place.with_name(f"{place.name}.building-{os.getpid()}")
-    building.mkdir()
-    try:
+    with writing(place) as building:
+        building.mkdir()
         build(building)
         _write_manifest(building)
         if place.exists():  # damaged, or _is_whole would have stopped us
             shutil.rmtree(place)
-        building.rename(place)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 @contextmanager

@@ -315,6 +315,24 @@ def adapt(
     return Adapter(model, chosen, load_or_decompose(weights, cache_dir, progress))
 
 
+@contextmanager
+def adapted(model: nn.Module, modules: str = "all") -> Iterator[Adapter]:
+    """The adapter that the model carries, or a new one for the time of the block.
+
+    Args:
+        modules: of a new one; see `adapt`.
+
+    Raises:
+        InputError: what `adapt` raises.
+    """
+    held = attached(model)
+    if held is not None:
+        yield held
+        return
+    with adapt(model, modules) as adapter:
+        yield adapter
+
+
 def attached(model: nn.Module) -> Adapter | None:
     """The adapter that a model carries, if any."""
     for module in model.modules():

@@ -5,7 +5,6 @@ seen as W of shape (out, in), whatever way its module stores it.
 """
 
 import hashlib
-import os
 import re
 import zlib
 from collections import Counter
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from t2ui.config import default_cache_dir
 from t2ui.errors import InputError
+from t2ui.files import writing
 
 Progress = Callable[[str, float | None], None]
 
@@ -180,10 +180,9 @@ def load_or_decompose(
 ) -> dict[str, Factors]:
     """Decompose every matrix, or read the decomposition back from the disk cache.
 
-    The cache file is named by a hash of the weights' bytes. It is written beside and renamed,
-    under a lock, so two processes may start at once; what is read is checked against a checksum
-    and rebuilt when it is damaged. Where nothing can be written the decomposition is not kept,
-    which `progress` is told.
+    The cache file is named by a hash of the weights' bytes. It is written under a lock, so two
+    processes may start at once; what is read is checked against a checksum and rebuilt when it is
+    damaged. Where nothing can be written the decomposition is not kept, which `progress` is told.
 
     Returns:
         name -> Factors, on the weights' devices.
@@ -201,10 +200,10 @@ def load_or_decompose(
                 factors = _decomposed(weights, progress)
                 _write_cache(path, factors)
     # NotImplementedError: a file system without locks
-    except (OSError, SafetensorError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:
         factors = factors or _decomposed(weights, progress)
         if progress:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
             progress(f"the decomposition is not kept, {folder} cannot be written: {reason}", 1.0)
     return factors
 
@@ -275,9 +274,5 @@ def _write_cache(path: Path, factors: Mapping[str, Factors]) -> None:
         for part, tensor in parts._asdict().items()
     }
     metadata = {"format": "t2ui.svd", "version": "2", "crc32": _checksum(flat)}
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with writing(path) as beside:
         save_file(flat, beside, metadata=metadata)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

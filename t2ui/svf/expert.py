@@ -5,7 +5,6 @@ Reads and writes safetensors files (design: "Expert files"). Knows no model and 
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2ui.errors import InputError
+from t2ui.files import writing
 from t2ui.svf.decomposition import kind_of, leading_values
 
 FORMAT, VERSION = "t2ui.svf", "1"
@@ -130,12 +130,15 @@ class Expert:
         )
 
     def save(self, path: str | Path, compact: bool | None = None) -> "Expert":
-        """Write the file beside its place and rename it there; returns the expert as stored.
+        """Write the file, whole or not at all; returns the expert as stored.
 
         Args:
             path: must end in .safetensors or .svf.
             compact: int8 z − 1 with one float32 scale per matrix instead of float32 z; by
                 default as it was loaded.
+
+        Raises:
+            InputError: another suffix, or the file cannot be written (see `files.writing`).
         """
         path = Path(path)
         if path.suffix not in SUFFIXES:
@@ -166,13 +169,8 @@ class Expert:
             "license": saved.license,
             "sha256": saved.sha256,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with writing(path) as beside:
             save_file({k: v.contiguous() for k, v in stored.items()}, beside, metadata=metadata)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
         return saved
 
 

@@ -4,7 +4,6 @@ Knows experts and weights; no models, prompts or searches.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from t2ui.config import ALPHA_LIMIT, LEAST_SUM, Alpha, check_mixture
 from t2ui.errors import InputError
+from t2ui.files import writing
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
 
@@ -113,15 +113,13 @@ class SavedMixture:
         return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Write the file beside its place and rename it there."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        """Write the file, whole or not at all.
+
+        Raises:
+            InputError: it cannot be written (see `files.writing`).
+        """
+        with writing(Path(path)) as beside:
             beside.write_text(self.text, encoding="utf-8")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "SavedMixture":

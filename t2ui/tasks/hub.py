@@ -11,6 +11,7 @@ from typing import Any
 
 from t2ui.config import default_cache_dir
 from t2ui.errors import InputError
+from t2ui.files import writing
 
 Row = dict[str, Any]
 
@@ -108,10 +109,6 @@ def _rows(load_dataset: Callable, source: Source) -> Iterator[Row]:
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:
-    """Beside first, so that a broken download leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    with beside.open("w", encoding="utf-8") as file:
+    with writing(path) as beside, beside.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    beside.replace(path)

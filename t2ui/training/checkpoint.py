@@ -1,6 +1,6 @@
 """A training run's folder: the checkpoint that resuming needs, and the log.
 
-Files are written beside their place and renamed, so that a crash leaves the one before.
+A crash while the checkpoint is written leaves the one before.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
+from t2ui.files import writing
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 NEEDED = {"values", "best", "exp_avg", "exp_avg_sq"}
@@ -67,18 +68,11 @@ def write(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> No
     Raises:
         InputError: it cannot be written; the one before is whole.
     """
-    beside = folder / f".checkpoint.{os.getpid()}.tmp"
-    try:
+    remedy = "free some space and start the same command again; the checkpoint before is whole"
+    with writing(folder / CHECKPOINT, remedy) as beside:
         save_file(
             {k: v.cpu() for k, v in tensors.items()}, beside, metadata={"state": json.dumps(facts)}
         )
-        os.replace(beside, folder / CHECKPOINT)
-    except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(
-            f"The checkpoint cannot be written to {folder} ({error}): free some space and start "
-            "the same command again; the checkpoint before is whole."
-        ) from None
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
+from t2ui.files import CannotWrite
 from t2ui.models.loading import model_name
-from t2ui.svf.adapter import adapt, attached
+from t2ui.svf.adapter import adapted
 from t2ui.svf.expert import Expert
 from t2ui.tasks.base import Task
 from t2ui.training.parameters import ScaleOffsets
@@ -52,35 +52,28 @@ def train_svf(
         raise InputError("The name 'checkpoint' is taken by the run's own file: choose another.")
     if start is not None:
         config = replace(config, start=f"{start.name} {start.sha256[:16]}")
-    held = attached(model)
-    adapter = held or adapt(model, config.modules)
-    try:
-        with adapter.kept():
-            offsets = ScaleOffsets(adapter, start)
-            trainer = Trainer(offsets, tokenizer, task, config, folder)
-            try:
-                yield from trainer.run()
-            except (KeyboardInterrupt, GeneratorExit):
-                trainer.save_stopped()
-                if trainer.best_step > 0:
-                    _save(_expert(trainer, name, start, **details), folder)
-                raise
-            trainer.check_improved()
-            if trainer.processes.is_main_process:
+    with adapted(model, config.modules) as adapter, adapter.kept():
+        offsets = ScaleOffsets(adapter, start)
+        trainer = Trainer(offsets, tokenizer, task, config, folder)
+        try:
+            yield from trainer.run()
+        except (KeyboardInterrupt, GeneratorExit):
+            trainer.save_stopped()
+            if trainer.best_step > 0:
                 _save(_expert(trainer, name, start, **details), folder)
-    finally:
-        if held is None:
-            adapter.remove()
+            raise
+        trainer.check_improved()
+        if trainer.processes.is_main_process:
+            _save(_expert(trainer, name, start, **details), folder)
 
 
 def _save(expert: Expert, folder: Path) -> None:
-    path = folder / f"{expert.name}.safetensors"
     try:
-        expert.save(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be written ({error}): free some space and give the same command "
-            "again; it writes the expert from the checkpoint."
+        expert.save(folder / f"{expert.name}.safetensors")
+    except CannotWrite as error:
+        raise error.with_remedy(
+            "free some space and give the same command again; it writes the expert from the "
+            "checkpoint"
         ) from None
 
 

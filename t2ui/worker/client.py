@@ -1,9 +1,9 @@
 """Request in, stream of events out: `WorkerClient` (own process), `InProcessClient` (ZeroGPU).
 
-Keeps the worker alive: starts it, hands its events to the jobs, notices when it dies, ends the
-jobs it was working on with a clear error, and starts it again; requests it had not begun go to
-the next one. Every method may be called from any thread, and none blocks longer than it says.
-Knows nothing of models and imports no torch: `t2ui.worker.process` runs on the other side.
+Keeps the worker alive: starts it, hands its events to the jobs, and starts it again after a crash.
+Unstarted requests are then re-queued; started ones fail with a clear error. Every method may be
+called from any thread, and none blocks longer than it says. Knows nothing of models and imports no
+torch: `t2ui.worker.process` runs on the other side.
 """
 
 import atexit
@@ -14,9 +14,10 @@ import signal
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from multiprocessing import connection, process, resource_tracker
-from typing import Any
+from typing import Any, TypeVar
 
 from t2ui.config import WorkerConfig
 from t2ui.messages import Failed, Request, Status
@@ -27,26 +28,29 @@ __all__ = ["InProcessClient", "Job", "WorkerClient", "connect"]
 # By name: only the worker imports it, and torch with it.
 BACKEND = "t2ui.backend.serving:load_backend"
 MAX_DEATHS = 3  # in a row before it was ready; then it is not started again by itself
-SILENCE_SECONDS = 60.0  # a worker without a heartbeat for so long hangs, and is killed
+SILENCE_SECONDS = 60.0  # a worker without a heartbeat for so long is taken to hang, and killed
 JOIN_SECONDS = 5.0
 
 Backend = str | Callable[..., Any]  # "module:function", or a function that pickles
+AnyClient = TypeVar("AnyClient", bound="_Client")
 
 
-class WorkerClient:
-    """The worker in a process of its own (spawn), started again when it dies."""
+class _Client(ABC):
+    """What both transports share: the open jobs, and a thread that has them answered."""
 
     def __init__(self, config: WorkerConfig, start: bool = True, backend: Backend = BACKEND):
         """Start the worker, or with `start=False` wait with that for the first request."""
         self._config = config
         self._backend = backend
         self._jobs = OpenJobs(config.model)
-        self._thread = threading.Thread(target=self._supervise, name="t2ui-client", daemon=True)
-        self._pid: int | None = None
+        self._thread = threading.Thread(target=self._run, name="t2ui-client", daemon=True)
         if start:
             self._jobs.want()
-        atexit.register(self.close)
         self._thread.start()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Have jobs answered, in the client's own thread, until the jobs are closed."""
 
     def submit(self, request: Request) -> Job:
         """Send a request; returns at once."""
@@ -60,6 +64,27 @@ class WorkerClient:
         """Block until the worker is ready or has failed, at most `timeout` seconds."""
         return self._jobs.wait_ready(timeout)
 
+    def close(self) -> None:
+        """End the worker, and every open job with it."""
+        self._jobs.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(2 * JOIN_SECONDS)
+
+    def __enter__(self: AnyClient) -> AnyClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class WorkerClient(_Client):
+    """The worker in a process of its own (spawn), started again when it dies."""
+
+    def __init__(self, config: WorkerConfig, start: bool = True, backend: Backend = BACKEND):
+        self._pid: int | None = None
+        atexit.register(self.close)
+        super().__init__(config, start, backend)
+
     @property
     def pid(self) -> int | None:
         """Process id of the worker; None while there is none."""
@@ -68,19 +93,10 @@ class WorkerClient:
     def close(self) -> None:
         """End the worker, and every open job with it."""
         atexit.unregister(self.close)
-        self._jobs.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(2 * JOIN_SECONDS)
+        super().close()
 
-    def __enter__(self) -> "WorkerClient":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    # --- the supervisor's thread -----------------------------------------------------------------
-
-    def _supervise(self) -> None:
+    def _run(self) -> None:
+        """Supervise one worker after another."""
         _spare_children_ctrl_c()
         deaths = 0
         while self._jobs.wait_wanted():
@@ -123,7 +139,7 @@ class WorkerClient:
                 end.close()
             raise
         finally:
-            # our copies of the worker's ends: with them open, neither side would see the other die
+            # our copies of the worker's ends: while they are open, neither side sees the other die
             from_client.close()
             to_client.close()
         self._pid = worker.pid
@@ -150,7 +166,7 @@ class WorkerClient:
         heard = time.monotonic()
         while True:
             ready = connection.wait([events, worker.sentinel], timeout=1.0)
-            if events in ready:  # first, so that what it said before it died is not lost
+            if events in ready:  # first, so that what it sent before it died is not lost
                 try:
                     job_id, message = events.recv()
                 except (EOFError, OSError):
@@ -165,55 +181,24 @@ class WorkerClient:
                 return was_ready
 
 
-class InProcessClient:
+class InProcessClient(_Client):
     """The worker in a thread of this process, for ZeroGPU and for tests; the same interface."""
 
     def __init__(self, config: WorkerConfig, start: bool = True, backend: Backend = BACKEND):
-        """Start the thread, or with `start=False` wait with that for the first request."""
-        self._config = config
-        self._backend = backend
-        self._jobs = OpenJobs(config.model)
         self._borrow = _borrow_gpu()
-        self._thread = threading.Thread(target=self._serve, name="t2ui-worker", daemon=True)
-        if start:
-            self._jobs.want()
-        self._thread.start()
+        super().__init__(config, start, backend)
 
-    def submit(self, request: Request) -> Job:
-        """Send a request; returns at once."""
-        return self._jobs.submit(request)
-
-    def status(self) -> Status:
-        """The worker's state; never blocks."""
-        return self._jobs.status()
-
-    def wait_ready(self, timeout: float) -> Status:
-        """Block until the model is loaded or could not be, at most `timeout` seconds."""
-        return self._jobs.wait_ready(timeout)
-
-    def close(self) -> None:
-        """End every open job, and the thread after its present step."""
-        self._jobs.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(2 * JOIN_SECONDS)
-
-    def __enter__(self) -> "InProcessClient":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _serve(self) -> None:
+    def _run(self) -> None:
+        """Serve in this thread, again after a crash."""
         while self._jobs.wait_wanted():
-            from t2ui.worker import (
-                process as worker,  # here, in its thread: importing this module stays light
-            )
+            # here, in its thread: importing this module stays light
+            from t2ui.worker import process as worker
 
             inbox: queue.SimpleQueue = queue.SimpleQueue()
             self._jobs.attach(inbox)
             try:
                 worker.serve(self._config, self._backend, inbox, self._jobs.receive, self._borrow)
-            except Exception:  # a bug: what another process would die of
+            except Exception:  # a bug, of which a process of its own would die
                 traceback.print_exc()
                 self._jobs.lost()
 
@@ -226,7 +211,7 @@ def connect(config: WorkerConfig, backend: Backend = BACKEND) -> WorkerClient | 
 
 
 def _run_worker(config: WorkerConfig, backend: Backend, requests: Any, events: Any) -> None:
-    """The worker process's first function, here so that the parent need not import `worker`."""
+    """The worker process's first function, here so that the parent need not import `process`."""
     from t2ui.worker import process as worker
 
     worker.main(config, backend, requests, events)

@@ -1,8 +1,8 @@
 """The open requests of one client: `Job`, what a caller holds, and `OpenJobs`, which keeps them.
 
-`OpenJobs` knows what the worker has begun, what still waits, and the worker's state; it decides
-what happens to each when the worker dies, fails to load, or is closed. It knows no process and no
-pipe (`t2ui.worker.client` has those), and every method may be called from any thread.
+`OpenJobs` knows which requests the worker has started, which still wait, and the worker's state; it
+decides how each ends when the worker crashes, fails to load, or is closed. It knows no process and
+no pipe (`t2ui.worker.client` has those), and every method may be called from any thread.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 
 from t2ui.messages import Begun, Cancel, Done, Event, Failed, Queued, Request, Status
 
-RETRY_SECONDS = 30.0  # a request this long after a failed start makes a new one
+RETRY_SECONDS = 30.0  # a request this long after a failed start tries to start again
 
 STOPPED = Failed("The model worker stopped unexpectedly.", "It is restarting; ask again.")
 CLOSED = Failed("The model worker was closed.", "Start the app again.")
 
 
 class Job:
-    """One request under way. `finished` once its last event, Done or Failed, was handed out."""
+    """One request. `finished` once its last event, Done or Failed, was handed out."""
 
     def __init__(self, job_id: str, request: Request, cancel: Callable[[str], None]) -> None:
         self.id = job_id
@@ -61,9 +61,8 @@ class Job:
 class OpenJobs:
     """The open jobs and the worker's state, the same for every transport.
 
-    `outbox` is what the worker at work reads from: (job id, Request | Cancel), None to stop.
-    A job that the worker said it had begun ends with that worker; the others can be given to
-    the next one.
+    `outbox` is what the running worker reads from: (job id, Request | Cancel), None to stop.
+    Unstarted requests are re-queued after a crash; started ones fail.
     """
 
     def __init__(self, model: str) -> None:
@@ -97,21 +96,21 @@ class OpenJobs:
         return job
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job: at once if nobody has begun it, else when the worker says so."""
+        """Stop a job: at once if it is unstarted, else when the worker says that it stopped."""
         with self._changed:
             job = self._open.get(job_id)
             if job is None:
                 return
             if self._outbox is not None:
                 self._outbox.put((job_id, Cancel()))
-            if job_id not in self._begun:  # nobody works on it: no need to wait for an answer
+            if job_id not in self._begun:  # unstarted: no need to wait for the worker
                 self._end(job, Done(cancelled=True))
 
     def receive(self, job_id: str, message: Event | Begun | Status) -> None:
         """What the worker sent. The job id is "" for its Status, or Failed: it could not load."""
         if isinstance(message, Status):
             self._receive_status(message)
-        elif job_id == "":
+        elif isinstance(message, Failed) and job_id == "":
             self.fail(message)
         else:
             with self._changed:
@@ -126,14 +125,14 @@ class OpenJobs:
                     job.put(message)
 
     def attach(self, outbox: queue.SimpleQueue) -> None:
-        """A new worker reads from `outbox`: give it what nobody has begun."""
+        """A new worker reads from `outbox`: re-queue every open request."""
         with self._changed:
             self._outbox = outbox
             for job in self._open.values():
                 outbox.put((job.id, job.request))
 
     def lost(self) -> None:
-        """The worker died: what it had begun ends here, the rest waits for the next one."""
+        """The worker crashed: started requests fail, the others wait for the next worker."""
         with self._changed:
             self._outbox = None
             for job_id in self._begun & self._open.keys():
@@ -143,7 +142,8 @@ class OpenJobs:
             self._set("restarting", "starting the model worker again")
 
     def fail(self, failure: Failed) -> None:
-        """There will be no worker: every job ends with the reason, and so do the next ones."""
+        """The worker cannot start: every open job fails with the reason, and so do new ones for
+        RETRY_SECONDS."""
         with self._changed:
             self._outbox = None
             self._wanted = False

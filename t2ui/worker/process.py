@@ -1,8 +1,8 @@
 """The process that owns the model: loads it, then serves until its client is gone.
 
-`main` is a process of its own that ends when its parent does, `serve` the same in any thread.
-What is worked on when is `t2ui.worker.scheduler`'s, what the answer is the backend's. Imports no
-torch itself.
+`main` runs in a process of its own and ends when its parent does; `serve` is the same for any
+thread. `t2ui.worker.scheduler` decides what is worked on when, the backend what the answer is.
+Imports no torch itself.
 """
 
 import importlib
@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any
 
 from t2ui.config import WorkerConfig
@@ -25,7 +26,7 @@ Send = Callable[[str, Any], None]  # job id, event; the id is "" for what concer
 
 
 class StatusReporter:
-    """The worker's state: sent when it changes, and every second so that silence means trouble."""
+    """Sends the worker's state: when it changes, and every second as a heartbeat."""
 
     def __init__(self, model: str, send: Send) -> None:
         self._send = send
@@ -35,14 +36,14 @@ class StatusReporter:
         threading.Thread(target=self._beat, name="t2ui-heartbeat", daemon=True).start()
 
     def progress(self, detail: str, fraction: float | None = None) -> None:
-        """Say what is being loaded; `fraction` in [0, 1] or None."""
+        """Report what is being loaded; `fraction` in [0, 1] or None."""
         now = time.monotonic()
         if detail != self._status.detail or now - self._sent_at > PROGRESS_SECONDS:
             self._sent_at = now
             self._set(Status("loading", self._status.model, "", detail, fraction))
 
     def working(self, backend: Backend, running: int, queued: int) -> None:
-        """Say how many asks are being decoded, and how many wait."""
+        """Report how many asks are being decoded, and how many wait."""
         state = "busy" if running or queued else "ready"
         self._set(Status(state, backend.name, backend.device, running=running, queued=queued))
 
@@ -69,8 +70,8 @@ def serve(
     """Load, then serve until None comes. A failure to load is sent as ("", Failed), and ends it.
 
     `borrow` decorates a generator function that needs the device. It is for ZeroGPU, which runs
-    every call in a fork: what waits goes in as arguments and events come out, until all of it is
-    answered; what arrives meanwhile, cancels too, waits for the next call.
+    every call in a fork: the waiting requests are its arguments, and it yields their events until
+    all are answered. What arrives meanwhile, cancels included, waits for the next call.
     """
     loaded: list[Backend] = []
 
@@ -155,7 +156,12 @@ def _resolve(backend: str | Callable[..., Backend]) -> Callable[..., Backend]:
     return getattr(importlib.import_module(module), function)
 
 
-def main(config: WorkerConfig, backend: str | Callable[..., Backend], requests, events) -> None:
+def main(
+    config: WorkerConfig,
+    backend: str | Callable[..., Backend],
+    requests: Connection,
+    events: Connection,
+) -> None:
     """The worker process. `requests` and `events` are its ends of two pipes to the client."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; we end with its pipe
     inbox: queue.SimpleQueue = queue.SimpleQueue()
@@ -174,7 +180,7 @@ def main(config: WorkerConfig, backend: str | Callable[..., Backend], requests, 
     serve(config, backend, inbox, send)
 
 
-def _receive(requests, inbox: queue.SimpleQueue) -> None:
+def _receive(requests: Connection, inbox: queue.SimpleQueue) -> None:
     """Keep the pipe empty, also while the model loads; end the process when the client is gone."""
     try:
         while True:

@@ -1,6 +1,7 @@
 """`python -m t2ui evaluate`: what it prints and writes, how it goes on, and bad input."""
 
 import json
+import re
 
 import pytest
 from reference import random_scales
@@ -74,7 +75,9 @@ def test_evaluate_prints_and_writes_the_table_and_goes_on(run, folders, tmp_path
     table = json.loads((tmp_path / "table.json").read_text())
     assert {r["n"] for r in table["accuracy"]} == {3}
     assert "| base |" in (tmp_path / "table.md").read_text()
-    assert (tmp_path / "table.svg").read_text().startswith("<svg")
+    page = (tmp_path / "table.html").read_text()
+    assert page.startswith("<html>") and "mix:math=" in page
+    assert not re.search(r"<(script|link)[^>]*(src|href)=", page), "it asks another host"
     # a higher limit only adds rows, and every row stays what it was
     before = (tmp_path / "results.jsonl").read_text()
     status, out, _ = run(*arguments, "--limit", 4, "--json")

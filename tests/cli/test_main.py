@@ -243,12 +243,13 @@ def test_card_links_the_results_that_were_written_by_hand(cli, experts_folder):
 
 
 def test_a_card_that_cannot_be_written_is_one_line(cli, experts_folder):
-    in_the_way = experts_folder / ".README.md.tmp"
+    in_the_way = experts_folder / "README.md"
+    in_the_way.unlink(missing_ok=True)
     in_the_way.mkdir()
     status, out, err = cli("experts", "card", experts_folder)
     in_the_way.rmdir()
     assert (status, out) == (2, "") and err.count("\n") == 1
-    assert ".README.md.tmp" in err and "choose another place" in err
+    assert "README.md cannot be written" in err and "choose another place" in err
 
 
 def test_card_shows_mis_routes_in_a_table_of_their_own(experts_folder):

@@ -1,4 +1,4 @@
-"""Intervals, paired tests and protocols against values worked out elsewhere."""
+"""Protocols and outcomes against values worked out elsewhere."""
 
 import pytest
 import torch
@@ -7,10 +7,8 @@ from reference import log_likelihood, prompt_ids, random_scales, rewritten
 from t2ui.config import Sampling
 from t2ui.evaluation.measure import (
     option_scores,
-    paired_p,
     right_by,
     sample,
-    wilson,
 )
 from t2ui.inference.decoding import Row, generate
 from t2ui.models.likelihood import Question
@@ -22,46 +20,6 @@ from t2ui.training.rollouts import greedy_right, greedy_texts
 def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:
     options = tuple(tuple(prompt_ids(n, seed + i)) for i, n in enumerate(sizes))
     return Example(key, Question(tuple(prompt_ids(6, seed)), options), correct, lengths)
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "interval"),
-    [
-        # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I
-        (81, 263, (0.2553, 0.3662)),
-        (15, 148, (0.0624, 0.1605)),
-        (0, 20, (0.0000, 0.1611)),
-        (1, 29, (0.0061, 0.1718)),
-        (20, 20, (0.8389, 1.0)),
-        (0, 0, (0.0, 1.0)),
-    ],
-)
-def test_wilson_interval(right, n, interval):
-    assert wilson(right, n) == pytest.approx(interval, abs=6e-5)
-    assert all(0 <= bound <= 1 for bound in wilson(right, n))
-
-
-@pytest.mark.parametrize(
-    ("won", "lost", "p"),
-    [
-        (9, 1, 2 * (1 + 10) / 1024),
-        (1, 9, 2 * (1 + 10) / 1024),
-        (5, 0, 2 / 32),
-        (8, 2, 2 * (1 + 10 + 45) / 1024),
-        (3, 3, 1.0),
-        (1, 1, 1.0),
-        (0, 0, 1.0),
-    ],
-)
-def test_mcnemar_is_the_exact_two_sided_binomial_test(won, lost, p):
-    base = [False] * won + [True] * lost + [True] * 7 + [False] * 4
-    adapted = [True] * won + [False] * lost + [True] * 7 + [False] * 4
-    assert paired_p(base, adapted) == pytest.approx(p)
-
-
-def test_paired_rows_must_pair():
-    with pytest.raises(ValueError):
-        paired_p([True], [True, False])
 
 
 def test_protocols_compare_sums_and_sums_per_byte():

@@ -1,6 +1,5 @@
 """Methods × tasks: what is measured with which weights, what is kept, and how it is shown."""
 
-import xml.etree.ElementTree as ElementTree
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -17,14 +16,13 @@ from t2ui.evaluation.measure import (
     measure_routes,
     option_scores,
     outcomes,
-    paired_p,
     right_by,
     right_by_row,
     routes,
-    wilson,
 )
 from t2ui.evaluation.methods import Method, base, fixed, of_dispatch, of_expert, of_mixture
 from t2ui.evaluation.result_log import ResultLog
+from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.evaluation.tables import (
     accuracy_grid,
     as_markdown,
@@ -33,7 +31,6 @@ from t2ui.evaluation.tables import (
     confusion_grid,
     records,
     route_grid,
-    svg,
 )
 from t2ui.inference.dispatch import Classification, LabelReader
 from t2ui.svf.expert import Expert
@@ -295,23 +292,6 @@ def test_the_table_as_text_and_as_markdown():
     assert text[0].index("sums, chat") == text[2].index("20.0 %")
     markdown = as_markdown(grid).split("\n")
     assert markdown[1] == "| --- | --- | --- |" and "code \\| <x>" in markdown[4]
-
-
-def test_the_picture_shows_every_method_with_its_interval():
-    picture = ElementTree.fromstring(svg(cells(RIGHT)))
-    kind = "{http://www.w3.org/2000/svg}"
-    words = [e.text for e in picture.iter(f"{kind}text")]
-    assert "code | <x>" in words and "sums, chat, n = 20" in words
-    long = ElementTree.fromstring(svg(cells({"s": {"x" * 80: {"a": True}}})))
-    assert max(len(e.text) for e in long.iter(f"{kind}text") if "x" in e.text) < 30
-    dots = [e for e in picture.iter(f"{kind}circle")]
-    assert len(dots) == 5
-    assert dots[1].get("fill") == "#2b8a57"  # better, p < 5 %
-    height, width = float(picture.get("height")), float(picture.get("width"))
-    for dot in dots:
-        assert 0 < float(dot.get("cx")) < width and 0 < float(dot.get("cy")) < height
-    # farther right is better
-    assert float(dots[0].get("cx")) < float(dots[1].get("cx"))
 
 
 def test_what_training_took_stands_beside_the_accuracies(setup, tiny_tokenizer):

@@ -12,12 +12,13 @@ from tiny_examples import closed_example, open_example, run
 
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
-from t2ui.few_shot.adapt import Generation, few_shot_adapt, search, split
+from t2ui.few_shot.adapt import few_shot_adapt, search, split
 from t2ui.few_shot.examples import answers
 from t2ui.few_shot.scoring import Scorer
 from t2ui.few_shot.search import search_tokens
 from t2ui.inference.decoding import Row, generate
 from t2ui.models.likelihood import Question
+from t2ui.records import Generation
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, fold, mix

@@ -7,7 +7,10 @@ import pytest
 
 from t2ui.config import BEST_METHODS, FewShotConfig
 from t2ui.errors import InputError
-from t2ui.few_shot.optimizers import CEM, CMA, RandomSearch, make_search
+from t2ui.few_shot.optimizers.base import make_search
+from t2ui.few_shot.optimizers.cem import CEM
+from t2ui.few_shot.optimizers.cma import CMA
+from t2ui.few_shot.optimizers.random import RandomSearch
 
 METHODS = ("cem", "cma", "random")
 OPTIMUM = np.array([0.7, 0.2, 0.0])

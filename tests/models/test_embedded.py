@@ -124,7 +124,7 @@ def test_a_lost_file_is_noticed(gguf_file, cache):
 def test_what_a_killed_process_left_is_cleared_away(gguf_file, cache):
     load(gguf_file, cache)
     (entry,) = (cache / "models").glob("*/")
-    leftover = entry.with_name(f"{entry.name}.building-1")
+    leftover = entry.with_name(f".{entry.name}.1.tmp")
     entry.rename(leftover)
     (leftover / model_cache.MANIFEST).unlink()
     load(gguf_file, cache)

@@ -17,7 +17,7 @@ from tiny import ARCHITECTURES, make_tiny
 from torch.func import functional_call
 
 from t2ui.errors import InputError
-from t2ui.svf.adapter import Adapter, adapt, attached
+from t2ui.svf.adapter import Adapter, adapt, adapted, attached
 from t2ui.svf.decomposition import Factors, adapted_modules, fingerprint
 from t2ui.svf.expert import Expert
 
@@ -377,6 +377,18 @@ def test_a_model_is_adapted_once(tiny_llama):
         with pytest.raises(InputError, match="has an adapter already"):
             adapt(tiny_llama)
         assert attached(tiny_llama) is adapter
+    assert attached(tiny_llama) is None
+
+
+def test_a_block_uses_the_adapter_that_is_there_or_one_of_its_own(tiny_llama):
+    with adapted(tiny_llama, "mlp") as own:
+        assert attached(tiny_llama) is own and own.modules == "mlp"
+        with adapted(tiny_llama) as held:
+            assert held is own
+        assert attached(tiny_llama) is own  # whoever made it takes it off
+    assert attached(tiny_llama) is None
+    with pytest.raises(RuntimeError, match="a bug"), adapted(tiny_llama):
+        raise RuntimeError("a bug")
     assert attached(tiny_llama) is None
 
 

@@ -13,13 +13,14 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
+from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import PRESETS, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
-from t2ui.ui.adapt.search_view import METHODS, OBJECTIVES, about
+from t2ui.ui.adapt.search_view import OBJECTIVES, about
 from t2ui.ui.adapt.searches import Searches
 from t2ui.ui.ask.page import PAGE, AskPage, card
 from t2ui.ui.shared.colours import expert_colours
@@ -95,7 +96,7 @@ def _settings() -> tuple[Component, Component, Component]:
         (f"{name}: {one.population} × {one.generations}", name)
         for name, one in sorted(found.items(), key=lambda p: p[1].population * p[1].generations)
     ]
-    methods = [(words, name) for name, words in METHODS.items()]
+    methods = [("best", "auto"), *((one.words, name) for name, one in SEARCH_METHODS.items())]
     objectives = [(words, name) for name, words in OBJECTIVES.items()]
     return (
         gr.Dropdown(methods, value="auto", label="Method", elem_id="adapt-method", min_width=0),

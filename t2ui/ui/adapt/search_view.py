@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from t2ui.config import SEARCH_METHODS
 from t2ui.figures import search as figures_adapt
+from t2ui.figures.colours import BASE
 from t2ui.figures.search import History
 from t2ui.messages import (
     Adapt,
@@ -17,9 +17,8 @@ from t2ui.messages import (
     Queued,
     SearchBegan,
 )
-from t2ui.ui.shared.colours import BASE, expert_colours
+from t2ui.ui.shared.colours import expert_colours
 
-METHODS = {"auto": "best", **SEARCH_METHODS}
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
 UNITS = {  # of the score: up is better in each
     "likelihood": "log-likelihood a token, nats",

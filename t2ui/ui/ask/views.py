@@ -11,8 +11,9 @@ from typing import Any
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.config import OTHERS
+from t2ui.figures.colours import BASE
 from t2ui.messages import PANES, AnswerSoFar, Classified, Event, Mixed, Queued, Reading, Status
-from t2ui.ui.shared.colours import BASE, expert_colours
+from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.mixture import expert_of, experts_of, moved
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from t2ui.errors import InputError
+from t2ui.figures.colours import BASE
 from t2ui.messages import Component, ComponentData, Failed, Heatmap, HeatmapData
 from t2ui.ui.inspect.matrices import difference, rows_of_layer
-from t2ui.ui.shared.colours import BASE, other_colour
+from t2ui.ui.shared.colours import other_colour
 from t2ui.ui.shared.listen import Client, answer
 from t2ui.ui.shared.mixture import experts_of, weights
 

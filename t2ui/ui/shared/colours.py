@@ -7,9 +7,10 @@ its colour whatever else is in the library, unless two unknown names want the sa
 import hashlib
 from collections.abc import Iterable
 
-KNOWN = {"math": "#0072B2", "code": "#E69F00", "reasoning": "#009E73", "dispatch": "#CC79A7"}
-FREE = ("#56B4E9", "#D55E00", "#AA4499", "#999933", "#44AA99", "#6699CC", "#CC6677", "#88AA22")
-BASE = "#868e99"
+from t2ui.figures.colours import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+
+KNOWN = {"math": BLUE, "code": ORANGE, "reasoning": GREEN, "dispatch": PURPLE}
+FREE = (SKY, VERMILION, "#AA4499", "#999933", "#44AA99", "#6699CC", "#CC6677", "#88AA22")
 
 
 def other_colour(colour: str, taken: Iterable[str]) -> str:
