@@ -42,7 +42,7 @@ from t2ui.messages import (
     SaveExpert,
     Tokens,
 )
-from t2ui.models.loading import chat_ids, load_model, model_name
+from t2ui.models.loading import chat_ids, context_limit, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import Library
@@ -173,7 +173,7 @@ class ModelBackend:
             self._base.move_to_end(prompt)
             return self._base[prompt]
         prompt_ids = chat_ids(self.tokenizer, prompt)
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = context_limit(self.model)
         if limit is not None and len(prompt_ids) > limit:
             raise InputError(
                 f"The prompt has {len(prompt_ids)} tokens; the model's context holds {limit}: "

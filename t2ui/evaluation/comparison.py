@@ -33,7 +33,7 @@ from t2ui.evaluation.tables import (
 )
 from t2ui.svf.adapter import Adapter
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import check_context
+from t2ui.tasks.batching import check_context
 
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
 SAME_TRAINING = ("data", "batch")  # of an expert and its LoRA baseline; steps are shown

@@ -17,7 +17,7 @@ from t2ui.svf.adapter import Adapter, adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
-from t2ui.tasks.jsonl import shuffled
+from t2ui.tasks.batching import shuffled
 
 FEW = 4  # examples from which on a part is held out; fewer are left out one by one
 

@@ -24,7 +24,7 @@ from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
 from t2ui.tasks.base import Example
-from t2ui.tasks.jsonl import check_context
+from t2ui.tasks.batching import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
 # Examples in one row share what their prompts begin with; attention, which grows with the square

@@ -25,6 +25,7 @@ from transformers import (
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.models.likelihood import cached, contiguous_head, shared_length
+from t2ui.models.loading import context_limit
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
@@ -271,7 +272,7 @@ class Decoder:
         _take(self._cache, index, spare)
 
     def _check_length(self, row: Row) -> None:
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = context_limit(self.model)
         wanted = len(row.prompt_ids) + row.sampling.max_new_tokens
         if not row.prompt_ids:
             raise InputError("The prompt has no tokens: type a question or an instruction.")

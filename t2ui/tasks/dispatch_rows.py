@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
@@ -16,7 +17,11 @@ from t2ui.inference.dispatch import DispatchPrompt
 from t2ui.models.likelihood import Question
 from t2ui.tasks import word_problems
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.batching import shuffled
+from t2ui.tasks.jsonl import read_jsonl
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
@@ -29,10 +34,14 @@ Prompts = list[tuple[str, str]]  # (family, prompt)
 
 
 def load(
-    tokenizer,
+    name: str,
+    tokenizer: "PreTrainedTokenizerBase",
     data: Path,
+    *,
     leave_out: Sequence[str] = (),
     hard: Path | None = None,
+    family: str = "",
+    limit: int = TEST_PER_SET,
 ) -> Task:
     """Rows for the classification expert.
 
@@ -43,9 +52,12 @@ def load(
         leave_out: families that training must not see, to measure how it does on unseen ones.
         hard: a JSON Lines file of further test prompts with `prompt`, `label` and `note`. A note
             of `others` that ends in "not trained on" makes the row an unseen kind.
+        family: the only one that test prompts are taken from; "" for all.
+        limit: test prompts of each public family.
 
     Raises:
-        InputError: `leave_out` leaves a label without training prompts, or a file is unreadable.
+        InputError: there is no such family, `leave_out` leaves a label without training prompts,
+            or a file is unreadable.
     """
     form = DispatchPrompt.of(tokenizer, LABELS)
     train: list[Example] = []
@@ -62,9 +74,15 @@ def load(
         train += [_row(tokenizer, form, label, *prompt) for prompt in prompts]
         held_out = public[:held] + own_held
         validation += [_row(tokenizer, form, label, *prompt) for prompt in held_out]
-    test = [_row(tokenizer, form, *labelled) for labelled in test_prompts(data, hard)]
+    test = [
+        _row(tokenizer, form, label, own_family, prompt)
+        for label, own_family, prompt in test_prompts(data, hard, limit)
+        if family in ("", own_family)
+    ]
+    if not test:
+        raise InputError(f"There is no family {family!r} of {name} prompts.")
     return Task(
-        "dispatch",
+        name,
         tuple(shuffled(train, SPLIT_SEED)),
         tuple(shuffled(validation, SPLIT_SEED)),  # validation may take a part of them
         tuple(test),
@@ -141,7 +159,13 @@ def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) -> Example:
+def _row(
+    tokenizer: "PreTrainedTokenizerBase",
+    form: DispatchPrompt,
+    label: str,
+    family: str,
+    prompt: str,
+) -> Example:
     question = form.question(tokenizer, prompt)
     return Example(
         id=f"{family}: {prompt}",
@@ -149,6 +173,7 @@ def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) 
         correct=LABELS.index(label),
         lengths=tuple(map(len, LABELS)),
         family=family,
+        prompt=prompt,
     )
 
 

@@ -10,15 +10,20 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks import rewards
 from t2ui.tasks.base import Example, Task
+from t2ui.tasks.batching import shuffled
 from t2ui.tasks.code import answer_of, are_texts, passes
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.numbers import answered_number, same_number
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPLIT_SEED = 2501
 HELD_OUT = 0.1  # share of the rows for validation, and for test, where no files give them
@@ -34,7 +39,13 @@ KEYS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def load(
-    tokenizer, data: Path, reward: str = "", max_new_tokens: int = 128, label: str = ""
+    name: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: Path,
+    *,
+    reward: str = "",
+    max_new_tokens: int = 128,
+    label: str = "",
 ) -> Task:
     """One file, or a folder with train.jsonl and perhaps validation.jsonl and test.jsonl.
 
@@ -49,9 +60,9 @@ def load(
     if reward and reward not in REWARDS:
         raise InputError(f"reward is {reward!r}; expected {', '.join(REWARDS)}.")
     parts = {
-        part: [
+        part: tuple(
             _example(tokenizer, row, f"{path.name}, row {number}", reward) for number, row in rows
-        ]
+        )
         for part, (path, rows) in _parts(data, reward).items()
     }
     ids = [example.id for rows in parts.values() for example in rows]
@@ -60,7 +71,9 @@ def load(
         raise InputError(f"{data.name}: two rows have the id {twice!r}; give each its own or none.")
     return Task(
         data.stem,
-        **parts,
+        parts["train"],
+        parts["validation"],
+        parts["test"],
         labels=(label or data.stem,),
         objective=f"open answers, {reward}" if reward else "closed answers",
         data={"train": data.name},
@@ -91,7 +104,7 @@ def _parts(data: Path, reward: str) -> dict[str, tuple[Path, Rows]]:
     return {"train": (train, rows), **parts}
 
 
-def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
+def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward: str) -> Example:
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise InputError(f"{where}: prompt is {row['prompt']!r}; expected a text.")
     if not isinstance(row.get("answer", ""), (str, int, float)):  # null, a list, an object
