@@ -27,7 +27,7 @@ from t2ui.records import Generation
 from t2ui.svf.library import load_library
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks import load_task
-from t2ui.tasks.jsonl import shuffled
+from t2ui.tasks.batching import shuffled
 
 SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget, at which the best score is printed
 

@@ -45,7 +45,7 @@ from t2ui.config import TrainConfig
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Task, load_task
-from t2ui.tasks.jsonl import shuffled
+from t2ui.tasks.batching import shuffled
 from t2ui.training.lora import LoRA
 from t2ui.training.parameters import ScaleOffsets
 from t2ui.training.trainer import Trainer

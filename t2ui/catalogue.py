@@ -8,7 +8,7 @@ stand for; `Entry.load` imports it when it is used. To add one, write its file a
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from t2ui.errors import InputError
 
@@ -25,6 +25,70 @@ class Entry:
         """The thing itself."""
         module, _, name = self.place.partition(":")
         return getattr(import_module(module), name)
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
+
+
+def chosen(what: str, name: str, entries: Mapping[str, AnyEntry]) -> AnyEntry:
+    """The entry of a name. One whose own name ends in ":" is a family: "rg:" stands for every
+    "rg:NAME", and what it loads is told the whole name.
+
+    Raises:
+        InputError: there is none; lists the names that there are.
+    """
+    family, colon, member = name.partition(":")
+    key = f"{family}:" if colon and member else name
+    if key not in entries or (key.endswith(":") and not member):
+        raise InputError(f"There is no {what} {name!r}; there are: {names_of(entries)}.")
+    return entries[key]
+
+
+def names_of(entries: Mapping[str, Entry]) -> str:
+    """The names that there are, for people: "arith, gsm8k, rg:NAME"."""
+    return ", ".join(f"{name}NAME" if name.endswith(":") else name for name in entries)
+
+
+@dataclass(frozen=True)
+class TaskEntry(Entry):
+    """A task: what it loads takes (name, tokenizer, data folder) and, by keyword, its options."""
+
+    # Which of the rewards in t2ui/tasks/own.py grades an answer as the task does, where the right
+    # answer's text is all that it takes.
+    reward: str = ""
+
+
+# What is trained and measured. See t2ui/tasks/__init__.py.
+TASKS: dict[str, TaskEntry] = {
+    "arc_easy": TaskEntry("t2ui.tasks.choice:load", "ARC-Easy, multiple choice"),
+    "arc_challenge": TaskEntry("t2ui.tasks.choice:load", "ARC-Challenge, multiple choice"),
+    "strategyqa": TaskEntry("t2ui.tasks.choice:load_yes_no", "StrategyQA, yes or no"),
+    "gsm8k": TaskEntry("t2ui.tasks.word_problems:load", "GSM8K, word problems", "number"),
+    "arith": TaskEntry("t2ui.tasks.word_problems:load", "arithmetic word problems", "number"),
+    "mbpp": TaskEntry("t2ui.tasks.code:load", "MBPP, Python functions"),
+    "humaneval": TaskEntry("t2ui.tasks.code:load", "HumanEval, Python functions"),
+    "dispatch": TaskEntry("t2ui.tasks.dispatch_rows:load", "which kind a prompt is, for pass one"),
+    "jsonl": TaskEntry("t2ui.tasks.own:load", "your own JSON Lines"),
+}
+
+# What a training minimises; "auto" is the first that the task can be trained by. See
+# t2ui/training/objectives/base.py.
+TRAIN_OBJECTIVES: dict[str, Entry] = {
+    "exact": Entry("t2ui.training.objectives.exact:Exact", "closed answers"),
+    "sampled": Entry("t2ui.training.objectives.sampled:Sampled", "open answers"),
+    "next_token": Entry(
+        "t2ui.training.objectives.next_token:NextToken", "right answers, token by token"
+    ),
+}
+
+# Of the objective `sampled`: what is taken off the rewards.
+BASELINES: dict[str, Entry] = {
+    "none": Entry("t2ui.training.objectives.sampled:without_baseline", "nothing (paper)"),
+    "mean": Entry("t2ui.training.objectives.sampled:less_mean", "the step's mean"),
+    "leave_one_out": Entry(
+        "t2ui.training.objectives.sampled:less_leave_one_out", "the prompt's other rollouts"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -56,18 +120,6 @@ SEARCH_METHODS: dict[str, SearchMethod] = {
         needs_gradient=True,
     ),
 }
-
-
-def chosen(what: str, name: str, entries: Mapping[str, Entry]) -> Entry:
-    """The entry of a name.
-
-    Raises:
-        InputError: there is none; lists the names that there are.
-    """
-    if name not in entries:
-        raise InputError(f"There is no {what} {name!r}; there are: {', '.join(entries)}.")
-    return entries[name]
-
 
 # Pass one: from a prompt to label probabilities. See t2ui/inference/dispatchers/__init__.py.
 NO_DISPATCH = "none"  # the one without a pass one: a given mixture answers, or the base model

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from t2ui.catalogue import DISPATCHERS, NO_DISPATCH, SEARCH_METHODS
+from t2ui.catalogue import (
+    BASELINES,
+    DISPATCHERS,
+    NO_DISPATCH,
+    SEARCH_METHODS,
+    TRAIN_OBJECTIVES,
+)
 from t2ui.errors import InputError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -18,8 +24,6 @@ SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
 MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 ROUTINGS = ("hard", "soft")
-TRAIN_OBJECTIVES = ("auto", "exact", "sampled", "next_token")
-BASELINES = ("none", "mean", "leave_one_out")
 DATA_VARIABLE = "T2UI_DATA"  # what `--data` is where it is left out
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
 
@@ -220,9 +224,9 @@ class TrainConfig:
     evaluate_every: int = 10  # steps
     validation_rows: int = 240
     checkpoint_every: int = 5  # steps
-    objective: str = "auto"  # exact for closed answers, sampled for open ones; or next_token
-    rollouts: int = 4  # sampled: completions a prompt
-    baseline: str = "leave_one_out"  # sampled: none (paper), mean or leave_one_out
+    objective: str = "auto"  # a name of catalogue.TRAIN_OBJECTIVES, or the first that fits the task
+    rollouts: int = 4  # sampled: completions per prompt
+    baseline: str = "leave_one_out"  # sampled: a name of catalogue.BASELINES
     negative_reward: float = -1.0  # sampled: of a wrong completion
     rehearsal: int = 0  # prompts of other kinds a step, answered as the base model answers them
     patience: int = 0  # validations without getting better until it stops; 0: never
@@ -244,8 +248,8 @@ class TrainConfig:
         _check_range("negative_reward", self.negative_reward, -100, 1)
         _check_range("rehearsal", self.rehearsal, 0, 100_000)
         _check_range("patience", self.patience, 0, 1_000_000)
-        _check_choice("objective", self.objective, TRAIN_OBJECTIVES)
-        _check_choice("baseline", self.baseline, BASELINES)
+        _check_choice("objective", self.objective, ("auto", *TRAIN_OBJECTIVES))
+        _check_choice("baseline", self.baseline, tuple(BASELINES))
         if self.baseline == "leave_one_out" and self.rollouts < 2:
             raise InputError("leave_one_out needs at least 2 rollouts a prompt: got 1.")
 

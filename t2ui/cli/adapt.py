@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from t2ui.catalogue import SEARCH_METHODS
+from t2ui.catalogue import SEARCH_METHODS, TASKS, chosen, names_of
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -37,7 +37,6 @@ from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 
 FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
-TASK_REWARDS = {"arith": "number", "gsm8k": "number"}
 
 
 def adapt_command(
@@ -46,7 +45,11 @@ def adapt_command(
         typer.Option(help="JSON Lines: prompt and answer; with options, a list, closed answers."),
     ] = None,
     task: Annotated[
-        str, typer.Option(help="Or take examples of a task; with --examples, judge as it does.")
+        str,
+        typer.Option(
+            help=f"Or take examples of a task ({names_of(TASKS)}); with --examples, grade as it "
+            "does."
+        ),
     ] = "",
     reward: Annotated[
         str, typer.Option(help="How answers to --examples are judged: exact, number, contains …")
@@ -158,14 +161,16 @@ def _reward(examples: Path | None, task: str, reward: str) -> str:
     """
     if reward and (task or not examples):
         raise InputError("--reward goes with --examples; a task knows how it is judged.")
-    if task and examples and task not in TASK_REWARDS:
+    task_reward = chosen("task", task, TASKS).reward if task and examples else ""
+    if task and examples and not task_reward:
+        graded = ", ".join(name for name, entry in TASKS.items() if entry.reward)
         raise InputError(
-            f"--examples cannot be judged as {task!r} does; expected {', '.join(TASK_REWARDS)}: "
-            "leave --task out, or give --reward."
+            f"--examples cannot be judged as {task!r} does; expected {graded}: leave --task out, "
+            "or give --reward."
         )
     if reward and reward not in FILE_REWARDS:
         raise InputError(f"reward is {reward!r}; expected {', '.join(FILE_REWARDS)}.")
-    return TASK_REWARDS[task] if task and examples else reward
+    return task_reward or reward
 
 
 def _check_sources(examples, task, data, shots, *files) -> None:

@@ -1,13 +1,13 @@
 """`python -m t2ui evaluate`: methods × tasks beside the base model, in a table with intervals."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH, TASKS, names_of
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -24,6 +24,7 @@ from t2ui.cli.options import (
     report_problems,
     tell_of_sandbox,
 )
+from t2ui.cli.tasks import Asked, TaskOptions, asked_tasks
 from t2ui.cli.train import Data
 from t2ui.config import DEFAULT_MODEL, check_alpha
 from t2ui.errors import InputError
@@ -32,27 +33,10 @@ from t2ui.files import writing
 if TYPE_CHECKING:
     from t2ui.evaluation.comparison import Comparison
 
-STYLED = ("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "humaneval")
-WITH_END = ("arc_easy", "arc_challenge", "strategyqa")
-
 
 def two_passes() -> list[str]:
     """The dispatchers that can be measured as methods."""
     return [name for name in DISPATCHERS if name != NO_DISPATCH]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """How test rows are chosen and put, the same for all methods."""
-
-    data: Path
-    limit: int
-    seed: int
-    style: str
-    end: bool
-    hard: Path | None
-    reward: str
-    max_new_tokens: int
 
 
 def evaluate(
@@ -65,7 +49,11 @@ def evaluate(
         ),
     ],
     tasks: Annotated[
-        str, typer.Argument(help="Comma-separated, each perhaps with a style: arith:steps,mbpp.")
+        str,
+        typer.Argument(
+            help=f"Comma-separated: {names_of(TASKS)}; each perhaps with a style, as in "
+            "arith:steps, or dispatch with one family of prompts, as in dispatch:mbpp."
+        ),
     ],
     data: Data,
     out: Annotated[
@@ -84,12 +72,17 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Which rows, where there are more.")] = 0,
     batch_rows: Annotated[int, typer.Option(help="Open answers decoded together.")] = 32,
     style: Annotated[str, typer.Option(help="How questions are put, without task:style.")] = "chat",
-    end: Annotated[bool, typer.Option(help="Multiple choice: the end token counts.")] = False,
+    end: Annotated[
+        bool, typer.Option(help="Multiple choice: the end token counts as part of an option.")
+    ] = False,
     hard: Annotated[
-        Path | None, typer.Option(help="dispatch: a JSON Lines file of further prompts.")
+        Path | None, typer.Option(help="Task dispatch: a JSON Lines file of further prompts.")
     ] = None,
-    reward: Annotated[str, typer.Option(help="jsonl: how answers are judged.")] = "",
-    max_new_tokens: Annotated[int, typer.Option(help="jsonl: of an answer; 0: 128.")] = 0,
+    reward: Annotated[str, typer.Option(help="Task jsonl: how answers are graded.")] = "",
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Task jsonl: how long an answer may get; 0: 128.")
+    ] = 0,
+    option: TaskOptions = None,
     remark: Annotated[str, typer.Option(help="Added to the set's name in the records.")] = "",
     write: Annotated[bool, typer.Option(help="Keep the records in the experts' files.")] = False,
     as_json: AsJson = False,
@@ -98,11 +91,20 @@ def evaluate(
     for name, value in (("limit", limit), ("batch_rows", batch_rows)):
         if value < 1:
             raise InputError(f"{name} is {value}; at least one row is needed.")
-    if not any(task.strip() for task in tasks.split(",")):
+    typed = [task.strip() for task in tasks.split(",") if task.strip()]
+    if not typed:
         raise InputError("There is no task to measure on: name at least one, e.g. arith.")
     if not data.is_file():  # people's own rows may be one
         existing(data)
-    rows = Rows(data, limit, seed, style, end, hard, reward, max_new_tokens)
+    flags = {
+        "style": style,
+        "end": end,
+        "hard": hard,
+        "reward": reward,
+        "max_new_tokens": max_new_tokens,
+        "limit": limit,
+    }
+    chosen = asked_tasks(typed, flags, option or ())
     from t2ui.evaluation.comparison import Comparison
     from t2ui.evaluation.result_log import ResultLog
     from t2ui.models.loading import dtype_name, load_model, model_name
@@ -114,17 +116,17 @@ def evaluate(
         else load_model(model, device=device, dtype=dtype, progress=progress)
     )
     with adapt(loaded, progress=progress) as adapter:
-        chosen, files = _methods(methods, adapter, tokenizer, experts)
+        measured, files = _methods(methods, adapter, tokenizer, experts)
         settings = {
             "model": model_name(loaded),
             "fingerprint": adapter.fingerprint,
             "dtype": dtype_name(loaded),
         }
         with ResultLog(out / "results.jsonl" if out else None, settings) as log:
-            comparison = Comparison(adapter, tokenizer, chosen, log, batch_rows)
+            comparison = Comparison(adapter, tokenizer, measured, log, batch_rows)
             try:
-                for task in filter(None, tasks.split(",")):
-                    _measure(comparison, task.strip(), rows)
+                for asked in chosen:
+                    _measure(comparison, asked, data, limit, seed)
             except KeyboardInterrupt:
                 if out:
                     note(f"stopped; the same command goes on from {out / 'results.jsonl'}")
@@ -198,39 +200,23 @@ def _mixture(text: str, model, experts):
     return Mixture(weights)
 
 
-def _measure(comparison, task: str, rows: Rows) -> None:
+def _measure(comparison, asked: Asked, data: Path, limit: int, seed: int) -> None:
     """All methods on one task."""
     from t2ui.evaluation.measure import sample
     from t2ui.tasks import load_task
-    from t2ui.tasks.dispatch_rows import test_prompts
 
-    name, _, style = task.partition(":")
-    if name == "dispatch":
-        prompts = test_prompts(rows.data, rows.hard, rows.limit)
-        prompts = [p for p in prompts if style in ("", p[1])]
-        if not prompts:
-            raise InputError(f"{task}: there is no family {style!r} of dispatch prompts.")
-        return _follow(task, len(prompts), comparison.add_dispatch(prompts))
-    options: dict[str, Any] = {}
-    if name in STYLED:
-        options["style"] = style or rows.style
-    elif style:
-        raise InputError(f"{name} has no styles; got {task!r}.")
-    if name in WITH_END:
-        options["end"] = rows.end
-    if name == "jsonl":
-        options["reward"] = rows.reward
-        if rows.max_new_tokens:
-            options["max_new_tokens"] = rows.max_new_tokens
-    loaded = load_task(name, comparison.tokenizer, rows.data, **options)
-    if not loaded.test:
-        raise InputError(f"{name} has no test rows to measure on.")
-    tell_of_sandbox(loaded)
-    examples = sample(loaded.test, rows.limit, rows.seed)
-    layout = f", {options['style']}" if "style" in options else ""
-    layout += " with end token" if options.get("end") else ""
-    shown = f"{loaded.name} test{layout}"
-    _follow(shown, len(examples), comparison.add_set(shown, loaded, examples))
+    task = load_task(asked.name, comparison.tokenizer, data, **asked.options)
+    if not task.test:
+        raise InputError(f"{asked.name} has no test rows to measure on.")
+    if task.classifies:
+        prompts = [(task.labels[e.correct], e.family, e.prompt) for e in task.test]
+        return _follow(asked.typed, len(prompts), comparison.add_dispatch(prompts))
+    tell_of_sandbox(task)
+    examples = sample(task.test, limit, seed)
+    layout = f", {asked.options['style']}" if "style" in asked.options else ""
+    layout += " with end token" if asked.options.get("end") else ""
+    shown = f"{task.name} test{layout}"
+    _follow(shown, len(examples), comparison.add_set(shown, task, examples))
 
 
 def _write_tables(comparison: "Comparison", folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from t2ui.catalogue import BASELINES, TASKS, TRAIN_OBJECTIVES, names_of
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -20,6 +21,7 @@ from t2ui.cli.options import (
     progress,
     tell_of_sandbox,
 )
+from t2ui.cli.tasks import TaskOptions
 from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, TrainConfig
 from t2ui.errors import InputError
 
@@ -32,7 +34,7 @@ Data = Annotated[
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="arc_easy, arc_challenge, arith, gsm8k, dispatch …")],
+    task: Annotated[str, typer.Argument(help=f"One of {names_of(TASKS)}.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same folder resumes it.")],
     name: Annotated[str, typer.Option(help="The expert's name.")] = "",
@@ -43,54 +45,69 @@ def train(
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     steps: int = TrainConfig.steps,
-    batch: Annotated[int, typer.Option(help="Questions a step.")] = TrainConfig.batch,
+    batch: Annotated[int, typer.Option(help="Questions per step.")] = TrainConfig.batch,
     learning_rate: float = TrainConfig.learning_rate,
     kl_coeff: float = TrainConfig.kl_coeff,
     temperature: Annotated[
         float,
         typer.Option(
-            help="Of the policy: above 1 closed answers are explored for longer; below 1 sampled "
-            "ones are right more often."
+            help="Of the policy. Above 1 it explores closed answers for longer; below 1 more of "
+            "the sampled answers are right."
         ),
     ] = TrainConfig.temperature,
     modules: Annotated[str, typer.Option(help="all, mlp or attention.")] = TrainConfig.modules,
     seed: int = TrainConfig.seed,
     objective: Annotated[
-        str, typer.Option(help="auto, exact (closed answers), sampled (open) or next_token.")
+        str,
+        typer.Option(
+            help="auto (the first that fits the task), "
+            f"{', '.join(f'{name} ({entry.words})' for name, entry in TRAIN_OBJECTIVES.items())}."
+        ),
     ] = TrainConfig.objective,
-    rollouts: Annotated[int, typer.Option(help="sampled: completions a prompt.")] = (
-        TrainConfig.rollouts
-    ),
-    baseline: Annotated[str, typer.Option(help="sampled: none, mean or leave_one_out.")] = (
-        TrainConfig.baseline
-    ),
-    negative_reward: Annotated[float, typer.Option(help="sampled: of a wrong completion.")] = (
-        TrainConfig.negative_reward
-    ),
+    rollouts: Annotated[
+        int, typer.Option(help="Objective sampled: completions per prompt.")
+    ] = TrainConfig.rollouts,
+    baseline: Annotated[
+        str, typer.Option(help=f"Objective sampled: {names_of(BASELINES)}.")
+    ] = TrainConfig.baseline,
+    negative_reward: Annotated[
+        float, typer.Option(help="Objective sampled: the reward of a wrong completion.")
+    ] = TrainConfig.negative_reward,
     rehearsal: Annotated[
         int,
         typer.Option(
-            help="Prompts of other kinds a step, answered as the base model answers them, so that "
-            "they are not unlearned; 8 is a good start."
+            help="Prompts of other kinds per step, trained on the base model's own answers, so "
+            "that these are not unlearned; 8 is a good start."
         ),
     ] = TrainConfig.rehearsal,
-    evaluate_every: Annotated[int, typer.Option(help="Steps.")] = TrainConfig.evaluate_every,
+    evaluate_every: Annotated[
+        int, typer.Option(help="Steps from one validation to the next.")
+    ] = TrainConfig.evaluate_every,
     validation_rows: int = TrainConfig.validation_rows,
     patience: Annotated[
-        int, typer.Option(help="Stop after so many validations without gain; 0: never.")
+        int, typer.Option(help="Stop after so many validations without a gain; 0: never.")
     ] = TrainConfig.patience,
-    micro_batch_tokens: Annotated[int, typer.Option(help="Memory: tokens at once.")] = (
-        TrainConfig.micro_batch_tokens
-    ),
+    micro_batch_tokens: Annotated[
+        int, typer.Option(help="Tokens in one forward and backward pass; fewer need less memory.")
+    ] = TrainConfig.micro_batch_tokens,
     start: Annotated[
         str, typer.Option(help="Go on from this expert (name or file), or LoRA folder.")
     ] = "",
     style: Annotated[str, typer.Option(help="How the task puts its questions.")] = "",
-    leave_out: Annotated[str, typer.Option(help="dispatch: families not to train on.")] = "",
-    reward: Annotated[
-        str, typer.Option(help="jsonl: exact, number, choice, contains, regex or python.")
+    leave_out: Annotated[
+        str, typer.Option(help="Task dispatch: families not to train on, comma-separated.")
     ] = "",
-    max_new_tokens: Annotated[int, typer.Option(help="jsonl: of a completion; 0: 128.")] = 0,
+    reward: Annotated[
+        str,
+        typer.Option(
+            help="Task jsonl, how answers are graded: exact, number, choice, contains, regex or "
+            "python."
+        ),
+    ] = "",
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Task jsonl: how long an answer may get; 0: 128.")
+    ] = 0,
+    option: TaskOptions = None,
     lora: Annotated[
         int, typer.Option(help="Train a LoRA of this rank instead, as a baseline (peft).")
     ] = 0,
@@ -119,16 +136,17 @@ def train(
     if lora < 0:
         raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")
     from t2ui.models.loading import load_model
-    from t2ui.tasks import load_task
+    from t2ui.tasks import load_task, read_options
 
-    loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
-    asked = {
+    flags = {
         "leave_out": tuple(filter(None, leave_out.split(","))),
         "style": style,
         "reward": reward,
         "max_new_tokens": max_new_tokens,
     }
-    options = {key: value for key, value in asked.items() if value}
+    options = {key: value for key, value in flags.items() if value}
+    options |= read_options(task, option or ())
+    loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
     rows = load_task(task, tokenizer, data if data.is_file() else existing(data), **options)
     tell_of_sandbox(rows)
     if lora:
@@ -155,7 +173,7 @@ def train(
             out,
             tokenizer=tokenizer,
             start=begun,
-            name=name or task,
+            name=name or task.replace(":", "_"),  # it becomes a file's name
             description=description,
             license=license,
             command=command_line(),

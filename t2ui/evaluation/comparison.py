@@ -34,7 +34,7 @@ from t2ui.evaluation.tables import (
 from t2ui.files import writing
 from t2ui.svf.adapter import Adapter
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import check_context
+from t2ui.tasks.batching import check_context
 
 KEPT = "free some space, then give the same command; every result is kept"
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."

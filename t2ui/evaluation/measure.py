@@ -15,11 +15,11 @@ from transformers import PreTrainedTokenizerBase
 from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import Outcome, ResultLog
 from t2ui.evaluation.statistics import interval_of
-from t2ui.models.likelihood import option_log_likelihoods
+from t2ui.models.likelihood import scored_batches
 from t2ui.svf.adapter import Adapter, Scales
+from t2ui.tasks.answering import greedy_texts
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import micro_batches, shuffled
-from t2ui.training.rollouts import greedy_texts
+from t2ui.tasks.batching import shuffled
 
 PROTOCOLS = ("sum", "byte")  # of closed answers, see `right_by`
 Record = dict[str, Any]
@@ -41,9 +41,7 @@ def closed_scores(
     model: nn.Module, rows: Sequence[Example], batch_tokens: int = 2000
 ) -> Iterator[tuple[str, Tensor]]:
     """(row id, log-likelihood of every option), with the scales that are set at the moment."""
-    for batch in micro_batches(rows, batch_tokens):
-        with torch.inference_mode():
-            found = option_log_likelihoods(model, [row.question for row in batch])
+    for batch, found in scored_batches(model, rows, batch_tokens, within=torch.inference_mode):
         yield from ((row.id, score.cpu()) for row, score in zip(batch, found, strict=True))
 
 

@@ -21,7 +21,7 @@ from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
-from t2ui.tasks.jsonl import shuffled
+from t2ui.tasks.batching import shuffled
 
 FEW = 4  # from so many examples on, a part is held out; with fewer, leave-one-out
 Item = TypeVar("Item")

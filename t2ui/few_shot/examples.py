@@ -11,7 +11,8 @@ from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.batching import shuffled
+from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.numbers import answered_number, same_number
 
 

@@ -25,7 +25,7 @@ from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
 from t2ui.tasks.base import Example
-from t2ui.tasks.jsonl import check_context
+from t2ui.tasks.batching import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
 # Examples in one row share the beginning of their prompts. Attention costs grow with the square of

@@ -20,6 +20,7 @@ from t2ui.errors import InputError
 from t2ui.inference.reading import Reading, take
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
 from t2ui.models.likelihood import cached, contiguous_head
+from t2ui.models.loading import context_limit
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
 __all__ = [
@@ -240,7 +241,7 @@ class Decoder:
         take(self._cache, index, spare)
 
     def _check_length(self, row: Row) -> None:
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = context_limit(self.model)
         wanted = len(row.prompt_ids) + row.sampling.max_new_tokens
         if not row.prompt_ids:
             raise InputError("The prompt has no tokens: type a question or an instruction.")

@@ -5,9 +5,10 @@ Knows token ids, nothing about text, experts or sampling. Gradients flow where t
 
 import inspect
 import itertools
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,16 @@ class Question:
     def tokens(self) -> int:
         """What one forward pass over the question costs, in tokens."""
         return len(self.prompt) + sum(len(o) - 1 for o in self.options)
+
+
+class Asked(Protocol):
+    """Whatever holds a question: an example, a loss term."""
+
+    @property
+    def question(self) -> Question: ...
+
+
+Item = TypeVar("Item", bound=Asked)
 
 
 @contextmanager
@@ -91,6 +102,59 @@ def option_log_likelihoods(
         _scores(question, at, kept, temperature)
         for question, at, kept in zip(questions, columns, logits, strict=True)
     ]
+
+
+def micro_batches(items: Iterable[Item], tokens: int) -> Iterator[list[Item]]:
+    """Items with questions of similar length together, at most so many tokens per batch, padding
+    counted; a longer question stays alone."""
+    batch: list[Item] = []
+    left = right = 0  # prompts are padded on their left, what follows them on its right
+    for item in sorted(items, key=lambda item: item.question.tokens):
+        prompt = len(item.question.prompt)
+        rest = item.question.tokens - prompt
+        left, right = max(left, prompt), max(right, rest)
+        if batch and (left + right) * (len(batch) + 1) > tokens:
+            yield batch
+            batch, left, right = [], prompt, rest
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def scored_batches(
+    model: nn.Module,
+    items: Iterable[Item],
+    tokens: int,
+    temperature: float = 1.0,
+    within: Callable[[], AbstractContextManager] = nullcontext,
+) -> Iterator[tuple[list[Item], list[Tensor]]]:  # one (options,) float32 an item
+    """Micro-batches of items, each with `option_log_likelihoods` of its questions.
+
+    Args:
+        tokens: that one forward pass holds at most; see `micro_batches`.
+        within: entered anew for every forward pass, since a backward pass between two of them
+            frees what they would share.
+    """
+    for batch in micro_batches(items, tokens):
+        with within():
+            scores = option_log_likelihoods(model, [item.question for item in batch], temperature)
+        yield batch, scores
+
+
+class _Numbered(NamedTuple):
+    question: Question
+    number: int
+
+
+def batched_log_likelihoods(
+    model: nn.Module, questions: Sequence[Question], tokens: int, temperature: float = 1.0
+) -> list[Tensor]:  # one (options,) float32 a question, in the questions' order
+    """`option_log_likelihoods` in micro-batches of so many tokens."""
+    found: dict[int, Tensor] = {}
+    numbered = [_Numbered(question, number) for number, question in enumerate(questions)]
+    for batch, scores in scored_batches(model, numbered, tokens, temperature):
+        found |= {item.number: score for item, score in zip(batch, scores, strict=True)}
+    return [found[number] for number in range(len(questions))]
 
 
 def packed_log_likelihoods(

@@ -9,9 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
+from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto as auto
 from transformers.utils import logging as transformers_logging
@@ -105,6 +107,13 @@ def model_name(model: PreTrainedModel) -> str:
         if part.startswith("models--"):  # a snapshot in the hub's cache
             return part.removeprefix("models--").replace("--", "/")
     return _folder_name(Path(source)) if _is_path(source) or Path(source).is_dir() else source
+
+
+def context_limit(model: nn.Module) -> int | None:
+    """How many tokens the model's context holds, prompt and answer together; None where its
+    configuration does not say."""
+    config: Any = model.config
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def chat_ids(

@@ -1,50 +1,110 @@
-"""Tasks by name: one file per family of data."""
+"""Tasks by name: one file per family of data, and one line per task in the catalogue.
 
-from functools import partial
-from inspect import signature
+What a line of `TASKS` in the catalogue names is a function
+
+    def load(name, tokenizer, data, *, style="chat") -> Task
+
+that reads the rows of the task `name` from the folder `data`. Its keyword-only parameters are the
+task's options: the command line passes on those that the task has.
+"""
+
+import inspect
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
+from t2ui.catalogue import TASKS, chosen
 from t2ui.errors import InputError
 from t2ui.tasks.base import Example, Task
 
-__all__ = ["TASKS", "Example", "Task", "load_task"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-TASKS = (
-    *("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "humaneval"),
-    *("dispatch", "jsonl"),
-)
+__all__ = ["TASKS", "Example", "Task", "load_task", "name_and_style", "options_of", "read_options"]
 
 
-def load_task(name: str, tokenizer, data: Path, **options) -> Task:
+def load_task(name: str, tokenizer: "PreTrainedTokenizerBase", data: Path, **options: Any) -> Task:
     """Read one task's rows.
 
     Args:
-        data: folder with one sub-folder of JSON Lines a data set; a set that it does not hold is
+        data: folder with one sub-folder of JSON Lines per data set; a set that it does not hold is
             fetched from the hub if `datasets` is installed. For `jsonl` people's own file or
             folder.
-        options: what the task's own `load` takes beyond that.
+        options: those of the task, see `options_of`.
 
     Raises:
-        InputError: an unknown task, missing files, or malformed rows (with line numbers).
+        InputError: an unknown task or option, missing files, or malformed rows (with line
+            numbers).
     """
-    from t2ui.tasks import choice, code, dispatch_rows, hub, own, word_problems
-
-    data = hub.local_or_fetched(name, data)
-    if name in ("arc_easy", "arc_challenge"):
-        read = partial(choice.load, name)
-    elif name == "strategyqa":
-        read = choice.load_yes_no
-    elif name in ("gsm8k", "arith"):
-        read = partial(word_problems.load, name)
-    elif name in ("mbpp", "humaneval"):
-        read = partial(code.load, name)
-    elif name == "dispatch":
-        read = dispatch_rows.load
-    elif name == "jsonl":
-        read = own.load
-    else:
-        raise InputError(f"There is no task {name!r}; there are: {', '.join(TASKS)}.")
-    unknown = options.keys() - signature(read).parameters.keys()
+    unknown = options.keys() - options_of(name).keys()
     if unknown:
         raise InputError(f"Task {name!r} has no option {', '.join(sorted(unknown))}: leave it out.")
-    return read(tokenizer, data, **options)
+    return chosen("task", name, TASKS).load()(name, tokenizer, data, **options)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a task with their defaults, as its `load` declares them.
+
+    Raises:
+        InputError: there is no such task.
+    """
+    return {option: parameter.default for option, parameter in _parameters(name).items()}
+
+
+def read_options(name: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Options of a task as people type them, "limit=20": their values, of the declared types.
+
+    Raises:
+        InputError: there is no such task or option, or the value is of another type.
+    """
+    parameters = _parameters(name)
+    options = {}
+    for text in texts:
+        option, equals, value = text.partition("=")
+        if not equals or option not in parameters:
+            raise InputError(
+                f"Task {name!r} got the option {text!r}; expected "
+                f"{', '.join(f'{known}=…' for known in parameters) or 'none: it has none'}."
+            )
+        options[option] = _read_value(parameters[option], value)
+    return options
+
+
+def name_and_style(task: str) -> tuple[str, str]:
+    """A task as people type it, "arith:steps", as its name and what stands behind it; of a family
+    the name has a colon too ("rg:sums:steps" is "rg:sums" and "steps").
+
+    Raises:
+        InputError: there is no such task.
+    """
+    first, _, rest = task.partition(":")
+    family = f"{first}:" if f"{first}:" in TASKS else ""
+    member, _, style = (rest if family else task).partition(":")
+    chosen("task", family + member, TASKS)
+    return family + member, style
+
+
+def _read_value(parameter: inspect.Parameter, text: str) -> Any:
+    """A text as a value of the type that a parameter's default has; where that is None, of the
+    type that stands beside None in its annotation."""
+    default, kind = parameter.default, type(parameter.default)
+    if default is None:
+        kind = next(k for k in get_args(parameter.annotation) if k is not type(None))
+    if kind is tuple:
+        return tuple(filter(None, text.split(",")))
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise InputError(f"The option {parameter.name} is {text!r}; expected true or false.")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(
+            f"The option {parameter.name} is {text!r}; expected a value like {default!r}."
+        ) from None
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a task's `load`."""
+    found = inspect.signature(chosen("task", name, TASKS).load()).parameters.values()
+    return {p.name: p for p in found if p.kind is p.KEYWORD_ONLY}

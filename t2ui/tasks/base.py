@@ -51,3 +51,8 @@ class Task:
     # None: closed answers
     max_new_tokens: int = 0  # open answers: how long a completion may get
     stop: tuple[str, ...] = ()  # open answers: strings that end a completion
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its answers are the labels of pass one, which are measured as routes."""
+        return self.objective == "dispatch"

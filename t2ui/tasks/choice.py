@@ -6,13 +6,19 @@ knows then shows in the options' likelihoods (small models cannot name a letter)
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.batching import shuffled
+from t2ui.tasks.hub import Row, Source, local_or_fetched, same_row
+from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPLIT_SEED, VALIDATION_SHARE = 2501, 0.1
 FIELDS = ("id", "question", "choices", "answerKey")
@@ -20,19 +26,50 @@ YES_NO_FIELDS = ("qid", "question", "answer")
 STYLES = ("chat", "plain")  # plain: the layout of lm-evaluation-harness, "Question: …\nAnswer:"
 
 
-def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = False) -> Task:
+def _arc_row(row: Row, split: str) -> Row:
+    pairs = zip(row["choices"]["label"], row["choices"]["text"], strict=True)
+    return {**row, "choices": [{"label": label, "text": text} for label, text in pairs]}
+
+
+# Where the local files come from, if they have to be fetched.
+ARC_FILES = {
+    name: {
+        file: Source("allenai/ai2_arc", configuration, (split,), _arc_row)
+        for file, split in (
+            ("train.jsonl", "train"),
+            ("dev.jsonl", "validation"),
+            ("test.jsonl", "test"),
+        )
+    }
+    for name, configuration in (("arc_easy", "ARC-Easy"), ("arc_challenge", "ARC-Challenge"))
+}
+YES_NO_FILES = {
+    "train.jsonl": Source("ChilleD/StrategyQA", None, ("train",), same_row),
+    "dev.jsonl": Source("ChilleD/StrategyQA", None, ("test",), same_row),
+}
+
+
+def load(
+    name: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: Path,
+    *,
+    style: str = "chat",
+    end: bool = False,
+) -> Task:
     """ARC-Easy or ARC-Challenge: train.jsonl, dev.jsonl (validation), test.jsonl.
 
     Args:
         style: how the question is put to the model.
         end: whether the end-of-turn token counts as part of each option.
     """
+    folder = local_or_fetched(name, data, ARC_FILES[name]) / name
     parts = (
         [
-            choice_row(tokenizer, row, f"{path.name}, row {number}", style, end)
-            for number, row in enumerate(read_jsonl(path, FIELDS, ("question",)), start=1)
+            choice_row(tokenizer, row, f"{file}, row {number}", style, end)
+            for number, row in enumerate(read_jsonl(folder / file, FIELDS, ("question",)), start=1)
         ]
-        for path in (data / name / f"{part}.jsonl" for part in ("train", "dev", "test"))
+        for file in ("train.jsonl", "dev.jsonl", "test.jsonl")
     )
     return Task(
         name,
@@ -42,10 +79,17 @@ def load(name: str, tokenizer, data: Path, style: str = "chat", end: bool = Fals
     )
 
 
-def load_yes_no(tokenizer, data: Path, style: str = "chat", end: bool = False) -> Task:
+def load_yes_no(
+    name: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: Path,
+    *,
+    style: str = "chat",
+    end: bool = False,
+) -> Task:
     """StrategyQA: train.jsonl (a tenth of it is validation) and dev.jsonl (test: the official test
     answers are not public). Arguments as for `load`."""
-    folder = data / "strategyqa"
+    folder = local_or_fetched(name, data, YES_NO_FILES) / name
     train, test = (
         [
             _yes_no_row(tokenizer, row, f"{file}, row {number}", style, end)
@@ -57,7 +101,7 @@ def load_yes_no(tokenizer, data: Path, style: str = "chat", end: bool = False) -
     train = shuffled(train, SPLIT_SEED)
     validation, train = hold_out(train, [int(len(train) * VALIDATION_SHARE)], _asked)
     return Task(
-        "strategyqa",
+        name,
         tuple(train),
         tuple(validation),
         tuple(test),
@@ -70,7 +114,9 @@ def _asked(example: Example) -> str:
     return same_prompt(example.prompt)
 
 
-def _yes_no_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Example:
+def _yes_no_row(
+    tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, style: str, end: bool
+) -> Example:
     if not isinstance(row["answer"], bool):
         raise InputError(f"{where}: answer is {row['answer']!r}; expected true or false.")
     asked = {
@@ -82,7 +128,9 @@ def _yes_no_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Exam
     return replace(choice_row(tokenizer, asked, where, style, end), family="strategyqa")
 
 
-def choice_row(tokenizer, row: dict, where: str, style: str, end: bool) -> Example:
+def choice_row(
+    tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, style: str, end: bool
+) -> Example:
     """One ARC row as token ids.
 
     Raises:

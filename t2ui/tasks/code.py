@@ -9,15 +9,20 @@ against the tests in the sandbox.
 import ast
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
+from t2ui.tasks.hub import Row, Source, local_or_fetched, same_row
 from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.sandbox.run import run_python
 from t2ui.tasks.splits import kept_apart, same_prompt
 from t2ui.tasks.written_code import UNPARSABLE, code_in, names_bound, names_in, parsed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # How the task is put. One test tells the function's name; the base model is shown under the style
 # that suits it best. "paper" is the wording of the MBPP paper (Austin et al. 2021), with all tests.
@@ -42,7 +47,20 @@ MBPP_FIELDS = ("task_id", "split", "prompt", "code", "test_list", "test_setup_co
 HUMANEVAL_FIELDS = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
 
 
-def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
+def _mbpp_row(row: Row, split: str) -> Row:
+    return {**row, "prompt": row["text"], "split": split}
+
+
+MBPP_SPLITS = ("prompt", "train", "validation", "test")
+HUB_FILES = {  # where the local files come from, if they have to be fetched
+    "mbpp": {"full.jsonl": Source("google-research-datasets/mbpp", "full", MBPP_SPLITS, _mbpp_row)},
+    "humaneval": {"test.jsonl": Source("openai/openai_humaneval", None, ("test",), same_row)},
+}
+
+
+def load(
+    name: str, tokenizer: "PreTrainedTokenizerBase", data: Path, *, style: str = "chat"
+) -> Task:
     """`mbpp` (full.jsonl, split as published) or `humaneval` (test.jsonl).
 
     Args:
@@ -51,9 +69,10 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     if style not in STYLES:
         raise InputError(f"style is {style!r}; expected {', '.join(STYLES)}.")
     parts: dict[str, list[Example]]
+    folder = local_or_fetched(name, data, HUB_FILES[name]) / name
     if name == "mbpp":
         texts = ("prompt", "code", "test_setup_code")
-        rows = read_jsonl(data / "mbpp" / "full.jsonl", MBPP_FIELDS, texts)
+        rows = read_jsonl(folder / "full.jsonl", MBPP_FIELDS, texts)
         # Those of split "prompt" are for few-shot prompts.
         published = [[r for r in rows if r["split"] == part] for part in PARTS]
         # The same words ask for functions of two names in a few training and test rows.
@@ -69,13 +88,15 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
             "for this project (Apache-2.0)"
         }
     else:
-        rows = read_jsonl(data / "humaneval" / "test.jsonl", HUMANEVAL_FIELDS, HUMANEVAL_FIELDS[1:])
+        rows = read_jsonl(folder / "test.jsonl", HUMANEVAL_FIELDS, HUMANEVAL_FIELDS[1:])
         tests = [_humaneval(tokenizer, style, row) for row in rows]
         parts = {"train": [], "validation": [], "test": tests}
         source = {}
     return Task(
         name,
-        **{part: tuple(rows) for part, rows in parts.items()},
+        tuple(parts["train"]),
+        tuple(parts["validation"]),
+        tuple(parts["test"]),
         labels=("code",),
         objective="open answers",
         data=source,
@@ -85,7 +106,7 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     )
 
 
-def exercises(tokenizer, style: str) -> list[Example]:
+def exercises(tokenizer: "PreTrainedTokenizerBase", style: str) -> list[Example]:
     """Our own exercises."""
     rows = read_jsonl(EXERCISES, ("prompt", "code", "tests"))
     return [
@@ -121,7 +142,7 @@ def are_texts(tests: object) -> bool:
     return isinstance(tests, list) and bool(tests) and all(isinstance(t, str) for t in tests)
 
 
-def _mbpp(tokenizer, style: str, row: dict) -> Example:
+def _mbpp(tokenizer: "PreTrainedTokenizerBase", style: str, row: dict) -> Example:
     where, code = f"mbpp {row['task_id']}", row["code"].replace("\r\n", "\n").strip()
     if not are_texts(row["test_list"]):
         raise InputError(f"{where}: test_list is {row['test_list']!r}; expected texts.")
@@ -132,7 +153,13 @@ def _mbpp(tokenizer, style: str, row: dict) -> Example:
 
 
 def _asked_for(
-    tokenizer, style: str, where: str, prompt: str, code: str, tests: list[str], setup: str = ""
+    tokenizer: "PreTrainedTokenizerBase",
+    style: str,
+    where: str,
+    prompt: str,
+    code: str,
+    tests: list[str],
+    setup: str = "",
 ) -> Example:
     """A function that is described in words."""
     entry, signature = _under_test(code, tests, where)
@@ -143,7 +170,7 @@ def _asked_for(
     return _example(tokenizer, where, asked, code, answer)
 
 
-def _humaneval(tokenizer, style: str, row: dict) -> Example:
+def _humaneval(tokenizer: "PreTrainedTokenizerBase", style: str, row: dict) -> Example:
     before = row["prompt"].rstrip()
     asked = FUNCTION_STYLES[style].format(prompt=before.strip())
     tests = f"{row['test'].strip()}\n\ncheck({row['entry_point']})"
@@ -166,7 +193,9 @@ def _helpers(prompt: str, entry: str, where: str) -> str:
     return "\n".join(map(ast.unparse, [*imports, *given])) if given else ""
 
 
-def _example(tokenizer, row_id: str, asked: str, code: str, answer: str) -> Example:
+def _example(
+    tokenizer: "PreTrainedTokenizerBase", row_id: str, asked: str, code: str, answer: str
+) -> Example:
     target = tokenizer.encode(f"```python\n{code}\n```", add_special_tokens=False)
     return Example(
         id=row_id,
@@ -184,7 +213,8 @@ def _under_test(code: str, tests: list[str], where: str) -> tuple[str, str]:
     except UNPARSABLE as error:
         raise InputError(f"{where}: the solution or its tests are no Python ({error}).") from None
     used = {n.id for n in ast.walk(tested) if isinstance(n, ast.Name)}
-    defined = [n for n in solution.body if getattr(n, "name", None) in used]
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    defined = [n for n in solution.body if isinstance(n, named) and n.name in used]
     if not defined:
         raise InputError(f"{where}: the tests use nothing that the solution defines.")
     return defined[-1].name, code.split("\n")[defined[-1].lineno - 1].strip()

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
@@ -16,8 +17,12 @@ from t2ui.inference.dispatch import DispatchPrompt
 from t2ui.models.likelihood import Question
 from t2ui.tasks import word_problems
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.batching import shuffled
+from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.splits import kept_apart, same_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
@@ -31,10 +36,14 @@ Labelled = tuple[str, str, str]  # (label, family, prompt)
 
 
 def load(
-    tokenizer,
+    name: str,
+    tokenizer: "PreTrainedTokenizerBase",
     data: Path,
+    *,
     leave_out: Sequence[str] = (),
     hard: Path | None = None,
+    family: str = "",
+    limit: int = TEST_PER_SET,
 ) -> Task:
     """Rows for the classification expert.
 
@@ -45,9 +54,12 @@ def load(
         leave_out: families that training must not see, to measure how it does on unseen ones.
         hard: a JSON Lines file of further test prompts with `prompt`, `label` and `note`. A note
             of `others` that ends in "not trained on" makes the row an unseen kind.
+        family: the only one that test prompts are taken from; "" for all.
+        limit: test prompts of each public family.
 
     Raises:
-        InputError: `leave_out` leaves a label without training prompts, or a file is unreadable.
+        InputError: there is no such family, `leave_out` leaves a label without training prompts,
+            or a file is unreadable.
     """
     form = DispatchPrompt.of(tokenizer, LABELS)
     train: list[Labelled] = []
@@ -63,14 +75,15 @@ def load(
             raise InputError(f"leave_out {list(leave_out)} leaves no training prompts for {label}.")
         train += [(label, *prompt) for prompt in prompts]
         validation += [(label, *prompt) for prompt in public[:held] + own_held]
-    parts = kept_apart(
-        train, validation, test_prompts(data, hard), lambda labelled: same_prompt(labelled[2])
-    )
+    test = [row for row in test_prompts(data, hard, limit) if family in ("", row[1])]
+    if not test:
+        raise InputError(f"There is no family {family!r} of {name} prompts.")
+    parts = kept_apart(train, validation, test, lambda labelled: same_prompt(labelled[2]))
     train_rows, validation_rows, test_rows = (
         [_row(tokenizer, form, *labelled) for labelled in part] for part in parts
     )
     return Task(
-        "dispatch",
+        name,
         tuple(shuffled(train_rows, SPLIT_SEED)),
         tuple(shuffled(validation_rows, SPLIT_SEED)),  # validation may take a part of them
         tuple(test_rows),
@@ -145,7 +158,13 @@ def _words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) -> Example:
+def _row(
+    tokenizer: "PreTrainedTokenizerBase",
+    form: DispatchPrompt,
+    label: str,
+    family: str,
+    prompt: str,
+) -> Example:
     question = form.question(tokenizer, prompt)
     return Example(
         id=f"{family}: {prompt}",
@@ -153,6 +172,7 @@ def _row(tokenizer, form: DispatchPrompt, label: str, family: str, prompt: str) 
         correct=LABELS.index(label),
         lengths=tuple(map(len, LABELS)),
         family=family,
+        prompt=prompt,
     )
 
 

@@ -1,10 +1,11 @@
 """Data sets that are not on this machine, from the Hugging Face hub in the form of local files.
 
-Only with the package `datasets`; what was fetched once is kept in the cache.
+Only with the package `datasets`; what was fetched once is kept in the cache. Where a task's files
+are on the hub, its own file says.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,66 +27,25 @@ class Source:
     local: Callable[[Row, str], Row]  # (row, split)
 
 
-def _gsm8k(row: Row, split: str) -> Row:
-    return {**row, "target": row["answer"].rsplit("####", 1)[-1].strip()}
+Files = Mapping[str, Source]  # by file name, of one data set
 
 
-def _arc(row: Row, split: str) -> Row:
-    pairs = zip(row["choices"]["label"], row["choices"]["text"], strict=True)
-    return {**row, "choices": [{"label": label, "text": text} for label, text in pairs]}
-
-
-def _mbpp(row: Row, split: str) -> Row:
-    return {**row, "prompt": row["text"], "split": split}
-
-
-def _same(row: Row, split: str) -> Row:
+def same_row(row: Row, split: str) -> Row:
+    """For sets that have the local form on the hub too."""
     return dict(row)
 
 
-FILES: dict[str, dict[str, Source]] = {
-    "gsm8k": {
-        f"{part}.jsonl": Source("openai/gsm8k", "main", (part,), _gsm8k)
-        for part in ("train", "test")
-    },
-    **{
-        name: {
-            file: Source("allenai/ai2_arc", configuration, (split,), _arc)
-            for file, split in (
-                ("train.jsonl", "train"),
-                ("dev.jsonl", "validation"),
-                ("test.jsonl", "test"),
-            )
-        }
-        for name, configuration in (("arc_easy", "ARC-Easy"), ("arc_challenge", "ARC-Challenge"))
-    },
-    "mbpp": {
-        "full.jsonl": Source(
-            "google-research-datasets/mbpp",
-            "full",
-            ("prompt", "train", "validation", "test"),
-            _mbpp,
-        )
-    },
-    "humaneval": {"test.jsonl": Source("openai/openai_humaneval", None, ("test",), _same)},
-    "strategyqa": {
-        "train.jsonl": Source("ChilleD/StrategyQA", None, ("train",), _same),
-        "dev.jsonl": Source("ChilleD/StrategyQA", None, ("test",), _same),
-    },
-}
-
-
-def local_or_fetched(name: str, data: Path) -> Path:
-    """The folder of data sets to read `name` from: `data` where it is there, else the cache, into
-    which it is fetched. `data` too where the hub does not have the set or `datasets` is missing.
+def local_or_fetched(name: str, data: Path, files: Files) -> Path:
+    """The folder of data sets to read the set `name` from: `data` where the set is there, else the
+    cache, into which it is fetched. `data` too where the package `datasets` is missing.
 
     Raises:
         InputError: the hub cannot be reached, or gave other rows than expected.
     """
-    if name not in FILES or (data / name).is_dir():
+    if (data / name).is_dir():
         return data
     cache = default_cache_dir() / "data"
-    missing = {f: s for f, s in FILES[name].items() if not (cache / name / f).is_file()}
+    missing = {f: s for f, s in files.items() if not (cache / name / f).is_file()}
     if missing:
         try:
             from datasets import load_dataset

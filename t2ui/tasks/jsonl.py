@@ -1,18 +1,10 @@
-"""Lists of rows: read from JSON Lines, shuffled by a seed, cut into batches."""
+"""Reads JSON Lines: every mistake is named with its file and line."""
 
 import json
-import math
-import random
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from t2ui.errors import InputError
-
-if TYPE_CHECKING:
-    from t2ui.tasks.base import Example
-
-T = TypeVar("T")
 
 
 def read_jsonl(
@@ -76,59 +68,3 @@ def _whole(row: dict[str, Any]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def check_context(model, examples: Iterable["Example"], new_tokens: int) -> None:
-    """Refuse examples that do not fit into the model's context with their answers.
-
-    Args:
-        new_tokens: that may be generated; 0 where options are compared.
-
-    Raises:
-        InputError: names the example.
-    """
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-    for example in examples:
-        prompt = len(example.question.prompt)
-        answer = max([new_tokens, *map(len, example.question.options)])
-        if prompt + answer > limit:
-            raise InputError(
-                f"Example {example.id!r} has {prompt} tokens and an answer of up to {answer}; the "
-                f"model's context holds {limit}: leave it out."
-            )
-
-
-def shuffled(rows: Sequence[T], seed: int) -> list[T]:
-    """The rows in an order that depends on the seed alone."""
-    return [rows[place] for place in _order(len(rows), seed)]
-
-
-def _order(count: int, seed: int) -> list[int]:
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    return order
-
-
-def rows_of_step(rows: Sequence[T], batch: int, seed: int, step: int) -> list[T]:
-    """The rows that a training step sees: epoch after epoch, each in an order that depends on the
-    seed and the epoch's number alone."""
-    count, places = len(rows), range(step * batch, (step + 1) * batch)
-    epochs = {place // count for place in places}
-    orders = {epoch: _order(count, seed * 1_000_003 + epoch) for epoch in epochs}
-    return [rows[orders[place // count][place % count]] for place in places]
-
-
-def micro_batches(rows: Sequence["Example"], tokens: int) -> Iterator[list["Example"]]:
-    """Rows of like length together, at most so many tokens a batch with padding counted."""
-    batch: list[Example] = []
-    left = right = 0  # prompts are padded on their left, what follows them on its right
-    for row in sorted(rows, key=lambda row: row.question.tokens):
-        prompt = len(row.question.prompt)
-        rest = row.question.tokens - prompt
-        left, right = max(left, prompt), max(right, rest)
-        if batch and (left + right) * (len(batch) + 1) > tokens:
-            yield batch
-            batch, left, right = [], prompt, rest
-        batch.append(row)
-    if batch:
-        yield batch

@@ -9,16 +9,21 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks import rewards
 from t2ui.tasks.base import Example, Task
+from t2ui.tasks.batching import shuffled
 from t2ui.tasks.code import answer_of, are_texts, passes
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.numbers import answered_number, same_number
 from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPLIT_SEED = 2501
 HELD_OUT = 0.1  # share of the rows for validation, and for test, where no files give them
@@ -34,7 +39,13 @@ KEYS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def load(
-    tokenizer, data: Path, reward: str = "", max_new_tokens: int = 128, label: str = ""
+    name: str,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: Path,
+    *,
+    reward: str = "",
+    max_new_tokens: int = 128,
+    label: str = "",
 ) -> Task:
     """One file, or a folder with train.jsonl and perhaps validation.jsonl and test.jsonl.
 
@@ -64,7 +75,10 @@ def load(
         raise InputError(f"{data.name}: two rows have the id {twice!r}; give each its own or none.")
     return Task(
         data.stem,
-        **{part: tuple(example for _, example in rows) for part, rows in parts.items()},
+        *(
+            tuple(example for _, example in parts.get(part, []))
+            for part in ("train", "validation", "test")
+        ),
         labels=(label or data.stem,),
         objective=f"open answers, {reward}" if reward else "closed answers",
         data={"train": data.name}
@@ -118,7 +132,7 @@ def _parts(read: dict[str, list[Asked]], name: str) -> dict[str, list[Asked]]:
     return {"train": rows, **parts}
 
 
-def _example(tokenizer, row: dict, where: str, reward: str) -> Asked:
+def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward: str) -> Asked:
     if not isinstance(row["prompt"], str) or not row["prompt"].strip():
         raise InputError(f"{where}: prompt is {row['prompt']!r}; expected a text.")
     if not isinstance(row.get("answer", ""), (str, int, float)):  # null, a list, an object

@@ -7,19 +7,26 @@ pseudorehearsal"). The prompts are our own requests and exercises: no public set
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks import code
 from t2ui.tasks.base import Example
+from t2ui.tasks.batching import shuffled
 from t2ui.tasks.dispatch_rows import LABELS, OWN_REQUESTS
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.jsonl import read_jsonl
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PER_LABEL = 120  # every other kind of prompt is rehearsed as often as the next
 
 
-def rehearsal_prompts(tokenizer, labels: Sequence[str], seed: int = 0) -> tuple[Example, ...]:
+def rehearsal_prompts(
+    tokenizer: "PreTrainedTokenizerBase", labels: Sequence[str], seed: int = 0
+) -> tuple[Example, ...]:
     """Prompts of every kind but these, without answers: their questions have no options.
 
     Args:
@@ -45,6 +52,6 @@ def rehearsal_prompts(tokenizer, labels: Sequence[str], seed: int = 0) -> tuple[
     return tuple(found)
 
 
-def _unanswered(tokenizer, label: str, key: str, prompt: str) -> Example:
+def _unanswered(tokenizer: "PreTrainedTokenizerBase", label: str, key: str, prompt: str) -> Example:
     question = Question(tuple(chat_ids(tokenizer, prompt)), ())
     return Example(key, question, family=label, prompt=prompt)

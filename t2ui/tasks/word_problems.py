@@ -10,15 +10,21 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
-from t2ui.tasks.jsonl import read_jsonl, shuffled
+from t2ui.tasks.batching import shuffled
+from t2ui.tasks.hub import Row, Source, local_or_fetched
+from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.numbers import same_number
 from t2ui.tasks.renumber import variants
 from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPLIT_SEED = 2501
 TEST_SHARE, VALIDATION_SHARE = 0.4, 0.1
@@ -40,11 +46,22 @@ STYLES = {
 NEW_TOKENS = {"chat": 160, "equation": 64, "answer": 32, "steps": 200}
 ARITH_FIELDS = ("id", "question", "answer", "equation")
 GSM8K_FIELDS = ("question", "answer", "target")
+
+
+def _hub_row(row: Row, split: str) -> Row:
+    return {**row, "target": row["answer"].rsplit("####", 1)[-1].strip()}
+
+
+GSM8K_FILES = {  # where the local files come from, if they have to be fetched
+    f"{part}.jsonl": Source("openai/gsm8k", "main", (part,), _hub_row) for part in ("train", "test")
+}
 SYMBOLS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
-def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
+def load(
+    name: str, tokenizer: "PreTrainedTokenizerBase", data: Path, *, style: str = "chat"
+) -> Task:
     """`arith` (all.jsonl, split here) or `gsm8k` (train.jsonl and test.jsonl).
 
     Args:
@@ -55,20 +72,22 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     if name == "arith":
         parts, source = _arith_parts(data / "arith_aggregate" / "all.jsonl"), ARITH_SOURCE
     else:
-        published, test = (
-            list(_gsm8k(data / "gsm8k" / file)) for file in ("train.jsonl", "test.jsonl")
-        )
+        folder = local_or_fetched(name, data, GSM8K_FILES) / name
+        published, test = (list(_gsm8k(folder / file)) for file in ("train.jsonl", "test.jsonl"))
         published, _, test = kept_apart(published, [], test, _asked)
         held = int(len(published) * VALIDATION_SHARE)
         validation, train = hold_out(shuffled(published, SPLIT_SEED), [held], _asked)
         parts = {"train": train, "validation": validation, "test": test}
         source = "GSM8K train (OpenAI, MIT)"
+    train, validation, test = (
+        tuple(_example(tokenizer, name, style, *row) for row in parts[part])
+        for part in ("train", "validation", "test")
+    )
     return Task(
         name,
-        **{
-            part: tuple(_example(tokenizer, name, style, *row) for row in rows)
-            for part, rows in parts.items()
-        },
+        train,
+        validation,
+        test,
         labels=("math",),
         objective="open answers",
         data={"train": source},
@@ -77,14 +96,22 @@ def load(name: str, tokenizer, data: Path, style: str = "chat") -> Task:
     )
 
 
-Row = tuple[str, str, str, str]  # id, question, answer, worked calculation
+Problem = tuple[str, str, str, str]  # id, question, answer, worked calculation
 
 
-def _asked(row: Row) -> str:
+def _asked(row: Problem) -> str:
     return same_prompt(row[1])
 
 
-def _example(tokenizer, name, style, row_id, question, answer, worked) -> Example:
+def _example(
+    tokenizer: "PreTrainedTokenizerBase",
+    name: str,
+    style: str,
+    row_id: str,
+    question: str,
+    answer: str,
+    worked: str,
+) -> Example:
     asked = STYLES[style].format(question=question)
     target = tokenizer.encode(worked, add_special_tokens=False)
     return Example(
@@ -96,7 +123,7 @@ def _example(tokenizer, name, style, row_id, question, answer, worked) -> Exampl
     )
 
 
-def _arith_parts(path: Path) -> dict[str, list[Row]]:
+def _arith_parts(path: Path) -> dict[str, list[Problem]]:
     """Train, validation and test; training problems also with other numbers."""
     parts = _split(list(_arith(path)))
     equations = {row["id"]: row["equation"] for row in read_jsonl(path, ("id", "equation"))}
@@ -117,7 +144,7 @@ def arith_questions(data: Path) -> dict[str, list[str]]:
     return {part: [question for _, question, _, _ in rows] for part, rows in parts.items()}
 
 
-def _arith(path: Path) -> Iterator[Row]:
+def _arith(path: Path) -> Iterator[Problem]:
     for number, row in enumerate(read_jsonl(path, ARITH_FIELDS, ARITH_FIELDS), 1):
         lines, value = steps(row["equation"], f"{path.name}, row {number}")
         worked = "\n".join(lines)
@@ -125,7 +152,7 @@ def _arith(path: Path) -> Iterator[Row]:
             yield row["id"], row["question"], row["answer"], worked
 
 
-def _gsm8k(path: Path) -> Iterator[Row]:
+def _gsm8k(path: Path) -> Iterator[Problem]:
     for number, row in enumerate(read_jsonl(path, GSM8K_FIELDS, GSM8K_FIELDS), 1):
         worked = re.sub(r"<<.*?>>", "", row["answer"])
         yield str(number), row["question"], row["target"], worked
@@ -165,11 +192,11 @@ def _written(value: Fraction) -> str:
     return f"{float(value):.4f}".rstrip("0").rstrip(".")
 
 
-def _split(rows: list[Row]) -> dict[str, list[Row]]:
+def _split(rows: list[Problem]) -> dict[str, list[Problem]]:
     """By groups of problems that are variants of one another (Perturb re-words AllArith), so that
     no test problem has a variant in training."""
     groups = shuffled(_groups(rows), SPLIT_SEED)
-    parts: dict[str, list[Row]] = {"test": [], "validation": [], "train": []}
+    parts: dict[str, list[Problem]] = {"test": [], "validation": [], "train": []}
     wanted = {"test": TEST_SHARE, "validation": VALIDATION_SHARE, "train": 1.0}
     for group in groups:
         part = next(p for p in parts if len(parts[p]) < wanted[p] * len(rows))
@@ -177,7 +204,7 @@ def _split(rows: list[Row]) -> dict[str, list[Row]]:
     return {part: shuffled(found, SPLIT_SEED) for part, found in parts.items()}
 
 
-def _groups(rows: list[Row]) -> list[list[Row]]:
+def _groups(rows: list[Problem]) -> list[list[Problem]]:
     words = [frozenset(re.findall(r"[a-z]+", row[1].casefold())) for row in rows]
     group = list(range(len(rows)))
 
@@ -191,7 +218,7 @@ def _groups(rows: list[Row]) -> list[list[Row]]:
             common = len(one & words[j])
             if common >= ALIKE * (len(one) + len(words[j]) - common):
                 group[root(i)] = root(j)
-    found: dict[int, list[Row]] = {}
+    found: dict[int, list[Problem]] = {}
     for i, row in enumerate(rows):
         found.setdefault(root(i), []).append(row)
     return list(found.values())

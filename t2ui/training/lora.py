@@ -5,10 +5,10 @@ Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's s
 
 import json
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +19,11 @@ from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.tasks.base import Task
 from t2ui.training import checkpoint
-from t2ui.training.svf import Trainer, TrainEvent
+from t2ui.training.parameters import How
+from t2ui.training.trainer import Trainer, TrainEvent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RECORD = "training.json"  # beside peft's files
 OTHER_FORMS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias")
@@ -34,7 +38,7 @@ class LoRA:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: "PreTrainedModel",
         rank: int = 16,
         modules: tuple[str, ...] = ("q", "v"),
         start: Path | None = None,
@@ -46,19 +50,20 @@ class LoRA:
                 "LoRA needs the package peft, which is not installed: pip install peft."
             ) from None
         self.model = model
+        projections = [f"{m}_proj" for m in modules]
         self.config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
             lora_dropout=0.05,
-            target_modules=[f"{m}_proj" for m in modules],
+            target_modules=projections,
             task_type="CAUSAL_LM",
         )
         # Its updates stay float32 whatever the model's dtype, as an expert's scales do.
         self.peft = get_peft_model(model, self.config)
         if start is not None:
             try:
-                weights = _weights(start, rank, self.config.target_modules)
-                found = set_peft_model_state_dict(self.peft, weights)
+                weights = _weights(start, rank, projections)
+                found: Any = set_peft_model_state_dict(self.peft, weights)
                 if found.unexpected_keys:
                     raise InputError(
                         f"{start} is a LoRA of another model: {found.unexpected_keys[0]} is not "
@@ -74,32 +79,23 @@ class LoRA:
                 raise
         self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
         # Of the same form as an adapter's: what is trained, and of which weights.
-        norm = float(model.get_input_embeddings().weight.detach().float().norm())
+        embedding = cast(nn.Embedding, model.get_input_embeddings())
+        norm = float(embedding.weight.detach().float().norm())
         self.fingerprint = f"lora {rank} {' '.join(modules)}:{norm:.4g}"
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """The model with its updates; dropout on."""
-        self.peft.train()
+    def running(self, how: How) -> Iterator[None]:
+        """See `Trainable`: the updates are off for the base model, dropout is on in training."""
+        self.peft.train(how == "training")
         try:
-            yield
+            with self.peft.disable_adapter() if how == "base" else nullcontext():
+                yield
         finally:
             self.peft.eval()
 
-    @contextmanager
-    def inference(self) -> Iterator[None]:
-        """The model with its updates; dropout off."""
-        self.peft.eval()
-        yield
-
-    def base(self) -> AbstractContextManager:
-        """The reference policy."""
-        self.peft.eval()
-        return self.peft.disable_adapter()
-
     def save(self, folder: Path) -> None:
         """As peft writes it: adapter_model.safetensors and adapter_config.json."""
-        self.peft.save_pretrained(folder)
+        self.peft.save_pretrained(str(folder))
 
     def remove(self) -> None:
         """Take the updates out of the model; its parameters can be trained again as before."""
@@ -107,25 +103,25 @@ class LoRA:
 
 
 @contextmanager
-def lora_on(model: nn.Module, folder: Path) -> Iterator[None]:
+def lora_on(model: "PreTrainedModel", folder: Path) -> Iterator[None]:
     """A LoRA that peft wrote, on the model inside the block, dropout off."""
     rank, projections = _settings(folder)
     modules = tuple(name.removesuffix("_proj") for name in projections)
     lora = LoRA(model, rank, modules, start=folder)
     try:
-        with lora.inference():
+        with lora.running("inference"):
             yield
     finally:
         lora.remove()
 
 
 def train_lora(
-    model: nn.Module,
+    model: "PreTrainedModel",
     task: Task,
     config: TrainConfig,
     folder: Path,
     *,
-    tokenizer=None,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
     rank: int = 16,
     start: Path | None = None,
     command: str = "",

@@ -1,17 +1,35 @@
-"""What a training moves: the scales of an expert. `lora.py` has the same shape for LoRA.
+"""What a training moves: the scales of an expert. `lora.py` has the same interface for a LoRA."""
 
-A trainable is a list of parameters and three ways to run the model with them: `training()` with
-gradients, `inference()` without, and `base()`, the reference policy.
-"""
-
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+How = Literal["training", "inference", "base"]
+
+
+class Trainable(Protocol):
+    """Parameters that a run trains, and the ways to run the model with them."""
+
+    model: "PreTrainedModel"
+    parameters: list[nn.Parameter]
+    fingerprint: str  # of what is trained, as checkpoints compare it
+
+    def running(self, how: How) -> AbstractContextManager[None]:
+        """The model, inside the block, as the adapted policy π′ or as the base model.
+
+        Args:
+            how: "training": π′ with gradients; "inference": π′, as fast as it gets; "base": the
+                base model, which is the reference policy π.
+        """
 
 
 class ScaleOffsets:
@@ -22,7 +40,8 @@ class ScaleOffsets:
     """
 
     def __init__(self, adapter: Adapter, start: Expert | None = None):
-        self.adapter, self.model = adapter, adapter.model
+        self.adapter = adapter
+        self.model = cast("PreTrainedModel", adapter.model)
         self.fingerprint = adapter.fingerprint
         self.sizes = [adapter.factors[name].S.numel() for name in adapter.names]
         device = adapter.factors[adapter.names[0]].S.device
@@ -35,17 +54,14 @@ class ScaleOffsets:
         self.offset = nn.Parameter(offset)
         self.parameters: list[nn.Parameter] = [self.offset]
 
-    def training(self) -> AbstractContextManager:
-        """The model with these scales, factored, with gradients."""
-        return self.adapter.applied(self.scales(self.offset))
-
-    def inference(self) -> AbstractContextManager:
-        """The model with these scales, merged."""
-        return self.adapter.applied(self.scales(self.offset.detach()), "merged")
-
-    def base(self) -> AbstractContextManager:
-        """The reference policy."""
-        return self.adapter.disabled()
+    @contextmanager
+    def running(self, how: How) -> Iterator[None]:
+        """See `Trainable`: training runs factored, inference merged, and no scales are the base
+        model exactly."""
+        offset = self.offset if how == "training" else self.offset.detach()
+        scales = {} if how == "base" else self.scales(offset)
+        with self.adapter.applied(scales, "merged" if how == "inference" else "factored"):
+            yield
 
     def scales(self, values: Tensor) -> Mapping[str, Tensor]:
         """(all scales,) offsets -> z of every matrix."""

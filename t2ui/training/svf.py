@@ -7,9 +7,7 @@ prediction on right completions is the paper's ablation, and a way to teach a fo
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
@@ -21,14 +19,17 @@ from t2ui.tasks.base import Task
 from t2ui.training.parameters import ScaleOffsets
 from t2ui.training.trainer import Trainer, TrainEvent
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 def train_svf(
-    model: nn.Module,
+    model: "PreTrainedModel",
     task: Task,
     config: TrainConfig | None = None,
     folder: Path = Path("runs/expert"),
     *,
-    tokenizer=None,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
     start: Expert | None = None,
     name: str = "",
     **details: Any,
@@ -60,11 +61,11 @@ def train_svf(
         except (KeyboardInterrupt, GeneratorExit):
             trainer.save_stopped()
             if trainer.best_step > 0:
-                _save(_expert(trainer, name, start, **details), folder)
+                _save(_expert(trainer, offsets, name, start, **details), folder)
             raise
         trainer.check_improved()
         if trainer.processes.is_main_process:
-            _save(_expert(trainer, name, start, **details), folder)
+            _save(_expert(trainer, offsets, name, start, **details), folder)
 
 
 def _save(expert: Expert, folder: Path) -> None:
@@ -78,11 +79,15 @@ def _save(expert: Expert, folder: Path) -> None:
 
 
 def _expert(
-    trainer: Trainer, name: str, start: Expert | None, command: str = "", **details: Any
+    trainer: Trainer,
+    offsets: ScaleOffsets,
+    name: str,
+    start: Expert | None,
+    command: str = "",
+    **details: Any,
 ) -> Expert:
     """The best scales by validation, with their provenance: also that of what they went on from."""
-    offsets, task = trainer.trainable, trainer.task
-    scales = offsets.scales(trainer.best_values)
+    task, scales = trainer.task, offsets.scales(trainer.best_values)
     return Expert(
         name=name,
         scales={n: z.detach().clone() for n, z in scales.items()},

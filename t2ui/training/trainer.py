@@ -1,6 +1,6 @@
 """One training run: steps, validation, checkpoints. Knows examples and trainables, no expert files.
 
-The loss of a step comes from `term_source.py`, what it moves from `trainable.py` or `lora.py`.
+What a step minimises is in `objectives/`, what it moves in `parameters.py` or `lora.py`.
 """
 
 import math
@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
@@ -18,18 +19,21 @@ from torch import nn
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
-from t2ui.models.likelihood import option_log_likelihoods
+from t2ui.models.likelihood import scored_batches
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.decomposition import same_model
 from t2ui.tasks.base import Task
-from t2ui.tasks.jsonl import check_context, micro_batches
+from t2ui.tasks.batching import check_context, rows_of_step
 from t2ui.training import checkpoint
-from t2ui.training.losses import rewards_of
-from t2ui.training.rollouts import greedy_right
-from t2ui.training.step_batches import REWARD_REMEDY, TermSource
-from t2ui.training.step_terms import objective_of
+from t2ui.training.objectives import settled
+from t2ui.training.objectives.base import LossTerm, Setup, Values
+from t2ui.training.parameters import Trainable
+from t2ui.training.rehearsal import SOURCE, Rehearsal
+from t2ui.training.validation import validate
 
-REHEARSED = "own requests and exercises (Apache-2.0), answered by the base model"
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
 
 
@@ -52,9 +56,19 @@ class Trainer:
     Args:
         trainable: `ScaleOffsets`, or `LoRA` for the baseline.
         tokenizer: needed for open answers and for rehearsal only.
+
+    Raises:
+        InputError: rows, settings or a checkpoint that do not go together.
     """
 
-    def __init__(self, trainable, tokenizer, task: Task, config: TrainConfig, folder: Path):
+    def __init__(
+        self,
+        trainable: Trainable,
+        tokenizer: "PreTrainedTokenizerBase | None",
+        task: Task,
+        config: TrainConfig,
+        folder: Path,
+    ):
         if not task.train or not task.validation:
             raise InputError(f"Task {task.name!r} has no training or no validation rows.")
         self.processes = PartialState(cpu=trainable.parameters[0].device.type == "cpu")
@@ -64,11 +78,15 @@ class Trainer:
                 "process needs a row: choose a larger batch."
             )
         check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
-        self.trainable, self.tokenizer = trainable, tokenizer
-        self.task, self.folder = task, folder
-        self.config = replace(config, objective=objective_of(task, config))
-        self.source = TermSource(trainable, tokenizer, task, self.config, self.processes)
-        self.model: nn.Module = trainable.model
+        name, objective = settled(task, config.objective)
+        self.trainable, self.task, self.folder = trainable, task, folder
+        self.config = replace(config, objective=name)
+        self.setup = Setup(trainable, tokenizer, task, self.config, self.processes)
+        self.objective = objective(self.setup)
+        self.rehearsal = Rehearsal(self.setup) if config.rehearsal else None
+        if task.grade is not None and tokenizer is None:
+            raise InputError("Open answers need the model's tokenizer: give it as tokenizer.")
+        self.model = trainable.model
         self.same = self._same()
         self.parameters = trainable.parameters
         self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
@@ -116,7 +134,7 @@ class Trainer:
             **({"schedule": self.schedule} if len(self.schedule) > 1 else {}),
             "dtype": dtype_name(self.model),
             "device": self.model.device.type,
-            "data": self.task.data | ({"rehearsal": REHEARSED} if self.config.rehearsal else {}),
+            "data": self.task.data | ({"rehearsal": SOURCE} if self.config.rehearsal else {}),
             "curve": [
                 (e["step"], e["values"]["accuracy"])
                 for e in checkpoint.read_log(self.folder)
@@ -131,11 +149,7 @@ class Trainer:
         Raises:
             InputError: validation never got better.
         """
-        if self.config.objective == "sampled" and not self.source.rewarded:
-            raise InputError(
-                f"Not one rollout of {self.step} steps was right: there was nothing to learn from, "
-                f"and no expert is written. {REWARD_REMEDY}"
-            )
+        self.objective.check_learned(self.step)
         if self.best_step <= 0:
             raise InputError(
                 f"No step of {self.step} did better on validation than the start "
@@ -155,10 +169,8 @@ class Trainer:
             "values": checkpoint.flat(self.parameters),
             "best": self.best_values,
             **checkpoint.moments(self.optimizer, self.parameters),
+            **self.objective.tensors(),
         }
-        if self.config.objective == "exact":
-            # Computed in another batch they would round differently, and the curve part ways.
-            tensors["reference"] = self.source.known_references()
         if not self.processes.is_main_process:
             return
         checkpoint.write(
@@ -171,9 +183,9 @@ class Trainer:
                 "best_step": self.best_step,
                 "seconds": self.seconds,
                 "fingerprint": self.trainable.fingerprint,
-                "rewarded": self.source.rewarded,
                 "schedule": self.schedule,
                 "peak": self._peak(),
+                **self.objective.facts(),
             },
         )
 
@@ -182,13 +194,14 @@ class Trainer:
         rows = (*self.task.train, *self.task.validation)
         asked = [(e.id, e.question, e.correct, e.answer) for e in rows]
         judged = (self.task.objective, self.task.max_new_tokens, self.task.stop)
+        rehearsed = self.rehearsal.prompts if self.rehearsal else ()
         return {
             "task": self.task.name,
             "config": asdict(self.config),
             "train rows": len(self.task.train),
             "dtype": str(self.model.dtype),
             "prompts, answers or reward": checkpoint.digest((asked, judged)),
-            "rehearsed prompts": checkpoint.digest([e.question for e in self.source.rehearsal]),
+            "rehearsed prompts": checkpoint.digest([e.question for e in rehearsed]),
         }
 
     def _resume(self) -> None:
@@ -202,13 +215,12 @@ class Trainer:
         self.best_values = tensors["best"].to(device)
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.best, self.best_step = facts["best"], facts["best_step"]
-        self.source.rewarded, self.peak = facts["rewarded"], facts.get("peak") or 0
+        self.peak = facts.get("peak") or 0
         self.schedule = facts.get("schedule") or [[0, facts["config"]["steps"]]]
         if self.schedule[-1][1] != self.config.steps:
             self.schedule = [*self.schedule, [self.step, self.config.steps]]
         checkpoint.set_moments(self.optimizer, self.parameters, tensors, self.step)
-        if "reference" in tensors:
-            self.source.set_references(tensors["reference"].to(device))
+        self.objective.restore(facts, tensors)
 
     def _check_same_run(self, facts: dict[str, Any]) -> None:
         if not same_model(facts["fingerprint"], self.trainable.fingerprint):
@@ -227,25 +239,27 @@ class Trainer:
             parameter.grad = torch.zeros_like(parameter)
         # LoRA's dropout draws from torch's own generator: a resumed run draws the same.
         torch.manual_seed((self.config.seed * 1_000_003 + self.step) % 2**63)
-        terms, values = self.source.terms(self.step)
+        terms, values = self._terms()
         logged: dict[str, list[float]] = {}
-        for batch in micro_batches(terms, self.config.micro_batch_tokens):
-            with self.trainable.training():
-                scores = option_log_likelihoods(
-                    self.model, [term.question for term in batch], self.source.token_temperature
-                )
+        for batch, scores in scored_batches(
+            self.model,
+            terms,
+            config.micro_batch_tokens,
+            self.objective.token_temperature,
+            within=partial(self.trainable.running, "training"),
+        ):
             losses = []
             for term, score in zip(batch, scores, strict=True):
                 loss, seen = term.loss(score)
                 losses.append(loss)
                 for key, value in seen.items():
                     logged.setdefault(key, []).append(value)
-            loss = torch.stack(losses).sum() / self.config.batch
+            loss = torch.stack(losses).sum() / config.batch
             loss.backward(inputs=self.parameters)  # the model's own stay without .grad
         if self.processes.num_processes > 1:
             for parameter in self.parameters:
                 parameter.grad = reduce(parameter.grad, "sum")
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.parameters, config.clip_norm)
         self.updating = True
         self.optimizer.step()
         self.step += 1
@@ -269,6 +283,16 @@ class Trainer:
             )
         )
 
+    def _terms(self) -> tuple[list[LossTerm], Values]:
+        """The loss terms of this process's share of the step, and what is logged of them before
+        the update."""
+        config, processes = self.config, self.processes
+        rows = rows_of_step(self.task.train, config.batch, config.seed, self.step)
+        mine = rows[processes.process_index :: processes.num_processes]
+        terms, values = self.objective.terms(mine, self.step)
+        rehearsed = self.rehearsal.terms(self.step) if self.rehearsal else []
+        return [*terms, *rehearsed], values
+
     def _peak(self) -> int | None:
         own = peak_memory(self.model.device)
         return own if own is None else max(own, self.peak)
@@ -276,18 +300,8 @@ class Trainer:
     def _validate(self) -> TrainEvent:
         started = time.perf_counter()
         rows = self.task.validation[: self.config.validation_rows]
-        with torch.inference_mode(), self.trainable.inference():
-            if self.task.grade is not None:
-                right = greedy_right(self.model, self.tokenizer, self.task, rows)
-                reward = sum(1.0 if r else -1.0 for r in right)
-            else:
-                scores = self.source.scores([row.question for row in rows])
-                right = [int(s.argmax()) == r.correct for s, r in zip(scores, rows, strict=True)]
-                reward = sum(
-                    float((s.softmax(0).cpu() * rewards_of(len(s), row.correct)).sum())
-                    for s, row in zip(scores, rows, strict=True)
-                )
-        accuracy = sum(right) / len(rows)
+        values = validate(self.setup, rows)
+        accuracy = values["accuracy"]
         # With rehearsal the last step is kept: the task's accuracy does not say what was unlearned,
         # and early steps, the one that it went on from above all, have rehearsed the least.
         better = self.step > 0 if self.config.rehearsal else accuracy > self.best
@@ -295,8 +309,7 @@ class Trainer:
             self.best, self.best_step = accuracy, self.step
             self.best_values = checkpoint.flat(self.parameters)
         self.seconds += time.perf_counter() - started
-        values = {"accuracy": accuracy, "reward": reward / len(rows)}
-        values["best"] = max(self.best, 0.0)
+        values = {**values, "best": max(self.best, 0.0)}
         return self._log(TrainEvent("validation", self.step, values))
 
     def _validation_is_due(self) -> bool:

@@ -14,7 +14,7 @@ from t2ui.inference.decoding import Row, generate
 from t2ui.models.likelihood import Question
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Example, Task
-from t2ui.training.rollouts import greedy_right, greedy_texts
+from t2ui.tasks.answering import greedy_right, greedy_texts
 
 
 def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:

@@ -244,7 +244,7 @@ def own_prompts(rows, label: str) -> set[str]:
 
 
 def test_own_requests_train_and_validate_under_their_labels(requests, tiny_tokenizer, public):
-    task = dispatch_rows.load(tiny_tokenizer, public)
+    task = dispatch_rows.load("dispatch", tiny_tokenizer, public)
     for label in LABELS:
         for split, rows in (("train", task.train), ("validation", task.validation)):
             wanted = {r["prompt"] for r in with_label(requests, label) if r["split"] == split}
@@ -257,15 +257,17 @@ def test_own_requests_train_and_validate_under_their_labels(requests, tiny_token
 
 
 def test_left_out_families_are_not_trained_on(tiny_tokenizer, public):
-    task = dispatch_rows.load(tiny_tokenizer, public, leave_out=("gsm8k", "mbpp"))
+    task = dispatch_rows.load("dispatch", tiny_tokenizer, public, leave_out=("gsm8k", "mbpp"))
     assert not {"gsm8k", "mbpp"} & {row.family for row in task.train + task.validation}
     assert {"gsm8k", "mbpp"} <= {row.family for row in task.test}
     with pytest.raises(InputError, match="no training prompts for others"):
-        dispatch_rows.load(tiny_tokenizer, public, leave_out=(dispatch_rows.OWN_FAMILY,))
+        dispatch_rows.load(
+            "dispatch", tiny_tokenizer, public, leave_out=(dispatch_rows.OWN_FAMILY,)
+        )
 
 
 def test_hard_rows_say_whether_their_kind_is_trained(hard, tiny_tokenizer, public):
-    task = dispatch_rows.load(tiny_tokenizer, public, hard=HARD_FILE)
+    task = dispatch_rows.load("dispatch", tiny_tokenizer, public, hard=HARD_FILE)
     counts = Counter(row.family for row in task.test if row.family.startswith("hard "))
     unseen = sum(row["note"].endswith("not trained on") for row in hard)
     assert counts == {

@@ -29,14 +29,14 @@ def model():
 def test_it_begins_as_the_base_and_gives_the_model_back(model):
     before, weights = logits(model, IDS), {n: p.clone() for n, p in model.state_dict().items()}
     lora = LoRA(model, rank=4)
-    with lora.inference():
+    with lora.running("inference"):
         assert torch.equal(logits(model, IDS), before)
     with torch.no_grad():
         for parameter in lora.parameters:
             parameter.add_(0.1)
-    with lora.inference():
+    with lora.running("inference"):
         assert not torch.allclose(logits(model, IDS), before)
-    with lora.base():
+    with lora.running("base"):
         assert torch.equal(logits(model, IDS), before)
     lora.remove()
     assert torch.equal(logits(model, IDS), before)
@@ -72,7 +72,7 @@ def test_training_writes_what_peft_reads(model, tiny_tokenizer, tmp_path):
     loaded = PeftModel.from_pretrained(make_tiny("llama"), tmp_path / "lora").eval()
     assert not torch.allclose(logits(loaded, IDS), before)
     again = LoRA(model, rank=4, start=tmp_path / "lora")
-    with again.inference():
+    with again.running("inference"):
         torch.testing.assert_close(logits(model, IDS), logits(loaded, IDS))
     again.remove()
     for rank, folder, message in ((8, "lora", "is a LoRA of rank 4"), (4, "", "holds no LoRA")):
@@ -85,7 +85,7 @@ def test_evaluation_puts_it_on_and_takes_it_off(model, tiny_tokenizer, tmp_path)
     with torch.no_grad():
         for parameter in lora.parameters:
             parameter.add_(0.1)
-    with lora.inference():
+    with lora.running("inference"):
         wanted = logits(model, IDS)
     lora.save(tmp_path / "lora")
     lora.remove()
@@ -166,7 +166,7 @@ def run_to_its_steps(run):
 
 
 def test_stopping_keeps_the_best_so_far(model, tiny_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr("t2ui.training.trainer.greedy_right", improving())
+    monkeypatch.setattr("t2ui.training.validation.greedy_right", improving())
     run = train_lora(
         model,
         make_task(),

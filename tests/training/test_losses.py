@@ -5,46 +5,56 @@ import math
 import pytest
 import torch
 
+from t2ui.catalogue import BASELINES, chosen
 from t2ui.errors import InputError
-from t2ui.training.losses import advantages, next_token_loss, policy_loss
+from t2ui.training.objectives.next_token import next_token_loss
+from t2ui.training.objectives.sampled import (
+    advantages,
+    less_leave_one_out,
+    less_mean,
+    policy_loss,
+    without_baseline,
+)
 
 REWARDS = [torch.tensor([1.0, -1.0]), torch.tensor([-1.0])]
 COUNTS = [torch.tensor([1.0, 3.0]), torch.tensor([4.0])]
 
 
 def test_without_a_baseline_the_reward_is_the_advantage():
-    found = advantages(REWARDS, COUNTS, None, 0.0, "none")
+    found = advantages(REWARDS, COUNTS, None, 0.0, without_baseline)
     assert [a.tolist() for a in found] == [[1.0, -1.0], [-1.0]]
 
 
 def test_the_mean_counts_every_rollout():
     """One right of eight: the mean is −0.75."""
-    found = advantages(REWARDS, COUNTS, None, 0.0, "mean")
+    found = advantages(REWARDS, COUNTS, None, 0.0, less_mean)
     assert [a.tolist() for a in found] == [[1.75, -0.25], [-0.25]]
 
 
 def test_leave_one_out_worked_by_hand():
     """1 against three −1: 2. −1 against 1, −1, −1: −1 + 1/3. All alike: 0."""
-    found = advantages(REWARDS, COUNTS, None, 0.0, "leave_one_out")
+    found = advantages(REWARDS, COUNTS, None, 0.0, less_leave_one_out)
     assert found[0].tolist() == pytest.approx([2.0, -1 + 1 / 3])
     assert found[1].tolist() == [0.0]
 
 
 def test_leave_one_out_is_zero_on_average():
-    found = advantages(REWARDS, COUNTS, None, 0.0, "leave_one_out")
+    found = advantages(REWARDS, COUNTS, None, 0.0, less_leave_one_out)
     for advantage, count in zip(found, COUNTS, strict=True):
         assert float((advantage * count).sum()) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_leash_lowers_what_the_adapted_model_likes_more_than_the_base():
+def test_the_kl_penalty_lowers_what_the_adapted_model_likes_more_than_the_base():
     ratios = [torch.tensor([2.0, 0.0]), torch.tensor([-1.0])]
-    found = advantages(REWARDS, COUNTS, ratios, 0.5, "none")
+    found = advantages(REWARDS, COUNTS, ratios, 0.5, without_baseline)
     assert [a.tolist() for a in found] == [[0.0, -1.0], [-0.5]]
 
 
 def test_an_unknown_baseline():
-    with pytest.raises(InputError, match="baseline is 'best'"):
-        advantages(REWARDS, COUNTS, None, 0.0, "best")
+    with pytest.raises(
+        InputError, match="no baseline 'best'; there are: none, mean, leave_one_out"
+    ):
+        chosen("baseline", "best", BASELINES)
 
 
 def test_policy_loss_worked_by_hand():
@@ -55,8 +65,8 @@ def test_policy_loss_worked_by_hand():
     assert scores.grad.tolist() == pytest.approx([-2 / 4, 1.5 / 4])
 
 
-@pytest.mark.parametrize("baseline", ["none", "mean", "leave_one_out"])
-def test_the_sampled_gradient_tends_to_the_exact_one_with_its_leash(baseline):
+@pytest.mark.parametrize("baseline", [without_baseline, less_mean, less_leave_one_out])
+def test_the_sampled_gradient_tends_to_the_exact_one_with_its_kl_penalty(baseline):
     """Over many prompts with the same policy over three answers, for every baseline."""
     logits = torch.tensor([0.3, -0.5, 1.0])
     base = torch.tensor([0.0, 0.5, 0.2])

@@ -1,6 +1,7 @@
 """Rehearsal: prompts of other kinds, the base model's own answers, and what they keep."""
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,8 +17,7 @@ from t2ui.tasks import Example
 from t2ui.tasks.rehearsal import PER_LABEL, rehearsal_prompts
 from t2ui.training.checkpoint import read_log
 from t2ui.training.parameters import ScaleOffsets
-from t2ui.training.rollouts import with_own_answers
-from t2ui.training.step_batches import REHEARSED_TOKENS
+from t2ui.training.rehearsal import MAX_TOKENS, Rehearsal, with_own_answers
 from t2ui.training.trainer import Trainer
 
 OTHERS = tuple(
@@ -28,7 +28,7 @@ OTHERS = tuple(
 
 @pytest.fixture
 def rehearsed(monkeypatch):
-    monkeypatch.setattr("t2ui.training.step_batches.rehearsal_prompts", lambda *_: OTHERS)
+    monkeypatch.setattr("t2ui.training.rehearsal.rehearsal_prompts", lambda *_: OTHERS)
 
 
 def test_prompts_of_every_other_kind_in_equal_shares(tiny_tokenizer):
@@ -67,7 +67,7 @@ def test_own_answers_are_the_greedy_ones(adapter, tiny_llama, tiny_tokenizer):
 def test_what_is_rehearsed_is_kept(rehearsed, tiny_llama, tiny_tokenizer, tmp_path):
     """After the same training the base model's answers are far likelier with it than without."""
     with adapt(tiny_llama):
-        answered = with_own_answers(tiny_llama, tiny_tokenizer, OTHERS, REHEARSED_TOKENS)
+        answered = with_own_answers(tiny_llama, tiny_tokenizer, OTHERS, MAX_TOKENS)
     likelihoods = []
     for count in (0, 6):
         with adapt(tiny_llama) as adapter:
@@ -77,7 +77,7 @@ def test_what_is_rehearsed_is_kept(rehearsed, tiny_llama, tiny_tokenizer, tmp_pa
             steps = [e.values for e in run.run() if e.kind == "step"]
             assert all(("rehearsal" in values) == bool(count) for values in steps)
             assert steps[-1]["cross_entropy"] < steps[0]["cross_entropy"]
-            with run.trainable.inference():
+            with run.trainable.running("inference"):
                 likelihoods.append(
                     sum(
                         float(
@@ -105,18 +105,19 @@ def test_a_run_with_rehearsal_resumes_along_its_curve(
                 next(e for e in run.run() if e.kind == "end" or e.step == limit)
         ends.append(offsets.offset.detach().clone())
     assert torch.equal(*ends)
-    monkeypatch.setattr("t2ui.training.step_batches.rehearsal_prompts", lambda *_: OTHERS[:4])
+    monkeypatch.setattr("t2ui.training.rehearsal.rehearsal_prompts", lambda *_: OTHERS[:4])
     with adapt(tiny_llama) as adapter, pytest.raises(InputError, match="rehearsed prompts"):
         Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path / "parts")
 
 
 def test_processes_share_a_steps_rehearsal(rehearsed, adapter, tiny_tokenizer, tmp_path):
     run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(rehearsal=5), tmp_path)
-    whole = [term.question.prompt for term in run.source._rehearsed(0)]
+    whole = [term.question.prompt for term in run.rehearsal.terms(0)]
     shares = []
     for index in (0, 1):
-        run.source.processes = SimpleNamespace(num_processes=2, process_index=index)
-        shares.append([term.question.prompt for term in run.source._rehearsed(0)])
+        processes = SimpleNamespace(num_processes=2, process_index=index)
+        share = Rehearsal(replace(run.setup, processes=processes))
+        shares.append([term.question.prompt for term in share.terms(0)])
     assert (whole[::2], whole[1::2]) == tuple(shares)
 
 
@@ -127,7 +128,7 @@ def test_with_rehearsal_the_last_step_is_kept(
     """The task's accuracy alone would keep a step that has rehearsed little, or nothing."""
     right = iter([4, 6, 2, 3])  # of eight rows: at the start, then every five steps
     monkeypatch.setattr(
-        "t2ui.training.trainer.greedy_right",
+        "t2ui.training.validation.greedy_right",
         lambda *_: [i < n for n in [next(right)] for i in range(8)],
     )
     settings = config(rehearsal=count, steps=15)

@@ -1,6 +1,5 @@
 """Sampled training on open answers: what is sampled, what is learned, how it stops."""
 
-import importlib
 import json
 import os
 import threading
@@ -14,13 +13,20 @@ from reference import log_likelihood, logits, prompt_ids
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
+from t2ui.models import likelihood
 from t2ui.models.likelihood import Question
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
+from t2ui.tasks.answering import Group, graded, greedy_right, sample_groups
 from t2ui.training.checkpoint import read_log
+from t2ui.training.objectives.sampled import (
+    less_leave_one_out,
+    less_mean,
+    sampled_terms,
+    scores_of,
+    without_baseline,
+)
 from t2ui.training.parameters import ScaleOffsets
-from t2ui.training.rollouts import Group, greedy_right, judged, sample_groups
-from t2ui.training.step_terms import sampled_terms, scores_of
 from t2ui.training.svf import train_svf
 from t2ui.training.trainer import Trainer
 
@@ -62,16 +68,14 @@ def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer, tempera
 
 
 def test_a_run_differentiates_what_it_sampled_from(adapter, tiny_tokenizer, tmp_path, monkeypatch):
-    """Rollouts, the leash and the gradient all belong to the policy of the set temperature."""
-    used = []
-    for module in ("training.step_terms", "training.trainer"):
-        original = importlib.import_module(f"t2ui.{module}").option_log_likelihoods
+    """Rollouts, the KL penalty and the gradient all belong to the policy of the set temperature."""
+    used, original = [], likelihood.option_log_likelihoods
 
-        def spied(model, questions, temperature=1.0, original=original):
-            used.append(temperature)
-            return original(model, questions, temperature)
+    def spied(model, questions, temperature=1.0):
+        used.append(temperature)
+        return original(model, questions, temperature)
 
-        monkeypatch.setattr(f"t2ui.{module}.option_log_likelihoods", spied)
+    monkeypatch.setattr(likelihood, "option_log_likelihoods", spied)
     settings = config(steps=1, kl_coeff=0.1, temperature=1.3)
     run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path)
     list(run.run())
@@ -85,12 +89,12 @@ def test_rollouts_without_an_advantage_are_not_scored_again():
         Group(make_task().train[0], Question((3, 4), ((5,), (6,), (7,))), counts, rewards)
         for rewards in (torch.tensor([1.0, -1.0, -1.0]), -torch.ones(3))
     ]
-    (term,) = sampled_terms(groups, None, 0.0, "leave_one_out", -1.0, 100)
+    (term,) = sampled_terms(groups, None, 0.0, less_leave_one_out, -1.0, 100)
     assert term.question == groups[0].question
     assert term.loss(scores)[0].item() == pytest.approx(
         -(1 * 2 * -1 + 2 * (-1 + 1 / 3) * -2 + (-1 + 1 / 3) * -4) / 4
     )
-    (only_right,) = sampled_terms(groups, None, 0.0, "none", 0.0, 100)
+    (only_right,) = sampled_terms(groups, None, 0.0, without_baseline, 0.0, 100)
     assert only_right.question.options == ((5,),)
     assert only_right.loss(scores[:1])[0].item() == pytest.approx(1 / 4)  # of all four
 
@@ -105,15 +109,15 @@ def test_many_long_rollouts_of_a_prompt_are_cut_by_the_token_budget(tiny_llama):
         torch.tensor([1.0, -1.0, -1.0, 1.0, -1.0]),
     )
     scores = torch.tensor([-1.0, -2.0, -3.0, -4.0, -5.0])
-    (whole,) = sampled_terms([group], None, 0.0, "mean", -1.0, 1000)
-    parts = sampled_terms([group], None, 0.0, "mean", -1.0, 12)
+    (whole,) = sampled_terms([group], None, 0.0, less_mean, -1.0, 1000)
+    parts = sampled_terms([group], None, 0.0, less_mean, -1.0, 12)
     assert [len(term.question.options) for term in parts] == [2, 2, 1]
     assert all(term.question.tokens <= 12 for term in parts)
     assert sum((t.question.options for t in parts), ()) == options
     losses = [t.loss(s)[0] for t, s in zip(parts, scores.split([2, 2, 1]), strict=True)]
     assert float(sum(losses)) == pytest.approx(float(whole.loss(scores)[0]))
     with torch.inference_mode():
-        together, apart = (scores_of(tiny_llama, [group.question], n)[0] for n in (1000, 12))
+        together, apart = (scores_of(tiny_llama, [group.question], n, 1.0)[0] for n in (1000, 12))
     torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
 
 
@@ -126,8 +130,8 @@ def test_answers_are_judged_side_by_side_and_keep_their_order():
         return text == answer
 
     pairs = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "a")]
-    assert judged(make_task(judge=judge), pairs) == [True, False, True, False]
-    assert judged(make_task(judge=judge), []) == []
+    assert graded(make_task(judge=judge), pairs) == [True, False, True, False]
+    assert graded(make_task(judge=judge), []) == []
 
 
 def test_sampled_training_learns(tiny_llama, tiny_tokenizer, tmp_path):
@@ -168,7 +172,7 @@ def test_a_sampled_run_resumes_along_its_curve(tiny_llama, tiny_tokenizer, tmp_p
     assert torch.equal(*ends)
 
 
-def test_the_leash_holds_the_policy_near_the_base(tiny_llama, tiny_tokenizer, tmp_path):
+def test_the_kl_penalty_holds_the_policy_near_the_base(tiny_llama, tiny_tokenizer, tmp_path):
     ends = []
     for kl_coeff in (0.001, 3.0):
         events = Trainer(
@@ -201,7 +205,7 @@ def test_a_process_whose_own_share_is_all_wrong_does_not_stop_alone(
     """Its neighbours would wait for its gradient for ever."""
     means = iter([0.25, 0.0])
     monkeypatch.setattr(
-        "t2ui.training.step_batches.reduce",
+        "t2ui.training.objectives.sampled.reduce",
         lambda tensor, how: {"mean": lambda: torch.tensor(next(means)), "sum": lambda: 2 * tensor}[
             how
         ](),
@@ -214,7 +218,7 @@ def test_a_process_whose_own_share_is_all_wrong_does_not_stop_alone(
         tmp_path,
     )
     run.processes = SimpleNamespace(num_processes=2, process_index=1, is_main_process=False)
-    run.source.processes = run.processes
+    run.objective.setup = replace(run.setup, processes=run.processes)
     assert [e.step for e in run.run() if e.kind == "step"] == [1, 2]
 
 
@@ -292,7 +296,7 @@ def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
 def test_early_stop(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
     accuracies = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.9])
     monkeypatch.setattr(
-        "t2ui.training.trainer.greedy_right",
+        "t2ui.training.validation.greedy_right",
         lambda *_: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
     )
     settings = config(steps=12, evaluate_every=2, patience=2)
@@ -369,7 +373,7 @@ def test_an_expert_that_cannot_be_written_says_so(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("t2ui.svf.expert.save_file", full)
-    monkeypatch.setattr("t2ui.training.trainer.greedy_right", improving())
+    monkeypatch.setattr("t2ui.training.validation.greedy_right", improving())
     run = train_svf(
         tiny_llama,
         make_task(),
@@ -418,7 +422,7 @@ def test_a_validation_that_was_stopped_is_made_up_for(
         return right
 
     settings, task = config(steps=4, evaluate_every=2), make_task()
-    monkeypatch.setattr("t2ui.training.trainer.greedy_right", stopping)
+    monkeypatch.setattr("t2ui.training.validation.greedy_right", stopping)
     with pytest.raises(KeyboardInterrupt):
         list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
     events = list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))

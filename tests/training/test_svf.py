@@ -17,13 +17,14 @@ from tiny import make_tiny
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.evaluation.measure import option_scores, right_by
+from t2ui.models import likelihood
 from t2ui.models.likelihood import Question
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.tasks import Example, Task
-from t2ui.tasks.jsonl import rows_of_step
+from t2ui.tasks.batching import rows_of_step
 from t2ui.training.checkpoint import append_log, read_log
-from t2ui.training.losses import exact_policy_loss
+from t2ui.training.objectives.exact import exact_policy_loss
 from t2ui.training.parameters import ScaleOffsets
 from t2ui.training.svf import train_svf
 from t2ui.training.trainer import Trainer
@@ -51,7 +52,7 @@ def test_temperature_flattens_both_policies():
     )
 
 
-def test_the_leash_is_zero_at_the_base_and_is_from_adapted_to_base():
+def test_the_kl_is_zero_at_the_base_and_is_from_adapted_to_base():
     rewards, base = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([0.5, -1.0, 2.0])
     assert exact_policy_loss(base + 3, rewards, base, 1.0)[2].item() == pytest.approx(0, abs=1e-6)
     other = torch.tensor([3.0, 0.0, 0.0])
@@ -74,7 +75,7 @@ def objective_cases():
 
 
 @pytest.mark.parametrize("case", list(objective_cases()))
-def test_gradient_is_the_reinforce_expectation_less_the_leash(case):
+def test_gradient_is_the_reinforce_expectation_less_the_kl_penalty(case):
     """∇J = E[r ∇log π′] − λ ∇KL, each expectation taken as a sum over the options."""
     scores, rewards, base, kl_coeff, temperature = case
 
@@ -84,11 +85,11 @@ def test_gradient_is_the_reinforce_expectation_less_the_leash(case):
     policy, log_base = log_policy(scores).exp(), log_policy(base)
     grad_log = torch.autograd.functional.jacobian(log_policy, scores)  # (O, O): ∇ log π′(o)
     reinforce = (policy * rewards) @ grad_log
-    leash = (policy * (log_policy(scores) - log_base)) @ grad_log  # E[∇ log π′] is zero
+    penalty = (policy * (log_policy(scores) - log_base)) @ grad_log  # E[∇ log π′] is zero
     leaf = scores.clone().requires_grad_(True)
     loss, _, _ = exact_policy_loss(leaf, rewards, base, kl_coeff, temperature)
     loss.backward()
-    torch.testing.assert_close(-leaf.grad, reinforce - kl_coeff * leash)
+    torch.testing.assert_close(-leaf.grad, reinforce - kl_coeff * penalty)
 
 
 def test_gradient_is_what_sampled_reinforce_tends_to():
@@ -175,7 +176,7 @@ def test_training_learns_the_task(tiny_llama, tmp_path):
     assert sum(right_by(task.validation, scores, "sum")) / 12 == best
 
 
-def test_the_leash_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
+def test_the_kl_penalty_keeps_the_policy_near_the_base(tiny_llama, tmp_path):
     ends = []
     for kl_coeff in (0.0, 20.0):
         folder = tmp_path / str(kl_coeff)
@@ -268,17 +269,13 @@ def test_the_best_validation_is_kept_not_the_last(tiny_llama, tmp_path, monkeypa
     def scripted(self):
         accuracy = next(accuracies)
         offsets.append(self.trainable.offset.detach().clone())
-        monkeypatch.setattr(
-            "t2ui.training.step_terms.option_log_likelihoods", scores_of(accuracy, original)
-        )
+        monkeypatch.setattr(likelihood, "option_log_likelihoods", scores_of(accuracy, original))
         try:
             return validate(self)
         finally:
-            monkeypatch.setattr("t2ui.training.step_terms.option_log_likelihoods", original)
+            monkeypatch.setattr(likelihood, "option_log_likelihoods", original)
 
-    from t2ui.training import step_terms
-
-    validate, original = Trainer._validate, step_terms.option_log_likelihoods
+    validate, original = Trainer._validate, likelihood.option_log_likelihoods
     monkeypatch.setattr(Trainer, "_validate", scripted)
     task = make_task(train=10, validation=20)
     list(train_svf(tiny_llama, task, config(evaluate_every=2), tmp_path))
@@ -325,11 +322,9 @@ def test_no_expert_when_nothing_got_better(tiny_llama, tmp_path):
 
 def test_validation_reads_as_many_rows_as_asked(adapter, tmp_path, monkeypatch):
     read = []
-    from t2ui.training import step_terms
-
-    original = step_terms.option_log_likelihoods
+    original = likelihood.option_log_likelihoods
     monkeypatch.setattr(
-        step_terms,
+        likelihood,
         "option_log_likelihoods",
         lambda model, questions, *rest: read.extend(questions) or original(model, questions, *rest),
     )
@@ -476,7 +471,7 @@ def test_training_leaves_the_model_as_it_was(tmp_path, how, monkeypatch):
     if how == "closed":
         events.close()
     if how == "failed":
-        monkeypatch.setattr("t2ui.training.step_batches.rows_of_step", lambda *_: 1 / 0)
+        monkeypatch.setattr("t2ui.training.trainer.rows_of_step", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             list(events)
     assert attached(model) is None

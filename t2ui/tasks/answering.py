@@ -1,0 +1,129 @@
+"""What a model answers to a task's open examples, and whether that is right.
+
+Shared by training (validation and rollouts) and evaluation.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from t2ui.config import Sampling
+from t2ui.errors import InputError
+from t2ui.inference.decoding import Decoder, Row, generate
+from t2ui.models.likelihood import Question
+from t2ui.tasks.base import Example, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SEED_RANGE = 2**31
+SAMPLED_ROWS = 96  # sampled answers that are decoded together
+
+
+def greedy_texts(
+    model: nn.Module,
+    tokenizer: "PreTrainedTokenizerBase",
+    task: Task,
+    examples: Sequence[Example],
+    batch_rows: int = 32,
+) -> Iterator[tuple[int, str]]:
+    """(index of the example, greedy answer) as answers end, from the model as it is set now.
+
+    Examples of similar length are decoded together; new ones join once half of a batch has ended,
+    so that a few long answers do not hold up the others.
+    """
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].question.prompt))
+    sampling = Sampling(task.max_new_tokens, stop=task.stop)
+    rows = [Row(i, examples[i].question.prompt, None, sampling) for i in order]
+    decoder = Decoder(model, tokenizer, None)
+    parts: dict[int, list[str]] = {i: [] for i in order}
+    while rows or len(decoder):
+        if rows and len(decoder) <= batch_rows // 2:
+            free = batch_rows - len(decoder)
+            decoder.add(rows[:free])
+            rows = rows[free:]
+        for step in decoder.step():
+            parts[step.key].append(step.text)
+            if step.finished:
+                yield step.key, "".join(parts.pop(step.key))
+
+
+def greedy_right(
+    model: nn.Module,
+    tokenizer: "PreTrainedTokenizerBase",
+    task: Task,
+    examples: Sequence[Example],
+    batch_rows: int = 64,
+) -> list[bool]:
+    """Whether the greedy answer to each example is right, from the model as it is set now."""
+    texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows))
+    return graded(task, [(texts[i], example.answer) for i, example in enumerate(examples)])
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rollouts of one prompt. Equal ones stand once in `question`, with their count."""
+
+    example: Example
+    question: Question  # options: the different completions, as sampled, end tokens included
+    counts: Tensor  # (O,) float32, sum G
+    rewards: Tensor  # (O,) 1 for right, −1 for wrong
+
+
+def sample_groups(
+    model: nn.Module,
+    tokenizer: "PreTrainedTokenizerBase",
+    task: Task,
+    examples: Sequence[Example],
+    size: int,
+    seed: int,
+    temperature: float = 1.0,
+) -> list[Group]:
+    """`size` sampled completions of every example, from the model as it is set now.
+
+    A completion that reaches the length limit has no end token and is graded as it stands.
+    """
+    rows = []
+    for i in range(size * len(examples)):
+        drawn = (seed * 1_000_003 + i) % SEED_RANGE
+        sampling = Sampling(task.max_new_tokens, temperature, seed=drawn, stop=task.stop)
+        rows.append(Row(i, examples[i // size].question.prompt, None, sampling))
+    completions = []
+    for start in range(0, len(rows), SAMPLED_ROWS):
+        completions += generate(model, tokenizer, rows[start : start + SAMPLED_ROWS], None)
+    counts: list[dict[tuple[int, ...], int]] = [{} for _ in examples]
+    texts: dict[tuple[int, tuple[int, ...]], str] = {}  # of every different rollout
+    for i, completion in enumerate(completions):
+        place, ids = i // size, completion.token_ids
+        counts[place][ids] = counts[place].get(ids, 0) + 1
+        texts[place, ids] = completion.text
+    right = graded(task, [(text, examples[place].answer) for (place, _), text in texts.items()])
+    rewards = dict(zip(texts, right, strict=True))
+    return [
+        Group(
+            example,
+            Question(example.question.prompt, tuple(counted)),
+            torch.tensor(list(counted.values()), dtype=torch.float32),
+            torch.tensor([1.0 if rewards[place, ids] else -1.0 for ids in counted]),
+        )
+        for place, (example, counted) in enumerate(zip(examples, counts, strict=True))
+    ]
+
+
+def graded(task: Task, answers: Sequence[tuple[str, str]]) -> list[bool]:
+    """`task.grade` of every (generated text, right answer), as many at once as there are
+    processors: code runs in processes of its own, which threads only wait for.
+
+    Raises:
+        InputError: the task has closed answers, which are compared, not graded.
+    """
+    if task.grade is None:
+        raise InputError(f"Task {task.name!r} has closed answers: no text can be graded.")
+    texts, right = [text for text, _ in answers], [answer for _, answer in answers]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(task.grade, texts, right))

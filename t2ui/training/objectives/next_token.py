@@ -1,0 +1,37 @@
+"""Next-token prediction on right answers: the paper's ablation, and a way to teach a form first."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from t2ui.models.likelihood import Question
+from t2ui.tasks.base import Example
+from t2ui.training.objectives.base import LossTerm, Objective, Values
+
+
+def next_token_loss(score: Tensor, tokens: int) -> Tensor:
+    """Mean cross-entropy of an answer, nats per token.
+
+    Args:
+        score: its log-likelihood, of shape ().
+        tokens: how many it has.
+    """
+    return -score / tokens
+
+
+def next_token_term(row: Example, logged: str = "cross_entropy") -> LossTerm:
+    """The right answer alone, token by token; its loss is logged under this name."""
+    target = row.target
+
+    def loss(scores: Tensor) -> tuple[Tensor, Values]:
+        value = next_token_loss(scores[0], len(target))
+        return value, {logged: value.item()}
+
+    return LossTerm(Question(row.question.prompt, (target,)), loss)
+
+
+class NextToken(Objective):
+    """Raises the likelihood of every row's right answer."""
+
+    def terms(self, rows: Sequence[Example], step: int) -> tuple[list[LossTerm], Values]:
+        return [next_token_term(row) for row in rows], {}
