@@ -153,6 +153,7 @@ def stop(server: subprocess.Popen) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("check_wheel: ended from outside"))
     with TemporaryDirectory(prefix="t2ui-wheel-") as name:
         folder = Path(name)
         installed = Installed(folder)
