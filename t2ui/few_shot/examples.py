@@ -9,7 +9,7 @@ from t2ui.models.likelihood import Question
 from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import read_jsonl, shuffled
-from t2ui.tasks.numbers import answered_number, same_number
+from t2ui.tasks.numbers import is_number, same_number
 
 
 def examples_of(tokenizer, pairs: Sequence[tuple[str, str]]) -> list[Example]:
@@ -62,7 +62,7 @@ def shots_of(task: Task, count: int, seed: int) -> list[Example]:
 def answers(text: str, answer: str) -> bool:
     """Whether a text gives this answer, where nothing better is known of the task: the same
     number where the answer is one, otherwise its words in their order, case aside."""
-    if answered_number(answer) is not None and not re.search(r"[^\W\d_]", answer):
+    if is_number(answer):
         return same_number(text, answer)
     wanted, given = (re.findall(r"\w+", t.casefold()) for t in (answer, text))
     if not wanted:
