@@ -13,7 +13,7 @@ from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.jsonl import read_jsonl
-from t2ui.tasks.numbers import answered_number, same_number
+from t2ui.tasks.numbers import is_number, same_number
 
 
 def examples_of(
@@ -71,7 +71,7 @@ def answers(text: str, answer: str) -> bool:
     If the answer is a number, the text has to give the same number; otherwise the answer's words
     have to be in the text, in their order, whatever their case.
     """
-    if answered_number(answer) is not None and not re.search(r"[^\W\d_]", answer):
+    if is_number(answer):
         return same_number(text, answer)
     wanted, given = (re.findall(r"\w+", t.casefold()) for t in (answer, text))
     if not wanted:

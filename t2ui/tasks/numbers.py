@@ -115,8 +115,8 @@ def same_number(text: str, answer: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is nothing but a number, with its sign and currency: "-3", "1e-05"."""
-    found = _NUMBER.fullmatch(_spelled(text).strip())
+    """Whether a text is nothing but a number: "-3", "$1,200.", "1e-05", "#### 5"."""
+    found = _NUMBER.fullmatch(_spelled(text).strip().lstrip("#= ").rstrip("."))
     return found is not None and _value(found) is not None
 
 

@@ -28,8 +28,8 @@ NOT_READABLE = 77  # exit status, see inside/start.py
 class Limits:
     """What one run may use. The answer and its tests each have the memory and processor time."""
 
-    cpu_seconds: int = 3
-    wall_seconds: float = 10.0
+    cpu_seconds: int = 8  # the slowest solution of MBPP takes three, and more beside other work
+    wall_seconds: float = 30.0
     megabytes: int = 512
     file_megabytes: int = 1
 

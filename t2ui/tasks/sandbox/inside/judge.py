@@ -9,7 +9,9 @@ import builtins
 import importlib
 import sys
 
-from wire import Ended, Peer
+from objects import Ended
+from raised import Raised
+from wire import Peer
 
 WHERE = "<tests>"
 
@@ -25,10 +27,11 @@ def judged(peer: Peer, code: str, tests: str, entry: list[str]) -> tuple[bool, s
         peer.ask("define", code)
     except Ended:
         raise
-    except Exception as error:
+    except BaseException as error:
         return False, f"the answer does not run: {type(error).__name__}: {error}"[:300]
     try:
         exec(compiled, namespace(peer, tree, entry))
+        peer.ask("wall")  # a test that catches everything may have caught the answer's end
     except Ended:
         raise
     except BaseException as error:  # SystemExit in a test is not a pass
@@ -62,5 +65,7 @@ def reason(error: BaseException, tests: str) -> str:
             number = frame.tb_lineno
         frame = frame.tb_next
     line = lines[number - 1].strip() if number and number <= len(lines) else ""
-    said = "" if isinstance(error, AssertionError) else f": {type(error).__name__}: {error}"
+    of_the_answer = "Raised: " if isinstance(error, Raised) else ""
+    said = f": {of_the_answer}{type(error).__name__}: {error}"
+    said = "" if isinstance(error, AssertionError) and not of_the_answer else said
     return f"tests, line {number}, {line[:200]}{said}"[:500]

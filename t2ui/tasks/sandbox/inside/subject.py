@@ -6,10 +6,11 @@ Everything in this process belongs to the answer, which may have changed any of 
 import sys
 import types
 
+from stand_ins import OPERATIONS
 from walls import WRITE_FLAGS
-from wire import OPERATIONS, Peer
+from wire import Peer
 
-OURS = ("subject", "walls", "wire", "judge")
+OURS = ("subject", "walls", "wire", "judge", "objects", "values", "stand_ins", "raised")
 # Events of Python's audit hooks; only looked at where the kernel offers nothing better.
 REFUSED = (
     "socket.",
@@ -65,7 +66,7 @@ def serve(reader, writer, held: tuple) -> None:
         sys.modules.pop(name, None)
     sys.modules["answer"] = sys.modules["__main__"] = module  # dataclasses look their module up
     asked = {"define": define, "name": named, "wall": lambda: held}
-    Peer(reader, writer, OPERATIONS, asked).serve_all()
+    Peer(reader, writer, OPERATIONS, asked, open_to_all=True).serve_all()
 
 
 def refuse_by_hook() -> None:
