@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from public_sets import write_public_sets
 
 from t2ui.errors import InputError
 from t2ui.tasks import dispatch_rows
@@ -210,23 +211,6 @@ def test_prompts_are_not_from_benchmarks(path, benchmarks, data_dir):
             found |= {(name, runs[run]) for run in word_runs(row[field], 8) & set(runs)}
             found |= {(name, same)} if same else set()
     assert found == set()
-
-
-def write_public_sets(folder: Path, count: int) -> None:
-    """Stand-ins for the public sets, `count` rows a file."""
-    choices = [{"label": "A", "text": "yes"}, {"label": "B", "text": "no"}]
-    for name in BENCHMARK_PROMPTS | TEST_BENCHMARK_PROMPTS:
-        rows = []
-        for number in range(count):
-            text = f"{name} {number}"
-            row = {"question": text, "prompt": text, "choices": choices, "test_list": ["assert f"]}
-            if name.startswith("arith"):  # no two alike: its split keeps those together
-                word = "".join(chr(97 + int(digit)) for digit in str(number))
-                row |= {"id": text, "question": f"sum {word}", "equation": "X=1+1", "answer": "2"}
-            rows.append(row | {"split": "train" if number % 2 else "test"})
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
