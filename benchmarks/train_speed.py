@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4, help="problems a step")
     parser.add_argument("--rollouts", type=int, default=4, help="completions of each")
     parser.add_argument("--max-new-tokens", type=int, default=32)
-    parser.add_argument("--kl-coeff", type=float, default=0.0, help="of the leash to the base")
+    parser.add_argument("--kl-coeff", type=float, default=0.0, help="of the KL penalty")
     parser.add_argument("--style", default="equation", help="how the problems are put")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()

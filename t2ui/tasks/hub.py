@@ -68,7 +68,7 @@ def _rows(load_dataset: Callable, source: Source) -> Iterator[Row]:
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:
-    """Beside first, so that a broken download leaves no half file."""
+    """Under a temporary name first, so that a broken download leaves no half file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     with beside.open("w", encoding="utf-8") as file:
