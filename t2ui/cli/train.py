@@ -37,17 +37,21 @@ def train(
     task: Annotated[str, typer.Argument(help=f"One of {names_of(TASKS)}.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same folder resumes it.")],
-    name: Annotated[str, typer.Option(help="The expert's name.")] = "",
-    description: str = "",
+    name: Annotated[str, typer.Option(help="The expert's name; the task's by default.")] = "",
+    description: Annotated[str, typer.Option(help="Of the expert, a sentence or two.")] = "",
     license: Annotated[str, typer.Option(help="Of the expert, e.g. Apache-2.0.")] = "",
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    steps: int = TrainConfig.steps,
+    steps: Annotated[int, typer.Option(help="Gradient steps in all.")] = TrainConfig.steps,
     batch: Annotated[int, typer.Option(help="Questions per step.")] = TrainConfig.batch,
-    learning_rate: float = TrainConfig.learning_rate,
-    kl_coeff: float = TrainConfig.kl_coeff,
+    learning_rate: Annotated[
+        float, typer.Option(help="At the start; it falls to 0 along a cosine.")
+    ] = TrainConfig.learning_rate,
+    kl_coeff: Annotated[
+        float, typer.Option(help="Of the KL penalty, which keeps the policy near the base model.")
+    ] = TrainConfig.kl_coeff,
     temperature: Annotated[
         float,
         typer.Option(
@@ -56,7 +60,9 @@ def train(
         ),
     ] = TrainConfig.temperature,
     modules: Annotated[str, typer.Option(help="all, mlp or attention.")] = TrainConfig.modules,
-    seed: int = TrainConfig.seed,
+    seed: Annotated[
+        int, typer.Option(help="Of the order of rows and of what is sampled.")
+    ] = TrainConfig.seed,
     objective: Annotated[
         str,
         typer.Option(
@@ -83,7 +89,9 @@ def train(
     evaluate_every: Annotated[
         int, typer.Option(help="Steps from one validation to the next.")
     ] = TrainConfig.evaluate_every,
-    validation_rows: int = TrainConfig.validation_rows,
+    validation_rows: Annotated[
+        int, typer.Option(help="How many of them a validation reads.")
+    ] = TrainConfig.validation_rows,
     patience: Annotated[
         int, typer.Option(help="Stop after so many validations without a gain; 0: never.")
     ] = TrainConfig.patience,
@@ -114,7 +122,8 @@ def train(
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves into the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train an expert by policy gradient; Ctrl-C keeps what it has, the same command goes on."""
+    """Train an expert by policy gradient; Ctrl-C keeps the best so far, and the same command goes
+    on from there."""
     config = TrainConfig(
         steps=steps,
         batch=batch,

@@ -16,7 +16,7 @@ class Example:
 
     Closed answers: `question` has all options, and option `correct` is the right one. Open
     answers: `question` has one option, a right completion with its end token; what a model
-    generates is judged by the task's `grade(text, answer)`.
+    generates is graded by the task's `grade(text, answer)`.
     """
 
     id: str
@@ -35,7 +35,8 @@ class Example:
 
 @dataclass(frozen=True)
 class Task:
-    """Examples by use. Training sees `train`, picks its checkpoint on `validation`, never `test`.
+    """Examples by their use. Training sees `train`, picks its checkpoint on `validation`, and never
+    sees `test`.
 
     `labels` and `objective` go into the expert file.
     """
@@ -47,8 +48,8 @@ class Task:
     labels: tuple[str, ...] = ()
     objective: str = "closed answers"
     data: dict[str, str] = field(default_factory=dict)  # where the rows came from, for the card
-    grade: Callable[[str, str], bool] | None = None  # (generated text, answer), from any thread;
-    # None: closed answers
+    # Open answers: whether a generated text gives the answer, asked from any thread. None: closed.
+    grade: Callable[[str, str], bool] | None = None
     max_new_tokens: int = 0  # open answers: how long a completion may get
     stop: tuple[str, ...] = ()  # open answers: strings that end a completion
 

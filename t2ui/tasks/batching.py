@@ -1,6 +1,5 @@
-"""Which rows come when: shuffled by a seed, step after step of a training; and whether they fit.
-
-How rows are cut into forward passes is in `models.likelihood`.
+"""The order of rows: shuffled by a seed, and which ones a step of a training sees; and whether
+examples fit into the model's context. How rows are cut into forward passes: `models.likelihood`.
 """
 
 import math

@@ -107,7 +107,7 @@ def load(
 
 
 def exercises(tokenizer: "PreTrainedTokenizerBase", style: str) -> list[Example]:
-    """Our own exercises."""
+    """The exercises that were written for this project."""
     rows = read_jsonl(EXERCISES, ("prompt", "code", "tests"))
     return [
         _asked_for(tokenizer, style, f"own {number}", row["prompt"], row["code"], row["tests"])

@@ -47,8 +47,8 @@ def load(
 ) -> Task:
     """Rows for the classification expert.
 
-    Every training request of our own trains, while there are at most half of `PER_LABEL`; the
-    rest are public prompts, if there are any. The own validation requests are validation rows.
+    All our own training requests are taken where a label has at most half of `PER_LABEL` of them;
+    public prompts, if there are any, fill up the rest. Our validation requests are validation rows.
 
     Args:
         leave_out: families that training must not see, to measure how it does on unseen ones.
@@ -101,7 +101,8 @@ def load(
 
 
 def test_prompts(data: Path, hard: Path | None = None, limit: int = TEST_PER_SET) -> list[Labelled]:
-    """(label, family, prompt) from splits and sets that no training reads, so many a family.
+    """(label, family, prompt) from splits and sets that no training reads, at most `limit` of each
+    public family.
 
     A few questions of public test splits stand in a training split or among our own requests too;
     those are left out.

@@ -22,7 +22,7 @@ def read_jsonl(
     if not path.is_file():
         raise InputError(f"There is no data file at {path}: give the folder that holds it.")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark first
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark first
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name} is not UTF-8 ({error.reason}): convert it.") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Prompts of other kinds than a task's own, for training that must not unlearn them.
+"""Prompts of other kinds than a task's own, for a training that must not unlearn them.
 
 A model that only sees word problems answers everything with a sum in the end. What keeps it from
 that is to rehearse, beside the task, prompts of other kinds with the answers that the base model

@@ -1,7 +1,7 @@
 """Arithmetic word problems: AllArith and Perturb (`arith`), and GSM8K.
 
-A right completion is the calculation, one step a line, and the end token; what a model writes is
-judged by the number it ends on.
+A right completion is the calculation, one step per line, and the end token; what a model writes is
+graded by the number it ends on.
 """
 
 import ast
@@ -138,8 +138,8 @@ def _arith_parts(path: Path) -> dict[str, list[Problem]]:
 
 
 def arith_questions(data: Path) -> dict[str, list[str]]:
-    """The questions of AllArith and Perturb by part, as published: for others who need the split
-    that this task's training keeps to."""
+    """The questions of AllArith and Perturb as published, by train, validation and test: for others
+    that have to keep to this task's split."""
     parts = _split(list(_arith(data / "arith_aggregate" / "all.jsonl")))
     return {part: [question for _, question, _, _ in rows] for part, rows in parts.items()}
 

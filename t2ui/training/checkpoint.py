@@ -1,6 +1,7 @@
 """A training run's folder: the checkpoint that resuming needs, and the log.
 
-A crash while the checkpoint is written leaves the one before.
+The checkpoint is written under a temporary name and then renamed: a crash leaves the previous one
+whole.
 """
 
 import hashlib
@@ -66,7 +67,7 @@ def write(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> No
     """Replace the folder's checkpoint.
 
     Raises:
-        InputError: it cannot be written; the one before is whole.
+        InputError: it cannot be written; the previous one stays whole.
     """
     remedy = "free some space and start the same command again; the checkpoint before is whole"
     with writing(folder / CHECKPOINT, remedy) as beside:
@@ -98,13 +99,13 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 
 
 def digest(facts: object) -> str:
-    """A few characters that tell apart what would take too long to compare."""
+    """A short hash of facts that are too long to keep and compare."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def check_same_run(folder: Path, facts: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on from a checkpoint of another run. More steps, or an early stop, may be
-    asked for; what checkpoints of older versions do not say is not compared.
+    """Refuse to go on from a checkpoint of another run. The number of steps and the patience may
+    differ; what a checkpoint of an older version does not hold is not compared.
 
     Raises:
         InputError: says what is different.
@@ -125,7 +126,7 @@ def check_same_run(folder: Path, facts: dict[str, Any], now: dict[str, Any]) -> 
 
 
 def append_log(folder: Path, event: dict[str, Any]) -> None:
-    """One more line of the log.
+    """Append one event to the log.
 
     Raises:
         InputError: it cannot be written.
@@ -146,8 +147,8 @@ def append_log(folder: Path, event: dict[str, Any]) -> None:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Events of the log, each step's last: a resumed run may have written some twice. Half lines
-    of a run that was killed or had a full disk are left out."""
+    """The events of the log in the order of their steps. Where a resumed run has written one twice,
+    the last counts; half lines of a run that was killed or had a full disk are left out."""
     path = folder / LOG
     if not path.exists():
         return []

@@ -1,4 +1,4 @@
-"""LoRA by peft, as a trainable: the baseline that every expert is measured beside.
+"""LoRA by peft, trained by the same trainer: the baseline that every expert is measured beside.
 
 Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's setting (Table 6).
 """
@@ -78,7 +78,7 @@ class LoRA:
                 self.remove()
                 raise
         self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
-        # Of the same form as an adapter's: what is trained, and of which weights.
+        # Of the same form as an adapter's fingerprint: what is trained, and of which model.
         embedding = cast(nn.Embedding, model.get_input_embeddings())
         norm = float(embedding.weight.detach().float().norm())
         self.fingerprint = f"lora {rank} {' '.join(modules)}:{norm:.4g}"
@@ -104,7 +104,7 @@ class LoRA:
 
 @contextmanager
 def lora_on(model: "PreTrainedModel", folder: Path) -> Iterator[None]:
-    """A LoRA that peft wrote, on the model inside the block, dropout off."""
+    """Inside the block the model runs with a LoRA that peft wrote, without dropout."""
     rank, projections = _settings(folder)
     modules = tuple(name.removesuffix("_proj") for name in projections)
     lora = LoRA(model, rank, modules, start=folder)
@@ -126,12 +126,12 @@ def train_lora(
     start: Path | None = None,
     command: str = "",
 ) -> Iterator[TrainEvent]:
-    """The same training with a LoRA in the place of the scales; yields events.
+    """The same training as `train_svf`, of a LoRA instead of scales; yields events.
 
-    Ends with `lora/` in the folder, as peft writes it, and `lora/training.json`; call it again to
-    resume. The model is as it was afterwards.
+    Ends by writing `lora/` into the folder, as peft does, and `lora/training.json`; call it again
+    to resume. Afterwards the model is what it was before.
     """
-    torch.manual_seed(config.seed)  # of what it starts from
+    torch.manual_seed(config.seed)  # a new LoRA starts from random numbers
     lora = LoRA(model, rank, start=start)
     if start is not None:
         config = replace(config, start=start.as_posix())
@@ -151,7 +151,7 @@ def train_lora(
 
 
 def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:
-    """The best updates by validation, with how they were trained."""
+    """Write the best updates by validation, and the record of how they were trained."""
     if not trainer.processes.is_main_process:
         return
     checkpoint.fill(lora.parameters, trainer.best_values)

@@ -33,7 +33,8 @@ class Trainable(Protocol):
 
 
 class ScaleOffsets:
-    """δ = z − 1 of every adapted matrix as one vector, so that no decay could pull towards z = 0.
+    """The scales of all adapted matrices as one vector of offsets, δ = z − 1: a weight decay would
+    then pull towards the base model, not towards z = 0.
 
     Args:
         start: an expert to go on from; otherwise the base model, z = 1.

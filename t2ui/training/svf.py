@@ -1,7 +1,6 @@
 """Trains an expert by policy gradient (paper, section 3.1 and objective (1)).
 
-Closed answers: the gradient is exact. Open answers: rollouts are sampled and rewarded. Next-token
-prediction on right completions is the paper's ablation, and a way to teach a form first.
+What is minimised is an objective of its own file: see `objectives/`.
 """
 
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ def train_svf(
     name: str = "",
     **details: Any,
 ) -> Iterator[TrainEvent]:
-    """Train scales for a model; yields events. The model is as it was afterwards.
+    """Train scales for a model; yields events. Afterwards the model is what it was before.
 
     Ends by writing `<name>.safetensors` into the folder; call it again to resume. Stopped before
     its end (Ctrl-C, or the iterator closed), it keeps a checkpoint and the best expert so far.

@@ -1,10 +1,10 @@
-"""One training run: steps, validation, checkpoints. Knows examples and trainables, no expert files.
+"""One training run: steps, validation, checkpoints. Knows examples and trainables, but no expert
+files, and no objective by its name.
 
 What a step minimises is in `objectives/`, what it moves in `parameters.py` or `lora.py`.
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +25,7 @@ from t2ui.svf.decomposition import same_model
 from t2ui.tasks.base import Task
 from t2ui.tasks.batching import check_context, rows_of_step
 from t2ui.training import checkpoint
+from t2ui.training.memory import peak_memory
 from t2ui.training.objectives import settled
 from t2ui.training.objectives.base import LossTerm, Setup, Values
 from t2ui.training.parameters import Trainable
@@ -34,7 +35,9 @@ from t2ui.training.validation import validate
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SAVE_AFTER = 180.0  # seconds without a checkpoint after which a step is followed by one
+SAVE_AFTER = (
+    180.0  # seconds since the last checkpoint, after which the next step is followed by one
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class TrainEvent:
 class Trainer:
     """One training run in one folder: log.jsonl, checkpoint.safetensors.
 
-    Making it again on a folder with a checkpoint goes on from there, along the same curve: which
-    examples a step sees, and what it samples, depends on the seed and the step alone. Under
+    Made again on a folder that holds a checkpoint, it goes on from there along the same curve:
+    which examples a step sees, and what it samples, depends on the seed and the step alone. Under
     `accelerate launch` every process takes a share of each step's rows; the first one writes.
 
     Args:
@@ -94,7 +97,7 @@ class Trainer:
         self.best, self.best_step = -math.inf, -1
         self.best_values = checkpoint.flat(self.parameters)
         self.schedule = [[0, config.steps]]  # (from step, steps in all): a resume may change them
-        self.peak = 0  # MB, of the processes before this one
+        self.peak = 0  # MB that the run's earlier processes have held at most
         self.updating = False  # between the parameters' update and the count of the step
         self._saved = time.perf_counter()  # the checkpoint, or the start
         try:
@@ -108,7 +111,7 @@ class Trainer:
     def run(self) -> Iterator[TrainEvent]:
         """Train to the configured number of steps; yields and logs every event."""
         if self._validation_is_due() and not self._was_validated():
-            yield self._validate()  # where it starts, what has to be beaten; or a stop came first
+            yield self._validate()  # the start, which is to be beaten; or one that was interrupted
         while self.step < self.config.steps and not self._stalled():
             yield self._train_step()
             if self._validation_is_due():
@@ -158,7 +161,7 @@ class Trainer:
             )
 
     def save_stopped(self) -> None:
-        """What is kept of a run that is stopped at any moment; a half-made step is not."""
+        """Save a run that is stopped at any moment, unless a step is half made."""
         if not self.updating:
             self.save_checkpoint()
 
@@ -255,7 +258,7 @@ class Trainer:
                 for key, value in seen.items():
                     logged.setdefault(key, []).append(value)
             loss = torch.stack(losses).sum() / config.batch
-            loss.backward(inputs=self.parameters)  # the model's own stay without .grad
+            loss.backward(inputs=self.parameters)  # the model's own parameters get no .grad
         if self.processes.num_processes > 1:
             for parameter in self.parameters:
                 parameter.grad = reduce(parameter.grad, "sum")
@@ -267,7 +270,7 @@ class Trainer:
         took = time.perf_counter() - started
         self.seconds += took
         moved = checkpoint.flat(self.parameters).square().mean().sqrt()
-        # Of several processes the first one's rows are logged; the gradient is of all.
+        # With several processes the first one's rows are logged; the gradient is of all rows.
         return self._log(
             TrainEvent(
                 "step",
@@ -330,19 +333,6 @@ class Trainer:
         if self.processes.is_main_process:
             checkpoint.append_log(self.folder, asdict(event))
         return event
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """The most that this process has held so far, MB: of the GPU's memory where it uses one, else
-    of main memory, the loading of the model included. None where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 2**20
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
 
 
 def _cosine(fraction: float) -> float:

@@ -1,15 +1,18 @@
 """Options that share a row score as each would alone, by a plain forward pass."""
 
 import copy
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
 from reference import log_likelihood, logits, prompt_ids
-from tiny import ARCHITECTURES, WINDOW
+from tiny import ARCHITECTURES, WINDOW, make_tiny
 from transformers import DynamicCache
 
 from t2ui.models.likelihood import (
     Question,
+    batched_log_likelihoods,
     cached,
     completion_logits,
     contiguous_head,
@@ -18,7 +21,9 @@ from t2ui.models.likelihood import (
     packed_log_likelihoods,
     packed_tokens,
     question_packs,
+    scored_batches,
 )
+from t2ui.models.loading import context_limit
 
 
 def question(prompt: int, *options: int, seed: int = 0) -> Question:
@@ -255,3 +260,37 @@ def test_the_head_gets_a_contiguous_input_inside_the_block_only(model):
         watch.remove()
     assert not plain, "transformers does this itself by now: the hook is no longer needed"
     assert len(head._forward_pre_hooks) == hooks - 1
+
+
+def test_scores_in_batches_are_in_the_questions_order(tiny_llama):
+    """Whatever they are batched with; the block is entered anew for every forward pass."""
+    questions = [
+        Question(tuple(prompt_ids(3 + 5 * (i % 3), seed=i)), ((20 + i,), (30 + i, 40)))
+        for i in range(7)
+    ]
+    with torch.inference_mode():
+        wanted = [option_log_likelihoods(tiny_llama, [question])[0] for question in questions]
+        for tokens in (1, 40, 10_000):
+            found = batched_log_likelihoods(tiny_llama, questions, tokens)
+            for one, other in zip(found, wanted, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    entered = []
+
+    @contextmanager
+    def block():
+        entered.append(1)
+        with torch.inference_mode():
+            yield
+
+    rows = [SimpleNamespace(question=question) for question in questions]
+    batches = [batch for batch, _ in scored_batches(tiny_llama, rows, 40, within=block)]
+    assert len(batches) == len(entered) > 1
+    assert sorted(map(id, sum(batches, []))) == sorted(map(id, rows))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "llava"])
+def test_the_context_limit_of_a_model(architecture):
+    model = make_tiny(architecture)
+    assert context_limit(model) == 512
+    model.config.get_text_config().max_position_embeddings = None
+    assert context_limit(model) is None
