@@ -1,9 +1,11 @@
 """Settings as frozen dataclasses, checked when they are made. Knows nothing of torch or gradio."""
 
+import json
 import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from t2ui.errors import InputError
 
@@ -31,11 +33,35 @@ def default_experts_dir() -> Path:
     return Path(__file__).resolve().parent.parent / "experts"
 
 
+def check_text(what: str, text: str) -> str:
+    """Return a text that can be written down: JSON and some terminals let half characters in.
+
+    Args:
+        what: where it stands, "the prompt" say.
+
+    Raises:
+        InputError: half of a surrogate pair (U+D800 to U+DFFF), which is no character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"Half a character (U+{ord(text[error.start]):04X}) in {what}, at position "
+            f"{error.start + 1}: remove it, or type the character again."
+        ) from None
+    return text
+
+
+def check_texts(what: str, value: Any) -> None:
+    """`check_text` for everything that a JSON value holds."""
+    check_text(what, json.dumps(value, ensure_ascii=False, default=str))
+
+
 def check_prompt(prompt: str) -> str:
     """Return the prompt if it can be answered.
 
     Raises:
-        InputError: empty, or longer than MAX_PROMPT_CHARS characters.
+        InputError: empty, longer than MAX_PROMPT_CHARS characters, or with half a character.
     """
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError("The prompt is empty: type a question or an instruction.")
@@ -44,7 +70,7 @@ def check_prompt(prompt: str) -> str:
             f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARS:,} are "
             "accepted: shorten it."
         )
-    return prompt
+    return check_text("the prompt", prompt)
 
 
 def check_alpha(name: str, value: float) -> float:
@@ -105,6 +131,8 @@ class Sampling:
             object.__setattr__(self, what, int(getattr(self, what)))
         if any(not isinstance(s, str) or not s for s in self.stop):
             raise InputError(f"stop is {self.stop!r}; expected non-empty strings.")
+        for text in self.stop:
+            check_text("a stop string", text)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ from t2ui.messages import (
     SaveExpert,
     Tokens,
 )
-from t2ui.models.loading import chat_ids, load_model, model_name
+from t2ui.models.chat import chat_ids
+from t2ui.models.loading import load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import Library

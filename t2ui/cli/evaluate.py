@@ -24,7 +24,7 @@ from t2ui.cli.options import (
     tell_of_sandbox,
 )
 from t2ui.cli.train import Data
-from t2ui.config import DEFAULT_MODEL, check_alpha
+from t2ui.config import DEFAULT_MODEL, check_alpha, check_text
 from t2ui.errors import InputError
 
 STYLED = ("arc_easy", "arc_challenge", "strategyqa", "gsm8k", "arith", "mbpp", "humaneval")
@@ -82,6 +82,7 @@ def evaluate(
     for name, value in (("limit", limit), ("batch_rows", batch_rows)):
         if value < 1:
             raise InputError(f"{name} is {value}; at least one row is needed.")
+    check_text("the remark", remark)
     if not any(task.strip() for task in tasks.split(",")):
         raise InputError("There is no task to measure on: name at least one, e.g. arith.")
     if not data.is_file():  # people's own rows may be one

@@ -82,7 +82,7 @@ class Decoder:
         """
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.scores = scores
-        self.end_tokens = frozenset(end_tokens(model))
+        self.end_tokens = frozenset(end_tokens(model, tokenizer))
         self._waiting: list[_Running] = []
         self._rows: list[_Running] = []  # in the order of the batch
         self._cache: DynamicCache | None = None
@@ -309,12 +309,13 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
     ]
 
 
-def end_tokens(model) -> list[int]:
-    """The end tokens of the model's generation settings."""
-    end = model.generation_config.eos_token_id
-    if end is None:
-        return []
-    return list(end) if isinstance(end, (list, tuple)) else [end]
+def end_tokens(model, tokenizer) -> list[int]:
+    """The end tokens of the model's generation settings, and the tokenizer's: many models that were
+    fine-tuned for chats list only the former, which their base model had."""
+    end = getattr(model.generation_config, "eos_token_id", None)
+    listed = end if isinstance(end, (list, tuple)) else [end]
+    found = dict.fromkeys([*listed, tokenizer.eos_token_id])
+    return [token for token in found if token is not None]
 
 
 class _Running:
@@ -344,7 +345,9 @@ class _Running:
         until = len(text) if stop < 0 else stop
         if self.finished is None:
             until -= self.hold
-            # Half a character: wait for its other bytes. Some tokenizers show one sign for each.
+        if self.finished in (None, "length"):
+            # Half a character: wait for its other bytes, or drop it where none will come. Some
+            # tokenizers show one sign for each byte.
             until = min(until, len(text.rstrip("\ufffd")))
         new = text[self.shown : max(until, self.shown)]
         self.shown += len(new)

@@ -15,8 +15,8 @@ from torch import Tensor
 from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
+from t2ui.models.chat import chat_around, text_ids
 from t2ui.models.likelihood import Question, cached, option_logits, summed_log_likelihood
-from t2ui.models.loading import chat_text
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
@@ -59,20 +59,14 @@ class DispatchPrompt:
                 f"Pass one has {len(labels)} label(s) ({', '.join(labels)}); at least two are "
                 "needed: add an expert, or choose dispatch none."
             )
-        place = "\u2063request\u2063"
-        text = chat_text(tokenizer, INSTRUCTION.format(labels=", ".join(labels)) + place)
-        before, after = text.split(place)
-        answers = [tokenizer.encode(f"{n}}}", add_special_tokens=False) for n in labels]
-        return cls(
-            tuple(tokenizer.encode(before, add_special_tokens=False)),
-            tuple(tokenizer.encode(after + ANSWER_START, add_special_tokens=False)),
-            tuple(labels),
-            tuple(map(tuple, answers)),
-        )
+        instruction = INSTRUCTION.format(labels=", ".join(labels))
+        before, after = chat_around(tokenizer, instruction, ANSWER_START)
+        answers = tuple(text_ids(tokenizer, f"{label}}}") for label in labels)
+        return cls(tuple(before), tuple(after), tuple(labels), answers)
 
     def question(self, tokenizer, prompt: str) -> Question:
         """The prompt's own tokens, what follows them, and the labels as options."""
-        ids = tokenizer.encode(prompt, add_special_tokens=False)
+        ids = text_ids(tokenizer, prompt)
         if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
             ids = ids[:HEAD_TOKENS] + ids[-TAIL_TOKENS:]
         return Question((*ids, *self.after), self.answers)
@@ -162,7 +156,7 @@ class Dispatcher:
             return own
         cache = prepared.cache  # `_read` puts it right in the end
         _shorten(cache, sum(len(a) - 1 for a in question.options))
-        end = set(end_tokens(self.model))
+        end = set(end_tokens(self.model, self.tokenizer))
         feed = own
         while len(own) < MAX_OWN_WORDS and own[-1] not in end:
             ids = torch.tensor([feed], device=self.model.device)

@@ -13,7 +13,8 @@ from t2ui.config import DISPATCH_MODES, Sampling, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row, generate
 from t2ui.inference.dispatch import Classification, Dispatcher, route
-from t2ui.models.loading import chat_ids, dtype_name, model_name
+from t2ui.models.chat import chat_ids
+from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter, adapt, attached
 from t2ui.svf.decomposition import same_model
 from t2ui.svf.expert import Expert

@@ -1,4 +1,4 @@
-"""Base models: find, load and describe them; turn a prompt into token ids.
+"""Base models: find, load and describe them.
 
 A name is the embedded default, a hub id, a local folder, or a `.gguf` file. What comes back is a
 plain transformers model and tokenizer, frozen and in eval mode. Knows nothing of experts.
@@ -105,52 +105,6 @@ def model_name(model: PreTrainedModel) -> str:
         if part.startswith("models--"):  # a snapshot in the hub's cache
             return part.removeprefix("models--").replace("--", "/")
     return _folder_name(Path(source)) if _is_path(source) or Path(source).is_dir() else source
-
-
-def chat_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None
-) -> list[int]:
-    """Token ids of the prompt in the model's chat format, ready for the answer's first token.
-
-    Where the template knows no system role, the system text goes before the prompt; where the
-    tokenizer has no template, so it does in plain text.
-    """
-    if tokenizer.chat_template:
-        messages = [{"role": "user", "content": prompt}]
-        if system is not None and _accepts_system(tokenizer):
-            messages.insert(0, {"role": "system", "content": system})
-        elif system is not None:
-            messages[0]["content"] = f"{system}\n\n{prompt}"
-        return list(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        )
-    text = prompt if system is None else f"{system}\n\n{prompt}"
-    return list(tokenizer(text)["input_ids"])
-
-
-def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The chat as text, special tokens written out: encode it with `add_special_tokens=False`.
-
-    For those who must know where in the chat the prompt stands; others take `chat_ids`.
-    """
-    if tokenizer.chat_template:
-        messages = [{"role": "user", "content": prompt}]
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    start = tokenizer.bos_token_id
-    opens = start is not None and start in tokenizer("")["input_ids"]
-    return f"{tokenizer.bos_token if opens else ''}{prompt}\n"
-
-
-def _accepts_system(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a system message is let through and shows up in the rendered chat."""
-    from jinja2 import TemplateError
-
-    probe = "6f1c"
-    messages = [{"role": "system", "content": probe}, {"role": "user", "content": "?"}]
-    try:
-        return probe in tokenizer.apply_chat_template(messages, tokenize=False)
-    except TemplateError:  # Gemma's template raises "System role not supported"
-        return False
 
 
 # --- where a model is ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Reads and writes safetensors files (design: "Expert files"). Knows no model and 
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from t2ui.config import check_texts
 from t2ui.errors import InputError
 from t2ui.svf.decomposition import kind_of, leading_values
 
@@ -50,6 +51,9 @@ class Expert:
             raise InputError("An expert needs a name.")
         if not self.scales:
             raise InputError(f"Expert {self.name!r} has no scale vectors.")
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scales"}
+        for what, value in {**said, "matrices": list(self.scales)}.items():
+            check_texts(f"the {what} of expert {self.name!r}", value)
         if self.fingerprint and not leading_values(self.fingerprint):
             raise InputError(
                 f"Expert {self.name!r} has the fingerprint {self.fingerprint[:80]!r}; expected a "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from t2ui.config import ALPHA_LIMIT, check_alpha
+from t2ui.config import ALPHA_LIMIT, check_alpha, check_text, check_texts
 from t2ui.errors import InputError
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
@@ -39,6 +39,7 @@ class Mixture:
     def __post_init__(self) -> None:
         checked: dict[str, Alpha] = {}
         for name, alpha in self.weights.items():
+            check_text("an expert's name in a mixture", name)
             if isinstance(alpha, Sequence) and not isinstance(alpha, str):
                 checked[name] = tuple(check_alpha(name, a) for a in alpha)
             else:
@@ -136,6 +137,7 @@ class SavedMixture:
                 f'{path.name} is no mixture: it does not say "format": "{FORMAT}". '
                 "`python -m t2ui adapt` writes such files."
             )
+        check_texts(path.name, said)
         expected = {"weights": dict, "normalise": bool, "base_model": str, "provenance": dict}
         for key, kind in expected.items():
             if not isinstance(said.setdefault(key, kind()), kind):

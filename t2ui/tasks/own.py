@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from t2ui.config import check_text
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids, text_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks import rewards
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.code import answer_of, are_texts, passes
@@ -48,6 +49,7 @@ def load(
     """
     if reward and reward not in REWARDS:
         raise InputError(f"reward is {reward!r}; expected {', '.join(REWARDS)}.")
+    check_text("the label", label)
     parts = {
         part: [
             _example(tokenizer, row, f"{path.name}, row {number}", reward) for number, row in rows
@@ -109,7 +111,7 @@ def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
         texts = list(options.values())
         question = Question(
             tuple(chat_ids(tokenizer, prompt)),
-            tuple(tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts),
+            tuple(text_ids(tokenizer, text) for text in texts),
         )
         return Example(
             str(row.get("id", where)),
@@ -134,10 +136,9 @@ def _example(tokenizer, row: dict, where: str, reward: str) -> Example:
         target = f"```python\n{target}\n```" if target else "pass"
     else:
         _check(answer, where, reward)
-    ids = tokenizer.encode(target, add_special_tokens=False)
     return Example(
         str(row.get("id", where)),
-        Question(tuple(chat_ids(tokenizer, prompt)), ((*ids, tokenizer.eos_token_id),)),
+        Question(tuple(chat_ids(tokenizer, prompt)), (answer_ids(tokenizer, target),)),
         family=str(row.get("family", "")),
         answer=answer,
         prompt=prompt,

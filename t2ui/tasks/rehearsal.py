@@ -9,8 +9,8 @@ pseudorehearsal"). The prompts are our own requests and exercises: no public set
 from collections.abc import Sequence
 
 from t2ui.errors import InputError
+from t2ui.models.chat import chat_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks import code
 from t2ui.tasks.base import Example
 from t2ui.tasks.dispatch_rows import LABELS, OWN_REQUESTS

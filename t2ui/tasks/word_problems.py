@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import read_jsonl, shuffled
 from t2ui.tasks.numbers import same_number
@@ -78,10 +78,9 @@ Row = tuple[str, str, str, str]  # id, question, answer, worked calculation
 
 def _example(tokenizer, name, style, row_id, question, answer, worked) -> Example:
     asked = STYLES[style].format(question=question)
-    target = tokenizer.encode(worked, add_special_tokens=False)
     return Example(
         id=f"{name} {row_id}",
-        question=Question(tuple(chat_ids(tokenizer, asked)), ((*target, tokenizer.eos_token_id),)),
+        question=Question(tuple(chat_ids(tokenizer, asked)), (answer_ids(tokenizer, worked),)),
         family=name,
         answer=answer,
         prompt=asked,

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import nn
 
-from t2ui.config import TrainConfig
+from t2ui.config import TrainConfig, check_texts
 from t2ui.errors import InputError
 from t2ui.models.loading import model_name
 from t2ui.svf.adapter import adapt, attached
@@ -50,6 +50,7 @@ def train_svf(
     name = name or task.name
     if name == "checkpoint":
         raise InputError("The name 'checkpoint' is taken by the run's own file: choose another.")
+    check_texts("the expert's name or details", {"name": name, **details})
     if start is not None:
         config = replace(config, start=f"{start.name} {start.sha256[:16]}")
     held = attached(model)

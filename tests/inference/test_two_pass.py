@@ -13,7 +13,7 @@ from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.inference.dispatch import Dispatcher
 from t2ui.inference.two_pass import decide, replay, two_pass_infer
-from t2ui.models.loading import chat_ids
+from t2ui.models.chat import chat_ids
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
