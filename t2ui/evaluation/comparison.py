@@ -7,6 +7,7 @@ from typing import Any
 
 from t2ui.errors import InputError
 from t2ui.evaluation.measure import (
+    ECE_BINS,
     Labelled,
     Record,
     interval_of,
@@ -36,6 +37,11 @@ from t2ui.tasks.base import Example, Task
 from t2ui.tasks.jsonl import check_context
 
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
+ROUTE_NOTE = (
+    "ECE: expected calibration error, Σ_b n_b / n · |share right − mean confidence| over "
+    f"{ECE_BINS} bins b of equal width of the picked label's probability. NLL: mean negative "
+    "log-likelihood of the right label, in nats. Both are best at 0."
+)
 SAME_TRAINING = ("data", "batch")  # of an expert and its LoRA baseline; steps are shown
 COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training, from its record
 DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
@@ -164,11 +170,12 @@ class Comparison:
 
     def text(self) -> str:
         """For a terminal."""
-        return "\n\n".join(as_text(grid) for grid in self._grids())
+        return "\n\n".join([*(as_text(grid) for grid in self._grids()), *self._route_notes()])
 
     def markdown(self) -> str:
         """For a README or a card."""
-        return "\n\n".join([*(as_markdown(grid) for grid in self._grids()), NOTE]) + "\n"
+        tables = [as_markdown(grid) for grid in self._grids()]
+        return "\n\n".join([*tables, NOTE, *self._route_notes()]) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
         """table.json, table.md and, where there are accuracies, table.svg."""
@@ -187,6 +194,9 @@ class Comparison:
                     "the same command; every result is kept."
                 ) from None
         return [folder / name for name in written]
+
+    def _route_notes(self) -> list[str]:
+        return [ROUTE_NOTE] if any(map(self.routes, self.methods)) else []
 
     def _grids(self) -> list[Grid]:
         found: list[Grid] = []

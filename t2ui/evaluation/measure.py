@@ -6,6 +6,7 @@ which a stopped comparison goes on and `table` makes its tables.
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from t2ui.tasks.jsonl import micro_batches, shuffled
 from t2ui.training.rollouts import greedy_texts
 
 Z95 = 1.959964  # of the normal distribution, for 95 % intervals
+ECE_BINS = 15
 PROTOCOLS = ("sum", "byte")  # of closed answers, see `right_by`
 Record = dict[str, Any]
 Labelled = tuple[str, str, str]  # label, family, prompt
@@ -46,6 +48,26 @@ def paired_p(base: Sequence[bool], adapted: Sequence[bool]) -> float:
         return 1.0
     tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1)) / 2**n
     return min(1.0, 2 * tail)
+
+
+def expected_calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> float:
+    """How far probabilities are from the share of right answers (ECE).
+
+    Predictions are put into ECE_BINS equal bins by their confidence, the probability of what was
+    predicted; ECE = Σ_b n_b / n · |share right in b − mean confidence in b| (Naeini et al. 2015;
+    Guo et al. 2017, "On calibration of modern neural networks"). 0 is best; 0 without predictions.
+    """
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for confidence, correct in zip(confidences, right, strict=True):
+        place = max(math.ceil(confidence * ECE_BINS), 1)  # of bins (0, 1/15], (1/15, 2/15], …
+        bins.setdefault(place, []).append((confidence, correct))
+    gaps = [abs(sum(correct - c for c, correct in members)) for members in bins.values()]
+    return sum(gaps) / max(len(confidences), 1)
+
+
+def mean_negative_log_likelihood(probabilities: Sequence[float]) -> float:
+    """−mean log p of what was right, in nats; a p of 0 counts as the least float above it."""
+    return -sum(math.log(max(p, sys.float_info.min)) for p in probabilities) / len(probabilities)
 
 
 def option_scores(
@@ -161,42 +183,56 @@ def _known(
 def measure_routes(
     log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]
 ) -> Iterator[str]:
-    """The same for pass one: the label that the method gives every prompt."""
-    digest = f"{method.digest} {','.join(method.labels)}"
+    """The same for pass one: the probabilities that the method gives every prompt's labels."""
+    digest = _route_digest(method)
     known = log.of(name, method.name, digest)
     missing = [labelled for labelled in prompts if labelled[2] not in known]
     if not missing:
         return
     with method.classifier() as classify:
         for label, family, prompt in missing:
-            outcome = {"label": label, "family": family, "found": classify(prompt)}
+            outcome = {"label": label, "family": family, "probabilities": dict(classify(prompt))}
             log.add(name, method.name, digest, prompt, outcome)
             yield prompt
 
 
 def routes(log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]) -> list[Record]:
-    """Mis-routes by family, with what they were taken for; "all" comes last."""
-    known = log.of(name, method.name, f"{method.digest} {','.join(method.labels)}")
-    taken: dict[str, list[tuple[str, str]]] = {}
+    """Mis-routes by family, with what they were taken for, and how good the probabilities are:
+    expected calibration error, and mean negative log-likelihood of the right label in nats (None
+    where the method does not know a right label). "all" comes last."""
+    known = log.of(name, method.name, _route_digest(method))
+    taken: dict[str, list[tuple[str, Mapping[str, float]]]] = {}
     for label, family, prompt in prompts:
         if prompt in known:
-            taken.setdefault(family, []).append((label, known[prompt]["found"]))
+            taken.setdefault(family, []).append((label, known[prompt]["probabilities"]))
     if not taken:
         return []
     taken["all"] = [pair for pairs in taken.values() for pair in pairs]
-    records = []
-    for family, pairs in taken.items():
-        wrong = [label != found for label, found in pairs]
-        records.append(
-            {
-                "set": family,
-                "n": len(pairs),
-                "misroutes": _share(wrong),
-                "interval": interval_of(sum(wrong), len(wrong)),
-                "confusion": _confusion(pairs),
-            }
-        )
-    return records
+    return [_route_record(family, pairs) for family, pairs in taken.items()]
+
+
+def _route_record(family: str, pairs: Sequence[tuple[str, Mapping[str, float]]]) -> Record:
+    found = [(label, max(p, key=p.__getitem__)) for label, p in pairs]
+    right = [label == best for label, best in found]
+    confidences = [max(p.values()) for _, p in pairs]
+    likelihood = None
+    if all(label in p for label, p in pairs):
+        likelihood = round(mean_negative_log_likelihood([p[label] for label, p in pairs]), 4)
+    wrong = right.count(False)
+    return {
+        "set": family,
+        "n": len(pairs),
+        "misroutes": round(wrong / len(pairs), 4),
+        "interval": interval_of(wrong, len(pairs)),
+        "ece": round(expected_calibration_error(confidences, right), 4),
+        "ece_bins": ECE_BINS,
+        "nll": likelihood,
+        "confusion": _confusion(found),
+    }
+
+
+def _route_digest(method: Method) -> str:
+    return f"{method.digest} {','.join(method.labels)} probabilities"
 
 
 def sample(rows: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
@@ -215,7 +251,3 @@ def _confusion(pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, int]]:
 def interval_of(right: int, n: int) -> list[float]:
     """`wilson`, rounded for records."""
     return [round(bound, 4) for bound in wilson(right, n)]
-
-
-def _share(values: Sequence[bool]) -> float:
-    return round(sum(values) / len(values), 4)

@@ -16,14 +16,14 @@ from t2ui.errors import InputError
 from t2ui.inference.dispatch import Dispatcher
 from t2ui.inference.two_pass import decide
 from t2ui.svf.adapter import Adapter
-from t2ui.svf.expert import Expert
+from t2ui.svf.expert import Expert, policy_temperature
 from t2ui.svf.library import dispatcher_in, labels_of
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
 from t2ui.training.lora import lora_on, training_record
 
 Context = Callable[[], AbstractContextManager]
-Classify = Callable[[str], str]  # a prompt's label
+Classify = Callable[[str], Mapping[str, float]]  # the labels' probabilities for a prompt
 Part = tuple[list[int], Context]  # places in the examples, and what is on the model for them
 
 
@@ -33,7 +33,7 @@ class Method:
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
     results of the one are never taken for the other's. `classifier` is for methods that can be
-    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`.
+    measured on dispatch: a block inside which prompts get pass one's probabilities of `labels`.
     `training` is the record of how it was trained, where it was.
     """
 
@@ -54,8 +54,8 @@ def fixed(name: str, digest: str, context: Context) -> Method:
 def base(adapter: Adapter, dispatcher: Dispatcher, labels: Sequence[str]) -> Method:
     """The base model; on dispatch, asked by the prompt alone."""
 
-    def classify(prompt: str) -> str:
-        return dispatcher.classify(prompt, labels, None).label
+    def classify(prompt: str) -> Mapping[str, float]:
+        return dispatcher.classify(prompt, labels, None).probabilities
 
     return replace(
         fixed("base", "", adapter.disabled),
@@ -74,8 +74,8 @@ def of_expert(adapter: Adapter, dispatcher: Dispatcher, expert: Expert) -> Metho
     if not expert.is_dispatcher:
         return method
 
-    def classify(prompt: str) -> str:
-        return dispatcher.classify(prompt, expert.labels, expert).label
+    def classify(prompt: str) -> Mapping[str, float]:
+        return dispatcher.classify(prompt, expert.labels, expert).probabilities
 
     return replace(method, classifier=lambda: nullcontext(classify), labels=tuple(expert.labels))
 
@@ -120,9 +120,9 @@ def of_lora(adapter: Adapter, dispatcher: Dispatcher, folder: Path) -> Method:
         # Its own dispatcher: what the other keeps of the instruction was read without the LoRA.
         own = Dispatcher(dispatcher.model, dispatcher.tokenizer, adapter)
 
-        def classify(prompt: str) -> str:
+        def classify(prompt: str) -> Mapping[str, float]:
             raw = own.classify(prompt, labels, None).raw  # as an expert's: training took the bias
-            return max(raw, key=raw.__getitem__)
+            return at_temperature(raw, policy_temperature(method.training))
 
         with lora_on(adapter.model, folder):
             yield classify
@@ -149,8 +149,8 @@ def of_dispatch(
             )
     labels = classifier.labels if classifier else labels_of(experts)
 
-    def classify(prompt: str) -> str:
-        return dispatcher.classify(prompt, labels, classifier).label
+    def classify(prompt: str) -> Mapping[str, float]:
+        return dispatcher.classify(prompt, labels, classifier).probabilities
 
     def parts(examples: Sequence[Example]) -> list[Part]:
         places: dict[tuple, list[int]] = {}
@@ -163,6 +163,13 @@ def of_dispatch(
         return [(places[key], _applied(adapter, experts, mixtures[key])) for key in places]
 
     return Method(mode, digest_of(experts), parts, lambda: nullcontext(classify), tuple(labels))
+
+
+def at_temperature(probabilities: Mapping[str, float], temperature: float) -> dict[str, float]:
+    """The same logits divided by a temperature: p^(1/T), normalised."""
+    powers = {label: p ** (1 / temperature) for label, p in probabilities.items()}
+    total = sum(powers.values())
+    return {label: power / total for label, power in powers.items()}
 
 
 def digest_of(experts: Mapping[str, Expert]) -> str:

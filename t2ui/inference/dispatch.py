@@ -33,7 +33,10 @@ MAX_OWN_WORDS = 5  # tokens; a model that rambles must not make pass one dear
 
 @dataclass(frozen=True)
 class Classification:
-    """What pass one found. Probabilities are over the labels; `seconds` is its whole cost."""
+    """What pass one found. Probabilities are over the labels; `seconds` is its whole cost.
+
+    Those of a classification expert are read at the temperature that it was trained at.
+    """
 
     label: str  # the most likely by `probabilities`
     probabilities: dict[str, float]  # the base model's are calibrated on a content-free prompt
@@ -105,7 +108,8 @@ class Dispatcher:
             except BaseException:
                 del self._prepared[key]  # some layers of its cache may have grown, others not
                 raise
-        raw = scores.softmax(0)
+        scores = scores.double()  # where the model is sure, float32 has no probability but 0
+        raw = (scores / (expert.temperature if expert else 1.0)).softmax(0)
         # Training has taken the label bias out of a classification expert already.
         decided = raw if expert else (scores - prepared.content_free).softmax(0)
         seconds = time.perf_counter() - started

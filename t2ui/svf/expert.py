@@ -5,7 +5,9 @@ Reads and writes safetensors files (design: "Expert files"). Knows no model and 
 
 import hashlib
 import json
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,6 +83,11 @@ class Expert:
     def is_dispatcher(self) -> bool:
         """Whether it classifies prompts in pass one instead of answering them."""
         return self.objective == "dispatch"
+
+    @property
+    def temperature(self) -> float:
+        """What its label probabilities are read at; see `policy_temperature`."""
+        return policy_temperature(self.training)
 
     @classmethod
     def load(cls, path: str | Path) -> "Expert":
@@ -183,6 +190,26 @@ class Expert:
 def load_svf(path: str | Path) -> Expert:
     """Read an expert file; see `Expert.load`."""
     return Expert.load(path)
+
+
+def policy_temperature(training: Mapping[str, Any]) -> float:
+    """The temperature of the policy over closed answers, π ∝ exp(log-likelihood / temperature),
+    that a training record tells of; probabilities mean what they were trained to mean at that one.
+
+    1 without a record, and after a training that used none for closed answers.
+
+    Raises:
+        InputError: the record gives no number above 0.
+    """
+    if training.get("objective", "exact") != "exact":  # older records do not say
+        return 1.0
+    found = training.get("temperature", 1.0)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 < found < math.inf:
+        raise InputError(
+            f"The training record gives the temperature {found!r}; expected a number above 0: "
+            "train the expert again, or mend its record."
+        )
+    return float(found)
 
 
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
