@@ -132,6 +132,9 @@ def measure(
 ) -> Iterator[str]:
     """Run what the log does not hold yet of a method on a set, called `name` there.
 
+    Between two rows the method's weights stay on the model, which other threads wait for until the
+    rows that are answered with them are through; advance and close it in one thread.
+
     Args:
         found: outcomes of examples, the model as it is set at the moment.
         judged_by: whatever else an outcome depends on; with another, rows are run again.

@@ -24,7 +24,7 @@ from transformers import (
 
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.models.likelihood import cached, contiguous_head, shared_length
+from t2ui.models.likelihood import answering, cached, shared_length
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
@@ -72,7 +72,11 @@ class Completion:
 
 
 class Decoder:
-    """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0."""
+    """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0.
+
+    One decoder belongs to one thread; several on one model may run in several threads, which take
+    turns step by step. A model in train mode answers as in eval mode.
+    """
 
     def __init__(self, model, tokenizer, adapter: Adapter | None, scores: bool = False):
         """Without an adapter every row runs through the model as it is set at the moment.
@@ -194,7 +198,7 @@ class Decoder:
         """Logits (B, V) behind the last token; `attention` is of the cache and of `ids`."""
         device = self.model.device
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with self._adapted([row.scales for row in rows]), contiguous_head(self.model):
+        with self._adapted([row.scales for row in rows]), answering(self.model):
             return self.model(
                 input_ids=ids.to(device),
                 attention_mask=attention.to(device),
@@ -213,7 +217,7 @@ class Decoder:
         column = torch.ones(len(self._rows), 1, dtype=torch.long)
         self._attention = torch.cat([self._attention, column], dim=1)
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
-        with self.adapter.kept() if self.adapter else nullcontext(), contiguous_head(self.model):
+        with self.adapter.kept() if self.adapter else nullcontext(), answering(self.model):
             if self.adapter:
                 self._set_rows()
             return self.model(
@@ -288,6 +292,7 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
 
     Greedy rows give the tokens that `transformers.generate(do_sample=False)` gives on the same
     weights. Settings in the model's own generation config other than its end tokens are not used.
+    Several threads may call it with one model and one adapter.
 
     Raises:
         InputError: a prompt that does not fit, or a row's logits are not finite.

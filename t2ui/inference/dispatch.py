@@ -16,7 +16,13 @@ from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
 from t2ui.models.chat import chat_around, text_ids
-from t2ui.models.likelihood import Question, cached, option_logits, summed_log_likelihood
+from t2ui.models.likelihood import (
+    Question,
+    answering,
+    cached,
+    option_logits,
+    summed_log_likelihood,
+)
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
@@ -76,7 +82,10 @@ class DispatchPrompt:
 
 
 class Dispatcher:
-    """Classifies prompts with one model. Keeps the prefilled instruction for every classifier."""
+    """Classifies prompts with one model. Keeps the prefilled instruction for every classifier.
+
+    Threads may share one: they take turns prompt by prompt.
+    """
 
     def __init__(self, model, tokenizer, adapter: Adapter):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
@@ -122,7 +131,8 @@ class Dispatcher:
         form = DispatchPrompt.of(self.tokenizer, labels)
         cache = DynamicCache()
         ids = torch.tensor([form.before], device=self.model.device)
-        self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
+        with answering(self.model):
+            self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
         prepared = _Prepared(form, cache, torch.zeros(len(labels)))
         content_free, _ = self._read(prepared, CONTENT_FREE, words=False)
         return _Prepared(form, cache, content_free)
@@ -164,7 +174,9 @@ class Dispatcher:
         feed = own
         while len(own) < MAX_OWN_WORDS and own[-1] not in end:
             ids = torch.tensor([feed], device=self.model.device)
-            step = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1).logits
+            with answering(self.model):
+                found = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1)
+            step = found.logits
             own.append(int(step[0, -1].argmax()))
             feed = own[-1:]
             if "}" in self.tokenizer.decode(feed):

@@ -1,6 +1,7 @@
 """Prompt → pass one → mixture → pass two, on a model the caller holds (paper, section 3.2).
 
-The model is left as it was, whatever is raised. Every answer carries a receipt that replays it.
+The model is left as it was, whatever is raised. Several threads may answer with one model: they
+take turns between its steps. Every answer carries a receipt that replays it.
 """
 
 import time
@@ -15,7 +16,7 @@ from t2ui.inference.decoding import Row, generate
 from t2ui.inference.dispatch import Classification, Dispatcher, route
 from t2ui.models.chat import chat_ids
 from t2ui.models.loading import dtype_name, model_name
-from t2ui.svf.adapter import Adapter, adapt, attached
+from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.decomposition import same_model
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import dispatcher_in, labels_of
@@ -80,7 +81,7 @@ def two_pass_infer(
         InputError: a bad prompt, setting or expert; one line says what to do.
     """
     check_prompt(prompt)
-    with _adapted(model) as adapter:
+    with adapted(model) as adapter:
         for expert in experts.values():
             adapter.check(expert, allow_transfer=True)
         started = time.perf_counter()
@@ -243,7 +244,7 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
             f"which gives other tokens: load it with dtype {receipt['dtype']}."
         )
     modules = receipt.get("modules", "all")  # older receipts do not say
-    with _adapted(model, modules) as adapter:
+    with adapted(model, modules) as adapter:
         if adapter.modules != modules:
             raise InputError(
                 f"The receipt was made with {modules} matrices adapted and the model's adapter has "
@@ -263,18 +264,3 @@ def replay(model, tokenizer, receipt: Mapping[str, Any], experts: Mapping[str, E
             sampling=Sampling(**settings),
             allow_transfer=True,
         )
-
-
-class _adapted:
-    """The adapter that the model carries, or one for the time of the block."""
-
-    def __init__(self, model, modules: str = "all"):
-        self.model, self.modules, self.held = model, modules, attached(model)
-
-    def __enter__(self) -> Adapter:
-        self.adapter = self.held or adapt(self.model, self.modules)
-        return self.adapter
-
-    def __exit__(self, *error: object) -> None:
-        if self.held is None:
-            self.adapter.remove()

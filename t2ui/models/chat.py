@@ -215,7 +215,8 @@ def _specials(tokenizer: PreTrainedTokenizerBase) -> _Specials:
     tokens = set(_special_tokens(tokenizer, known_by[1] or ""))
     longest_first = sorted(tokens, key=lambda token: (-len(token), token))
     pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")  # (?!): never found
-    ids = {tokenizer.convert_tokens_to_ids(token) for token in tokens}
+    converted = tokenizer.convert_tokens_to_ids(list(tokens))
+    ids = set(converted if isinstance(converted, list) else [converted])
     found = _Specials(known_by, pattern, frozenset(ids - {tokenizer.unk_token_id}))
     vars(tokenizer)[PLACE] = found
     return found

@@ -8,9 +8,17 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from t2ui.errors import InputError
+from t2ui.model_lock import locked
+from t2ui.wrapped_models import unwrapped
+
+if TYPE_CHECKING:
+    from transformers import Cache, DynamicCache, PreTrainedModel
 
 Ids = Sequence[int]
 
@@ -29,13 +37,48 @@ class Question:
 
 
 @contextmanager
+def answering(model: nn.Module, dropout: bool = False) -> Iterator[None]:
+    """A model as it answers, for this thread alone inside the block: dropout off, as in eval mode,
+    and the output head's input contiguous.
+
+    Afterwards every module is in the mode that it was in. Other threads wait, see `model_lock`.
+
+    Args:
+        dropout: leave the mode as it is: for a training step's forward pass.
+    """
+    with locked(model), _without_dropout(model, dropout), contiguous_head(model):
+        yield
+
+
+@contextmanager
+def _without_dropout(model: nn.Module, dropout: bool) -> Iterator[None]:
+    in_train_mode = [] if dropout else [m for m in model.modules() if m.training]
+    for module in in_train_mode:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in in_train_mode:
+            module.training = True
+
+
+@contextmanager
 def contiguous_head(model: nn.Module) -> Iterator[None]:
     """Hand the output head a contiguous input inside the block.
 
     transformers slices the last positions of a batch; the CPU's matmul then copies the head's
     whole weight once a row, which takes longer than the rest of the model.
+
+    Raises:
+        InputError: the model has no output head.
     """
-    head = model.get_output_embeddings()
+    get = getattr(model, "get_output_embeddings", None)
+    head = get() if get else None
+    if head is None:
+        raise InputError(
+            f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
+            "whole model, with load_model or AutoModelForCausalLM."
+        )
     hook = head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
     try:
         yield
@@ -43,15 +86,18 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
         hook.remove()
 
 
-def cached(model: nn.Module, cache) -> dict[str, object]:
+def cached(model: nn.Module, cache: "Cache") -> dict[str, object]:
     """The argument that hands a model its cache: `cache` from transformers 5.24 on, which warns of
     `past_key_values`, the name before that."""
-    named = "cache" in inspect.signature(type(model).forward).parameters
+    named = "cache" in inspect.signature(type(unwrapped(model)).forward).parameters
     return {"cache" if named else "past_key_values": cache}
 
 
 def option_log_likelihoods(
-    model: nn.Module, questions: Sequence[Question], temperature: float = 1.0
+    model: "PreTrainedModel",
+    questions: Sequence[Question],
+    temperature: float = 1.0,
+    dropout: bool = False,
 ) -> list[Tensor]:  # one (options,) float32 a question
     """Σ_t log π(o_t | prompt, o_<t) for every option of every question, in one forward pass.
 
@@ -60,6 +106,7 @@ def option_log_likelihoods(
 
     Args:
         temperature: that tokens are sampled at; π ∝ exp(logits / temperature).
+        dropout: whether a model in train mode keeps its dropout, in a training step.
     """
     rows = [_pack([question]) for question in questions]
     starts = [len(question.prompt) for question in questions]
@@ -75,7 +122,7 @@ def option_log_likelihoods(
         positions[i, span] = torch.tensor(row.positions)
         allowed[i, span, span] = row.allowed
     device = model.device
-    with contiguous_head(model):
+    with answering(model, dropout):
         logits = model(
             input_ids=ids.to(device),
             position_ids=positions.to(device),
@@ -94,7 +141,7 @@ def option_log_likelihoods(
 
 
 def packed_log_likelihoods(
-    model: nn.Module, questions: Sequence[Question], copies: int
+    model: "PreTrainedModel", questions: Sequence[Question], copies: int
 ) -> list[list[Tensor]]:  # copies × questions, each (options,) float32
     """The same for several questions in one row, of which there are `copies` equal ones.
 
@@ -106,7 +153,7 @@ def packed_log_likelihoods(
     place = {column: i for i, column in enumerate(columns)}
     device, positions = model.device, torch.tensor([row.positions])
     pattern = _attention(model, row.allowed[None], positions, positions)
-    with contiguous_head(model):
+    with answering(model):
         logits = model(
             input_ids=torch.tensor([row.ids], device=device).expand(copies, -1),
             position_ids=positions.to(device).expand(copies, -1),
@@ -140,7 +187,9 @@ def packed_tokens(questions: Sequence[Question]) -> int:
     return shared + sum(question.tokens - shared for question in questions)
 
 
-def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
+def option_logits(
+    model: "PreTrainedModel", question: Question, cache: "DynamicCache"
+) -> list[Tensor]:
     """Logits that predict each token of each option, behind a cached prefix.
 
     Args:
@@ -158,7 +207,7 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     seen = torch.cat([torch.ones(len(row.allowed), past, dtype=torch.bool), row.allowed], dim=1)
     positions = torch.tensor([row.positions]) + past
     seen_positions = torch.cat([torch.arange(past)[None], positions], dim=1)
-    with contiguous_head(model):
+    with answering(model):
         logits = (
             model(
                 input_ids=ids,
@@ -174,10 +223,10 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     return [logits[[column - first for column in option]] for option in row.predicting[0]]
 
 
-def completion_logits(model: nn.Module, prompt: Ids, completion: Ids) -> Tensor:
+def completion_logits(model: "PreTrainedModel", prompt: Ids, completion: Ids) -> Tensor:
     """Logits that predict each completion token: (len(completion), vocabulary) float32."""
     ids = torch.tensor([[*prompt, *completion[:-1]]], device=model.device)
-    with contiguous_head(model):
+    with answering(model):
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(completion)).logits
     return logits[0].float()
 
@@ -253,7 +302,7 @@ def _repeated(pattern: Tensor | dict[str, Tensor], copies: int) -> Tensor | dict
 
 
 def _attention(
-    model: nn.Module,
+    model: "PreTrainedModel",
     allowed: Tensor,  # (B, T, S) bool: query t may see key s
     queries: Tensor,  # (B, T) positions
     keys: Tensor,  # (B, S) positions
@@ -276,7 +325,7 @@ def _attention(
     return sliding if kinds == {"sliding_attention"} else full
 
 
-def _additive(allowed: Tensor, model: nn.Module) -> Tensor:  # (B, T, S) -> (B, 1, T, S)
+def _additive(allowed: Tensor, model: "PreTrainedModel") -> Tensor:  # (B, T, S) -> (B, 1, T, S)
     """0 where attention is allowed, the dtype's least value elsewhere."""
     zeros = torch.zeros(allowed.shape, dtype=model.dtype)
     return zeros.masked_fill(~allowed, torch.finfo(model.dtype).min)[:, None].to(model.device)

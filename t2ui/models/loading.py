@@ -9,10 +9,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.utils import logging as hub_logging
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto import modeling_auto as auto
 from transformers.utils import logging as transformers_logging
 
@@ -164,7 +171,7 @@ def _check_folder(folder: Path) -> None:
 # --- reading it ----------------------------------------------------------------------------------
 
 
-def _read(loader, source: Path | str, shown: str, **options):
+def _read(loader: Any, source: Path | str, shown: str, **options: Any) -> Any:
     """`loader.from_pretrained`, with what a wrong or damaged source raises turned into one line.
 
     That can be any exception: parsers and layers meet what the source says before anyone checks it.
@@ -181,7 +188,7 @@ def _read_failure(source: Path | str, shown: str, error: BaseException) -> str:
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if isinstance(source, Path):
         return f"{shown} is no language model that can be loaded ({reason}): check {source}."
-    causes = set()
+    causes: set[str] = set()
     cause: BaseException | None = error
     while cause is not None:
         causes.update(kind.__name__ for kind in type(cause).__mro__)
@@ -201,7 +208,7 @@ def _read_failure(source: Path | str, shown: str, error: BaseException) -> str:
     return f"{shown} from the hub cannot be loaded as a language model ({reason})."
 
 
-def _model_class(config, shown: str) -> type[PreTrainedModel]:
+def _model_class(config: PreTrainedConfig, shown: str) -> type[PreTrainedModel]:
     """The class to load: a vision-language one where the config is, else a causal one.
 
     Raises:
@@ -218,7 +225,8 @@ def _model_class(config, shown: str) -> type[PreTrainedModel]:
             auto.MODEL_FOR_CAUSAL_LM_MAPPING,
         ):
             if kind in mapping:
-                return mapping[kind]
+                found: type[PreTrainedModel] = mapping[kind]  # type: ignore[assignment]
+                return found
     raise InputError(
         f"{shown} is a {config.model_type} model: expected a causal language model (decoder only), "
         "such as Llama, Mistral, Qwen or Gemma."
@@ -270,7 +278,9 @@ def _pick_device(device: str) -> torch.device:
     return chosen
 
 
-def _pick_dtype(dtype: str | torch.dtype, device: torch.device, config) -> torch.dtype:
+def _pick_dtype(
+    dtype: str | torch.dtype, device: torch.device, config: PreTrainedConfig
+) -> torch.dtype:
     """The dtype to run in.
 
     "auto" is float32 on the CPU, where single rows decode twice as fast in it as in bfloat16. On an

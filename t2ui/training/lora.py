@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
+from t2ui.model_lock import locked
 from t2ui.tasks.base import Task
 from t2ui.training import checkpoint
 from t2ui.training.svf import Trainer, TrainEvent
@@ -108,15 +109,17 @@ class LoRA:
 
 @contextmanager
 def lora_on(model: nn.Module, folder: Path) -> Iterator[None]:
-    """A LoRA that peft wrote, on the model inside the block, dropout off."""
+    """A LoRA that peft wrote, on the model inside the block, dropout off. Other threads wait with
+    the model until its end."""
     rank, projections = _settings(folder)
     modules = tuple(name.removesuffix("_proj") for name in projections)
-    lora = LoRA(model, rank, modules, start=folder)
-    try:
-        with lora.inference():
-            yield
-    finally:
-        lora.remove()
+    with locked(model):
+        lora = LoRA(model, rank, modules, start=folder)
+        try:
+            with lora.inference():
+                yield
+        finally:
+            lora.remove()
 
 
 def train_lora(
@@ -133,25 +136,27 @@ def train_lora(
     """The same training with a LoRA in the place of the scales; yields events.
 
     Ends with `lora/` in the folder, as peft writes it, and `lora/training.json`; call it again to
-    resume. The model is as it was afterwards.
+    resume. The model is as it was afterwards; until then the updates are on it, so other threads
+    are refused.
     """
-    torch.manual_seed(config.seed)  # of what it starts from
-    lora = LoRA(model, rank, start=start)
     if start is not None:
         config = replace(config, start=start.as_posix())
-    try:
-        trainer = Trainer(lora, tokenizer, task, config, folder)
+    with locked(model, refusal="a LoRA is being trained on it"):
+        torch.manual_seed(config.seed)  # of what it starts from
+        lora = LoRA(model, rank, start=start)
         try:
-            yield from trainer.run()
-        except (KeyboardInterrupt, GeneratorExit):
-            trainer.save_stopped()
-            if trainer.best_step > 0:
-                _save(lora, trainer, folder / "lora", command)
-            raise
-        trainer.check_improved()
-        _save(lora, trainer, folder / "lora", command)
-    finally:
-        lora.remove()
+            trainer = Trainer(lora, tokenizer, task, config, folder)
+            try:
+                yield from trainer.run()
+            except (KeyboardInterrupt, GeneratorExit):
+                trainer.save_stopped()
+                if trainer.best_step > 0:
+                    _save(lora, trainer, folder / "lora", command)
+                raise
+            trainer.check_improved()
+            _save(lora, trainer, folder / "lora", command)
+        finally:
+            lora.remove()
 
 
 def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from t2ui.config import TrainConfig, check_texts
 from t2ui.errors import InputError
 from t2ui.models.loading import model_name
-from t2ui.svf.adapter import adapt, attached
+from t2ui.svf.adapter import adapted
 from t2ui.svf.expert import Expert
 from t2ui.tasks.base import Task
 from t2ui.training.parameters import ScaleOffsets
@@ -33,7 +33,8 @@ def train_svf(
     name: str = "",
     **details: Any,
 ) -> Iterator[TrainEvent]:
-    """Train scales for a model; yields events. The model is as it was afterwards.
+    """Train scales for a model; yields events. The model is as it was afterwards, and free for
+    other threads between two events: they answer without what is trained.
 
     Ends by writing `<name>.safetensors` into the folder; call it again to resume. Stopped before
     its end (Ctrl-C, or the iterator closed), it keeps a checkpoint and the best expert so far.
@@ -53,25 +54,19 @@ def train_svf(
     check_texts("the expert's name or details", {"name": name, **details})
     if start is not None:
         config = replace(config, start=f"{start.name} {start.sha256[:16]}")
-    held = attached(model)
-    adapter = held or adapt(model, config.modules)
-    try:
-        with adapter.kept():
-            offsets = ScaleOffsets(adapter, start)
-            trainer = Trainer(offsets, tokenizer, task, config, folder)
-            try:
-                yield from trainer.run()
-            except (KeyboardInterrupt, GeneratorExit):
-                trainer.save_stopped()
-                if trainer.best_step > 0:
-                    _save(_expert(trainer, name, start, **details), folder)
-                raise
-            trainer.check_improved()
-            if trainer.processes.is_main_process:
+    with adapted(model, config.modules) as adapter:
+        offsets = ScaleOffsets(adapter, start)
+        trainer = Trainer(offsets, tokenizer, task, config, folder)
+        try:
+            yield from trainer.run()
+        except (KeyboardInterrupt, GeneratorExit):
+            trainer.save_stopped()
+            if trainer.best_step > 0:
                 _save(_expert(trainer, name, start, **details), folder)
-    finally:
-        if held is None:
-            adapter.remove()
+            raise
+        trainer.check_improved()
+        if trainer.processes.is_main_process:
+            _save(_expert(trainer, name, start, **details), folder)
 
 
 def _save(expert: Expert, folder: Path) -> None:

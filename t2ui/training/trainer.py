@@ -232,7 +232,10 @@ class Trainer:
         for batch in micro_batches(terms, self.config.micro_batch_tokens):
             with self.trainable.training():
                 scores = option_log_likelihoods(
-                    self.model, [term.question for term in batch], self.source.token_temperature
+                    self.model,
+                    [term.question for term in batch],
+                    self.source.token_temperature,
+                    dropout=True,
                 )
             losses = []
             for term, score in zip(batch, scores, strict=True):
