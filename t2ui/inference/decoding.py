@@ -317,7 +317,8 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
 def end_tokens(model, tokenizer) -> list[int]:
     """The end tokens of the model's generation settings, and the tokenizer's: many models that were
     fine-tuned for chats list only the former, which their base model had."""
-    end = getattr(model.generation_config, "eos_token_id", None)
+    settings = getattr(model, "generation_config", None)  # a bare backbone has none
+    end = getattr(settings, "eos_token_id", None)
     listed = end if isinstance(end, (list, tuple)) else [end]
     found = dict.fromkeys([*listed, tokenizer.eos_token_id])
     return [token for token in found if token is not None]

@@ -1,6 +1,8 @@
 """What a model's weights were: enough to notice, at little cost, that one has changed since."""
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,25 @@ class Snapshot:
 
     def __init__(self, modules: Mapping[str, nn.Module]):
         self._modules = dict(modules)
-        self._places = {name: _place(module) for name, module in modules.items()}
-        self._samples = {name: _sample(module) for name, module in modules.items()}
+        self._take()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Snapshot":
+        copied = Snapshot.__new__(Snapshot)
+        memo[id(self)] = copied
+        # Taken when it is used first: the copied modules have no weights yet.
+        copied._places = {}
+        copied._modules = copy.deepcopy(self._modules, memo)
+        return copied
+
+    def _take(self) -> None:
+        self._places = {name: _place(module) for name, module in self._modules.items()}
+        self._samples = {name: _sample(module) for name, module in self._modules.items()}
         self._values = self._read()
 
     def changed(self) -> list[str]:
         """Names of the modules whose weights are no longer what they were."""
+        if not self._places:
+            self._take()
         written: set[str] = set()
         for names, values in self._read().items():
             if not torch.equal(values, self._values[names]):
