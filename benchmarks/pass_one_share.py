@@ -9,7 +9,7 @@ from benchmarks.common import adapted_default, describe_machine
 from t2ui.config import DEFAULT_MODEL, Sampling, default_experts_dir
 from t2ui.inference.decoding import Row, generate
 from t2ui.inference.dispatch import LabelReader
-from t2ui.models.loading import chat_ids
+from t2ui.models.chat import chat_ids
 from t2ui.svf.library import load_library
 
 PROMPTS = (
@@ -28,7 +28,7 @@ def main() -> None:
     model, tokenizer, adapter = adapted_default()
     library = load_library(default_experts_dir() / DEFAULT_MODEL)
     dispatcher = LabelReader(model, tokenizer, adapter)
-    model.generation_config.eos_token_id = None  # every answer has its 128 tokens
+    model.generation_config.eos_token_id = tokenizer.eos_token = None  # answers have 128 tokens
     for mode, expert in (("prompt", None), ("expert", library.dispatcher)):
         if mode == "expert" and expert is None:
             print("expert: no classification expert in the library")

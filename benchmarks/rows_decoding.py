@@ -10,7 +10,7 @@ from benchmarks.common import adapted_default, describe_machine, some_experts
 from benchmarks.side_by_side import side_by_side
 from t2ui.config import Sampling
 from t2ui.inference.decoding import Row, generate
-from t2ui.models.loading import chat_ids
+from t2ui.models.chat import chat_ids
 from t2ui.svf.mixture import Mixture, mix
 
 ROWS, TOKENS = 16, 16
@@ -19,7 +19,7 @@ ROWS, TOKENS = 16, 16
 def main() -> None:
     describe_machine()
     model, tokenizer, adapter = adapted_default()
-    model.generation_config.eos_token_id = None  # every row has all its tokens
+    model.generation_config.eos_token_id = tokenizer.eos_token = None  # rows have all their tokens
     experts = some_experts(adapter)
     names = list(experts)
     prompt = chat_ids(tokenizer, "Which gas do plants take in from the air?")

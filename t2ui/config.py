@@ -1,5 +1,6 @@
 """Settings as frozen dataclasses, checked when they are made. Knows nothing of torch or gradio."""
 
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -54,11 +55,36 @@ def default_experts_dir() -> Path:
     return shipped_folder("experts")
 
 
+def check_text(what: str, text: str) -> str:
+    """Return a text that can be written down: JSON and some terminals let half characters in.
+
+    Args:
+        what: where it stands, "the prompt" say.
+
+    Raises:
+        InputError: half of a surrogate pair (U+D800 to U+DFFF), which is no character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"Half a character (U+{ord(text[error.start]):04X}) in {what}, at position "
+            f"{error.start + 1}: remove it, or type the character again."
+        ) from None
+    return text
+
+
+def check_texts(what: str, value: Any) -> None:
+    """`check_text` for everything that a JSON value holds."""
+    check_text(what, json.dumps(value, ensure_ascii=False, default=str))
+
+
 def check_prompt(prompt: str) -> str:
     """Return the prompt if it can be answered.
 
     Raises:
-        InputError: no text, empty, or longer than MAX_PROMPT_CHARS characters.
+        InputError: no text, empty, longer than MAX_PROMPT_CHARS characters, or with half a
+            character.
     """
     if prompt is not None and not isinstance(prompt, str):
         raise InputError(f"The prompt is {prompt!r}; expected text.")
@@ -69,7 +95,7 @@ def check_prompt(prompt: str) -> str:
             f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARS:,} are "
             "accepted: shorten it."
         )
-    return prompt
+    return check_text("the prompt", prompt)
 
 
 def check_alpha(name: str, value: float) -> float:
@@ -154,6 +180,8 @@ class Sampling:
             object.__setattr__(self, what, int(getattr(self, what)))
         if any(not isinstance(s, str) or not s for s in self.stop):
             raise InputError(f"stop is {self.stop!r}; expected non-empty strings.")
+        for text in self.stop:
+            check_text("a stop string", text)
 
 
 @dataclass(frozen=True)

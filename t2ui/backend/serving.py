@@ -44,7 +44,8 @@ from t2ui.messages import (
     Request,
     SaveExpert,
 )
-from t2ui.models.loading import chat_ids, load_model, model_name
+from t2ui.models.chat import chat_ids
+from t2ui.models.loading import load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.mixture import mix, mixture_of
 

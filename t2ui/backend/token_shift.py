@@ -134,6 +134,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
         text = _decode(tokenizer, ids[context : i + 1])
         if text.endswith("\ufffd") and i + 1 < len(ids):
             texts.append("")
+        elif i + 1 == len(ids):  # half a character at the length limit is in no answer's text
+            texts.append(text[len(so_far) :].rstrip("\ufffd"))
         else:
             texts.append(text[len(so_far) :])
             context, done = done, i + 1

@@ -26,7 +26,7 @@ from t2ui.cli.options import (
 )
 from t2ui.cli.tasks import Asked, TaskOptions, asked_tasks
 from t2ui.cli.train import Data
-from t2ui.config import DEFAULT_MODEL, check_alpha
+from t2ui.config import DEFAULT_MODEL, check_alpha, check_text
 from t2ui.errors import InputError
 from t2ui.files import writing
 
@@ -91,6 +91,7 @@ def evaluate(
     for name, value in (("limit", limit), ("batch_rows", batch_rows)):
         if value < 1:
             raise InputError(f"{name} is {value}; at least one row is needed.")
+    check_text("the remark", remark)
     typed = [task.strip() for task in tasks.split(",") if task.strip()]
     if not typed:
         raise InputError("There is no task to measure on: name at least one, e.g. arith.")

@@ -80,11 +80,12 @@ def _metric_lines(metrics: list[dict[str, Any]]) -> list[str]:
     if routes:
         lines += [
             *([""] if lines else []),
-            "| prompts | classifier | n | mis-routed |",
-            "|---|---|---|---|",
+            "| prompts | classifier | n | mis-routed | ECE | NLL |",
+            "|---|---|---|---|---|---|",
             *(
                 f"| {m['set']} | {m['classifier']} | {m['n']} | "
-                f"{_percent(m['misroutes'], m['interval'])} |"
+                f"{_percent(m['misroutes'], m['interval'])} | {_number(m.get('ece'))} | "
+                f"{_number(m.get('nll'))} |"
                 for m in routes
             ),
         ]
@@ -138,6 +139,10 @@ def _training_lines(training: dict[str, Any], title: str = "Training") -> list[s
             f"| validation accuracy | {values} |",
         ]
     return [*lines, "", *_training_lines(training.get("before", {}), "Before that")]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float, interval: list[float]) -> str:

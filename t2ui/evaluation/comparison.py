@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from t2ui.evaluation.measure import (
+    ECE_BINS,
     Labelled,
     Record,
     measure,
@@ -38,6 +39,11 @@ from t2ui.tasks.batching import check_context
 
 KEPT = "free some space, then give the same command; every result is kept"
 NOTE = "95 % Wilson intervals in brackets; p: exact McNemar test against the base, same rows."
+ROUTE_NOTE = (
+    "ECE: expected calibration error, Σ_b n_b / n · |share right − mean confidence| over "
+    f"{ECE_BINS} bins b of equal width of the picked label's probability. NLL: mean negative "
+    "log-likelihood of the right label, in nats. Both are best at 0."
+)
 SAME_TRAINING = ("data", "batch")  # of an expert and its LoRA baseline; steps are shown
 COSTS = ("trained_parameters", "seconds", "peak_memory_mb")  # of a training's record
 DISPATCH = "dispatch"  # what the log calls the set of labelled prompts
@@ -163,11 +169,12 @@ class Comparison:
 
     def text(self) -> str:
         """For a terminal."""
-        return "\n\n".join(as_text(grid) for grid in self._grids())
+        return "\n\n".join([*(as_text(grid) for grid in self._grids()), *self._route_notes()])
 
     def markdown(self) -> str:
         """For a README or a card."""
-        return "\n\n".join([*(as_markdown(grid) for grid in self._grids()), NOTE]) + "\n"
+        tables = [as_markdown(grid) for grid in self._grids()]
+        return "\n\n".join([*tables, NOTE, *self._route_notes()]) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
         """Write table.json and table.md; returns their paths.
@@ -183,6 +190,9 @@ class Comparison:
             with writing(folder / name, KEPT) as beside:
                 beside.write_text(text, encoding="utf-8")
         return [folder / name for name in written]
+
+    def _route_notes(self) -> list[str]:
+        return [ROUTE_NOTE] if any(map(self.routes, self.methods)) else []
 
     def _grids(self) -> list[Grid]:
         found: list[Grid] = []

@@ -14,7 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import Outcome, ResultLog
-from t2ui.evaluation.statistics import interval_of
+from t2ui.evaluation.statistics import (
+    ECE_BINS,
+    expected_calibration_error,
+    interval_of,
+    mean_negative_log_likelihood,
+)
 from t2ui.models.likelihood import scored_batches
 from t2ui.svf.adapter import Adapter, Scales
 from t2ui.tasks.answering import greedy_texts
@@ -91,6 +96,9 @@ def measure(
 ) -> Iterator[str]:
     """Answer the rows of a set, called `name` in the log, that the log lacks for this method.
 
+    Between two rows the method's weights stay on the model, which other threads wait for until the
+    rows that are answered with them are through; advance and close it in one thread.
+
     Args:
         found: answers examples with the scales that are set at the moment, as `outcomes` does.
         judged_by: whatever else an outcome depends on; rows logged with another are run again.
@@ -142,48 +150,62 @@ def _known(
 def measure_routes(
     log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]
 ) -> Iterator[str]:
-    """The same for pass one: the label that the method gives each prompt.
+    """The same for pass one: the probabilities that the method gives every prompt's labels.
 
     Yields:
         Prompts as they are done; none for a method without a classifier.
     """
     if method.classifier is None:
         return
-    digest = f"{method.digest} {','.join(method.labels)}"
+    digest = _route_digest(method)
     known = log.of(name, method.name, digest)
     missing = [labelled for labelled in prompts if labelled[2] not in known]
     if not missing:
         return
     with method.classifier() as classify:
         for label, family, prompt in missing:
-            outcome = {"label": label, "family": family, "found": classify(prompt)}
+            outcome = {"label": label, "family": family, "probabilities": dict(classify(prompt))}
             log.add(name, method.name, digest, prompt, outcome)
             yield prompt
 
 
 def routes(log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]) -> list[Record]:
-    """Mis-routes by family of prompts, with the labels they were given; "all" comes last."""
-    known = log.of(name, method.name, f"{method.digest} {','.join(method.labels)}")
-    taken: dict[str, list[tuple[str, str]]] = {}
+    """Mis-routes by family, with what they were taken for, and how good the probabilities are:
+    expected calibration error, and mean negative log-likelihood of the right label in nats (None
+    where the method does not know a right label). "all" comes last."""
+    known = log.of(name, method.name, _route_digest(method))
+    taken: dict[str, list[tuple[str, Mapping[str, float]]]] = {}
     for label, family, prompt in prompts:
         if prompt in known:
-            taken.setdefault(family, []).append((label, known[prompt]["found"]))
+            taken.setdefault(family, []).append((label, known[prompt]["probabilities"]))
     if not taken:
         return []
     taken["all"] = [pair for pairs in taken.values() for pair in pairs]
-    records = []
-    for family, pairs in taken.items():
-        wrong = [label != found for label, found in pairs]
-        records.append(
-            {
-                "set": family,
-                "n": len(pairs),
-                "misroutes": _share(wrong),
-                "interval": interval_of(sum(wrong), len(wrong)),
-                "confusion": _confusion(pairs),
-            }
-        )
-    return records
+    return [_route_record(family, pairs) for family, pairs in taken.items()]
+
+
+def _route_record(family: str, pairs: Sequence[tuple[str, Mapping[str, float]]]) -> Record:
+    found = [(label, max(p, key=p.__getitem__)) for label, p in pairs]
+    right = [label == best for label, best in found]
+    confidences = [max(p.values()) for _, p in pairs]
+    likelihood = None
+    if all(label in p for label, p in pairs):
+        likelihood = round(mean_negative_log_likelihood([p[label] for label, p in pairs]), 4)
+    wrong = right.count(False)
+    return {
+        "set": family,
+        "n": len(pairs),
+        "misroutes": round(wrong / len(pairs), 4),
+        "interval": interval_of(wrong, len(pairs)),
+        "ece": round(expected_calibration_error(confidences, right), 4),
+        "ece_bins": ECE_BINS,
+        "nll": likelihood,
+        "confusion": _confusion(found),
+    }
+
+
+def _route_digest(method: Method) -> str:
+    return f"{method.digest} {','.join(method.labels)} probabilities"
 
 
 def sample(rows: Sequence[Example], limit: int | None, seed: int) -> list[Example]:

@@ -20,13 +20,13 @@ from t2ui.inference.dispatch import LabelReader
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import make_plan, usable_experts
 from t2ui.svf.adapter import Adapter, Scales
-from t2ui.svf.expert import Expert
+from t2ui.svf.expert import Expert, policy_temperature
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
 from t2ui.training.lora import lora_on, training_record
 
 Context = Callable[[], AbstractContextManager]
-Classify = Callable[[str], str]  # a prompt's label
+Classify = Callable[[str], Mapping[str, float]]  # the labels' probabilities for a prompt
 Part = tuple[list[int], Context]  # indices of examples, and the block to answer them in
 
 
@@ -36,7 +36,7 @@ class Method:
 
     `digest` tells two versions of a method apart (an expert that was trained further), so that
     results of the one are never taken for the other's. `classifier` is for methods that can be
-    measured on dispatch: a block inside which prompts get pass one's label, one of `labels`;
+    measured on dispatch: a block inside which prompts get pass one's probabilities of `labels`;
     `classified_by` says in words by what.
     `training` is the record of how it was trained, where it was.
     """
@@ -59,8 +59,8 @@ def fixed(name: str, digest: str, context: Context) -> Method:
 def base(adapter: Adapter, reader: LabelReader, labels: Sequence[str]) -> Method:
     """The base model; on dispatch, asked by the prompt alone."""
 
-    def classify(prompt: str) -> str:
-        return reader.classify(prompt, labels, None).label
+    def classify(prompt: str) -> Mapping[str, float]:
+        return reader.classify(prompt, labels, None).probabilities
 
     return replace(
         fixed("base", "", adapter.disabled),
@@ -80,8 +80,8 @@ def of_expert(adapter: Adapter, reader: LabelReader, expert: Expert) -> Method:
     if not expert.is_dispatcher:
         return method
 
-    def classify(prompt: str) -> str:
-        return reader.classify(prompt, expert.labels, expert).label
+    def classify(prompt: str) -> Mapping[str, float]:
+        return reader.classify(prompt, expert.labels, expert).probabilities
 
     return replace(
         method,
@@ -131,9 +131,9 @@ def of_lora(adapter: Adapter, reader: LabelReader, folder: Path) -> Method:
         # Its own reader: what the other keeps of the instruction was read without the LoRA.
         own = LabelReader(reader.model, reader.tokenizer, adapter)
 
-        def classify(prompt: str) -> str:
+        def classify(prompt: str) -> Mapping[str, float]:
             raw = own.classify(prompt, labels, None).raw  # as an expert's: training took the bias
-            return max(raw, key=raw.__getitem__)
+            return at_temperature(raw, policy_temperature(method.training))
 
         with lora_on(adapter.model, folder):
             yield classify
@@ -159,9 +159,9 @@ def of_dispatch(
         )
     settings = AnswerSettings(dispatch=name)
 
-    def classify(prompt: str) -> str:
+    def classify(prompt: str) -> Mapping[str, float]:
         found = dispatcher.classify(prompt, experts)
-        return found.label if found else OTHERS
+        return found.probabilities if found else {OTHERS: 1.0}
 
     def parts(examples: Sequence[Example]) -> list[Part]:
         places: dict[tuple, list[int]] = {}
@@ -181,6 +181,13 @@ def of_dispatch(
         dispatcher.labels(experts),
         DISPATCHERS[name].words,
     )
+
+
+def at_temperature(probabilities: Mapping[str, float], temperature: float) -> dict[str, float]:
+    """The same logits divided by a temperature: p^(1/T), normalised."""
+    powers = {label: p ** (1 / temperature) for label, p in probabilities.items()}
+    total = sum(powers.values())
+    return {label: power / total for label, power in powers.items()}
 
 
 def digest_of(experts: Mapping[str, Expert]) -> str:

@@ -106,8 +106,8 @@ def accuracy_grid(found: Sequence[Cell]) -> Grid:
 
 
 def route_grid(found: Sequence[Mapping[str, Any]]) -> Grid:
-    """Mis-routes: one row per method and family of prompts."""
-    grid = [["method", "prompts", "n", "mis-routed"]]
+    """Mis-routes and how good the probabilities are: one row per method and family of prompts."""
+    grid = [["method", "prompts", "n", "mis-routed", "ECE", "NLL"]]
     for record in found:
         low, high = record["interval"]
         grid.append(
@@ -116,6 +116,8 @@ def route_grid(found: Sequence[Mapping[str, Any]]) -> Grid:
                 record["set"],
                 str(record["n"]),
                 f"{100 * record['misroutes']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]",
+                f"{record['ece']:.3f}",
+                "" if record["nll"] is None else f"{record['nll']:.3f}",
             ]
         )
     return grid

@@ -7,9 +7,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from t2ui.config import check_text
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids, text_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.jsonl import read_jsonl
@@ -88,10 +89,10 @@ def _example(
     for what, text in (("prompt", prompt), ("answer", answer)):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{where}: the {what} is {text!r}; a text is expected.")
+        check_text(f"the {what} of {where}", text)
     ids = chat_ids(tokenizer, prompt)
     if options is None:
-        target = tokenizer.encode(answer, add_special_tokens=False)
-        question = Question(tuple(ids), ((*target, tokenizer.eos_token_id),))
+        question = Question(tuple(ids), (answer_ids(tokenizer, answer),))
         return Example(where, question, family="given", answer=answer)
     if not isinstance(options, list) or not all(isinstance(o, str) and o.strip() for o in options):
         raise InputError(f"{where}: options are {options!r}; a list of texts is expected.")
@@ -100,7 +101,7 @@ def _example(
             f"{where}: the answer {answer!r} and options {options!r}; expected two or more "
             "different options, the answer among them."
         )
-    encoded = tuple(tuple(tokenizer.encode(o, add_special_tokens=False)) for o in options)
+    encoded = tuple(text_ids(tokenizer, option) for option in options)
     lengths = tuple(len(option.encode()) for option in options)
     return Example(
         where, Question(tuple(ids), encoded), options.index(answer), lengths, "given", answer

@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from t2ui.errors import InputError
 from t2ui.inference.reading import Reading, take
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
-from t2ui.models.likelihood import cached, contiguous_head
+from t2ui.models.likelihood import answering, cached
 from t2ui.models.loading import context_limit
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
@@ -44,7 +44,9 @@ OLDEST_EVERY = 4  # of several readings the one with the least left goes on, but
 class Decoder:
     """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0.
 
-    Who has others' answers under way calls `read` with few tokens and `decode` in turn.
+    One decoder belongs to one thread; several on one model may run in several threads, which take
+    turns step by step. A model in train mode answers as in eval mode. Who has others' answers under
+    way calls `read` with few tokens and `decode` in turn.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Decoder:
         """
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.scores = scores
-        self.end_tokens = frozenset(end_tokens(model))
+        self.end_tokens = frozenset(end_tokens(model, tokenizer))
         self._waiting: list[RunningRow] = []
         self._readings: list[Reading] = []  # oldest first
         self._reads = 0
@@ -186,7 +188,7 @@ class Decoder:
         column = torch.ones(len(self._rows), 1, dtype=torch.long)
         self._attention = torch.cat([self._attention, column], dim=1)
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
-        with self.adapter.kept() if self.adapter else nullcontext(), contiguous_head(self.model):
+        with self.adapter.kept() if self.adapter else nullcontext(), answering(self.model):
             if self.adapter:
                 self._set_rows()
             return self.model(
@@ -258,6 +260,7 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
 
     Greedy rows give the tokens that `transformers.generate(do_sample=False)` gives on the same
     weights. Settings in the model's own generation config other than its end tokens are not used.
+    Several threads may call it with one model and one adapter.
 
     Raises:
         InputError: a prompt that does not fit, or a row's logits are not finite.
@@ -279,12 +282,14 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
     ]
 
 
-def end_tokens(model) -> list[int]:
-    """The end tokens of the model's generation settings."""
-    end = model.generation_config.eos_token_id
-    if end is None:
-        return []
-    return list(end) if isinstance(end, (list, tuple)) else [end]
+def end_tokens(model, tokenizer) -> list[int]:
+    """The end tokens of the model's generation settings, and the tokenizer's: many models that were
+    fine-tuned for chats list only the former, which their base model had."""
+    settings = getattr(model, "generation_config", None)  # a bare backbone has none
+    end = getattr(settings, "eos_token_id", None)
+    listed = end if isinstance(end, (list, tuple)) else [end]
+    found = dict.fromkeys([*listed, tokenizer.eos_token_id])
+    return [token for token in found if token is not None]
 
 
 def _pad_left(tensor: Tensor, length: int, dim: int) -> Tensor:

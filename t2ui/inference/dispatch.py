@@ -17,8 +17,14 @@ from torch import Tensor
 from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
-from t2ui.models.likelihood import Question, cached, option_logits, summed_log_likelihood
-from t2ui.models.loading import chat_text
+from t2ui.models.chat import chat_around, text_ids
+from t2ui.models.likelihood import (
+    Question,
+    answering,
+    cached,
+    option_logits,
+    summed_log_likelihood,
+)
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
@@ -35,7 +41,10 @@ MAX_OWN_WORDS = 5  # tokens; a model that rambles must not make pass one dear
 
 @dataclass(frozen=True)
 class Classification:
-    """What pass one found. Probabilities are over the labels; `seconds` is its whole cost."""
+    """What pass one found. Probabilities are over the labels; `seconds` is its whole cost.
+
+    Those of a classification expert are read at the temperature that it was trained at.
+    """
 
     label: str  # the most likely by `probabilities`
     probabilities: dict[str, float]  # the base model's are calibrated on a content-free prompt
@@ -62,27 +71,24 @@ class DispatchPrompt:
                 f"Pass one has {len(labels)} label(s) ({', '.join(labels)}); at least two are "
                 "needed: add an expert, or choose dispatch none."
             )
-        place = "\u2063request\u2063"
-        text = chat_text(tokenizer, INSTRUCTION.format(labels=", ".join(labels)) + place)
-        before, after = text.split(place)
-        answers = [tokenizer.encode(f"{n}}}", add_special_tokens=False) for n in labels]
-        return cls(
-            tuple(tokenizer.encode(before, add_special_tokens=False)),
-            tuple(tokenizer.encode(after + ANSWER_START, add_special_tokens=False)),
-            tuple(labels),
-            tuple(map(tuple, answers)),
-        )
+        instruction = INSTRUCTION.format(labels=", ".join(labels))
+        before, after = chat_around(tokenizer, instruction, ANSWER_START)
+        answers = tuple(text_ids(tokenizer, f"{label}}}") for label in labels)
+        return cls(tuple(before), tuple(after), tuple(labels), answers)
 
     def question(self, tokenizer, prompt: str) -> Question:
         """The prompt's own tokens, what follows them, and the labels as options."""
-        ids = tokenizer.encode(prompt, add_special_tokens=False)
+        ids = text_ids(tokenizer, prompt)
         if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
             ids = ids[:HEAD_TOKENS] + ids[-TAIL_TOKENS:]
         return Question((*ids, *self.after), self.answers)
 
 
 class LabelReader:
-    """Asks one model for a prompt's label. Keeps the prefilled instruction for every classifier."""
+    """Asks one model for a prompt's label. Keeps the prefilled instruction for every classifier.
+
+    Threads may share one: they take turns prompt by prompt.
+    """
 
     def __init__(self, model, tokenizer, adapter: Adapter):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
@@ -114,7 +120,8 @@ class LabelReader:
             except BaseException:
                 del self._prepared[key]  # some layers of its cache may have grown, others not
                 raise
-        raw = scores.softmax(0)
+        scores = scores.double()  # where the model is sure, float32 has no probability but 0
+        raw = (scores / (expert.temperature if expert else 1.0)).softmax(0)
         # Training has taken the label bias out of a classification expert already.
         decided = raw if expert else (scores - prepared.content_free).softmax(0)
         seconds = time.perf_counter() - started
@@ -127,7 +134,8 @@ class LabelReader:
         form = DispatchPrompt.of(self.tokenizer, labels)
         cache = DynamicCache()
         ids = torch.tensor([form.before], device=self.model.device)
-        self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
+        with answering(self.model):
+            self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
         prepared = _Prepared(form, cache, torch.zeros(len(labels)))
         content_free, _ = self._read(prepared, CONTENT_FREE, words=False)
         return _Prepared(form, cache, content_free)
@@ -165,11 +173,13 @@ class LabelReader:
             return own
         cache = prepared.cache  # `_read` puts it right in the end
         _shorten(cache, sum(len(a) - 1 for a in question.options))
-        end = set(end_tokens(self.model))
+        end = set(end_tokens(self.model, self.tokenizer))
         feed = own
         while len(own) < MAX_OWN_WORDS and own[-1] not in end:
             ids = torch.tensor([feed], device=self.model.device)
-            step = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1).logits
+            with answering(self.model):
+                found = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1)
+            step = found.logits
             own.append(int(step[0, -1].argmax()))
             feed = own[-1:]
             if "}" in self.tokenizer.decode(feed):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from t2ui.inference.rows import Row, RunningRow
-from t2ui.models.likelihood import cached, contiguous_head, shared_length
+from t2ui.models.likelihood import answering, cached, shared_length
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
 # A second forward pass pays from about this many tokens on that are read once instead of often.
@@ -145,7 +145,7 @@ class Reading:
     def _forward(self, ids: Tensor, attention: Tensor) -> Tensor:
         device = self._model.device
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with contiguous_head(self._model):
+        with answering(self._model):
             return self._model(
                 input_ids=ids.to(device),
                 attention_mask=attention.to(device),

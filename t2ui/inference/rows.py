@@ -87,7 +87,9 @@ class RunningRow:
         until = len(text) if stop < 0 else stop
         if self.finished is None:
             until -= self.hold
-            # Half a character: wait for its other bytes. Some tokenizers show one sign for each.
+        if self.finished in (None, "length"):
+            # Half a character: wait for its other bytes, or drop it where none will come. Some
+            # tokenizers show one sign for each byte.
             until = min(until, len(text.rstrip("\ufffd")))
         new = text[self.shown : max(until, self.shown)]
         self.shown += len(new)

@@ -1,6 +1,7 @@
 """Prompt → pass one → mixture → pass two, on a model the caller holds (paper, section 3.2).
 
-The model is left as it was, whatever is raised. Every answer carries a receipt that replays it.
+The model is left as it was, whatever is raised. Several threads may answer with one model: they
+take turns between its steps. Every answer carries a receipt that replays it.
 """
 
 import time

@@ -18,12 +18,16 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 from t2ui.files import abandoned, writing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Progress = Callable[[str, float | None], None]  # what is going on, share done or None
 
@@ -247,15 +251,18 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     progress(f"Dequantising {gguf.name} (once)", None)
-    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    model: PreTrainedModel
+    report: dict[str, Any]
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            **where,
+        # with output_loading_info, a pair
+        model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
+            str(gguf.parent),
+            gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.bfloat16,
             output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(**where)
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     # What a broken header or cut-off tensors raise inside the reader.
     except (ValueError, KeyError, IndexError, TypeError, struct.error, OverflowError) as error:
         raise InputError(
@@ -274,7 +281,7 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _settle_special_tokens(model, tokenizer) -> None:
+def _settle_special_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     """Make tokenizer, config and generation config agree on start, end and padding tokens."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

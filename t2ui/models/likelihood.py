@@ -8,10 +8,17 @@ import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from t2ui.errors import InputError
+from t2ui.model_lock import locked
+from t2ui.wrapped_models import unwrapped
+
+if TYPE_CHECKING:
+    from transformers import Cache, DynamicCache, PreTrainedModel
 
 Ids = Sequence[int]
 
@@ -40,13 +47,48 @@ Item = TypeVar("Item", bound=Asked)
 
 
 @contextmanager
+def answering(model: nn.Module, dropout: bool = False) -> Iterator[None]:
+    """A model as it answers, for this thread alone inside the block: dropout off, as in eval mode,
+    and the output head's input contiguous.
+
+    Afterwards every module is in the mode that it was in. Other threads wait, see `model_lock`.
+
+    Args:
+        dropout: leave the mode as it is: for a training step's forward pass.
+    """
+    with locked(model), _without_dropout(model, dropout), contiguous_head(model):
+        yield
+
+
+@contextmanager
+def _without_dropout(model: nn.Module, dropout: bool) -> Iterator[None]:
+    in_train_mode = [] if dropout else [m for m in model.modules() if m.training]
+    for module in in_train_mode:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in in_train_mode:
+            module.training = True
+
+
+@contextmanager
 def contiguous_head(model: nn.Module) -> Iterator[None]:
     """Hand the output head a contiguous input inside the block.
 
     transformers slices the last positions of a batch; the CPU's matmul then copies the head's
     whole weight once a row, which takes longer than the rest of the model.
+
+    Raises:
+        InputError: the model has no output head.
     """
-    head = model.get_output_embeddings()
+    get = getattr(model, "get_output_embeddings", None)
+    head = get() if get else None
+    if head is None:
+        raise InputError(
+            f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
+            "whole model, with load_model or AutoModelForCausalLM."
+        )
     hook = head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
     try:
         yield
@@ -54,15 +96,18 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
         hook.remove()
 
 
-def cached(model: nn.Module, cache) -> dict[str, object]:
+def cached(model: nn.Module, cache: "Cache") -> dict[str, object]:
     """The argument that hands a model its cache: `cache` from transformers 5.24 on, which warns of
     `past_key_values`, the name before that."""
-    named = "cache" in inspect.signature(type(model).forward).parameters
+    named = "cache" in inspect.signature(type(unwrapped(model)).forward).parameters
     return {"cache" if named else "past_key_values": cache}
 
 
 def option_log_likelihoods(
-    model: nn.Module, questions: Sequence[Question], temperature: float = 1.0
+    model: "PreTrainedModel",
+    questions: Sequence[Question],
+    temperature: float = 1.0,
+    dropout: bool = False,
 ) -> list[Tensor]:  # one (options,) float32 a question
     """Σ_t log π(o_t | prompt, o_<t) for every option of every question, in one forward pass.
 
@@ -71,6 +116,7 @@ def option_log_likelihoods(
 
     Args:
         temperature: that tokens are sampled at; π ∝ exp(logits / temperature).
+        dropout: whether a model in train mode keeps its dropout, in a training step.
     """
     rows = [_pack([question]) for question in questions]
     starts = [len(question.prompt) for question in questions]
@@ -86,7 +132,7 @@ def option_log_likelihoods(
         positions[i, span] = torch.tensor(row.positions)
         allowed[i, span, span] = row.allowed
     device = model.device
-    with contiguous_head(model):
+    with answering(model, dropout):
         logits = model(
             input_ids=ids.to(device),
             position_ids=positions.to(device),
@@ -122,11 +168,12 @@ def micro_batches(items: Iterable[Item], tokens: int) -> Iterator[list[Item]]:
 
 
 def scored_batches(
-    model: nn.Module,
+    model: "PreTrainedModel",
     items: Iterable[Item],
     tokens: int,
     temperature: float = 1.0,
     within: Callable[[], AbstractContextManager] = nullcontext,
+    dropout: bool = False,
 ) -> Iterator[tuple[list[Item], list[Tensor]]]:  # one (options,) float32 an item
     """Micro-batches of items, each with `option_log_likelihoods` of its questions.
 
@@ -134,10 +181,12 @@ def scored_batches(
         tokens: that one forward pass holds at most; see `micro_batches`.
         within: entered anew for every forward pass, since a backward pass between two of them
             frees what they would share.
+        dropout: whether a model in train mode keeps its dropout, in a training step.
     """
     for batch in micro_batches(items, tokens):
         with within():
-            scores = option_log_likelihoods(model, [item.question for item in batch], temperature)
+            questions = [item.question for item in batch]
+            scores = option_log_likelihoods(model, questions, temperature, dropout)
         yield batch, scores
 
 
@@ -147,7 +196,7 @@ class _Numbered(NamedTuple):
 
 
 def batched_log_likelihoods(
-    model: nn.Module, questions: Sequence[Question], tokens: int, temperature: float = 1.0
+    model: "PreTrainedModel", questions: Sequence[Question], tokens: int, temperature: float = 1.0
 ) -> list[Tensor]:  # one (options,) float32 a question, in the questions' order
     """`option_log_likelihoods` in micro-batches of so many tokens."""
     found: dict[int, Tensor] = {}
@@ -158,7 +207,7 @@ def batched_log_likelihoods(
 
 
 def packed_log_likelihoods(
-    model: nn.Module, questions: Sequence[Question], copies: int
+    model: "PreTrainedModel", questions: Sequence[Question], copies: int
 ) -> list[list[Tensor]]:  # copies × questions, each (options,) float32
     """The same for several questions in one row, of which there are `copies` equal ones.
 
@@ -170,7 +219,7 @@ def packed_log_likelihoods(
     place = {column: i for i, column in enumerate(columns)}
     device, positions = model.device, torch.tensor([row.positions])
     pattern = _attention(model, row.allowed[None], positions, positions)
-    with contiguous_head(model):
+    with answering(model):
         logits = model(
             input_ids=torch.tensor([row.ids], device=device).expand(copies, -1),
             position_ids=positions.to(device).expand(copies, -1),
@@ -204,7 +253,9 @@ def packed_tokens(questions: Sequence[Question]) -> int:
     return shared + sum(question.tokens - shared for question in questions)
 
 
-def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
+def option_logits(
+    model: "PreTrainedModel", question: Question, cache: "DynamicCache"
+) -> list[Tensor]:
     """Logits that predict each token of each option, behind a cached prefix.
 
     Args:
@@ -222,7 +273,7 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
     seen = torch.cat([torch.ones(len(row.allowed), past, dtype=torch.bool), row.allowed], dim=1)
     positions = torch.tensor([row.positions]) + past
     seen_positions = torch.cat([torch.arange(past)[None], positions], dim=1)
-    with contiguous_head(model):
+    with answering(model):
         logits = (
             model(
                 input_ids=ids,
@@ -239,7 +290,7 @@ def option_logits(model: nn.Module, question: Question, cache) -> list[Tensor]:
 
 
 def completion_logits(
-    model: nn.Module, prompt: Ids, completion: Ids, tokens: int
+    model: "PreTrainedModel", prompt: Ids, completion: Ids, tokens: int
 ) -> Generator[None, None, Tensor]:
     """Logits that predict each completion token: (len(completion), vocabulary) float32.
 
@@ -255,7 +306,7 @@ def completion_logits(
     for start in range(0, len(ids), tokens):
         end = min(start + tokens, len(ids))
         keep = max(0, end - max(start, first))
-        with contiguous_head(model):
+        with answering(model):
             logits = model(
                 input_ids=torch.tensor([ids[start:end]], device=model.device),
                 **cached(model, cache),
@@ -340,7 +391,7 @@ def _repeated(pattern: Tensor | dict[str, Tensor], copies: int) -> Tensor | dict
 
 
 def _attention(
-    model: nn.Module,
+    model: "PreTrainedModel",
     allowed: Tensor,  # (B, T, S) bool: query t may see key s
     queries: Tensor,  # (B, T) positions
     keys: Tensor,  # (B, S) positions
@@ -363,7 +414,7 @@ def _attention(
     return sliding if kinds == {"sliding_attention"} else full
 
 
-def _additive(allowed: Tensor, model: nn.Module) -> Tensor:  # (B, T, S) -> (B, 1, T, S)
+def _additive(allowed: Tensor, model: "PreTrainedModel") -> Tensor:  # (B, T, S) -> (B, 1, T, S)
     """0 where attention is allowed, the dtype's least value elsewhere."""
     zeros = torch.zeros(allowed.shape, dtype=model.dtype)
     return zeros.masked_fill(~allowed, torch.finfo(model.dtype).min)[:, None].to(model.device)

@@ -1,4 +1,4 @@
-"""Base models: find, load and describe them; turn a prompt into token ids.
+"""Base models: find, load and describe them.
 
 A name is the embedded default, a hub id, a local folder, or a `.gguf` file. What comes back is a
 plain transformers model and tokenizer, frozen and in eval mode. Knows nothing of experts.
@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto import modeling_auto as auto
 from transformers.utils import logging as transformers_logging
 
@@ -116,52 +122,6 @@ def context_limit(model: nn.Module) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def chat_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None
-) -> list[int]:
-    """Token ids of the prompt in the model's chat format, ready for the answer's first token.
-
-    Where the template knows no system role, the system text goes before the prompt; where the
-    tokenizer has no template, so it does in plain text.
-    """
-    if tokenizer.chat_template:
-        messages = [{"role": "user", "content": prompt}]
-        if system is not None and _accepts_system(tokenizer):
-            messages.insert(0, {"role": "system", "content": system})
-        elif system is not None:
-            messages[0]["content"] = f"{system}\n\n{prompt}"
-        return list(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        )
-    text = prompt if system is None else f"{system}\n\n{prompt}"
-    return list(tokenizer(text)["input_ids"])
-
-
-def chat_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The chat as text, special tokens written out: encode it with `add_special_tokens=False`.
-
-    For those who must know where in the chat the prompt stands; others take `chat_ids`.
-    """
-    if tokenizer.chat_template:
-        messages = [{"role": "user", "content": prompt}]
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    start = tokenizer.bos_token_id
-    opens = start is not None and start in tokenizer("")["input_ids"]
-    return f"{tokenizer.bos_token if opens else ''}{prompt}\n"
-
-
-def _accepts_system(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a system message is let through and shows up in the rendered chat."""
-    from jinja2 import TemplateError
-
-    probe = "6f1c"
-    messages = [{"role": "system", "content": probe}, {"role": "user", "content": "?"}]
-    try:
-        return probe in tokenizer.apply_chat_template(messages, tokenize=False)
-    except TemplateError:  # Gemma's template raises "System role not supported"
-        return False
-
-
 # --- where a model is ----------------------------------------------------------------------------
 
 
@@ -219,7 +179,7 @@ def _check_folder(folder: Path) -> None:
 # --- reading it ----------------------------------------------------------------------------------
 
 
-def _read(loader, source: Path | str, shown: str, **options):
+def _read(loader: Any, source: Path | str, shown: str, **options: Any) -> Any:
     """`loader.from_pretrained`, with what a wrong or damaged source raises turned into one line.
 
     That can be any exception: parsers and layers meet what the source says before anyone checks it.
@@ -236,7 +196,7 @@ def _read_failure(source: Path | str, shown: str, error: BaseException) -> str:
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if isinstance(source, Path):
         return f"{shown} is no language model that can be loaded ({reason}): check {source}."
-    causes = set()
+    causes: set[str] = set()
     cause: BaseException | None = error
     while cause is not None:
         causes.update(kind.__name__ for kind in type(cause).__mro__)
@@ -256,7 +216,7 @@ def _read_failure(source: Path | str, shown: str, error: BaseException) -> str:
     return f"{shown} from the hub cannot be loaded as a language model ({reason})."
 
 
-def _model_class(config, shown: str) -> type[PreTrainedModel]:
+def _model_class(config: PreTrainedConfig, shown: str) -> type[PreTrainedModel]:
     """The class to load: a vision-language one where the config is, else a causal one.
 
     Raises:
@@ -273,7 +233,8 @@ def _model_class(config, shown: str) -> type[PreTrainedModel]:
             auto.MODEL_FOR_CAUSAL_LM_MAPPING,
         ):
             if kind in mapping:
-                return mapping[kind]
+                found: type[PreTrainedModel] = mapping[kind]  # type: ignore[assignment]
+                return found
     raise InputError(
         f"{shown} is a {config.model_type} model: expected a causal language model (decoder only), "
         "such as Llama, Mistral, Qwen or Gemma."
@@ -325,7 +286,9 @@ def _pick_device(device: str) -> torch.device:
     return chosen
 
 
-def _pick_dtype(dtype: str | torch.dtype, device: torch.device, config) -> torch.dtype:
+def _pick_dtype(
+    dtype: str | torch.dtype, device: torch.device, config: PreTrainedConfig
+) -> torch.dtype:
     """The dtype to run in.
 
     "auto" is float32 on the CPU, where single rows decode twice as fast in it as in bfloat16. On an

@@ -1,29 +1,29 @@
 """Puts scale vectors into a model and takes them out again.
 
 Each adapted matrix keeps its place and its weight; only the module's `forward` is led through an
-`SVFLinear`, which runs one mixture in one of three ways (design: "Semantics", 3):
+`SVFLinear`, which runs one mixture in one of three ways (design: "Semantics", 3). With z = 1 the
+module's own forward runs, so the base model is exact, bit for bit. Knows nothing of text, prompts
+or decoding.
 
-    merged    y = W′ x + b          W′ computed once, then a call costs what the base costs
-    factored  y = U((S ⊙ z) ⊙ Vh x) + b      nothing is written; z may carry gradients
-    rows      factored, with another z for every row of the batch; base rows run through W
-
-With z = 1 the module's own forward runs, so the base model is exact, bit for bit. Knows nothing
-of text, prompts or decoding.
+What is set is set on the model, for every thread. A `with` block of the adapter therefore holds the
+model (`model_lock`): other threads wait with their blocks, and with everything in this library that
+runs the model, until it ends. Blocks may stand inside one another in one thread. A generator that
+pauses inside a block goes on holding the model.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2ui.errors import InputError
+from t2ui.model_lock import locked
 from t2ui.svf.decomposition import (
     Factors,
     Progress,
-    adapted_modules,
     fingerprint,
     kind_of,
     load_or_decompose,
@@ -32,81 +32,36 @@ from t2ui.svf.decomposition import (
     weight_of,
 )
 from t2ui.svf.expert import Expert
+from t2ui.svf.linear import RowPlan, Run, SVFLinear
+from t2ui.svf.modules import adapted_modules, check_in_memory, check_model, left_out
+from t2ui.svf.snapshot import Snapshot
 
 Scales = Mapping[str, Tensor]  # full module name -> z, (r,) float32; a missing matrix has z = 1
-Setting = Mapping[str, Callable[[Tensor], Tensor]]  # full module name -> what its forward runs
+Setting = Mapping[str, Run]  # full module name -> what its forward runs
 
 
-class SVFLinear:
-    """Stands in for one module's forward: x (batch, …, in) -> y (batch, …, out)."""
+@dataclass(eq=False)
+class _Block:
+    """A `with` block that is open, and what is set in it."""
 
-    def __init__(self, adapter: "Adapter", module: nn.Module, factors: Factors):
-        self.adapter = adapter
-        self.module = module
-        self.factors = factors
-        self.had_own_forward = "forward" in vars(module)  # accelerate's device hooks set one
-        self.base: Callable[[Tensor], Tensor] = module.forward
-        self.run = self.base
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.run(x)
-
-    def merged(self, z: Tensor) -> Callable[[Tensor], Tensor]:
-        U, S, Vh = self.factors
-        weight = weight_of(self.module)
-        # W + the change, not U S Vh: what z leaves alone stays as the checkpoint has it
-        change = (U.float() * (S * (z.to(S.device) - 1))) @ Vh.float()
-        merged = (weight.float() + change).to(weight.dtype)
-        return lambda x: F.linear(x, merged, self.module.bias)
-
-    def factored(self, scaled_sigma: Tensor) -> Callable[[Tensor], Tensor]:
-        """`scaled_sigma` is S ⊙ z, (r,) or (batch, 1, r), in the compute dtype."""
-        U, _, Vh = self.factors
-        bias = self.module.bias
-        return lambda x: F.linear(F.linear(x, Vh) * scaled_sigma, U, bias)
-
-    def rows(self, plan: "_RowPlan", scaled_sigma: Tensor) -> Callable[[Tensor], Tensor]:
-        """`scaled_sigma` is (adapted rows, 1, r), in the order in which the plan puts them."""
-        adapted = self.factored(scaled_sigma)
-
-        def run(x: Tensor) -> Tensor:
-            if x.ndim != 3 or x.shape[0] != plan.batch:
-                raise RuntimeError(
-                    f"rows were set for a batch of {plan.batch}, got an input of shape "
-                    f"{tuple(x.shape)}"
-                )
-            if plan.base == 0:
-                return adapted(x)
-            if plan.order is not None:
-                x = x[plan.order]
-            y = torch.cat([self.base(x[: plan.base]), adapted(x[plan.base :])])
-            return y if plan.inverse is None else y[plan.inverse]
-
-        return run
-
-
-class _RowPlan:
-    """Which rows of a batch are base rows; they are run first, then put back in their places."""
-
-    def __init__(self, is_base: Sequence[bool], device: torch.device):
-        self.batch, self.base = len(is_base), sum(is_base)
-        order = sorted(range(self.batch), key=lambda row: not is_base[row])  # stable
-        self.order = self.inverse = None
-        if order != list(range(self.batch)) and self.base:
-            self.order = torch.tensor(order, device=device)
-            self.inverse = self.order.argsort()
+    setting: Setting
 
 
 class Adapter:
     """Every adapted matrix of one model. Make it with `adapt`; `remove` gives the model back."""
 
-    def __init__(self, model: nn.Module, modules: Mapping[str, nn.Module], factors: Scales):
+    def __init__(
+        self, model: nn.Module, modules: Mapping[str, nn.Module], factors: Mapping[str, Factors]
+    ):
         self.model = model
         self.factors: dict[str, Factors] = dict(factors)
         self.fingerprint = fingerprint(self.factors)
+        self._weights = Snapshot(modules)
         self.linears = {n: SVFLinear(self, m, self.factors[n]) for n, m in modules.items()}
-        for linear in self.linears.values():
-            linear.module.forward = linear
+        self._outside = _Block({n: linear.base for n, linear in self.linears.items()})
+        self._blocks = [self._outside]  # the innermost last
+        self._removed = False
+        self.users: int | None = None  # of one that is only for a time; see `adapted`
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,17 +71,24 @@ class Adapter:
     @property
     def modules(self) -> str:
         """Which matrices `adapt` chose: "mlp", "attention" or "all"."""
-        kinds = {kind_of(name) for name in self.factors}
+        kinds = {kind_of(name) or "" for name in self.factors}
         return kinds.pop() if len(kinds) == 1 else "all"
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Full names of the matrices in blocks outside the language backbone, which stay as they
+        are: a vision tower's, say."""
+        return left_out(self.model)
+
     def remove(self) -> None:
-        """Put every module's own forward back. The adapter cannot be used afterwards."""
-        for linear in self.linears.values():
-            if linear.had_own_forward:
-                linear.module.forward = linear.base
-            else:
-                del linear.module.forward
-        self.linears = {}
+        """Put every module's own forward back. The adapter cannot be used afterwards.
+
+        Waits while another thread is inside a block.
+        """
+        with locked(self.model):
+            for linear in self.linears.values():
+                linear.remove()
+            self.linears, self._removed = {}, True
 
     def __enter__(self) -> "Adapter":
         return self
@@ -135,72 +97,102 @@ class Adapter:
         self.remove()
 
     def set(self, z: Scales, mode: str = "factored") -> None:
-        """Run every call with these scales until the next `set`, `rows` or `reset`.
+        """Run every call with these scales until the next `set`, `rows` or `reset`, in every
+        thread; inside a block, until its end.
+
+        Waits while another thread is inside a block. Two threads that both `set` outside of blocks
+        undo each other's: use `applied`.
 
         Args:
             z: scales of some or all matrices; those missing, or exactly 1, run the base forward.
                 In factored mode they may require gradients.
             mode: "factored" or "merged".
+
+        Raises:
+            InputError: other matrices or shapes, an unknown mode, a removed adapter, or weights
+                that have changed since `adapt`.
         """
         if mode not in ("factored", "merged"):
             raise InputError(f"mode is {mode!r}; expected factored or merged.")
-        self._check_names(z)
-        runs = {}
-        for name, linear in self.linears.items():
-            scale = z.get(name)
-            if scale is None or (not scale.requires_grad and bool((scale == 1).all())):
-                runs[name] = linear.base
-            elif mode == "merged":
-                runs[name] = linear.merged(scale)
-            else:
-                runs[name] = linear.factored(self._scaled(linear, scale))
-        self.restore(runs)  # only now: a failure above leaves the model as it was
+        with locked(self.model):
+            self._check_scales([z])
+            runs: dict[str, Run] = {}
+            for name, linear in self.linears.items():
+                scale = z.get(name)
+                if scale is None or (not scale.requires_grad and bool((scale == 1).all())):
+                    runs[name] = linear.base
+                elif mode == "merged":
+                    runs[name] = linear.merged(scale)
+                else:
+                    runs[name] = linear.factored(scale)
+            self.restore(runs)  # only now: a failure above leaves the model as it was
 
     def set_rows(self, rows: Sequence[Scales | None]) -> None:
-        """Give row b of every batch its own scales; None or {} is a base row.
+        """Give row b of every batch its own scales; None or {} is a base row. Lasts as `set` does.
 
         Rows that share one scales object share its storage, so a population of members times
         examples costs one z per member.
+
+        Raises:
+            InputError: what `set` raises.
         """
         distinct = list({id(z): z for z in rows if z}.values())
-        for z in distinct:
-            self._check_names(z)
-        position = {id(z): i for i, z in enumerate(distinct)}
-        adapted = [position[id(z)] for z in rows if z]
-        if not adapted:
+        if not distinct:
             return self.reset()
-        device = next(iter(self.linears.values())).factors.S.device
-        plan = _RowPlan([not z for z in rows], device)
-        index = torch.tensor(adapted, device=device)
-        runs = {}
-        for name, linear in self.linears.items():
-            ones = torch.ones_like(linear.factors.S)
-            stack = torch.stack([z.get(name, ones).to(device) for z in distinct])
-            # cast and gathered once here, not at every call of every step
-            runs[name] = linear.rows(plan, self._scaled(linear, stack)[index].unsqueeze(1))
-        self.restore(runs)
+        with locked(self.model):
+            self._check_scales(distinct)
+            position = {id(z): i for i, z in enumerate(distinct)}
+            device = next(iter(self.linears.values())).factors.S.device
+            plan = RowPlan([not z for z in rows], device)
+            index = torch.tensor([position[id(z)] for z in rows if z], device=device)
+            runs: dict[str, Run] = {}
+            for name, linear in self.linears.items():
+                ones = torch.ones_like(linear.factors.S)
+                stack = torch.stack([z.get(name, ones).to(device) for z in distinct])
+                runs[name] = linear.rows(plan, stack, index)
+            self.restore(runs)
 
     def reset(self) -> None:
-        """Back to the base model, exactly."""
-        self.restore({name: linear.base for name, linear in self.linears.items()})
+        """Back to the base model, exactly. Lasts as `set` does."""
+        with locked(self.model):
+            self.restore({name: linear.base for name, linear in self.linears.items()})
 
     def current(self) -> Setting:
-        """What is set at the moment, prepared for use; `restore` brings it back at no cost."""
-        return {name: linear.run for name, linear in self.linears.items()}
+        """What is set at the moment, prepared for use; `restore` brings it back at no cost.
+
+        Waits while another thread is inside a block.
+        """
+        with locked(self.model):
+            return dict(self._blocks[-1].setting)
 
     def restore(self, setting: Setting) -> None:
-        """Set again what `current` returned."""
-        for name, run in setting.items():
-            self.linears[name].run = run
+        """Set again what `current` returned. Lasts as `set` does."""
+        with locked(self.model):
+            self._check_in_use()
+            self._blocks[-1].setting = dict(setting)
+            self._show()
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Whatever is set inside, what was set before comes back."""
-        before = self.current()
-        try:
-            yield
-        finally:
-            self.restore(before)
+        """Whatever is set inside, what was set before comes back.
+
+        Raises:
+            InputError: at its end, where a block that was opened inside it is still open (two
+                generators that were advanced in turns): answers in between may be the other's.
+        """
+        with locked(self.model):
+            block = _Block(self._blocks[-1].setting)
+            self._blocks.append(block)
+            try:
+                yield
+            except BaseException:
+                self._leave(block)
+                raise
+            if not self._leave(block):
+                raise InputError(
+                    "A block that was opened inside this one is still open: what was computed "
+                    "since may have run under its scales. Close blocks in the reverse order."
+                )
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -211,14 +203,14 @@ class Adapter:
 
     @contextmanager
     def applied(self, z: Scales, mode: str = "factored") -> Iterator[None]:
-        """These scales inside the block."""
+        """These scales inside the block. What is saved inside it (`save_pretrained`) holds W′."""
         with self.kept():
             self.set(z, mode)
             yield
 
     @contextmanager
     def rows(self, rows: Sequence[Scales | None]) -> Iterator[None]:
-        """These rows inside the block; see `set_rows`."""
+        """These rows inside the block; see `set_rows`. Nothing can be saved inside it."""
         with self.kept():
             self.set_rows(rows)
             yield
@@ -272,8 +264,26 @@ class Adapter:
         config = getattr(self.model, "config", None)
         return getattr(config, "name_or_path", "") or type(self.model).__name__
 
-    def _check_names(self, z: Scales) -> None:
-        for name, scale in z.items():
+    def _leave(self, block: _Block) -> bool:
+        """Close a block. Returns whether it was the innermost."""
+        is_innermost = self._blocks[-1] is block
+        self._blocks.remove(block)
+        self._show()
+        return is_innermost
+
+    def _show(self) -> None:
+        """Let the modules run what the innermost block has set."""
+        setting = self._blocks[-1].setting
+        for name, linear in self.linears.items():
+            linear.run = setting[name]
+
+    def _check_in_use(self) -> None:
+        if self._removed:
+            raise InputError("The adapter was removed from its model: make one with adapt(model).")
+
+    def _check_scales(self, several: Sequence[Scales]) -> None:
+        self._check_in_use()
+        for name, scale in (pair for z in several for pair in z.items()):
             if name not in self.linears:
                 raise InputError(f"{name} is not an adapted matrix of this model.")
             if scale.shape != self.linears[name].factors.S.shape:
@@ -281,11 +291,13 @@ class Adapter:
                     f"{name}: got a scale vector of shape {tuple(scale.shape)}, expected "
                     f"{tuple(self.linears[name].factors.S.shape)}."
                 )
-
-    @staticmethod
-    def _scaled(linear: SVFLinear, z: Tensor) -> Tensor:
-        U, S, _ = linear.factors
-        return (S * z.to(S.device)).to(U.dtype)
+        if changed := self._weights.changed():
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise InputError(
+                f"The model's weights have changed since it was adapted ({changed[0]}{more}), so "
+                "scales no longer belong to them: call remove() on the adapter, then adapt(model) "
+                "again."
+            )
 
 
 def adapt(
@@ -297,46 +309,66 @@ def adapt(
     """Decompose a model's matrices (cached on disk) and make them adaptable.
 
     Usable as a context manager, which removes the adapter at the end. The model computes exactly
-    what it did until scales are set.
+    what it did until scales are set. Other threads wait with the model until it is done.
 
     Args:
-        model: a causal language model; kept as it is but for the forwards of its matrices.
-        modules: "mlp", "attention" or "all".
+        model: a causal language model, or its bare backbone, also inside `torch.compile` or peft;
+            kept as it is but for the forwards of its matrices. LoRA updates stay beside them.
+        modules: "mlp", "attention" or "all". The other half is not looked at.
         cache_dir: where decompositions are kept; `T2UI_CACHE` or the user's cache by default.
-        progress: called with (what is done, fraction or None).
+        progress: called with (what is done, fraction or None); also says what is left out.
 
     Raises:
-        InputError: no such matrices, or the model has an adapter already.
+        InputError: no model, no such matrices or others beside them, several stacks of blocks,
+            weights that are quantised or not in memory, or the model has an adapter already.
     """
-    if attached(model) is not None:
-        raise InputError("The model has an adapter already: use that one, or remove() it first.")
-    chosen = adapted_modules(model, modules)
-    weights = {name: weight_of(module) for name, module in chosen.items()}
-    return Adapter(model, chosen, load_or_decompose(weights, cache_dir, progress))
-
-
-@contextmanager
-def adapted(model: nn.Module, modules: str = "all") -> Iterator[Adapter]:
-    """The adapter that the model carries, or a new one for the time of the block.
-
-    Args:
-        modules: of a new one; see `adapt`.
-
-    Raises:
-        InputError: what `adapt` raises.
-    """
-    held = attached(model)
-    if held is not None:
-        yield held
-        return
-    with adapt(model, modules) as adapter:
-        yield adapter
+    check_model(model)
+    with locked(model):
+        if attached(model) is not None:
+            raise InputError(
+                "The model has an adapter already: use that one, or remove() it first."
+            )
+        chosen = adapted_modules(model, modules)
+        weights = {name: weight_of(module) for name, module in chosen.items()}
+        for name, weight in weights.items():
+            check_in_memory(name, weight)
+        others = left_out(model)
+        if others and progress:
+            progress(f"left as they are: {len(others)} matrices such as {others[0]}", None)
+        return Adapter(model, chosen, load_or_decompose(weights, cache_dir, progress))
 
 
 def attached(model: nn.Module) -> Adapter | None:
     """The adapter that a model carries, if any."""
-    for module in model.modules():
+    for module in check_model(model).modules():
         forward = vars(module).get("forward")
         if isinstance(forward, SVFLinear):
             return forward.adapter
     return None
+
+
+@contextmanager
+def adapted(model: nn.Module, modules: str = "all") -> Iterator[Adapter]:
+    """The adapter that the model carries, or one for the time of the block.
+
+    Threads share the one that was made for a time; it goes with the last block. The model is not
+    held in between.
+
+    Raises:
+        InputError: what `adapt` raises.
+    """
+    with locked(check_model(model)):
+        adapter = attached(model)
+        if adapter is None:
+            adapter = adapt(model, modules)
+            adapter.users = 0
+        if adapter.users is not None:
+            adapter.users += 1
+    try:
+        yield adapter
+    finally:
+        with locked(model):
+            if adapter.users is not None:
+                adapter.users -= 1
+                if adapter.users == 0:
+                    adapter.remove()

@@ -1,13 +1,12 @@
 """Singular value decompositions of a model's attention and MLP matrices, cached on disk.
 
-Knows torch modules and their names, nothing about transformers, experts or text. Every matrix is
-seen as W of shape (out, in), whatever way its module stores it.
+Knows matrices and their names, nothing about transformers, experts or text. Every matrix is seen as
+W of shape (out, in), whatever way its module stores it.
 """
 
 import hashlib
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,6 @@ from t2ui.files import writing
 
 Progress = Callable[[str, float | None], None]
 
-MODULES = ("all", "attention", "mlp")
 # Parent module name -> (kind, names of the matrices in it). c_proj is in both halves of a GPT-2
 # block, so a matrix is known by its parent and its own name together.
 _BLOCK_PARTS = {
@@ -33,7 +31,6 @@ _BLOCK_PARTS = {
     "mlp": ("mlp", {"gate_proj", "up_proj", "down_proj", "gate_up_proj", "c_fc", "c_proj"}),
 }
 _NAME = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.(\w+)\.(\w+)$")
-_IN_BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.\d+\.")
 
 
 class Factors(NamedTuple):
@@ -66,59 +63,15 @@ def leaf_of(name: str) -> str:
     return name.rsplit(".", 1)[-1]
 
 
-def adapted_modules(model: nn.Module, modules: str = "all") -> dict[str, nn.Module]:
-    """The attention and MLP matrices of a model's language backbone, by full module name.
-
-    The backbone is what holds the input embedding, so the vision tower of a vision-language model
-    is left out whatever it is called.
-
-    Args:
-        model: a causal language model, or a vision-language model around one.
-        modules: "mlp", "attention" or "all".
-
-    Raises:
-        InputError: an unknown choice, or a model without such matrices; lists what was found.
-    """
-    if modules not in MODULES:
-        raise InputError(f"modules is {modules!r}; expected one of {', '.join(MODULES)}.")
-    prefix = _backbone_prefix(model)
-    inside = {n: m for n, m in model.named_modules() if n.startswith(prefix)}
-    found = {n: m for n, m in inside.items() if kind_of(n) and hasattr(m, "weight")}
-    wanted = {"attention", "mlp"} if modules == "all" else {modules}
-    missing = wanted - {kind_of(n) for n in found}
-    # An unknown matrix in a block is a part of an attention or MLP that would stay as it is.
-    strange = [n for n, m in inside.items() if _IN_BLOCK.search(n) and _is_matrix(m)]
-    strange = [n for n in strange if n not in found]
-    if missing or strange:
-        seen = Counter(
-            f"{'.'.join(n.split('.')[-2:])} {type(m).__name__}{tuple(m.weight.shape)}"
-            for n, m in inside.items()
-            if _is_matrix(m)
-        )
-        listing = "; ".join(f"{count}× {what}" for what, count in seen.most_common(12))
-        problem = f"no {' and no '.join(sorted(missing))} matrices that SVF knows how to adapt"
-        if not missing:
-            problem = f"a matrix that SVF does not know, {strange[0]}"
-        raise InputError(
-            f"{type(model).__name__} has {problem}. Found: {listing or 'no matrices at all'}. "
-            "Expected blocks named layers.N or h.N with self_attn or attn, and mlp, and nothing "
-            "else in them."
-        )
-    chosen = {n: m for n, m in found.items() if kind_of(n) in wanted}
-    for name, module in chosen.items():
-        if module.weight.ndim != 2 or not module.weight.is_floating_point():
-            raise InputError(
-                f"{name} has a weight of dtype {module.weight.dtype} and shape "
-                f"{tuple(module.weight.shape)}; SVF needs a float matrix: load the model "
-                "without quantisation."
-            )
-    return chosen
-
-
 def weight_of(module: nn.Module) -> Tensor:
     """The module's weight as W (out, in): GPT-2's Conv1D stores its transpose."""
-    weight = module.weight.detach()
-    return weight.T if type(module).__name__ == "Conv1D" else weight
+    weight = module.get_parameter("weight").detach()
+    return weight.T if is_transposed(module) else weight
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether the module stores its matrix as (in, out)."""
+    return type(module).__name__ == "Conv1D"
 
 
 def decompose(weight: Tensor) -> Factors:
@@ -217,28 +170,16 @@ def _decomposed(weights: Mapping[str, Tensor], progress: Progress | None) -> dic
     return factors
 
 
-def _is_matrix(module: nn.Module) -> bool:
-    return getattr(getattr(module, "weight", None), "ndim", 0) == 2
-
-
-def _backbone_prefix(model: nn.Module) -> str:
-    """Name prefix, with its dot, of the module that holds the input embedding."""
-    get = getattr(model, "get_input_embeddings", None)
-    embedding = get() if get else None
-    for name, module in model.named_modules():
-        if module is embedding and embedding is not None:
-            return name.rpartition(".")[0] + "." if "." in name else ""
-    raise InputError(
-        f"{type(model).__name__} has no input embedding: a causal language model is expected."
-    )
-
-
 def _content_key(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(b"t2ui svd 1")
     for name, weight in weights.items():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(_bytes(weight))
     return digest.hexdigest()[:32]
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.cpu().contiguous().view(torch.uint8).numpy().data
 
 
 def _read_cache(path: Path, weights: Mapping[str, Tensor]) -> dict[str, Factors] | None:
@@ -263,7 +204,7 @@ def _checksum(flat: Mapping[str, Tensor]) -> str:
     total = 0
     for key in sorted(flat):
         total = zlib.crc32(key.encode(), total)
-        total = zlib.crc32(flat[key].contiguous().view(torch.uint8).numpy(), total)
+        total = zlib.crc32(_bytes(flat[key]), total)
     return f"{total:08x}"
 
 

@@ -5,7 +5,9 @@ Reads and writes safetensors files (design: "Expert files"). Knows no model and 
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from t2ui.config import check_texts
 from t2ui.errors import InputError
 from t2ui.files import writing
 from t2ui.svf.decomposition import kind_of, leading_values
@@ -50,6 +53,9 @@ class Expert:
             raise InputError("An expert needs a name.")
         if not self.scales:
             raise InputError(f"Expert {self.name!r} has no scale vectors.")
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scales"}
+        for what, value in {**said, "matrices": list(self.scales)}.items():
+            check_texts(f"the {what} of expert {self.name!r}", value)
         if self.fingerprint and not leading_values(self.fingerprint):
             raise InputError(
                 f"Expert {self.name!r} has the fingerprint {self.fingerprint[:80]!r}; expected a "
@@ -77,6 +83,11 @@ class Expert:
     def is_dispatcher(self) -> bool:
         """Whether it classifies prompts in pass one instead of answering them."""
         return self.objective == "dispatch"
+
+    @property
+    def temperature(self) -> float:
+        """What its label probabilities are read at; see `policy_temperature`."""
+        return policy_temperature(self.training)
 
     @classmethod
     def load(cls, path: str | Path) -> "Expert":
@@ -179,13 +190,33 @@ def load_svf(path: str | Path) -> Expert:
     return Expert.load(path)
 
 
+def policy_temperature(training: Mapping[str, Any]) -> float:
+    """The temperature of the policy over closed answers, π ∝ exp(log-likelihood / temperature),
+    that a training record tells of; probabilities mean what they were trained to mean at that one.
+
+    1 without a record, and after a training that used none for closed answers.
+
+    Raises:
+        InputError: the record gives no number above 0.
+    """
+    if training.get("objective", "exact") != "exact":  # older records do not say
+        return 1.0
+    found = training.get("temperature", 1.0)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 < found < math.inf:
+        raise InputError(
+            f"The training record gives the temperature {found!r}; expected a number above 0: "
+            "train the expert again, or mend its record."
+        )
+    return float(found)
+
+
 def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     """Hash of names, dtypes and bytes, in the order of the sorted names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -88,7 +88,9 @@ def load_library(folder: str | Path) -> Library:
     A folder that does not exist is an empty library. Two files with the same expert name: the
     first by file name is kept, the other is reported.
     """
-    experts, files, problems = {}, {}, []
+    experts: dict[str, Expert] = {}
+    files: dict[str, Path] = {}
+    problems = []
     for path in expert_files(folder):
         try:
             expert = Expert.load(path)

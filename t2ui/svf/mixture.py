@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from t2ui.config import ALPHA_LIMIT, LEAST_SUM, Alpha, check_mixture
+from t2ui.config import ALPHA_LIMIT, LEAST_SUM, Alpha, check_mixture, check_texts
 from t2ui.errors import InputError
 from t2ui.files import writing
 from t2ui.svf.decomposition import layer_of
@@ -140,6 +140,7 @@ class SavedMixture:
                 f'{path.name} is no mixture: it does not say "format": "{FORMAT}". '
                 "`python -m t2ui adapt` writes such files."
             )
+        check_texts(path.name, said)
         expected = {"weights": dict, "normalise": bool, "base_model": str, "provenance": dict}
         for key, kind in expected.items():
             if not isinstance(said.setdefault(key, kind()), kind):

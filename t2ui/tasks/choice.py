@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids, plain_ids, text_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.hub import Row, Source, local_or_fetched, same_row
@@ -155,12 +155,12 @@ def choice_row(
         prompt = chat_ids(tokenizer, row["question"])
         options = texts
     elif style == "plain":
-        prompt = tokenizer.encode(f"Question: {row['question']}\nAnswer:")
+        prompt = plain_ids(tokenizer, f"Question: {row['question']}\nAnswer:")
         options = [f" {text}" for text in texts]
     else:
         raise InputError(f"style is {style!r}; expected {' or '.join(STYLES)}.")
-    ending = (tokenizer.eos_token_id,) if end else ()
-    ids = tuple((*tokenizer.encode(o, add_special_tokens=False), *ending) for o in options)
+    encode = answer_ids if end else text_ids
+    ids = tuple(encode(tokenizer, option) for option in options)
     return Example(
         id=str(row["id"]),
         question=Question(tuple(prompt), ids),

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.hub import Row, Source, local_or_fetched, same_row
 from t2ui.tasks.jsonl import read_jsonl
@@ -196,10 +196,10 @@ def _helpers(prompt: str, entry: str, where: str) -> str:
 def _example(
     tokenizer: "PreTrainedTokenizerBase", row_id: str, asked: str, code: str, answer: str
 ) -> Example:
-    target = tokenizer.encode(f"```python\n{code}\n```", add_special_tokens=False)
+    target = answer_ids(tokenizer, f"```python\n{code}\n```")
     return Example(
         id=row_id,
-        question=Question(tuple(chat_ids(tokenizer, asked)), ((*target, tokenizer.eos_token_id),)),
+        question=Question(tuple(chat_ids(tokenizer, asked)), (target,)),
         family=row_id.split()[0],
         answer=answer,
         prompt=asked,

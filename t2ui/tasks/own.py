@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from t2ui.config import check_text
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids, text_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks import rewards
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
@@ -59,6 +60,7 @@ def load(
     """
     if reward and reward not in REWARDS:
         raise InputError(f"reward is {reward!r}; expected {', '.join(REWARDS)}.")
+    check_text("the label", label)
     fields = ("prompt", "tests" if reward == "python" else "answer")
     read = {
         part: [
@@ -151,7 +153,7 @@ def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward
         texts = list(options.values())
         question = Question(
             tuple(chat_ids(tokenizer, prompt)),
-            tuple(tuple(tokenizer.encode(text, add_special_tokens=False)) for text in texts),
+            tuple(text_ids(tokenizer, text) for text in texts),
         )
         return asked, Example(
             str(row.get("id", where)),
@@ -176,10 +178,9 @@ def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward
         target = f"```python\n{target}\n```" if target else "pass"
     else:
         _check(answer, where, reward)
-    ids = tokenizer.encode(target, add_special_tokens=False)
     return asked, Example(
         str(row.get("id", where)),
-        Question(tuple(chat_ids(tokenizer, prompt)), ((*ids, tokenizer.eos_token_id),)),
+        Question(tuple(chat_ids(tokenizer, prompt)), (answer_ids(tokenizer, target),)),
         family=str(row.get("family", "")),
         answer=answer,
         prompt=prompt,

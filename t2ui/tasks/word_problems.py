@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
+from t2ui.models.chat import answer_ids, chat_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.hub import Row, Source, local_or_fetched
@@ -113,10 +113,9 @@ def _example(
     worked: str,
 ) -> Example:
     asked = STYLES[style].format(question=question)
-    target = tokenizer.encode(worked, add_special_tokens=False)
     return Example(
         id=f"{name} {row_id}",
-        question=Question(tuple(chat_ids(tokenizer, asked)), ((*target, tokenizer.eos_token_id),)),
+        question=Question(tuple(chat_ids(tokenizer, asked)), (answer_ids(tokenizer, worked),)),
         family=name,
         answer=answer,
         prompt=asked,

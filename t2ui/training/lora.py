@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
+from t2ui.model_lock import locked
 from t2ui.tasks.base import Task
 from t2ui.training import checkpoint
 from t2ui.training.parameters import How
@@ -104,15 +105,17 @@ class LoRA:
 
 @contextmanager
 def lora_on(model: "PreTrainedModel", folder: Path) -> Iterator[None]:
-    """Inside the block the model runs with a LoRA that peft wrote, without dropout."""
+    """Inside the block the model runs with a LoRA that peft wrote, without dropout. Other threads
+    wait until its end."""
     rank, projections = _settings(folder)
     modules = tuple(name.removesuffix("_proj") for name in projections)
-    lora = LoRA(model, rank, modules, start=folder)
-    try:
-        with lora.running("inference"):
-            yield
-    finally:
-        lora.remove()
+    with locked(model):
+        lora = LoRA(model, rank, modules, start=folder)
+        try:
+            with lora.running("inference"):
+                yield
+        finally:
+            lora.remove()
 
 
 def train_lora(
@@ -129,25 +132,27 @@ def train_lora(
     """The same training as `train_svf`, of a LoRA instead of scales; yields events.
 
     Ends by writing `lora/` into the folder, as peft does, and `lora/training.json`; call it again
-    to resume. Afterwards the model is what it was before.
+    to resume. Afterwards the model is what it was before; until then the updates are on it, so
+    other threads are refused.
     """
-    torch.manual_seed(config.seed)  # a new LoRA starts from random numbers
-    lora = LoRA(model, rank, start=start)
     if start is not None:
         config = replace(config, start=start.as_posix())
-    try:
-        trainer = Trainer(lora, tokenizer, task, config, folder)
+    with locked(model, refusal="a LoRA is being trained on it"):
+        torch.manual_seed(config.seed)  # of what it starts from
+        lora = LoRA(model, rank, start=start)
         try:
-            yield from trainer.run()
-        except (KeyboardInterrupt, GeneratorExit):
-            trainer.save_stopped()
-            if trainer.best_step > 0:
-                _save(lora, trainer, folder / "lora", command)
-            raise
-        trainer.check_improved()
-        _save(lora, trainer, folder / "lora", command)
-    finally:
-        lora.remove()
+            trainer = Trainer(lora, tokenizer, task, config, folder)
+            try:
+                yield from trainer.run()
+            except (KeyboardInterrupt, GeneratorExit):
+                trainer.save_stopped()
+                if trainer.best_step > 0:
+                    _save(lora, trainer, folder / "lora", command)
+                raise
+            trainer.check_improved()
+            _save(lora, trainer, folder / "lora", command)
+        finally:
+            lora.remove()
 
 
 def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2ui.config import TrainConfig
+from t2ui.config import TrainConfig, check_texts
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 from t2ui.models.loading import model_name
@@ -33,7 +33,8 @@ def train_svf(
     name: str = "",
     **details: Any,
 ) -> Iterator[TrainEvent]:
-    """Train scales for a model; yields events. Afterwards the model is what it was before.
+    """Train scales for a model; yields events. Afterwards the model is what it was before; between
+    two events other threads may use it, and answer without what is trained.
 
     Ends by writing `<name>.safetensors` into the folder; call it again to resume. Stopped before
     its end (Ctrl-C, or the iterator closed), it keeps a checkpoint and the best expert so far.
@@ -50,9 +51,10 @@ def train_svf(
     name = name or task.name
     if name == "checkpoint":
         raise InputError("The name 'checkpoint' is taken by the run's own file: choose another.")
+    check_texts("the expert's name or details", {"name": name, **details})
     if start is not None:
         config = replace(config, start=f"{start.name} {start.sha256[:16]}")
-    with adapted(model, config.modules) as adapter, adapter.kept():
+    with adapted(model, config.modules) as adapter:
         offsets = ScaleOffsets(adapter, start)
         trainer = Trainer(offsets, tokenizer, task, config, folder)
         try:

@@ -250,6 +250,7 @@ class Trainer:
             config.micro_batch_tokens,
             self.objective.token_temperature,
             within=partial(self.trainable.running, "training"),
+            dropout=True,
         ):
             losses = []
             for term, score in zip(batch, scores, strict=True):

@@ -36,8 +36,8 @@ from t2ui.messages import (
     SearchEstimate,
     Tokens,
 )
+from t2ui.models.chat import chat_ids
 from t2ui.models.likelihood import packed_tokens
-from t2ui.models.loading import chat_ids
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, SavedMixture, mix

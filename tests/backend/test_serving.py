@@ -35,7 +35,7 @@ from t2ui.messages import (
     NextTokens,
     Tokens,
 )
-from t2ui.models.loading import chat_ids
+from t2ui.models.chat import chat_ids
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.worker.scheduler import Scheduler

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import make_tiny, make_tokenizer
 
+from t2ui.models.chat import chat_ids
 from t2ui.models.likelihood import Question, option_log_likelihoods
-from t2ui.models.loading import chat_ids
 from t2ui.svf.expert import Expert
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,11 +1,15 @@
 """Protocols and outcomes against values worked out elsewhere."""
 
+import math
+
 import pytest
 import torch
 from reference import log_likelihood, prompt_ids, random_scales, rewritten
 
 from t2ui.config import Sampling
 from t2ui.evaluation.measure import (
+    expected_calibration_error,
+    mean_negative_log_likelihood,
     option_scores,
     right_by,
     sample,
@@ -20,6 +24,24 @@ from t2ui.tasks.answering import greedy_right, greedy_texts
 def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:
     options = tuple(tuple(prompt_ids(n, seed + i)) for i, n in enumerate(sizes))
     return Example(key, Question(tuple(prompt_ids(6, seed)), options), correct, lengths)
+
+
+def test_expected_calibration_error_is_the_mean_gap_of_confidence_and_accuracy():
+    """Worked out by hand: three in the bin (8/15, 9/15], two in the last."""
+    confidences = [0.55, 0.57, 0.59, 0.95, 1.0]
+    right = [True, False, False, True, True]
+    first, last = abs(1 - (0.55 + 0.57 + 0.59)), abs(2 - 1.95)
+    assert expected_calibration_error(confidences, right) == pytest.approx((first + last) / 5)
+    assert expected_calibration_error([0.7] * 10, [True] * 7 + [False] * 3) == pytest.approx(0)
+    assert expected_calibration_error([1.0, 1.0], [False, False]) == 1
+    assert expected_calibration_error([0.0], [False]) == 0
+    assert expected_calibration_error([], []) == 0
+
+
+def test_the_mean_negative_log_likelihood_is_in_nats_and_always_finite():
+    assert mean_negative_log_likelihood([0.5, 0.25]) == pytest.approx(1.5 * math.log(2))
+    assert mean_negative_log_likelihood([1.0]) == 0
+    assert 700 < mean_negative_log_likelihood([0.0]) < 710
 
 
 def test_protocols_compare_sums_and_sums_per_byte():

@@ -1,5 +1,6 @@
 """Methods × tasks: what is measured with which weights, what is kept, and how it is shown."""
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -179,8 +180,8 @@ PROMPTS = [
 def by_brace(name: str = "router") -> Method:
     """Says `code` to prompts with a brace, `math` to the others."""
 
-    def classify(prompt: str) -> str:
-        return "code" if "{" in prompt else "math"
+    def classify(prompt: str) -> dict[str, float]:
+        return {"code": 0.9, "math": 0.1} if "{" in prompt else {"code": 0.25, "math": 0.75}
 
     by = {"base": "base model by prompt", "router": "classification expert", "lora:x": "LoRA"}[name]
     return Method(name, "1", lambda examples: [], lambda: nullcontext(classify), LABELS, by)
@@ -200,6 +201,11 @@ def test_routes_count_misroutes_by_family():
     ]
     assert found[0]["confusion"] == {"math": {"math": 1, "code": 1}}
     assert found[-1]["interval"] == [round(b, 4) for b in wilson(2, 4)]
+    # sums: 0.75 for math right; 0.9 for code where math (0.1) was right
+    assert found[0]["ece"] == pytest.approx((0.25 + 0.9) / 2)
+    assert found[0]["nll"] == pytest.approx(-(math.log(0.75) + math.log(0.1)) / 2, abs=1e-4)
+    assert found[1]["nll"] is None  # it does not know `others`
+    assert {record["ece_bins"] for record in found} == {15}
     shown = [{"method": "router", **record} for record in found]
     assert confusion_grid(shown[-1]) == [
         ["router: label \\ taken for", "math", "others", "code"],
@@ -209,6 +215,8 @@ def test_routes_count_misroutes_by_family():
     ]
     assert route_grid(shown)[-1][:3] == ["router", "all", "4"]
     assert route_grid(shown)[-1][3].startswith("50.0 % [")
+    assert route_grid(shown)[0][4:] == ["ECE", "NLL"]
+    assert [row[4:] for row in route_grid(shown)[1:3]] == [["0.575", "1.295"], ["0.750", ""]]
 
 
 def test_a_classification_expert_is_shown_and_kept_beside_the_base(setup, tiny_tokenizer):
@@ -233,12 +241,15 @@ def test_a_classification_expert_is_shown_and_kept_beside_the_base(setup, tiny_t
         assert found == {"base model by prompt", "classification expert", "LoRA"}
         assert "router: label \\ taken for" in comparison.text()
         assert comparison.markdown().count("| router | all | 4 | 50.0 %") == 1
+        for shown in (comparison.text(), comparison.markdown()):
+            assert "expected calibration error, Σ_b n_b / n" in shown and "over 15 bins" in shown
+        assert {"ece", "ece_bins", "nll"} <= comparison.records()["dispatch"][0].keys()
 
 
 def test_classifications_with_other_labels_are_not_taken_over():
     with ResultLog(None, SETTINGS) as log:
         list(measure_routes(log, "d", by_brace(), PROMPTS))
-        always = nullcontext(lambda prompt: "math")
+        always = nullcontext(lambda prompt: {"math": 1.0})
         fewer = Method("router", "1", lambda e: [], lambda: always, ("math", "others"))
         assert len(list(measure_routes(log, "d", fewer, PROMPTS))) == 4
 

@@ -14,7 +14,8 @@ import t2ui.inference.decoding as generate_module
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row, generate
-from t2ui.svf.adapter import SVFLinear, adapt, attached
+from t2ui.svf.adapter import adapt, attached
+from t2ui.svf.linear import SVFLinear
 
 LENGTHS = (3, 21, 9)  # below and beyond the sliding windows
 

@@ -6,7 +6,7 @@ import decoding
 import pytest
 from decoding import pieces, row, scripted, tokens_of
 from reference import greedy, prompt_ids
-from tiny import END_ID
+from tiny import END_ID, make_tokenizer
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
@@ -48,12 +48,25 @@ def test_other_special_tokens_are_not_shown(decoder, tiny_tokenizer):
     assert pieces(spoken(decoder, tiny_tokenizer, said)) == "hi"
 
 
-def test_end_tokens_come_from_the_generation_settings(tiny_llama):
-    model = copy.copy(tiny_llama)
+def test_end_tokens_come_from_the_generation_settings_and_the_tokenizer(tiny_llama, tiny_tokenizer):
+    model, without = copy.copy(tiny_llama), make_tokenizer()
+    without.eos_token = None
     model.generation_config = copy.deepcopy(tiny_llama.generation_config)
     for setting, wanted in ((7, [7]), ([2, 7], [2, 7]), (None, [])):
         model.generation_config.eos_token_id = setting
-        assert end_tokens(model) == wanted
+        assert end_tokens(model, without) == wanted
+    for setting, wanted in ((7, [7, END_ID]), ([END_ID, 7], [END_ID, 7]), (None, [END_ID])):
+        model.generation_config.eos_token_id = setting
+        assert end_tokens(model, tiny_tokenizer) == wanted
+
+
+def test_the_tokenizers_end_token_ends_a_row_that_the_settings_would_go_on(
+    tiny_llama, tiny_tokenizer, llama, monkeypatch
+):
+    """As in fine-tunes whose generation settings are still their base model's."""
+    monkeypatch.setattr(tiny_llama.generation_config, "eos_token_id", 0)
+    steps = spoken(Decoder(tiny_llama, tiny_tokenizer, llama), tiny_tokenizer, "hello")
+    assert (pieces(steps), steps[-1].token, steps[-1].finished) == ("hello", END_ID, "end")
 
 
 def test_length_ends_a_row_and_nothing_is_held_back(decoder, tiny_tokenizer):
@@ -112,6 +125,22 @@ def test_a_character_that_is_cut_off_is_shown_as_such_at_the_end(decoder, tiny_t
     said = tiny_tokenizer.encode("a😀", add_special_tokens=False)[:-1]
     steps = spoken(decoder, tiny_tokenizer, said)
     assert [s.text for s in steps] == ["a", "", "", "", "\ufffd"]
+
+
+def test_half_a_character_at_the_length_limit_is_dropped(decoder, tiny_tokenizer):
+    for half in range(1, 4):
+        said = tiny_tokenizer.encode("a😀", add_special_tokens=False)[: 1 + half]
+        steps = spoken(decoder, tiny_tokenizer, said, max_new_tokens=len(said))
+        assert (pieces(steps), steps[-1].finished) == ("a", "length")
+    whole = spoken(decoder, tiny_tokenizer, "a😀", max_new_tokens=5)
+    assert (pieces(whole), whole[-1].finished) == ("a😀", "length")
+
+
+def test_every_byte_of_half_a_character_is_dropped(tiny_llama, llama):
+    tokenizer = byte_fallback_tokenizer()
+    said = [258, *(4 + byte for byte in "😀".encode()[:3])]
+    decoder = Decoder(tiny_llama, tokenizer, llama)
+    assert pieces(spoken(decoder, tokenizer, said, max_new_tokens=4)) == "a"
 
 
 def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,6 +87,35 @@ def test_a_classification_expert_reads_the_prompt_and_is_not_calibrated(model, t
     assert_log_close(found.raw, wanted)
     assert found.probabilities == found.raw
     assert found.label == LABELS[int(wanted.argmax())]
+
+
+@pytest.mark.parametrize(
+    ("training", "temperature"),
+    [
+        ({"temperature": 5.0}, 5.0),  # as the shipped one's, which does not tell its objective
+        ({"temperature": 5.0, "objective": "exact"}, 5.0),
+        ({"temperature": 0.5, "objective": "exact"}, 0.5),
+        ({"temperature": 5.0, "objective": "next_token"}, 1.0),  # this one did not use it
+        ({"steps": 3}, 1.0),
+    ],
+)
+def test_a_classification_expert_is_read_at_the_temperature_it_was_trained_at(
+    dispatcher, tiny_llama, tiny_tokenizer, training, temperature
+):
+    expert = replace(expert_of(tiny_llama, dispatcher.adapter), training=training)
+    scores = plain_scores(rewritten(tiny_llama, expert.scales), tiny_tokenizer, PROMPTS[0])
+    found = dispatcher.classify(PROMPTS[0], LABELS, expert)
+    assert_log_close(found.raw, scores / temperature)
+    assert found.probabilities == found.raw
+    base = dispatcher.classify(PROMPTS[0], LABELS).raw  # the base model is read at 1
+    assert_log_close(base, plain_scores(tiny_llama, tiny_tokenizer, PROMPTS[0]))
+
+
+@pytest.mark.parametrize("bad", ["5", 0, -1.0, float("nan"), True, None])
+def test_a_record_without_a_usable_temperature_is_one_clear_line(dispatcher, tiny_llama, bad):
+    expert = replace(expert_of(tiny_llama, dispatcher.adapter), training={"temperature": bad})
+    with pytest.raises(InputError, match="record gives the temperature .* above 0"):
+        dispatcher.classify(PROMPTS[0], LABELS, expert)
 
 
 def test_calibration_takes_the_label_bias_out(dispatcher):

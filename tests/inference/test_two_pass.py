@@ -15,7 +15,7 @@ from t2ui.inference.dispatch import Classification, LabelReader
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import make_plan
 from t2ui.inference.two_pass import replay, two_pass_infer
-from t2ui.models.loading import chat_ids
+from t2ui.models.chat import chat_ids
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
@@ -460,3 +460,40 @@ def test_the_end_token_is_among_the_ids_and_not_in_the_text(tiny_llama, tiny_tok
     ended = [a for a in answers if a.token_ids[-1] == END_ID]
     assert ended
     assert all("<|im_end|>" not in a.text for a in answers)
+
+
+@pytest.mark.parametrize("mode", ["prompt", "expert"])
+def test_a_model_in_train_mode_answers_as_in_eval_mode(tiny_tokenizer, mode):
+    model = make_tiny("gpt2")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    with adapt(model) as adapter:
+        experts = {
+            name: Expert(
+                name,
+                random_scales(model, adapter.names, seed),
+                labels=labels,
+                objective="dispatch" if name == "router" else "",
+            )
+            for seed, (name, labels) in enumerate(
+                {"a": ("a",), "b": ("b",), "router": ("a", "b", "others")}.items()
+            )
+        }
+
+        def answer():
+            sampling = Sampling(max_new_tokens=12)
+            found = two_pass_infer(
+                model, tiny_tokenizer, PROMPT, experts, dispatch=mode, sampling=sampling
+            )
+            return found.probabilities, found.token_ids
+
+        wanted = answer()
+        model.train()
+        assert answer() == wanted
+        assert all(module.training for module in model.modules())
+
+
+def test_a_bare_backbone_is_one_clear_line(tiny_llama, tiny_tokenizer):
+    with pytest.raises(InputError, match="LlamaModel has no output head"):
+        two_pass_infer(tiny_llama.base_model, tiny_tokenizer, PROMPT, {}, dispatch="none")

@@ -17,7 +17,8 @@ from tiny_gguf import write_gguf
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 from t2ui.models import embedded as model_cache
-from t2ui.models.loading import chat_ids, load_model, model_name
+from t2ui.models.chat import chat_ids
+from t2ui.models.loading import load_model, model_name
 
 TEXT = "Hällo <|im_start|> wörld 日本 42\n"
 BUILDING = "Dequantising"  # how a build announces itself

@@ -10,6 +10,7 @@ from reference import log_likelihood, logits, prompt_ids
 from tiny import ARCHITECTURES, WINDOW, make_tiny
 from transformers import DynamicCache
 
+from t2ui.errors import InputError
 from t2ui.models.likelihood import (
     Question,
     batched_log_likelihoods,
@@ -294,3 +295,61 @@ def test_the_context_limit_of_a_model(architecture):
     assert context_limit(model) == 512
     model.config.get_text_config().max_position_embeddings = None
     assert context_limit(model) is None
+
+
+# --- a model in train mode -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_train_mode():
+    """A GPT-2 with dropout everywhere, one of its modules left in eval mode."""
+    model = make_tiny("gpt2")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    model.train()
+    model.transformer.h[0].eval()
+    return model
+
+
+def modes(model) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def test_a_model_in_train_mode_scores_as_in_eval_mode(in_train_mode):
+    questions = [Question(tuple(prompt_ids(6, i)), ((5, 6), (7, 8, 9))) for i in range(3)]
+    before = modes(in_train_mode)
+    assert any(before) and not all(before)
+
+    def found():
+        options = option_log_likelihoods(in_train_mode, questions)
+        packed = packed_log_likelihoods(in_train_mode, questions, 2)[1]
+        completion = completion_logits(in_train_mode, prompt_ids(6), [5, 6])
+        cache = DynamicCache()
+        (one, _) = option_logits(in_train_mode, questions[0], cache)
+        return [*options, *packed, completion, one]
+
+    answers = found()
+    assert modes(in_train_mode) == before
+    in_train_mode.eval()
+    assert all(map(torch.equal, answers, found()))
+
+
+def test_a_training_step_keeps_its_dropout(in_train_mode):
+    questions = [Question(tuple(prompt_ids(6)), ((5, 6),))]
+    plain = option_log_likelihoods(in_train_mode, questions)
+    dropped = [option_log_likelihoods(in_train_mode, questions, dropout=True) for _ in range(2)]
+    assert not torch.equal(plain[0], dropped[0][0])
+    assert not torch.equal(dropped[0][0], dropped[1][0])
+
+
+def test_the_mode_comes_back_after_an_error(in_train_mode):
+    before = modes(in_train_mode)
+    with pytest.raises(IndexError):
+        option_log_likelihoods(in_train_mode, [Question((10_000,), ((5,),))])
+    assert modes(in_train_mode) == before
+
+
+def test_a_bare_backbone_cannot_answer_and_says_so(tiny_llama):
+    with pytest.raises(InputError, match="LlamaModel has no output head, .* AutoModelForCausalLM"):
+        option_log_likelihoods(tiny_llama.base_model, [Question((5,), ((6,),))])

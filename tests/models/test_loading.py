@@ -8,12 +8,13 @@ import threading
 import huggingface_hub.constants
 import pytest
 import torch
-from tiny import ARCHITECTURES, CHAT_TEMPLATE, END_ID, PAD_ID, make_tiny, make_tokenizer
+from tiny import ARCHITECTURES, END_ID, PAD_ID, make_tiny, make_tokenizer
 from transformers import BertConfig, T5Config
 
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
-from t2ui.models.loading import chat_ids, load_model, model_name
+from t2ui.models.chat import chat_ids
+from t2ui.models.loading import load_model, model_name
 
 TEXT = "Hällo <|im_start|> wörld 日本 42\n"
 
@@ -277,40 +278,6 @@ def test_an_unreachable_hub_is_told_from_a_wrong_name(monkeypatch):
 @pytest.mark.parametrize("name", ["a b", "bad..name", "owner/na:me"])
 def test_what_can_be_no_hub_id_is_refused_without_a_network(name):
     assert "spelling" in refusal(name)
-
-
-# --- chat ids ------------------------------------------------------------------------------------
-
-
-def test_chat_ids_are_the_template_up_to_the_first_token_of_the_answer(tiny_tokenizer):
-    ids = chat_ids(tiny_tokenizer, "Hi ☺", system="Be kind")
-    assert tiny_tokenizer.decode(ids) == (
-        "<|im_start|>system\nBe kind<|im_end|>\n"
-        "<|im_start|>user\nHi ☺<|im_end|>\n<|im_start|>assistant\n"
-    )
-    assert all(type(i) is int for i in ids)
-
-
-def test_without_a_template_the_text_itself_is_encoded():
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = None
-    assert tokenizer.decode(chat_ids(tokenizer, "1 + 1 =")) == "1 + 1 ="
-    assert tokenizer.decode(chat_ids(tokenizer, "1 + 1 =", system="Sums")) == "Sums\n\n1 + 1 ="
-
-
-@pytest.mark.parametrize(
-    "refuse",
-    [
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}",
-        "{% if messages[0].role == 'system' %}{% set messages = messages[1:] %}{% endif %}",
-    ],
-    ids=["raises", "drops"],
-)
-def test_a_system_text_is_kept_where_the_template_has_no_system_role(refuse):
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = refuse + CHAT_TEMPLATE
-    text = tokenizer.decode(chat_ids(tokenizer, "Hi", system="Be kind"))
-    assert text == "<|im_start|>user\nBe kind\n\nHi<|im_end|>\n<|im_start|>assistant\n"
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from tokenizers.models import BPE
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
+    BltConfig,
     CLIPVisionConfig,
     Gemma2Config,
     Gemma3TextConfig,
@@ -17,11 +19,14 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     MistralConfig,
+    MixtralConfig,
     Phi3Config,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    T5GemmaConfig,
+    T5GemmaModuleConfig,
 )
 
 ARCHITECTURES = (
@@ -35,6 +40,11 @@ ARCHITECTURES = (
     "gpt2",  # Conv1D: transposed weights, biases everywhere
     "llava",  # a vision tower beside a llama backbone
 )
+OTHERS = (
+    "mixtral",  # an MLP of several experts, fused into one parameter: only attention is adapted
+    "t5gemma",  # encoder and decoder: refused
+    "blt",  # bytes: four stacks of blocks, refused
+)
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
 PAD_ID, BOS_ID, END_ID, IMAGE_ID = 0, 1, 2, 3
 VOCABULARY = len(SPECIAL_TOKENS) + 256
@@ -46,12 +56,13 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny(architecture: str, seed: int = 0) -> PreTrainedModel:
-    """A random float32 model of one of ARCHITECTURES in eval mode, gradients off.
+    """A random float32 model of one of ARCHITECTURES or OTHERS in eval mode, gradients off.
 
     The same seed gives the same weights; torch's global generator is left as it was.
     """
     config = _config(architecture)
-    auto = AutoModelForImageTextToText if architecture == "llava" else AutoModelForCausalLM
+    classes = {"llava": AutoModelForImageTextToText, "t5gemma": AutoModelForSeq2SeqLM}
+    auto = classes.get(architecture, AutoModelForCausalLM)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = auto.from_config(config)
@@ -161,4 +172,22 @@ def _config(architecture: str):
             pad_token_id=PAD_ID,
             tie_word_embeddings=False,
         )
-    raise ValueError(f"{architecture!r} is none of {', '.join(ARCHITECTURES)}")
+    if architecture == "mixtral":
+        return MixtralConfig(**shape, num_local_experts=2)
+    if architecture == "t5gemma":
+        stack = T5GemmaModuleConfig(**shape, sliding_window=WINDOW, query_pre_attn_scalar=8)
+        return T5GemmaConfig(encoder=stack, decoder=stack, vocab_size=VOCABULARY)
+    if architecture == "blt":
+        kept = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        stack = {key: shape[key] for key in kept}
+        local = {**stack, "vocab_size": VOCABULARY, "hidden_size_global": 32}
+        return BltConfig(
+            vocab_size=VOCABULARY,
+            patcher_config={**stack, "vocab_size": VOCABULARY},
+            encoder_config=local,
+            decoder_config=local,
+            global_config=stack,
+            encoder_hash_byte_group_size=[3],
+            encoder_hash_byte_group_vocab=50,
+        )
+    raise ValueError(f"{architecture!r} is none of {', '.join((*ARCHITECTURES, *OTHERS))}")

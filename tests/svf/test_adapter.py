@@ -18,8 +18,9 @@ from torch.func import functional_call
 
 from t2ui.errors import InputError
 from t2ui.svf.adapter import Adapter, adapt, adapted, attached
-from t2ui.svf.decomposition import Factors, adapted_modules, fingerprint
+from t2ui.svf.decomposition import Factors, fingerprint
 from t2ui.svf.expert import Expert
+from t2ui.svf.modules import adapted_modules
 
 UP = "model.layers.0.mlp.up_proj"
 IDS = [prompt_ids(11, seed) for seed in range(5)]  # five prompts of one length
@@ -396,12 +397,12 @@ def test_a_block_uses_the_adapter_that_is_there_or_one_of_its_own(tiny_llama):
 
 
 def test_weights_embeddings_and_head_are_never_written(model, adapter, scales):
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in model.named_parameters()}
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     for mode in ("merged", "factored"):
         with adapter.applied(scales, mode):
             logits(model, IDS)
-            assert all(torch.equal(t, state[n]) for n, t in model.state_dict().items())
+            assert all(torch.equal(t, state[n]) for n, t in model.named_parameters())
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     assert (head.weight is embedding.weight) == tied
     assert "forward" not in vars(head) and "forward" not in vars(embedding)

@@ -1,6 +1,5 @@
 """Decomposition, which matrices a model has, the cache on disk, fingerprints."""
 
-import copy
 import os
 import random
 import subprocess
@@ -9,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import matrix, matrix_names
+from reference import matrix
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
-from tiny import ARCHITECTURES, VOCABULARY, make_tiny
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
+from tiny import ARCHITECTURES, make_tiny
 
 from t2ui.errors import InputError
 from t2ui.svf import decomposition as svd
+from t2ui.svf.modules import adapted_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "model.layers.0.mlp.up_proj"
@@ -30,7 +29,7 @@ def tiny(request):
 def factors_of(model, dtype=torch.float32):
     return {
         name: svd.decompose(svd.weight_of(module).to(dtype))
-        for name, module in svd.adapted_modules(model).items()
+        for name, module in adapted_modules(model).items()
     }
 
 
@@ -74,20 +73,12 @@ def test_captured_variance_is_the_cumulated_share():
     torch.testing.assert_close(svd.captured_variance(torch.zeros(3)), torch.ones(3))
 
 
-# --- modules -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("modules", svd.MODULES)
-def test_every_block_matrix_is_found_and_nothing_else(tiny, modules):
-    architecture, model = tiny
-    found = svd.adapted_modules(model, modules)
-    assert set(found) == matrix_names(architecture, modules)
-    assert all(model.get_submodule(name) is module for name, module in found.items())
+# --- names and weights --------------------------------------------------------------------------
 
 
 def test_weight_is_out_by_in(tiny):
     _, model = tiny
-    for module in svd.adapted_modules(model).values():
+    for module in adapted_modules(model).values():
         width = svd.weight_of(module).shape[1]
         x = torch.randn(3, width, generator=torch.Generator().manual_seed(1))
         bias = module.bias if module.bias is not None else 0
@@ -103,57 +94,6 @@ def test_names_tell_layer_kind_and_leaf():
         assert svd.kind_of(other) is None
     with pytest.raises(InputError, match="lm_head"):
         svd.layer_of("lm_head")
-
-
-def test_unknown_choice_of_modules(tiny_llama):
-    with pytest.raises(InputError, match="'ffn'; expected one of all, attention, mlp"):
-        svd.adapted_modules(tiny_llama, "ffn")
-
-
-@pytest.mark.parametrize("modules", svd.MODULES)
-def test_unknown_architecture_lists_what_was_found(modules):
-    config = GPTNeoXConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-    )
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(InputError) as caught:
-        svd.adapted_modules(model, modules)
-    message = str(caught.value)
-    assert "GPTNeoXForCausalLM" in message
-    assert "2× mlp.dense_h_to_4h Linear(48, 32)" in message
-    assert "2× attention.query_key_value Linear(96, 32)" in message
-
-
-def test_an_architecture_that_is_known_in_part_is_not_adapted_in_part():
-    """OPT calls its q, k and v as Llama does, but not the projection behind them."""
-    config = OPTConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        ffn_dim=48,
-        word_embed_proj_dim=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-    )
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(InputError, match="self_attn.out_proj"):
-        svd.adapted_modules(model, "attention")
-
-
-def test_a_module_that_is_no_language_model():
-    with pytest.raises(InputError, match="Linear has no input embedding"):
-        svd.adapted_modules(torch.nn.Linear(3, 3))
-
-
-def test_a_quantised_weight_is_refused(tiny_llama):
-    model = copy.deepcopy(tiny_llama)
-    module = model.get_submodule(NAME)
-    module.weight = torch.nn.Parameter(module.weight.to(torch.int8), requires_grad=False)
-    with pytest.raises(InputError, match="up_proj has a weight of dtype torch.int8"):
-        svd.adapted_modules(model)
 
 
 # --- cache ---------------------------------------------------------------------------------------
@@ -362,7 +302,7 @@ def test_fingerprint_differs_after_a_little_training():
     """1 % on each matrix: a fine-tuned model is another model."""
     model = make_tiny("llama")
     original = svd.fingerprint(factors_of(model))
-    for module in svd.adapted_modules(model).values():
+    for module in adapted_modules(model).values():
         module.weight.data.mul_(1.01)
     assert not svd.same_model(original, svd.fingerprint(factors_of(model)))
 

@@ -349,3 +349,43 @@ def test_metadata_is_strings_and_json(path, expert):
 def test_an_expert_needs_a_name(name):
     with pytest.raises(InputError, match="needs a name"):
         make_expert(name=name)
+
+
+# --- half characters -----------------------------------------------------------------------------
+
+HALF = "a\ud83d"
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"name": HALF},
+        {"labels": ("math", HALF)},
+        {"description": HALF},
+        {"training": {"command": [HALF]}},
+        {"metrics": [{"set": HALF}]},
+        {"scales": {f"{HALF}.layers.0.mlp.up_proj": torch.ones(3)}},
+    ],
+)
+def test_half_a_character_is_one_clear_line(details):
+    given = {"name": "math", "scales": {"model.layers.0.mlp.up_proj": torch.ones(3)}, **details}
+    with pytest.raises(InputError, match=r"Half a character \(U\+D83D\) in the") as caught:
+        Expert(**given)
+    str(caught.value).encode()  # the message itself can be printed
+
+
+def test_half_a_character_in_a_file_is_one_clear_line(tmp_path):
+    path = tmp_path / "math.safetensors"
+    Expert("math", {"model.layers.0.mlp.up_proj": torch.ones(3)}, labels=("math",)).save(path)
+    data = path.read_bytes()
+    said = rb'"[\"math\"]"'
+    assert said in data
+    path.write_bytes(data.replace(said, rb'"[\"\\ud83d\"]"'.ljust(len(said))))
+    size = int.from_bytes(data[:8], "little")
+    grown = path.read_bytes()
+    size += len(grown) - len(data)
+    path.write_bytes(size.to_bytes(8, "little") + grown[8:])
+    with pytest.raises(
+        InputError, match=r"Half a character \(U\+D83D\) in the labels of expert 'math'"
+    ):
+        Expert.load(path)

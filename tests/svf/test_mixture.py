@@ -5,7 +5,7 @@ import torch
 
 from t2ui.errors import InputError
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Mixture, mix
+from t2ui.svf.mixture import Mixture, SavedMixture, mix
 
 UP0, UP1, Q1 = (
     "model.layers.0.mlp.up_proj",
@@ -204,3 +204,14 @@ def test_a_mixture_does_not_follow_the_dict_it_was_made_from(experts):
     mixture = Mixture(weights)
     weights["math"] = 5.0
     assert mixture.weights == {"math": 1.0}
+
+
+def test_half_a_character_in_a_name_or_a_file_is_one_clear_line(tmp_path):
+    with pytest.raises(InputError, match=r"Half a character \(U\+DC00\) in an expert's name"):
+        Mixture({"\udc00": 1.0})
+    path = tmp_path / "mix.json"
+    path.write_text(
+        '{"format": "t2ui.mixture", "provenance": {"set_by": "\\ud800"}}', encoding="utf-8"
+    )
+    with pytest.raises(InputError, match=r"Half a character \(U\+D800\) in mix.json"):
+        SavedMixture.load(path)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 
-from t2ui.svf.decomposition import adapted_modules, layer_of, weight_of
+from t2ui.svf.decomposition import layer_of, weight_of
 from t2ui.svf.expert import Expert
+from t2ui.svf.modules import adapted_modules
 
 MEGABYTE = 1_000_000
 

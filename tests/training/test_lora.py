@@ -140,7 +140,8 @@ def test_one_that_was_trained_on_dispatch_classifies(model, tiny_tokenizer, tmp_
         method = of_lora(adapter, dispatcher, tmp_path / "lora")
         assert method.labels == labels
         with method.classifier() as classify:
-            assert [classify(prompt) for prompt in prompts] == wanted
+            found = [classify(prompt) for prompt in prompts]
+        assert [max(p, key=p.__getitem__) for p in found] == wanted
         assert torch.equal(logits(model, IDS), before)
 
 

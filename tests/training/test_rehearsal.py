@@ -10,8 +10,8 @@ from open_training import config, make_task
 from reference import greedy, log_likelihood, prompt_ids
 
 from t2ui.errors import InputError
+from t2ui.models.chat import chat_ids
 from t2ui.models.likelihood import Question
-from t2ui.models.loading import chat_ids
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Example
 from t2ui.tasks.rehearsal import PER_LABEL, rehearsal_prompts

@@ -42,7 +42,9 @@ def place(tmp_path_factory):
     model.generation_config.eos_token_id = None
     model.config.eos_token_id = None
     model.save_pretrained(root / "tiny")
-    make_tokenizer().save_pretrained(root / "tiny")
+    tokenizer = make_tokenizer()
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(root / "tiny")
     with adapt(model, cache_dir=root / "cache") as adapter:
         for name, seed in [("math", 1), ("code", 2)]:
             generator = torch.Generator().manual_seed(seed)

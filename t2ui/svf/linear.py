@@ -1,0 +1,171 @@
+"""One adapted matrix, and the ways in which its module's forward may run:
+
+    base      the module's own forward
+    merged    y = W′ x + b          W′ computed once, then a call costs what the base costs
+    factored  y = U((S ⊙ z) ⊙ Vh x) + b      nothing is written; z may carry gradients
+    rows      factored, with another z for every row of the batch; base rows run through W
+
+Knows matrices and inputs; which scales are set, and for how long, is the adapter's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2ui.errors import InputError
+from t2ui.svf.decomposition import Factors, is_transposed, weight_of
+
+if TYPE_CHECKING:
+    from t2ui.svf.adapter import Adapter
+
+Run = Callable[[Tensor], Tensor]  # x (batch, …, in) -> y (batch, …, out)
+
+
+class SVFLinear:
+    """Stands in for one module's forward, and for its weight in what is saved."""
+
+    def __init__(self, adapter: "Adapter", module: nn.Module, factors: Factors):
+        self.adapter = adapter
+        self.module = module
+        self.factors = factors
+        self.had_own_forward = "forward" in vars(module)  # accelerate's device hooks set one
+        self.base: Run = module.forward
+        self.run: Run = self.base
+        self._saving = module.register_state_dict_post_hook(_SavedWeight(self))
+        module.forward = self
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.run(x)
+
+    def remove(self) -> None:
+        """Give the module its own forward back."""
+        self._saving.remove()
+        if self.had_own_forward:
+            self.module.forward = self.base
+        else:
+            del self.module.forward
+
+    def merged(self, z: Tensor) -> "Merged":
+        """Run with W′, written now; z is (r,)."""
+        return Merged(self, self.new_weight(z))
+
+    def factored(self, z: Tensor) -> "Factored":
+        """Run through the factors; z is (r,)."""
+        return Factored(self, self._scaled(z), z)
+
+    def rows(self, plan: "RowPlan", z: Tensor, index: Tensor) -> "Rows":
+        """Adapted row i of the batch, in the order in which the plan puts them, has z[index[i]].
+
+        Args:
+            z: (members, r).
+            index: (adapted rows,), whole numbers.
+        """
+        # cast and gathered once here, not at every call of every step
+        return Rows(self, plan, Factored(self, self._scaled(z)[index].unsqueeze(1)))
+
+    def new_weight(self, z: Tensor) -> Tensor:
+        """W′ (out, in) in the weight's dtype; z is (r,)."""
+        U, S, Vh = self.factors
+        weight = weight_of(self.module)
+        # W + the change, not U S Vh: what z leaves alone stays as the checkpoint has it
+        change = (U.float() * (S * (z.to(S.device) - 1))) @ Vh.float()
+        return (weight.float() + change).to(weight.dtype)
+
+    def bias(self) -> Tensor | None:
+        """(out,)"""
+        bias = self.module.bias
+        return bias if isinstance(bias, Tensor) else None
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        """S ⊙ z in the compute dtype."""
+        U, S, _ = self.factors
+        return (S * z.to(S.device)).to(U.dtype)
+
+
+class Merged:
+    """One matrix with W′ in the place of W."""
+
+    def __init__(self, linear: SVFLinear, weight: Tensor):
+        self.linear, self.weight = linear, weight  # (out, in)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.linear.bias())
+
+    def new_weight(self) -> Tensor:
+        """W′ (out, in)."""
+        return self.weight
+
+
+class Factored:
+    """One matrix through its factors. `scaled` is S ⊙ z, (r,) or (batch, 1, r)."""
+
+    def __init__(self, linear: SVFLinear, scaled: Tensor, z: Tensor | None = None):
+        self.linear, self.scaled, self.z = linear, scaled, z
+
+    def __call__(self, x: Tensor) -> Tensor:
+        U, _, Vh = self.linear.factors
+        return F.linear(F.linear(x, Vh) * self.scaled, U, self.linear.bias())
+
+    def new_weight(self) -> Tensor:
+        """W′ (out, in)."""
+        assert self.z is not None  # rows have none of their own
+        return self.linear.new_weight(self.z.detach())
+
+
+class Rows:
+    """One matrix with another z for every row of a batch; base rows run through W."""
+
+    def __init__(self, linear: SVFLinear, plan: "RowPlan", adapted: Factored):
+        self.base, self.plan, self.adapted = linear.base, plan, adapted
+
+    def __call__(self, x: Tensor) -> Tensor:
+        plan = self.plan
+        if x.ndim != 3 or x.shape[0] != plan.batch:
+            raise RuntimeError(
+                f"rows were set for a batch of {plan.batch}, got an input of shape {tuple(x.shape)}"
+            )
+        if plan.base == 0:
+            return self.adapted(x)
+        if plan.order is not None:
+            x = x[plan.order]
+        y = torch.cat([self.base(x[: plan.base]), self.adapted(x[plan.base :])])
+        return y if plan.inverse is None else y[plan.inverse]
+
+
+class RowPlan:
+    """Which rows of a batch are base rows; they are run first, then put back in their places."""
+
+    def __init__(self, is_base: Sequence[bool], device: torch.device):
+        self.batch, self.base = len(is_base), sum(is_base)
+        order = sorted(range(self.batch), key=lambda row: not is_base[row])  # stable
+        self.order: Tensor | None = None
+        self.inverse: Tensor | None = None
+        if order != list(range(self.batch)) and self.base:
+            self.order = torch.tensor(order, device=device)
+            self.inverse = self.order.argsort()
+
+
+class _SavedWeight:
+    """Puts W′ into the state dict while something is set, so that what is saved is what answers.
+
+    An object and not a function: a deep copy of the model gets a hook of its own.
+    """
+
+    def __init__(self, linear: SVFLinear):
+        self.linear = linear
+
+    def __call__(
+        self, module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
+    ) -> None:
+        run = self.linear.run
+        if isinstance(run, Rows):
+            raise InputError(
+                "Every row has its own scales at the moment, and a file holds one set of weights: "
+                "save inside `with adapter.applied(scales):`, or outside of any block."
+            )
+        if isinstance(run, (Merged, Factored)):
+            weight = run.new_weight().detach()
+            state[f"{prefix}weight"] = weight.T if is_transposed(module) else weight
