@@ -19,7 +19,8 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import Row
 from t2ui.inference.dispatch import Classification, route
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.models.loading import chat_ids, dtype_name, model_name
+from t2ui.models.chat import chat_ids
+from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import dispatcher_in
