@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.messages import Compared, TokenShift
+from t2ui.models.chat import text_ids
 from t2ui.models.likelihood import completion_logits
 from t2ui.svf.adapter import Adapter, Setting
 
@@ -36,7 +37,7 @@ def shortened(
     The next token follows a hand on a slider, for everybody at once: it cannot read 4,000 tokens
     at every move.
     """
-    ids = tokenizer.encode(prompt, add_special_tokens=False)
+    ids = text_ids(tokenizer, prompt)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     most = min(MOST_TOKENS, (context or MOST_TOKENS * 2) // 2)
     if len(ids) <= most:
