@@ -33,8 +33,11 @@ class Settings:
         ]
 
 
-def settings_popover() -> Settings:
-    """A panel that assets/shared/core.js opens beside the button `#settings-open`."""
+def settings_popover(normalise: Component) -> Settings:
+    """A panel that assets/shared/core.js opens beside the button `#settings-open`.
+
+    `normalise` belongs to all pages and is rendered here.
+    """
     with gr.Column(elem_id="settings-panel"):
         gr.HTML("<h4>Answers</h4>", apply_default_css=False)
         max_new_tokens = gr.Slider(
@@ -68,7 +71,5 @@ def settings_popover() -> Settings:
             label="Below this probability the base model answers",
             elem_id="threshold",
         )
-        normalise = gr.Checkbox(
-            False, label="Normalise: divide the α by their sum", elem_id="normalise"
-        )
+        normalise.render()
     return Settings(routing, threshold, normalise, max_new_tokens, temperature, top_p, seed)
