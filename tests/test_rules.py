@@ -43,6 +43,25 @@ def test_the_worker_finds_the_backend_by_its_name():
     assert '"t2ui.backend.serving:load_backend"' in FILES["t2ui.worker.client"].read_text()
 
 
+def test_no_page_imports_another_and_none_is_named_outside_the_list_of_pages():
+    """Adding a page touches its own folders and `PAGES` alone."""
+    pages = {name.split(".")[2] for name in FILES if name.startswith("t2ui.ui.")}
+    pages = {page for page in pages if (PACKAGE / "ui" / page).is_dir()} - {"shared"}
+    assert {"ask", "adapt", "inspect"} <= pages
+    for name, tree in TREES.items():
+        if not name.startswith("t2ui.ui."):
+            continue
+        own = name.split(".")[2]
+        named = {
+            node.module.split(".")[2]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            and node.module.count(".") >= 2
+            and node.module.startswith("t2ui.ui.")
+        }
+        assert not (named & pages) - {own}, f"{name} imports a page"
+
+
 # --- what is not written at all ------------------------------------------------------------------
 
 

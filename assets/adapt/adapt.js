@@ -8,9 +8,16 @@
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
   const MAX_FILE = 400000; // bytes; as many characters are read at once
-  const { panels, page, h, edit, hear, say, number, percent, opens, plot, frame } = window.t2ui;
+  const { panels, page, hints, h, edit, hear, say, number, percent, opens, plot, frame } = window.t2ui;
   const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
     score: "", alpha: "", mixture: [], report: null };
+  Object.assign(hints, {
+    "#adapt-objective": "likelihood: of the right answers, without writing any (fast). right answers: the members write their answers (slow).",
+    "#adapt-budget": "Members × generations (steps, for a method that follows the gradient). The paper's is the largest, and its method CEM.",
+    "#adapt-estimate": "If it runs to its last generation, at the speed this worker has measured.",
+    "#adapt-start": "Search the mixture that answers these examples best.",
+    "#adapt-stop": "End the search; the best mixture so far is kept.",
+  });
   page.search = EMPTY;
   page.split = { held: [], searched: 0 };
 
@@ -42,6 +49,7 @@
   /* --- the table ------------------------------------------------------------------------------ */
 
   panels.examples = (host, api) => {
+    hints["#adapt-method"] = host.dataset.methods; // what each search method does
     let rows = [];
     let drawn = "";
     let timer = null;

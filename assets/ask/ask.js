@@ -5,7 +5,23 @@
   const PAUSE_MS = 350; // of typing, before the next token is asked for
   const RETRY_MS = 5000;
   const RETRIES = 12;
-  const { panels, page, h, hear, number, percent, duration, visible } = window.t2ui;
+  const { panels, page, hints, h, hear, number, percent, duration, visible } = window.t2ui;
+
+  Object.assign(hints, {
+    "#dispatch-mode label:has([value=prompt])": "Pass one by prompt: the model itself is asked which kind the prompt is.",
+    "#dispatch-mode label:has([value=expert])": "Pass one with the expert that was trained to classify prompts.",
+    "#dispatch-mode label:has([value=none])": "No pass one: the sliders decide.",
+    "#dispatch-mode": "Pass one reads the prompt and chooses the mixture (Transformer², two-pass inference).",
+    "#ask": "Answer with the base model and with the mixture, side by side.",
+    "#stop": "Stop the answer that is being written.",
+    "#temperature": "Above 0, tokens are drawn at random: the higher, the wilder.",
+    "#top-p": "Only the likeliest tokens that together reach this probability are drawn. Matters above temperature 0.",
+    "#seed": "The same seed draws the same tokens. Matters above temperature 0.",
+    "#threshold": "When pass one is less sure than this, the base model answers.",
+    "#normalise": "Weighted mean of the experts: nothing is left to the base model.",
+    "#allow-transfer": "An expert fits any model of the same shapes, but was trained for one. Without this, pass one passes the others by, and an answer with one is refused.",
+  });
+
   const dot = (colour) => h("i.dot", { style: { "--colour": colour || "var(--t2-base)" } });
   const skeleton = (rows) =>
     h("div.skeleton", { ariaLabel: "loading" }, Array.from({ length: rows }, () => h("i")));

@@ -1,10 +1,11 @@
 /* The page's small library: builds elements, mounts panels, shows tooltips, keeps the mixture that
-   the sliders show. Panels are plain functions (host, api) -> draw(value), one per kind, registered
-   by the other files. Text from people and models only ever goes through textContent. */
+   the sliders show. Panels are plain functions (host, api) -> draw(value), one per kind; pages
+   register theirs in `panels`, and hints on what Gradio draws in `hints`. Text from people and models only ever goes through textContent. */
 "use strict";
 
 window.t2ui = (() => {
   const panels = {};
+  const hints = {}; // selector of what Gradio draws -> a line for whoever points at it
   const page = { prompt: "", mixture: { weights: {} }, ready: false, stopped: "" };
 
   /** An element: h("div.card", {title: "…", onclick: f, style: {...}}, child, "text", null). */
@@ -163,7 +164,7 @@ window.t2ui = (() => {
   }
 
   return {
-    panels, page, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, visible,
+    panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, visible,
     tips, hideTip, copy, save, isDark, setDark, opens,
   };
 })();

@@ -1,34 +1,13 @@
-/* Hints on what Gradio draws, and the header: name, the model's state (asked for every second while something happens, less often
-   at rest, never in a hidden tab), and the switch between light and dark. */
+/* The header: name, the model's state (asked for every second while something happens, less often
+   at rest, never in a hidden tab), and the switch between light and dark. Also shows the hints that
+   pages have for what Gradio draws. */
 "use strict";
 
 (() => {
-  const { panels, page, h, say, isDark, setDark } = window.t2ui;
+  const { panels, page, hints, h, say, isDark, setDark } = window.t2ui;
 
-  const HINTS = {
-    "#dispatch-mode": "Pass one reads the prompt and chooses the mixture (Transformer², two-pass inference).",
-    "#ask": "Answer with the base model and with the mixture, side by side.",
-    "#stop": "Stop the answer that is being written.",
-    "#temperature": "Above 0, tokens are drawn at random: the higher, the wilder.",
-    "#top-p": "Only the likeliest tokens that together reach this probability are drawn. Matters above temperature 0.",
-    "#seed": "The same seed draws the same tokens. Matters above temperature 0.",
-    "#threshold": "When pass one is less sure than this, the base model answers.",
-    "#normalise": "Weighted mean of the experts: nothing is left to the base model.",
-    "#allow-transfer": "An expert fits any model of the same shapes, but was trained for one. Without this, pass one passes the others by, and an answer with one is refused.",
-    "#adapt-method": "Best: gradient for likelihood, CEM for right answers. CEM: the paper's search. CMA-ES also learns how weights go together. Gradient: one backward pass a step, for likelihood only.",
-    "#adapt-objective": "likelihood: of the right answers, without writing any (fast). right answers: the members write their answers (slow).",
-    "#adapt-budget": "Members × generations (for the gradient, the latter are steps). The paper's is the largest, and its method CEM.",
-    "#adapt-estimate": "If it runs to its last generation, at the speed this worker has measured.",
-    "#adapt-start": "Search the mixture that answers these examples best.",
-    "#adapt-stop": "End the search; the best mixture so far is kept.",
-    "#inspect-look": "z − 1 for an expert: 0 leaves a singular value as it is, 0.12 turns it up by 12 %.",
-    "#inspect-compare": "A second expert, in its own colour, and the difference of the two.",
-    "#inspect-module": "attention: q, k, v, o. mlp: gate, up, down.",
-    "#inspect-log": "Singular values span decades: a log scale shows the small ones.",
-  };
-  const hints = []; // [selector, hint], the narrower selectors first
   document.addEventListener("pointerover", (event) => {
-    for (const [selector, hint] of hints) {
+    for (const [selector, hint] of Object.entries(hints)) {
       const target = event.target.closest?.(selector);
       if (target && !target.title) target.title = hint;
     }
@@ -51,12 +30,19 @@
     }
   }
 
+  /** Open the page that the link names with `tab=<id>` (`page` is Gradio's own word), by a click on
+      its tab, so that the page does what it does whenever it is opened. */
+  window.t2ui.openFromLink = () => {
+    const titles = JSON.parse(document.querySelector("#header .t2-header").dataset.pages);
+    const title = titles[new URLSearchParams(location.search).get("tab")];
+    const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
+    if (title) [...tabs].find((tab) => tab.textContent.trim() === title)?.click();
+  };
+
   panels.header = (host, api) => {
     // what one dispatcher is, from t2ui/catalogue.py
-    const dispatchers = Object.entries(JSON.parse(host.dataset.dispatchers));
-    hints.push(
-      ...dispatchers.map(([name, hint]) => [`#dispatch-mode label:has([value="${CSS.escape(name)}"])`, hint]),
-      ...Object.entries(HINTS));
+    for (const [name, hint] of Object.entries(JSON.parse(host.dataset.dispatchers)))
+      hints[`#dispatch-mode label:has([value="${CSS.escape(name)}"])`] = hint;
     if (remembered()) setDark(remembered() === "dark");
     const status = h("div.status", { role: "status", ariaLive: "polite" });
     const toggle = h("button.quiet", {

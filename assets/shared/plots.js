@@ -144,56 +144,6 @@
 
   Object.assign(window.t2ui, { plot, frame });
 
-  panels.heatmap = (host, api) => {
-    const area = h("div.plot", { tabIndex: 0, ariaLabel: "Heatmap of z − 1. Arrow keys open the row below or above, Enter the same row again." });
-    const caption = h("p.foot");
-    host.replaceChildren(h("div.cover"), area, caption);
-    let value = null;
-    let row = -1;
-    const open = (wanted) => {
-      row = Math.max(0, Math.min(value.names.length - 1, wanted));
-      draw.mark(row);
-      api.trigger("select", { name: value.names[row] });
-    };
-    area.addEventListener("keydown", (event) => {
-      const step = { ArrowDown: 1, ArrowUp: -1, Enter: 0 }[event.key];
-      if (step === undefined || value?.state !== "done") return;
-      event.preventDefault();
-      open(row + step);
-    });
-    const draw = plot(area, open);
-    return (next) => {
-      const name = value?.names?.[row];
-      value = next;
-      row = name ? value.names.indexOf(name) : -1;
-      draw.mark(row);
-      frame(host, value, area);
-      if (value.state !== "done") return (caption.textContent = "");
-      caption.textContent = value.caption;
-      draw(value.figure, value.file);
-    };
-  };
-
-  panels.component = (host) => {
-    const area = h("div.plot");
-    const head = h("p.matrix");
-    const list = h("ol.changes");
-    host.replaceChildren(h("div.cover"), head, area, list);
-    const draw = plot(area, null);
-    return (value) => {
-      frame(host, value, area);
-      head.replaceChildren();
-      list.replaceChildren();
-      if (value.state !== "done") return;
-      head.append(h("b", null, value.title), h("span", null, value.facts));
-      list.append(...value.top.map((one) =>
-        h("li", { title: one.hint }, h("em", null, `#${one.index}`),
-          one.words.map((w) => h(w.up ? "span.up" : "span.down", null,
-            value.top_coloured ? h("i.dot", { style: { "--colour": w.colour } }) : null, w.text)))));
-      draw(value.figure, value.file);
-    };
-  };
-
   /** Saves what Python sends: {name, text, stamp}; a new stamp is a new file. */
   panels.download = (host) => {
     let last = null;

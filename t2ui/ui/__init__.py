@@ -1,48 +1,54 @@
-"""The app's table of contents: `build(client)` makes the page, one file a part.
+"""The app: `build(client)` makes it of a header and of the pages in `PAGES`, one folder each.
 
-    header.py    name, status                 ask.py       the Ask page
-    adapt.py     the Adapt page               settings.py  Ask's Settings
-    adapt_result.py  what it found            live.py      Ask's next-token card
-    inspect.py   the Inspect page             theme.py     the look, launch options
-    start.py     how a visit begins           panel.py     how data is drawn
-    api/         /ask and /experts by name
-
-Pure, without gradio: controls, mixture, views, matrices, permalink, snippets, colours, examples,
-search_view. `listen` follows the worker's jobs, `sources` asks it for matrices. Nothing here knows
-torch, and nothing is kept between sessions but searches by their ids (`searches`).
+Every page is a folder here and one in `assets/`, with one line in `PAGES`; `shared/` has what
+pages have in common, and no page imports another. `start` is how a visit begins, `theme` the
+look, `api` what scripts may call. Nothing here knows torch, and nothing is kept between sessions
+but the searches that pages have started, by their ids (`adapt/searches`).
 """
+
+from typing import Any
 
 import gradio as gr
 
 from t2ui.figures.singular_values import plotly_file
+from t2ui.ui import theme
 from t2ui.ui.adapt.page import adapt_page
-from t2ui.ui.api import Page, publish
+from t2ui.ui.api import Blocks, publish
 from t2ui.ui.ask.page import ask_page
 from t2ui.ui.header import header
-from t2ui.ui.inspect.page import inspect_page, wire_late
+from t2ui.ui.inspect.page import inspect_page
+from t2ui.ui.shared.components import make_shared
 from t2ui.ui.shared.listen import Client
-from t2ui.ui.shared.panel import ASSETS
-from t2ui.ui.start import wire_start
-from t2ui.ui.theme import launch_options
+from t2ui.ui.shared.page import Page
+from t2ui.ui.shared.panel import ASSETS, load_scripts
+from t2ui.ui.start import list_experts_when_ready
 
-__all__ = ["build", "launch_options"]
+__all__ = ["PAGES", "build", "launch_options"]
+
+PAGES = (  # in the order of their tabs; see `shared.page`
+    Page("ask", "Ask", ask_page),
+    Page("adapt", "Adapt", adapt_page),
+    Page("inspect", "Inspect", inspect_page),
+)
 
 
 def build(client: Client) -> gr.Blocks:
     """The whole app on a worker's client. Launch it with `launch_options()`."""
-    gr.set_static_paths([ASSETS, plotly_file()])
-    with Page(title="t2ui", analytics_enabled=False) as demo:
-        top = header(client)
+    gr.set_static_paths([ASSETS, plotly_file(), *(page.folder for page in PAGES)])
+    with Blocks(title="t2ui", analytics_enabled=False) as demo:
+        shared = make_shared(client, demo)
+        top = header(shared, PAGES)
         with gr.Tabs(elem_id="pages"):
-            with gr.Tab("Ask", id="ask"):
-                page = ask_page(client)
-            with gr.Tab("Adapt", id="adapt") as tab:
-                saved = adapt_page(client, page, tab, demo)
-            with gr.Tab("Inspect", id="inspect") as tab:
-                inspected = inspect_page(client, page.mixer, tab)
-        choices = [inspected.look, inspected.compare, inspected.module, inspected.layer]
-        filled = wire_start(client, page, top, choices, saved, demo)
-        wire_late(client, inspected, page.mixer, filled)
+            for page in PAGES:
+                with gr.Tab(page.title, id=page.id) as tab:
+                    page.build(shared, tab)
+        list_experts_when_ready(shared, top)
         publish(client)
+        load_scripts(demo, [script for page in PAGES for script in page.scripts])
     demo.queue(default_concurrency_limit=8, max_size=200)
     return demo
+
+
+def launch_options() -> dict[str, Any]:
+    """What `Blocks.launch` needs for the app to look right and to be safe to open to others."""
+    return theme.launch_options([style for page in PAGES for style in page.styles])

@@ -3,19 +3,15 @@
 Fonts are those Gradio ships and serves itself: the page asks no other host for anything.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from t2ui.ui.shared.panel import ASSETS
 
-STYLES = (
-    "shared/tokens.css",
-    "shared/layout.css",
-    "shared/panels.css",
-    "inspect/inspect.css",
-    "adapt/adapt.css",
-)
+STYLES = ("tokens.css", "layout.css", "panels.css")  # of all pages, in assets/shared
 
 
 def theme() -> gr.themes.Base:
@@ -77,11 +73,15 @@ def theme() -> gr.themes.Base:
     return look.set(**colours, **dark, **fixed)
 
 
-def launch_options() -> dict[str, Any]:
-    """What `Blocks.launch` needs for this page to look right and to be safe to open to others."""
+def launch_options(styles: Sequence[Path]) -> dict[str, Any]:
+    """What `Blocks.launch` needs for the app to look right and to be safe to open to others.
+
+    Args:
+        styles: those of the pages, read after the shared ones.
+    """
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / name for name in STYLES],
+        "css_paths": [*(ASSETS / "shared" / name for name in STYLES), *styles],
         "favicon_path": ASSETS / "shared/logo.svg",
         "footer_links": [],
         "ssr_mode": False,

@@ -54,6 +54,15 @@ def test_a_click_on_the_heatmap_opens_that_matrix(visit, client):
     assert all(abs(value) < 1 for value in values) and any(values)
 
 
+def test_a_link_opens_the_page_and_what_is_on_it(visit, client):
+    page = visit("?tab=inspect&mix=math=0.5")
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+    assert page.get_by_role("tab", name="Inspect").get_attribute("aria-selected") == "true"
+    assert client.requests[-1].mixture == {"code": 1.0}
+    choose(page, "inspect-look", "mixture on the sliders")
+    eventually(lambda: client.requests[-1].mixture == {"math": 0.5})
+
+
 def test_module_layer_and_scale_are_selectable(visit, client):
     page = visit()
     open_inspect(page)

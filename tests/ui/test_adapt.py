@@ -7,6 +7,7 @@ import time
 import pytest
 from fake_client import FakeClient
 
+from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import BEST_METHODS, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.figures import search as figures_adapt
@@ -32,7 +33,7 @@ from t2ui.ui.adapt.examples import (
     samples,
 )
 from t2ui.ui.adapt.page import request_of
-from t2ui.ui.adapt.search_view import SearchView, about
+from t2ui.ui.adapt.search_view import SearchView, about, methods_hint
 from t2ui.ui.adapt.searches import GONE, Searches
 from t2ui.ui.shared.panel import pack
 
@@ -533,6 +534,13 @@ def test_a_worker_that_dies_is_a_failed_search():
 
 
 # --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_hint_says_what_every_method_does_and_which_is_best_for_what():
+    hint = methods_hint()
+    assert hint.startswith("Best: gradient for likelihood, CEM for right answers, CEM for both. ")
+    for method in SEARCH_METHODS.values():
+        assert f"{method.words}: {method.hint}" in hint
 
 
 def test_the_page_has_the_ids_that_checks_rely_on():

@@ -17,6 +17,7 @@ from t2ui.messages import (
     Classified,
     Compared,
     Done,
+    Experts,
     Failed,
     ListExperts,
     Mixed,
@@ -25,6 +26,7 @@ from t2ui.messages import (
 )
 from t2ui.ui.ask.next_token import next_token_view
 from t2ui.ui.inspect.page import choices
+from t2ui.ui.shared.components import library_of
 from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import empty_mixer, with_experts
 from t2ui.ui.shared.panel import pack, unpack
@@ -183,12 +185,15 @@ def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     from t2ui.ui import build
 
     demo = build(FakeClient())
-    targets = {
-        demo.fns[fn.trigger_after].fn.__name__
-        for fn in demo.fns.values()
-        if getattr(fn.fn, "__name__", "") == "choices"
+    (choosing,) = (fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "choices")
+    ((library, event),) = choosing.targets
+    assert event == "change"
+    listing = {
+        fn.fn.__name__ for fn in demo.fns.values() if library in [one._id for one in fn.outputs]
     }
-    assert targets == {"list_experts", "save"}
+    assert listing == {"list_experts", "save"}
+    found = Experts((), (), (), ("up_proj",), 2)
+    assert library_of(found) != library_of(found)  # equal ones would fire no change
 
 
 def test_use_on_the_sliders_sets_the_boxes_too():
@@ -275,7 +280,7 @@ def test_scripts_never_make_markup_of_text_and_name_no_other_host():
 
 def test_every_panel_kind_is_drawn_by_a_script():
     asked = set()
-    for path in (ROOT / "t2ui" / "ui").glob("*.py"):
+    for path in (ROOT / "t2ui" / "ui").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         asked |= set(re.findall(r'panel\(\s*"([a-z-]+)"', text))
     scripts = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "assets").rglob("*.js"))

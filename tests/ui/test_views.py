@@ -19,11 +19,11 @@ from t2ui.messages import (
     Status,
     Tokens,
 )
-from t2ui.ui.ask.views import AskView, status_view
 from t2ui.ui.inspect import matrices, sources
 from t2ui.ui.shared import mixture
 from t2ui.ui.shared.colours import FREE, other_colour
 from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.views import AskView, status_view
 
 READY = Status("ready", "smollm2-135m-instruct", "cpu")
 

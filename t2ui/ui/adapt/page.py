@@ -1,7 +1,7 @@
 """The Adapt page: examples in, a mixture out, seen generation by generation. Layout and wiring.
 
 A search is started here and kept by `Searches`; the page's script asks for its state by its id,
-which the tab remembers, so a reload finds it again. `adapt_result` has what can be done with it.
+which the tab remembers, so a reload finds it again. `result` has what can be done with it.
 """
 
 import html
@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from gradio.events import Dependency
 
 from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import PRESETS, FewShotConfig
@@ -20,17 +19,18 @@ from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
-from t2ui.ui.adapt.search_view import OBJECTIVES, about
+from t2ui.ui.adapt.search_view import OBJECTIVES, about, methods_hint
 from t2ui.ui.adapt.searches import Searches
-from t2ui.ui.ask.page import PAGE, AskPage, card
+from t2ui.ui.shared.card import card
 from t2ui.ui.shared.colours import expert_colours
-from t2ui.ui.shared.listen import Client, answer
+from t2ui.ui.shared.components import Shared
+from t2ui.ui.shared.events import LIGHT, PAGE, WORKER
+from t2ui.ui.shared.listen import answer
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, once_loaded, pack, panel, unpack
 
 TIMEOUT_SECONDS = 120.0
 BLANK = [["", ""]] * 3
-LIGHT = {"concurrency_limit": None, **PAGE}  # waits for nobody; queued, so that it may warn
 ADD_EXAMPLES = "The expected time appears here once there are examples."
 
 
@@ -54,12 +54,9 @@ class AdaptPage:
         return [self.examples, self.method, self.objective, self.budget]
 
 
-def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> Dependency:
-    """Build the page inside the current tab; `ask` holds the sliders that it can move.
-
-    Returns what can be followed by what needs to know of an expert that was saved here.
-    """
-    searches = Searches(client)
+def adapt_page(shared: Shared, tab: gr.Tab) -> None:
+    """Build the page inside its tab."""
+    searches = Searches(shared.client)
 
     async def search_state(asked: Any) -> str:
         asked = asked if isinstance(asked, dict) else {}
@@ -69,7 +66,8 @@ def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> De
     plots = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="adapt"):
         with card("Examples", "Prompts with their right answers.", "adapt-count", "adapt-left"):
-            examples = panel("examples", _table(BLANK), "adapt-examples")
+            data = {"methods": methods_hint()}
+            examples = panel("examples", _table(BLANK), "adapt-examples", data)
             with gr.Row(elem_id="adapt-settings"):
                 method, objective, budget = _settings()
             estimate = panel("estimate", _estimate(ADD_EXAMPLES), "adapt-estimate")
@@ -83,11 +81,10 @@ def adapt_page(client: Client, ask: AskPage, tab: gr.Tab, demo: gr.Blocks) -> De
                     panel("search-score", {}, "adapt-score", plots)
                 with card("α of each expert", "Mean ± spread of the search, by generation."):
                     panel("search-alpha", {}, "adapt-alpha", plots)
-            answers, saved = result_cards(client, searches, search, ask)
+            answers = result_cards(shared, searches, search)
     page = AdaptPage(examples, method, objective, budget, estimate, search, start, stop, answers)
-    _wire_examples(client, page, tab, demo)
-    _wire_search(page, searches, ask)
-    return saved
+    _wire_examples(shared, page, tab)
+    _wire_search(shared, page, searches)
 
 
 def _settings() -> tuple[Component, Component, Component]:
@@ -120,7 +117,7 @@ def request_of(examples: str, method: Any, objective: Any, budget: Any) -> Adapt
     return Adapt(tuple(rows), replace(settings, method=method, objective=str(objective)))
 
 
-def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks) -> None:
+def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
     """Rows from samples, pasted text and files; the split and the time that a search will take."""
 
     async def add_sample(examples: str, event: gr.EventData) -> str:
@@ -144,7 +141,7 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
             request = request_of(*asked)
         except InputError as error:
             return pack({**_estimate(str(error)), "bad": True})
-        found = await answer(client, EstimateAdapt(request), SearchEstimate, TIMEOUT_SECONDS)
+        found = await answer(shared.client, EstimateAdapt(request), SearchEstimate, TIMEOUT_SECONDS)
         if isinstance(found, Failed):
             text = f"{found.message} {found.remedy}".strip()
             return pack({**_estimate(text), "bad": True})
@@ -152,22 +149,20 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
         text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
         return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
 
-    worker = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
     kept = [page.examples, page.search]
-    remember = once_loaded("(...kept) => t2ui.remembered(...kept)")
     for added in (
-        demo.load(None, kept, kept, js=remember, **PAGE),
+        shared.demo.load(None, kept, kept, js=once_loaded("remembered"), **PAGE),
         page.examples.select(add_sample, page.examples, page.examples, **LIGHT),
         page.examples.upload(add_text, page.examples, page.examples, **LIGHT),
     ):
-        added.then(estimate, page.asked, page.estimate, **worker)
+        added.then(estimate, page.asked, page.estimate, **WORKER)
     changed = [page.examples.input, tab.select]
     changed += [box.input for box in (page.method, page.objective, page.budget)]
-    newest = {"trigger_mode": "always_last", **worker}
+    newest = {"trigger_mode": "always_last", **WORKER}
     gr.on(changed, estimate, page.asked, page.estimate, **newest)
 
 
-def _wire_search(page: AdaptPage, searches: Searches, ask: AskPage) -> None:
+def _wire_search(shared: Shared, page: AdaptPage, searches: Searches) -> None:
     async def start(*values: Any) -> tuple[Any, ...]:
         *asked, search, mixer = values
         try:
@@ -181,7 +176,7 @@ def _wire_search(page: AdaptPage, searches: Searches, ask: AskPage) -> None:
     async def stop(search: str) -> None:
         searches.stop(search_id(search))
 
-    inputs = [*page.asked, page.search, ask.mixer]
+    inputs = [*page.asked, page.search, shared.mixer]
     page.start.click(start, inputs, [page.search, *page.answers], **LIGHT)
     page.stop.click(stop, page.search, None, **LIGHT)
 

@@ -8,19 +8,20 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from gradio.events import Dependency
 
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Adapt, Adapted, Experts, ExpertSaved, Failed, ListExperts, SaveExpert
 from t2ui.ui.adapt.searches import Searches
-from t2ui.ui.ask.page import PAGE, AskPage, card
-from t2ui.ui.ask.views import AskView, no_answer
+from t2ui.ui.shared.card import card
+from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.listen import Client, answer, listen
+from t2ui.ui.shared.events import LIGHT, WORKER
+from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import experts_of, moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.views import AskView, no_answer
 
 TIMEOUT_SECONDS = 120.0
 ANSWER = Sampling(max_new_tokens=96)
@@ -30,16 +31,14 @@ EMPTY = {
     "base": "The base model's answer to one of the prompts appears here.",
     "adapted": "The answer with the mixture that was found appears here.",
 }
-LIGHT = {"concurrency_limit": None, **PAGE}
-WORKER = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
 
 
 def result_cards(
-    client: Client, searches: Searches, search: Component, ask: AskPage
-) -> tuple[tuple[Component, Component], Dependency]:
-    """Build and wire the cards; `search` holds the id, `ask` the sliders that can be moved.
+    shared: Shared, searches: Searches, search: Component
+) -> tuple[Component, Component]:
+    """Build and wire the cards; `search` holds the search's id.
 
-    Returns the two answers, which a new search empties (see `no_answers`), and the saving.
+    Returns the two answers, which a new search empties (see `no_answers`).
     """
     with gr.Row(elem_id="adapt-found"):
         with card("Before and after", "On examples that the search has not seen."):
@@ -49,9 +48,9 @@ def result_cards(
         with card("Adapted", "With the mixture that was found.", elem_id="adapt-card-adapted"):
             adapted = panel("answer", _empty("adapted"), "adapt-adapted", {"pane": "adapted"})
     file = panel("download", {"name": "", "text": "", "stamp": ""}, "adapt-download")
-    _wire_use(searches, search, ask, report)
-    saved = _wire_save(client, searches, search, ask, report)
-    _wire_answers(client, searches, search, ask, (report, base, adapted))
+    _wire_use(shared, searches, search, report)
+    _wire_save(shared, searches, search, report)
+    _wire_answers(shared, searches, search, (report, base, adapted))
 
     async def download(search: str) -> str:
         found = searches.found(search_id(search))
@@ -60,7 +59,7 @@ def result_cards(
         return pack({"name": "mixture.json", "text": found[1].file, "stamp": uuid.uuid4().hex})
 
     report.download(download, search, file, **LIGHT)
-    return (base, adapted), saved
+    return base, adapted
 
 
 def no_answers() -> tuple[str, str]:
@@ -73,7 +72,7 @@ def search_id(search: Any) -> str:
     return str(unpack(search).get("id", ""))
 
 
-def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Component) -> None:
+def _wire_use(shared: Shared, searches: Searches, search: Component, report: Component) -> None:
     async def use(search: str, mixer: str) -> tuple[Any, ...]:
         found = searches.found(search_id(search))
         if found is None:
@@ -87,39 +86,40 @@ def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Compo
         state = pack({**state, "normalise": adapted.normalise, "allow_transfer": allow})
         return state, NO_DISPATCH, adapted.normalise, allow, pack(_said(USED))
 
-    boxes = [ask.settings.normalise, ask.settings.allow_transfer]
-    outputs = [ask.mixer, ask.dispatch, *boxes, report]
-    report.apply(use, [search, ask.mixer], outputs, **LIGHT)
+    boxes = [shared.normalise, shared.allow_transfer]
+    outputs = [shared.mixer, shared.dispatch, *boxes, report]
+    report.apply(use, [search, shared.mixer], outputs, **LIGHT)
 
 
-def _wire_save(
-    client: Client, searches: Searches, search: Component, ask: AskPage, report: Component
-) -> Dependency:
-    async def save(search: str, mixer: str, event: gr.EventData) -> tuple[Any, Any]:
+def _wire_save(shared: Shared, searches: Searches, search: Component, report: Component) -> None:
+    async def save(search: str, mixer: str, event: gr.EventData) -> tuple[Any, Any, Any]:
         found = searches.found(search_id(search))
         if found is None:
-            return gr.skip(), pack(_said(NOT_YET, bad=True))
+            return gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
         name = str(event._data.get("name", "")).strip()
         try:
             wanted = SaveExpert(name, found[1].mixture, found[1].normalise, _provenance(*found))
         except InputError as error:
-            return gr.skip(), pack(_said(str(error), bad=True))
-        done = await answer(client, wanted, ExpertSaved, TIMEOUT_SECONDS)
+            return gr.skip(), gr.skip(), pack(_said(str(error), bad=True))
+        done = await answer(shared.client, wanted, ExpertSaved, TIMEOUT_SECONDS)
         if isinstance(done, Failed):
-            return gr.skip(), pack(_said(f"{done.message} {done.remedy}".strip(), bad=True))
-        listed = await answer(client, ListExperts(), Experts, TIMEOUT_SECONDS)
-        if isinstance(listed, Experts):  # it has a slider at once
-            mixer = pack(with_experts(unpack(mixer), listed.experts, listed.problems))
-        return mixer, pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
+            failed = _said(f"{done.message} {done.remedy}".strip(), bad=True)
+            return gr.skip(), gr.skip(), pack(failed)
+        saved = pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
+        listed = await answer(shared.client, ListExperts(), Experts, TIMEOUT_SECONDS)
+        if not isinstance(listed, Experts):
+            return gr.skip(), gr.skip(), saved
+        state = with_experts(unpack(mixer), listed.experts, listed.problems)
+        return pack(state), library_of(listed), saved
 
-    return report.submit(save, [search, ask.mixer], [ask.mixer, report], **WORKER)
+    outputs = [shared.mixer, shared.library, report]
+    report.submit(save, [search, shared.mixer], outputs, **WORKER)
 
 
 def _wire_answers(
-    client: Client,
+    shared: Shared,
     searches: Searches,
     search: Component,
-    ask: AskPage,
     cards: tuple[Component, Component, Component],
 ) -> None:
     """One prompt, answered by the base model and with the mixture found: an ordinary Ask."""
@@ -140,16 +140,16 @@ def _wire_answers(
             sampling=ANSWER,
             allow_transfer=True,  # the search was allowed to use them
         )
-        answers = AskView(controls, unpack(mixer), client.status())
+        answers = AskView(controls, unpack(mixer), shared.client.status())
         yield tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
-        async with aclosing(listen(client, controls.request())) as batches:
+        async with aclosing(listen(shared.client, controls.request())) as batches:
             async for batch in batches:
                 for one in batch:
                     answers.apply(one)
                 now = tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
                 yield now if batch else (gr.skip(), gr.skip())
 
-    inputs = [search, ask.mixer]
+    inputs = [search, shared.mixer]
     report.select(run, inputs, panes, trigger_mode="always_last", **WORKER)
 
 

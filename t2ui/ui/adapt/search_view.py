@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from t2ui.catalogue import SEARCH_METHODS
+from t2ui.config import BEST_METHODS
 from t2ui.figures import search as figures_adapt
 from t2ui.figures.colours import BASE
 from t2ui.figures.search import History
@@ -41,6 +43,16 @@ def about(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"about {round(seconds / 60)} min"
     return f"about {seconds / 3600:.1f} h"
+
+
+def methods_hint() -> str:
+    """What each search method does, and which is the best for what."""
+    best = [
+        f"{SEARCH_METHODS[BEST_METHODS[o]].words} for {words}" for o, words in OBJECTIVES.items()
+    ]
+    return " ".join(
+        [f"Best: {', '.join(best)}.", *(f"{m.words}: {m.hint}" for m in SEARCH_METHODS.values())]
+    )
 
 
 def no_search(message: str = EMPTY, remedy: str = "") -> dict[str, Any]:

@@ -26,7 +26,7 @@ def publish(client: Client) -> None:
         gr.api(route.make(client), api_name=name, **limits)
 
 
-class Page(gr.Blocks):
+class Blocks(gr.Blocks):
     """Blocks whose routes may be called without the arguments that have a default."""
 
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:

@@ -13,15 +13,19 @@ from gradio.components import Component
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
 from t2ui.messages import Experts, Failed, ListExperts
+from t2ui.ui.ask.link import fill_from_link
 from t2ui.ui.ask.next_token import next_token_card
 from t2ui.ui.ask.settings import Settings, settings_popover
 from t2ui.ui.ask.snippets import snippets
-from t2ui.ui.ask.views import AskView, no_answer, no_classification
+from t2ui.ui.shared.card import card
+from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_controls
+from t2ui.ui.shared.events import PAGE, QUICK, WORKER
 from t2ui.ui.shared.listen import Client, listen
-from t2ui.ui.shared.mixture import BOUNDS, corrected, empty_mixer, experts_of
+from t2ui.ui.shared.mixture import corrected, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
+from t2ui.ui.shared.views import AskView, no_answer, no_classification
 
 STARTERS = (
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
@@ -33,9 +37,8 @@ STARTERS = (
     ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
 )
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
-PAGE = {"api_visibility": "private", "show_progress": "hidden"}
-QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
-# What was on its way to the browser may arrive behind it: assets/ask/answer.js knows the question.
+# Text that was on its way to the browser may arrive after it: assets/shared/answer.js knows which
+# question was stopped.
 STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) => {
     if (!['waiting', 'streaming'].includes(pane.state)) return pane;
     if (pane.question) t2ui.page.stopped = pane.question;
@@ -63,31 +66,18 @@ class AskPage:
         return [self.prompt, self.dispatch, self.mixer, *self.settings.for_controls]
 
 
-def ask_page(client: Client) -> AskPage:
-    """Build the page inside the current tab."""
+def ask_page(shared: Shared, tab: gr.Tab) -> None:
+    """Build the page inside its tab."""
+    client = shared.client
     with gr.Row(elem_id="ask-bar", elem_classes="t2-card"):
-        prompt = gr.Textbox(
-            placeholder="Ask something, or start from one of the prompts below. Enter asks, "
-            "Shift+Enter begins a new line.",
-            lines=1,
-            max_lines=12,
-            show_label=False,
-            container=False,
-            elem_id="prompt",
-        )
+        prompt = shared.prompt.render()
         with gr.Column(elem_id="ask-actions", min_width=0):
             with gr.Row(elem_id="ask-buttons"):
                 ask = gr.Button("Ask ▸", variant="primary", elem_id="ask", min_width=0)
                 stop = gr.Button("Stop", elem_id="stop", min_width=0)
                 gr.Button("Settings", elem_id="settings-open", min_width=0)
-            dispatch = gr.Radio(
-                list(DISPATCHERS),
-                value=None,  # until the worker has said what it would choose (start.py)
-                label="Dispatcher",
-                container=False,
-                elem_id="dispatch-mode",
-            )
-    settings = settings_popover()
+            dispatch = shared.dispatch.render()
+    settings = settings_popover(shared)
     with gr.Row(elem_id="starters"):
         for label, text in STARTERS:
             starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
@@ -96,8 +86,7 @@ def ask_page(client: Client) -> AskPage:
         with card("Pass one", "The model reads the prompt once and says which kind it is."):
             classification = panel("classification", no_classification(""), "classification")
         with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
-            known = {"bounds": json.dumps(BOUNDS), "manual": NO_DISPATCH}
-            mixer = panel("mixer", empty_mixer(), "mixer", known)
+            mixer = shared.mixer.render()
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
     with gr.Row(elem_id="answers"):
@@ -120,20 +109,7 @@ def ask_page(client: Client) -> AskPage:
     _wire_ask(client, page)
     _wire_sliders(page)
     _wire_footer(client, page)
-    return page
-
-
-def card(title: str, hint: str, side_id: str = "", elem_id: str | None = None) -> gr.Column:
-    """A card with a title; `side_id` names an element at the right end of the title line."""
-    column = gr.Column(elem_classes="t2-card", elem_id=elem_id, min_width=0)
-    side = f'<span class="side" id="{side_id}"></span>' if side_id else ""
-    with column:
-        gr.HTML(
-            f'<div class="card-head"><h3 title="{html.escape(hint)}">{html.escape(title)}</h3>'
-            f"{side}</div>",
-            apply_default_css=False,
-        )
-    return column
+    fill_from_link(shared, settings)
 
 
 def _wire_ask(client: Client, page: AskPage) -> None:
@@ -185,9 +161,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         run,
         page.controls,
         [*panels.values(), page.footer],
-        concurrency_id="worker",
-        concurrency_limit=64,
-        **PAGE,
+        **WORKER,
     )
     panes = [page.classification, page.base, page.adapted]
     page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)
@@ -201,8 +175,7 @@ def _wire_sliders(page: AskPage) -> None:
         box = getattr(page.settings, name)
         edit = f"(on, text) => t2ui.edit(text, (mixer) => ({{...mixer, {name}: on}}))"
         box.input(None, [box, page.mixer], page.mixer, js=edit)
-    heard = once_loaded("(text) => { t2ui.setPrompt(text); }")
-    page.prompt.change(None, page.prompt, None, js=heard)
+    page.prompt.change(None, page.prompt, None, js=once_loaded("setPrompt"))
 
     def switch(mode: str | None, mixer: str, shown: str) -> tuple[str, str]:
         state = unpack(mixer)

@@ -6,6 +6,7 @@ import gradio as gr
 from gradio.components import Component
 
 from t2ui.config import ROUTINGS
+from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE, Controls
 
 ROUTING_WORDS = {"hard": "hard: the likeliest label at 1", "soft": "soft: α = probabilities"}
@@ -38,8 +39,11 @@ class Settings:
         ]
 
 
-def settings_popover() -> Settings:
-    """A panel that assets/shared/core.js opens beside the button `#settings-open`."""
+def settings_popover(shared: Shared) -> Settings:
+    """A panel that assets/shared/core.js opens beside the button `#settings-open`.
+
+    Normalising and transfers belong to all pages and are rendered here.
+    """
     default = Controls()
     with gr.Column(elem_id="settings-panel"):
         gr.HTML("<h4>Answers</h4>", apply_default_css=False)
@@ -86,14 +90,8 @@ def settings_popover() -> Settings:
             label="Below this probability the base model answers",
             elem_id="threshold",
         )
-        normalise = gr.Checkbox(
-            default.normalise, label="Normalise: divide the α by their sum", elem_id="normalise"
-        )
-        allow_transfer = gr.Checkbox(
-            default.allow_transfer,
-            label="Allow transfers: experts made for another model",
-            elem_id="allow-transfer",
-        )
+        normalise = shared.normalise.render()
+        allow_transfer = shared.allow_transfer.render()
     return Settings(
         routing,
         threshold,

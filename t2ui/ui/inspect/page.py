@@ -8,11 +8,9 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from gradio.events import Dependency
 
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Failed
-from t2ui.ui.ask.page import PAGE, card
 from t2ui.ui.inspect.matrices import (
     component_csv,
     component_view,
@@ -21,6 +19,9 @@ from t2ui.ui.inspect.matrices import (
     no_plot,
 )
 from t2ui.ui.inspect.sources import MIXTURE, map_data, matrix_data, sources_of
+from t2ui.ui.shared.card import card
+from t2ui.ui.shared.components import Shared
+from t2ui.ui.shared.events import PAGE, QUICK, WORKER
 from t2ui.ui.shared.listen import YIELD_SECONDS, Client
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
@@ -33,7 +34,6 @@ ALL_ZERO = "All sliders are at 0: the mixture is the base model itself."
 WAITING = "The model is loading or busy: this appears when it is its turn."
 LONG_SECONDS = 0.5  # before that, what was there stays
 NOTHING_YET = "Click a row of the heatmap: its singular values appear here."
-WORKER = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class InspectPage:
     component: Component
 
 
-def inspect_page(client: Client, mixer: Component, tab: gr.Tab) -> InspectPage:
-    """Build the page inside the current tab; `mixer` holds the sliders' mixture."""
+def inspect_page(shared: Shared, tab: gr.Tab) -> None:
+    """Build the page inside its tab."""
     data = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="inspect"):
         with card("Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look"):
@@ -81,9 +81,9 @@ def inspect_page(client: Client, mixer: Component, tab: gr.Tab) -> InspectPage:
             component = panel("component", no_plot("empty", NOTHING_YET), "component-plot", data)
     saved = panel("download", {"name": "", "text": "", "stamp": ""}, "download")
     page = InspectPage(look, compare, show, module, layer, log, heatmap, component)
-    _wire(client, page, mixer, tab)
-    _wire_saving(client, page, mixer, saved, (save_map, save_row))
-    return page
+    _wire_choices(shared, page)
+    _wire(shared.client, page, shared.mixer, tab)
+    _wire_saving(shared.client, page, shared.mixer, saved, (save_map, save_row))
 
 
 def choices(mixer: str, library: dict, *chosen: Any) -> list[Any]:
@@ -117,7 +117,7 @@ async def _map_now(
         none = no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder.")
         return pack({**none, "wanted": True})
     sources = sources_of(look, compare, state)
-    if not sources:  # drawn by `wire_late` once they are known
+    if not sources:  # drawn by `redraw` once they are known
         return pack({**no_plot("waiting", WAITING), "wanted": True})
     if not all(one.mixture for one in sources):
         return pack(no_plot("empty", ALL_ZERO, "Move a slider on Ask, or choose an expert."))
@@ -128,8 +128,12 @@ async def _map_now(
     return pack(heatmap_view(data, title, f"{module}|{layer}", file))
 
 
-def wire_late(client: Client, page: InspectPage, mixer: Component, filled: Dependency) -> None:
-    """Draw the heatmap once the choices are filled in, if somebody waits for it or saw it fail."""
+def _wire_choices(shared: Shared, page: InspectPage) -> None:
+    """Offer the experts whenever they were listed; then draw the heatmap, if somebody waits for it
+    or saw it fail."""
+    client, mixer = shared.client, shared.mixer
+    offered = [page.look, page.compare, page.module, page.layer]
+    filled = shared.library.change(choices, [mixer, shared.library, *offered], offered, **QUICK)
 
     async def redraw(shown: str, *chosen: Any) -> AsyncIterator[Any]:
         before = unpack(shown)

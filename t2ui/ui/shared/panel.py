@@ -1,15 +1,15 @@
 """`panel`: a gr.HTML whose value is plain data and whose drawing is a function in assets/*.js.
 
 One kind of component serves everything Gradio has no component for: bars, sliders, answers, plots.
-The value is JSON text (`pack`, `unpack`), drawn with textContent, never as markup. Text and not a
-dict, because Gradio streams the difference of two dicts and its browser side applies that in
+The value is JSON text (`pack`, `unpack`), drawn with textContent, never as markup. It is text and
+not a dict because Gradio streams the difference of two dicts, and its browser side applies that in
 place, to a value that the page may not have drawn yet.
 """
 
 import html
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,31 @@ import gradio as gr
 from t2ui.config import shipped_folder
 
 ASSETS = shipped_folder("assets")
-SCRIPTS = (
-    "shared/core.js",
-    "shared/header.js",
-    "ask/ask.js",
-    "shared/mixer.js",
-    "ask/answer.js",
-    "shared/plots.js",
-    "adapt/adapt.js",
-)
+PANEL_CLASS = "t2-panel"
+# Of all pages, in assets/shared. The first defines what the others use.
+SCRIPTS = ("core.js", "header.js", "mixer.js", "answer.js", "plots.js")
 
 
-def once_loaded(js: str) -> str:
-    """A handler for an event that may come before the page's scripts have: it waits for them."""
+def once_loaded(function: str) -> str:
+    """A handler that calls `t2ui.<function>` with an event's values.
+
+    For events that may come before the scripts have: it waits until the function is there.
+    """
     return (
-        "async (...values) => { while (!window.t2ui?.remembered) "  # what the last of them adds
-        f"await new Promise((go) => setTimeout(go, 50)); return ({js})(...values); }}"
+        f"async (...values) => {{ while (!window.t2ui?.{function}) "
+        "await new Promise((go) => setTimeout(go, 50)); "
+        f"return window.t2ui.{function}(...values); }}"
     )
+
+
+def load_scripts(demo: gr.Blocks, scripts: Iterable[Path]) -> None:
+    """Have every panel load the shared scripts and these before it is drawn; to be called inside
+    `demo` when all panels are built. The browser loads each script once."""
+    paths = [*(ASSETS / "shared" / name for name in SCRIPTS), *scripts]
+    tags = "".join(f'<script src="{asset_url(path)}"></script>' for path in paths)
+    for block in demo.blocks.values():
+        if isinstance(block, gr.HTML) and PANEL_CLASS in block.elem_classes:
+            block.head = tags
 
 
 def asset_url(path: Path) -> str:
@@ -74,18 +82,22 @@ def panel(
     elem_id: str | None = None,
     data: dict[str, str] | None = None,
     server_functions: list[Callable] | None = None,
+    render: bool = True,
 ) -> gr.HTML:
-    """A component drawn by `t2ui.panels[kind]`; `data` becomes data attributes of its element."""
+    """A component drawn by `t2ui.panels[kind]`; `data` becomes data attributes of its element.
+
+    Its scripts come with `load_scripts`.
+    """
     attributes = "".join(
         f' data-{key}="{html.escape(text, quote=True)}"' for key, text in (data or {}).items()
     )
     return gr.HTML(
         pack(value),
         elem_id=elem_id,
-        elem_classes=["t2-panel", f"t2-panel-{kind}"],
+        elem_classes=[PANEL_CLASS, f"{PANEL_CLASS}-{kind}"],
         html_template=f'<div class="t2 t2-{kind}"{attributes}></div>',
         js_on_load=f't2ui.mount("{kind}", element, {{props, trigger, watch, server}});',
-        head="".join(f'<script src="{asset_url(ASSETS / name)}"></script>' for name in SCRIPTS),
         apply_default_css=False,
         server_functions=server_functions,
+        render=render,
     )

@@ -1,0 +1,93 @@
+"""The components that every page is handed, because no page owns them alone."""
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
+from t2ui.messages import Experts, Failed
+from t2ui.ui.shared.listen import Client
+from t2ui.ui.shared.mixture import BOUNDS, empty_mixer
+from t2ui.ui.shared.panel import panel
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The worker, the app under construction, and what any page may read, move or follow.
+
+    All but `library` stand on the Ask page, which renders them;
+    another page moves them by naming them as outputs. A page that offers experts listens to
+    `library.change`, which fires whenever the experts were listed.
+    """
+
+    client: Client
+    demo: gr.Blocks
+    prompt: Component  # the question
+    dispatch: Component  # pass one: a key of catalogue.DISPATCHERS
+    mixer: Component  # the sliders; its value is packed, see `shared.mixture`
+    normalise: Component  # a checkbox
+    allow_transfer: Component  # a checkbox
+    library: gr.State  # see `library_of`
+
+
+def make_shared(client: Client, demo: gr.Blocks) -> Shared:
+    """The shared components, not yet rendered. To be called inside `demo`."""
+    return Shared(
+        client=client,
+        demo=demo,
+        prompt=gr.Textbox(
+            placeholder="Ask something, or start from one of the prompts below. Enter asks, "
+            "Shift+Enter begins a new line.",
+            lines=1,
+            max_lines=12,
+            show_label=False,
+            container=False,
+            elem_id="prompt",
+            render=False,
+        ),
+        dispatch=gr.Radio(
+            list(DISPATCHERS),
+            value=None,  # until the worker has said what it would choose (start.py)
+            label="Dispatcher",
+            container=False,
+            elem_id="dispatch-mode",
+            render=False,
+        ),
+        mixer=panel(
+            "mixer",
+            empty_mixer(),
+            "mixer",
+            {"bounds": json.dumps(BOUNDS), "manual": NO_DISPATCH},
+            render=False,
+        ),
+        normalise=gr.Checkbox(
+            False, label="Normalise: divide the α by their sum", elem_id="normalise", render=False
+        ),
+        allow_transfer=gr.Checkbox(
+            False,
+            label="Allow transfers: experts made for another model",
+            elem_id="allow-transfer",
+            render=False,
+        ),
+        library=gr.State(no_library()),
+    )
+
+
+def no_library() -> dict[str, Any]:
+    """The library's value before the experts are known, or where they cannot be listed."""
+    return {"modules": [], "layers": 0}
+
+
+def library_of(found: Experts | Failed) -> dict[str, Any]:
+    """The library's value after the experts were listed: what the model has to look at.
+
+    The stamp makes every listing a new value, so that `library.change` fires.
+    """
+    known = no_library()
+    if isinstance(found, Experts):
+        known = {"modules": list(found.modules), "layers": found.layers}
+    return {**known, "stamp": uuid.uuid4().hex}
