@@ -63,8 +63,10 @@ TASKS: dict[str, TaskEntry] = {
     "arc_easy": TaskEntry("t2ui.tasks.choice:load", "ARC-Easy, multiple choice"),
     "arc_challenge": TaskEntry("t2ui.tasks.choice:load", "ARC-Challenge, multiple choice"),
     "strategyqa": TaskEntry("t2ui.tasks.choice:load_yes_no", "StrategyQA, yes or no"),
-    "gsm8k": TaskEntry("t2ui.tasks.word_problems:load", "GSM8K, word problems", "number"),
-    "arith": TaskEntry("t2ui.tasks.word_problems:load", "arithmetic word problems", "number"),
+    "gsm8k": TaskEntry("t2ui.tasks.word_problems:load", "GSM8K, word problems", reward="number"),
+    "arith": TaskEntry(
+        "t2ui.tasks.word_problems:load", "arithmetic word problems", reward="number"
+    ),
     "mbpp": TaskEntry("t2ui.tasks.code:load", "MBPP, Python functions"),
     "humaneval": TaskEntry("t2ui.tasks.code:load", "HumanEval, Python functions"),
     "dispatch": TaskEntry("t2ui.tasks.dispatch_rows:load", "which kind a prompt is, for pass one"),

@@ -9,7 +9,7 @@ import warnings
 
 import regex as timed
 
-from t2ui.tasks.chosen import chosen_key, whole_words
+from t2ui.tasks.chosen_option import chosen_key, whole_words
 
 REGEX_SECONDS = 1.0  # of processor time
 # Escaped signs and repetitions stay as they are; every other opening brace is only a sign.

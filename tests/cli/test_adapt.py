@@ -163,7 +163,7 @@ def test_examples_of_a_task(run, tmp_path):
         rows = [
             {
                 "id": f"{part} {i}",
-                "question": f"{i}?",
+                "question": f"{part} {i}?",
                 "answerKey": "A",
                 "choices": [{"label": "A", "text": "yes"}, {"label": "B", "text": "no"}],
             }

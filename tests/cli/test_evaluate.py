@@ -33,8 +33,8 @@ def folders(tmp_path_factory, tiny_llama):
                 ],
             ).save(root / "experts" / f"{name}.safetensors")
     (root / "mine").mkdir()
-    lines = [{"prompt": f"say {i}", "answer": "x"} for i in range(12)]
-    for part in ("train", "test"):
+    for part, word in (("train", "tell"), ("test", "say")):  # a prompt is in one part only
+        lines = [{"prompt": f"{word} {i}", "answer": "x"} for i in range(12)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (root / "mine" / f"{part}.jsonl").write_text(text)
     return root

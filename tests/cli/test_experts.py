@@ -137,13 +137,13 @@ def test_evaluate_compares_the_two_in_one_table(
     """Rounding moves the options of a question too little to make another one the best."""
     _, out = compact
     options = [("yes", "no"), ("red", "blue"), ("one", "two")]
-    rows = [
-        {"prompt": f"question {i}?", "answer": options[i % 3][i % 2], "choices": options[i % 3]}
-        for i in range(30)
-    ]
     data = tmp_path / "own"
     data.mkdir()
     for part in ("train", "validation", "test"):
+        rows = [
+            {"prompt": f"{part} {i}?", "answer": options[i % 3][i % 2], "choices": options[i % 3]}
+            for i in range(30)
+        ]
         (data / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     status, said, err = cli(
         "evaluate",

@@ -18,7 +18,8 @@ def command(cli, tmp_path):
     make_tiny("llama").save_pretrained(tmp_path / "tiny")
     make_tokenizer().save_pretrained(tmp_path / "tiny")
     rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"prompt": "f", "tests": "assert f(1)", "answer": "f = abs"}\n' * 3)
+    row = '{"prompt": "f%d", "tests": "assert f(1)", "answer": "f = abs"}\n'
+    rows.write_text("".join(row % i for i in range(3)))  # a prompt is in one part only
     cli_shared._told_of_sandbox.cache_clear()
 
     given = ("--data", rows, "--model", tmp_path / "tiny", "--max-new-tokens", 2)
