@@ -139,9 +139,10 @@ def test_evaluate_compares_the_two_in_one_table(
     options = [("yes", "no"), ("red", "blue"), ("one", "two")]
     data = tmp_path / "own"
     data.mkdir()
-    for part in ("train", "validation", "test"):
+    words = {"train": "learn", "validation": "check", "test": "question"}
+    for part, word in words.items():  # a prompt is in one part only
         rows = [
-            {"prompt": f"{part} {i}?", "answer": options[i % 3][i % 2], "choices": options[i % 3]}
+            {"prompt": f"{word} {i}?", "answer": options[i % 3][i % 2], "choices": options[i % 3]}
             for i in range(30)
         ]
         (data / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
