@@ -4,7 +4,7 @@ Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's s
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +125,7 @@ def train_lora(
     rank: int = 16,
     start: Path | None = None,
     command: str = "",
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent, None, None]:
     """The same training with a LoRA in the place of the scales; yields events.
 
     Ends with `lora/` in the folder, as peft writes it, and `lora/training.json`; call it again to

@@ -4,7 +4,7 @@ Closed answers: the gradient is exact. Open answers: rollouts are sampled and re
 prediction on right completions is the paper's ablation, and a way to teach a form first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ def train_svf(
     start: Expert | None = None,
     name: str = "",
     **details: Any,
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent, None, None]:
     """Train scales for a model; yields events. The model is as it was afterwards.
 
     Ends by writing `<name>.safetensors` into the folder; call it again to resume. Stopped before
