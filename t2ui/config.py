@@ -98,8 +98,12 @@ def check_prompt(prompt: str) -> str:
     return check_text("the prompt", prompt)
 
 
-def check_alpha(name: str, value: float) -> float:
-    """Return one mixture weight as a float.
+def check_alpha(name: str, value: float | str) -> float:
+    """Return one coefficient α as a float.
+
+    Args:
+        name: of its expert, for the message.
+        value: a number, or one as typed.
 
     Raises:
         InputError: not a number, not finite, or larger than ALPHA_LIMIT in magnitude.
@@ -107,10 +111,12 @@ def check_alpha(name: str, value: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputError(f"The weight of {name!r} is {value!r}; a number is expected.") from None
+        raise InputError(
+            f"The coefficient of {name!r} is {value!r}; a number is expected."
+        ) from None
     if not math.isfinite(number) or abs(number) > ALPHA_LIMIT:
         raise InputError(
-            f"The weight of {name!r} is {number}; expected a finite number between "
+            f"The coefficient of {name!r} is {number}; expected a finite number between "
             f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
         )
     return number
@@ -121,6 +127,9 @@ Alpha = float | tuple[float, ...]  # one coefficient for the whole model, or one
 
 def check_mixture(mixture: Mapping[str, Any]) -> dict[str, Alpha]:
     """Return a mixture's coefficients by expert name, as floats or tuples of floats.
+
+    Args:
+        mixture: as it came from a file or a request.
 
     Raises:
         InputError: what `check_alpha` raises, or per-layer coefficients of different lengths.

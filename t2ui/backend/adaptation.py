@@ -1,12 +1,15 @@
 """The worker's side of few-shot adaptation: a search in pieces, its estimate, saving its result.
 
 Composes `few_shot` with the experts folder and speaks in messages. Knows nothing of queues: the
-loop takes one piece of a search at a time, and other requests are answered between two pieces.
+scheduler runs one piece of a search at a time, and other requests are answered between two pieces.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from t2ui.backend.experts_folder import ExpertsFolder
 from t2ui.config import FewShotConfig
@@ -34,9 +37,15 @@ from t2ui.tasks.base import Example
 
 # A piece of a search is one forward pass: on a CPU one of about a second (with 1500 tokens it was
 # up to 20 on a busy machine), so that answers keep flowing. Fixed, because the same search in
-# other batches rounds differently. The trial, which nothing interrupts, is as short.
+# other batches rounds differently.
 CPU_BATCH_TOKENS, CPU_BATCH_ROWS = 400, 32
-TRIAL = {"population": 2, "generations": 2, "held_out": 0.0, "max_new_tokens": 8}
+# The search that measures the rate: short, because nothing interrupts it. Fields of FewShotConfig.
+TRIAL: dict[str, Any] = {
+    "population": 2,
+    "generations": 2,
+    "held_out": 0.0,
+    "max_new_tokens": 8,
+}
 TRIAL_EXAMPLES = 2
 MOST_EXPERTS = 100  # in the folder, for what the app saves: a shared one could be filled up
 
@@ -44,14 +53,16 @@ MOST_EXPERTS = 100  # in the folder, for what the app saves: a shared one could 
 class Adaptation:
     """Searches on one model and one experts folder. Not thread-safe."""
 
-    def __init__(self, tokenizer, adapter: Adapter, experts_folder: ExpertsFolder):
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, adapter: Adapter, experts_folder: ExpertsFolder
+    ):
         self.tokenizer, self.adapter, self._experts = tokenizer, adapter, experts_folder
-        self._rates: dict[tuple[bool, str], float] = {}  # tokens a second, by `_kind`
+        self._rates: dict[tuple[bool, str], float] = {}  # tokens per second, by `_kind`
 
     def search(self, request: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """SearchBegan, a Generation each, Adapted; None after every piece of work between them.
+        """SearchBegan, each Generation, Adapted; None after every piece of work between them.
 
-        Without one scored generation there is nothing found, and no Adapted.
+        A search that was stopped before its first generation was scored yields no Adapted.
 
         Raises:
             InputError: what `few_shot.search` raises.
@@ -64,7 +75,7 @@ class Adaptation:
         pieces = few_shot.search(
             self.adapter, self.tokenizer, examples, experts, config, answers, stopped
         )
-        busy, began = 0.0, time.perf_counter()  # of the machine's time, not of waiting for a turn
+        busy, began = 0.0, time.perf_counter()  # seconds of work, not of waiting for a turn
         for piece in pieces:
             busy += time.perf_counter() - began
             if isinstance(piece, few_shot.FewShotResult):
@@ -79,8 +90,8 @@ class Adaptation:
             began = time.perf_counter()
 
     def estimate(self, request: EstimateAdapt) -> SearchEstimate:
-        """Tokens by counting, seconds at the rate of the last search of that kind; the first time
-        at that of a small trial.
+        """What a search costs: tokens by counting, seconds at the rate of the last search of that
+        kind, or of a small trial where there was none.
 
         Raises:
             InputError: what `few_shot.search` raises.
@@ -92,7 +103,7 @@ class Adaptation:
         searched, held_out = few_shot.split(range(len(examples)), config)
         seen = [examples[place] for place in searched]
         tokens = search_tokens(seen, config, len(experts))
-        # the report: two members on what is held out, or the search again for each one left out
+        # the report: two members on what is held out, or leave-one-out, one more search for each
         tokens += 2 * member_tokens([examples[place] for place in held_out], config)
         held = tuple(sorted(held_out))
         report = f"{len(held)} of {len(examples)} held out"
@@ -122,7 +133,7 @@ class Adaptation:
                 f"{MOST_EXPERTS}: remove some, or download the mixture instead."
             )
         mixture = Mixture(request.mixture, request.normalise)
-        weights = ", ".join(f"{name} {alpha:g}" for name, alpha in request.mixture.items())
+        shown = ", ".join(f"{name} {alpha:g}" for name, alpha in request.mixture.items())
         expert = fold(
             self.adapter,
             library.experts,
@@ -130,7 +141,7 @@ class Adaptation:
             request.name,
             request.training,
             base_model=model_name(self.adapter.model),
-            description=f"Mixture of {weights}.",
+            description=f"Mixture of {shown}.",
         )
         path = folder / f"{request.name}.safetensors"
         expert.save(path)
@@ -145,7 +156,8 @@ class Adaptation:
         return experts
 
     def _config(self, config: FewShotConfig) -> FewShotConfig:
-        """As asked for, in pieces that suit the device; the app says what is a transfer."""
+        """As asked for, in batches that suit the device, transfers allowed: the page shows which
+        experts are transfers."""
         if self.adapter.model.device.type != "cpu":
             return replace(config, allow_transfer=True)
         return replace(
@@ -158,10 +170,11 @@ class Adaptation:
     def _measured(
         self, config: FewShotConfig, examples: list[Example], experts: dict[str, Expert]
     ) -> float:
-        """Tokens a second of a search cut to two small generations."""
+        """Tokens per second of a search cut to two small generations."""
         trial = replace(config, **TRIAL)
         shortest = sorted(examples, key=lambda e: e.question.tokens)[:TRIAL_EXAMPLES]
         *_, done = few_shot.search(self.adapter, self.tokenizer, shortest, experts, trial, answers)
+        assert isinstance(done, few_shot.FewShotResult)  # the last that `few_shot.search` yields
         return done.tokens / max(done.seconds, 1e-9)
 
     def _adapted(
@@ -180,8 +193,12 @@ class Adaptation:
                 "experts": {name: experts[name].sha256 for name in found.mixture.weights},
             },
         )
+        alphas: dict[str, float] = {}
+        for name, alpha in found.mixture.weights.items():
+            assert isinstance(alpha, float)  # `Adapt` refuses a search per layer
+            alphas[name] = alpha
         return Adapted(
-            mixture=dict(found.mixture.weights),
+            mixture=alphas,
             normalise=found.mixture.normalise,
             set_by=found.set_by,
             report=found.report,

@@ -1,8 +1,8 @@
 """Answers under way: their rows in one batch, and the events that they give.
 
-In every step each row under way gets a token, and a piece is read of what waits to be read: new
-prompts first, then whole answers, which both models read for the comparison. The piece is small
-enough that nobody's next token takes twice as long as usual. Not thread-safe.
+In every step each row under way gets a token, and a piece of what waits is read: new prompts
+first, then whole answers, which both models read for the comparison. The piece is so small that a
+step takes at most about twice as long as usual. Not thread-safe.
 """
 
 import time
@@ -21,18 +21,18 @@ from t2ui.messages import Compared, Done, Event, Reading, Tokens
 from t2ui.svf.adapter import Adapter
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
-READING_SECONDS = 0.25  # how often it is said how far a prompt is read
-LONG_PROMPT = 256  # tokens: of shorter ones nothing is said
+READING_SECONDS = 0.25  # between two reports of how far a prompt is read
+LONG_PROMPT = 256  # tokens; how far a shorter one is read is not reported
 
 Envelope = tuple[str, Event | Exception]  # job id; an exception ends that answer alone
 
 
 @dataclass
 class _Pane:
-    """One of an ask's answers under way."""
+    """One of the answers to an ask, the base model's or the mixture's, under way."""
 
     ids: list[int] = field(default_factory=list)  # without the end token
-    pieces: list[str] = field(default_factory=list)  # not handed out yet
+    pieces: list[str] = field(default_factory=list)  # text that is not handed out yet
     steps: int = 0  # the end token's included
     ended: float | None = None  # perf_counter seconds
 
@@ -43,25 +43,25 @@ class _Asking:
 
     plan: Plan
     compare: bool  # the base model answers too
-    began: float  # perf_counter seconds, as all below
-    decoding: float
+    began: float  # taken up; perf_counter seconds, as the three below
+    decoding: float  # its rows joined the batch
     first_token: float | None = None
-    flushed: float = 0.0
+    flushed: float = 0.0  # events were last handed out
     panes: dict[str, _Pane] = field(default_factory=dict)
 
 
 @dataclass
 class _Comparison:
-    """An answer that is written, and is read by both models in pieces."""
+    """An answer that is complete and that both models read, in pieces."""
 
     job_id: str
     asking: _Asking
     pieces: token_shift.Pieces[Compared]
-    began: float
+    began: float  # perf_counter seconds
 
 
 class Answers:
-    """The answers under way on one model."""
+    """The answers under way on one model; `len` counts the asks, comparisons included."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, adapter: Adapter, pace: Pace):
         self._tokenizer, self._adapter, self._pace = tokenizer, adapter, pace
@@ -93,7 +93,7 @@ class Answers:
         """A token of every row, and a piece of what is to be read.
 
         Raises:
-            Exception: decoding failed: the batch is in no known state, see `clear`.
+            Exception: decoding failed and the batch is unusable: call `clear`.
         """
         steps = self._decode()
         steps += self._read()
@@ -130,7 +130,7 @@ class Answers:
         return [*self._flush(asking), self._done(asking, cancelled=True)]
 
     def clear(self) -> list[str]:
-        """Empty the batch; the job ids that were in it. Comparisons are not concerned."""
+        """Empty the batch; returns the job ids that were in it. Comparisons go on."""
         ids = list(self._asking)
         self._asking.clear()
         self._decoder = self._new_decoder()
@@ -192,7 +192,7 @@ class Answers:
                 yield Tokens(name, pieces, len(pane.ids), (pane.ended or now) - asking.decoding)
 
     def _written(self, job_id: str, asking: _Asking) -> Iterator[Envelope]:
-        """Both panes have ended."""
+        """All panes have ended: Done, or the comparison is queued."""
         self._remove(job_id)
         if not asking.compare:
             yield job_id, self._done(asking)
@@ -218,7 +218,7 @@ class Answers:
                 self._comparing.popleft()
                 yield job_id, ended.value
                 yield job_id, self._done(asking, compare=time.perf_counter() - comparison.began)
-            except Exception as error:  # its answers are out; nobody else's are concerned
+            except Exception as error:  # ends this ask alone; its answers are out
                 self._comparing.popleft()
                 yield job_id, error
 

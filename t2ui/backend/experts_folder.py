@@ -1,7 +1,7 @@
 """The experts folder as the worker sees it: read again when a file in it changes.
 
-So a newly trained expert appears without a restart. Knows the folder and the model's shapes,
-nothing of requests.
+A newly trained expert so appears without a restart. Knows the folder and the model's shapes, not
+requests.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ class ExpertsFolder:
     """The experts folder, read again when a file in it changes."""
 
     def __init__(self, experts_dir: Path, model: str, adapter: Adapter) -> None:
+        """`model` is the model's short name: its experts lie in the sub-folder of that name."""
         self._experts_dir, self._model = experts_dir, model
         self._adapter = adapter
         self._seen: tuple | None = None
@@ -73,7 +74,7 @@ def _signature(folder: Path) -> tuple:
     for path in expert_files(folder):
         try:
             stat = path.stat()
-        except FileNotFoundError:  # it went away just now; the next look sees that
+        except FileNotFoundError:  # removed since it was listed; the next signature lacks it
             continue
         found.append((path.name, stat.st_mtime_ns, stat.st_size))
     return (folder, *found)

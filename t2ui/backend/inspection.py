@@ -34,7 +34,8 @@ def heatmap(
     began = time.perf_counter()
     names = [n for n in factors if module in ("all", kind_of(n), leaf_of(n))]
     if not names:
-        known = dict.fromkeys([f(n) for f in (kind_of, leaf_of) for n in factors])
+        words = [*map(kind_of, factors), *map(leaf_of, factors)]
+        known = dict.fromkeys(word for word in words if word)
         raise InputError(f"There is no module {module!r}; expected all, {', '.join(known)}.")
     names.sort(key=layer_of)  # stable: within a layer the model's order stays
     widths = [factors[n].S.numel() for n in names]
@@ -90,9 +91,9 @@ def _scales(factors: Mapping[str, Factors], z: Mapping[str, Tensor], name: str) 
 
 
 def _binned(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Means over neighbouring columns where there are more than MAX_COLUMNS, and how many each.
+    """Means over bins of neighbouring columns where there are more than MAX_COLUMNS; a bin's size.
 
-    NaN (past a row's end) does not count; a bin of nothing else stays NaN.
+    NaN, which stands past a row's end, does not count; a bin of NaN alone stays NaN.
     """
     rows, columns = values.shape
     size = -(-columns // MAX_COLUMNS)

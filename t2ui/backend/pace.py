@@ -1,8 +1,8 @@
-"""How much may be read between two decode steps, so that nobody waits long for the next token."""
+"""How many prompt tokens are read between two decode steps, so that no answer stalls."""
 
-ALONE_TOKENS = 512  # in one piece where nobody's answer waits: a cancel is seen after each
+ALONE_TOKENS = 512  # in one piece where no answer is decoding; a cancel is seen after each piece
 LEAST_TOKENS = 24  # below this a forward pass costs about the same
-SMOOTHING = 0.3  # how much the last measurement counts
+SMOOTHING = 0.3  # the last measurement's share of the moving average
 
 
 class Pace:
@@ -11,7 +11,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._step: float | None = None  # seconds of a decode step, smoothed
-        self._token: float | None = None  # seconds a token read, smoothed
+        self._token: float | None = None  # seconds per token read, smoothed
 
     def decoded(self, seconds: float) -> None:
         """A decode step took so long."""
@@ -23,7 +23,7 @@ class Pace:
             self._token = _smoothed(self._token, seconds / tokens)
 
     def tokens(self, beside: bool) -> int:
-        """How many tokens the next piece may have, `beside` answers that wait for it."""
+        """How many tokens the next piece may have; `beside`: answers that decode wait for it."""
         if not beside:
             return ALONE_TOKENS
         if self._step is None or self._token is None:

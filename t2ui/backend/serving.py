@@ -1,4 +1,4 @@
-"""What answers a request, given a loaded model and an experts folder. No processes, no queue.
+"""Answers requests with a loaded model and an experts folder. Knows no processes and no queue.
 
 `t2ui.worker.process` calls a `ModelBackend` from one thread and decides the order. A mixture is
 computed for each request from the library as it is then, and nothing that a request sets outlives
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.backend import inspection, token_shift
 from t2ui.backend.adaptation import Adaptation
@@ -68,9 +69,15 @@ def load_backend(
 
 
 class ModelBackend:
-    """The backend of the worker; see `loop.Backend`. Not thread-safe."""
+    """What answers the worker's requests: a `t2ui.worker.scheduler.Backend`. Not thread-safe."""
 
-    def __init__(self, model, tokenizer, adapter: Adapter, experts_dir: Path):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        adapter: Adapter,
+        experts_dir: Path,
+    ):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.name = model_name(model)
         self.device = str(model.device)
@@ -84,22 +91,24 @@ class ModelBackend:
 
     @property
     def asks(self) -> int:
+        """Asks under way, those that are only compared any more included."""
         return len(self._answers)
 
     @property
     def rows(self) -> int:
+        """Rows that decode, or whose prompt is being read."""
         return self._answers.rows
 
     # --- short requests --------------------------------------------------------------------------
 
     def answer(self, request: Request) -> Iterator[Event | None]:
-        """The event that answers it; None after every piece of a prompt that is read before."""
+        """The event that answers it; before it, None after every piece of a prompt."""
         found = self._answer(request)
         yield from found if isinstance(found, Iterator) else (found,)
 
     @singledispatchmethod
     def _answer(self, request: Request) -> Event | Iterator[Event | None]:
-        raise TypeError(f"no short request: {type(request).__name__}")
+        raise TypeError(f"{type(request).__name__} is not a short request")
 
     @_answer.register
     def _(self, request: ListExperts) -> Event:
@@ -146,11 +155,12 @@ class ModelBackend:
         return self._adaptation.save(request)
 
     def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """A search in pieces; see `adapt_job`."""
+        """A search in pieces; see `Adaptation.search`."""
         return self._adaptation.search(adapt, stopped)
 
-    def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
-        return mix(self._experts.library().experts, mixture_of(weights, normalise))
+    def _mixed(self, alphas: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
+        """z′ by matrix, of the mixture with these coefficients."""
+        return mix(self._experts.library().experts, mixture_of(alphas, normalise))
 
     def _next(
         self, prompt_ids: list[int], scales: Mapping[str, Tensor]
@@ -159,7 +169,7 @@ class ModelBackend:
         return token_shift.next_token_log_probs(self.adapter, prompt_ids, scales, tokens)
 
     def _base_next(self, prompt_ids: list[int]) -> token_shift.Pieces[Tensor]:
-        """The same under the base model, kept while a slider moves."""
+        """`_next` under the base model, kept for as long as a slider moves."""
         key = tuple(prompt_ids)
         if key not in self._base:
             self._base[key] = yield from self._next(prompt_ids, {})
@@ -193,7 +203,7 @@ class ModelBackend:
         return self._answers.stop(job_id)
 
     def clear(self) -> list[str]:
-        """Empty the batch; the job ids that were in it."""
+        """Empty the batch; returns the job ids that were in it."""
         return self._answers.clear()
 
     def free_memory(self) -> None:

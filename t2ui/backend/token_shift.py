@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from t2ui.inference.rows import text_of
 from t2ui.messages import Compared, TokenShift
 from t2ui.models.chat import text_ids
 from t2ui.models.likelihood import completion_logits
@@ -21,10 +22,10 @@ from t2ui.svf.adapter import Adapter, Setting
 T = TypeVar("T")
 Pieces = Generator[None, None, T]
 
-CANDIDATES = 3
-MOST_TOKENS = (
-    512  # that are read for the next token: a quarter from the beginning, the rest the end
-)
+CANDIDATES = 3  # that are shown for each token of an answer
+# Of a longer prompt so many are read for the next token: a quarter from its beginning, the rest
+# from its end.
+MOST_TOKENS = 512
 # Logits held at once: 0.5 GB of float32. A longer answer is compared up to here only.
 MAX_LOGITS = 2**27
 
@@ -34,8 +35,8 @@ def shortened(
 ) -> tuple[str, int]:
     """A long prompt's beginning and end, and how many tokens between them are left out.
 
-    The next token follows a hand on a slider, for everybody at once: it cannot read 4,000 tokens
-    at every move.
+    The next token is computed at every move of a slider, for everybody who moves one: 4,000 tokens
+    would take too long each time.
     """
     ids = text_ids(tokenizer, prompt)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -44,7 +45,7 @@ def shortened(
         return prompt, 0
     ends = (ids[: most // 4], ids[-(most - most // 4) :])
     left_out = len(ids) - most
-    return "".join(_decode(tokenizer, part) for part in ends), left_out
+    return "".join(text_of(tokenizer, part) for part in ends), left_out
 
 
 def next_token_log_probs(
@@ -53,7 +54,7 @@ def next_token_log_probs(
     """log π(token | prompt) under these scales ({}: the base model): (V,) float32, CPU.
 
     Args:
-        tokens: read at once.
+        tokens: how many are read at once.
     """
     return (yield from _log_probs(adapter, (prompt_ids, [0]), scales, tokens))[0].cpu()
 
@@ -73,10 +74,14 @@ def candidates(
     larger = torch.maximum(base, mixed)
     chosen = larger.topk(min(k, larger.numel())).indices.tolist()
     rows = tuple(
-        (tokenizer.decode([token]), float(base[token].exp()), float(mixed[token].exp()))
+        (
+            text_of(tokenizer, [token], special=True),
+            float(base[token].exp()),
+            float(mixed[token].exp()),
+        )
         for token in chosen
     )
-    # xlogy-like: a token the mixture rules out adds nothing, whatever the base thinks of it
+    # 0 · log 0 = 0: a token that the mixture rules out adds nothing, whatever the base gives it
     terms = torch.where(mixed.exp() > 0, mixed.exp() * (mixed - base), 0.0)
     return rows, max(0.0, float(terms.sum()))
 
@@ -94,7 +99,7 @@ def compare(
     Args:
         scales: those of the adapted answer; {} is the base model.
         answers: token ids of the base and of the adapted answer, without end tokens.
-        tokens: read at once.
+        tokens: how many are read at once.
     """
     base_answer, adapted_answer = answers
     longest = max(1, MAX_LOGITS // adapter.model.get_output_embeddings().weight.shape[0])
@@ -131,8 +136,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
     texts: list[str] = []
     context = done = 0  # ids before `done` are in `texts`; those from `context` are decoded again,
     for i in range(len(ids)):  # because some tokenizers drop a leading space without them
-        so_far = _decode(tokenizer, ids[context:done])
-        text = _decode(tokenizer, ids[context : i + 1])
+        so_far = text_of(tokenizer, ids[context:done])
+        text = text_of(tokenizer, ids[context : i + 1])
         if text.endswith("\ufffd") and i + 1 < len(ids):
             texts.append("")
         elif i + 1 == len(ids):  # half a character at the length limit is in no answer's text
@@ -141,10 +146,6 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
             texts.append(text[len(so_far) :])
             context, done = done, i + 1
     return texts
-
-
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def _read(
@@ -159,7 +160,8 @@ def _read(
     chosen = torch.tensor(text[1], device=log_probs.device)
     own = log_probs.gather(1, chosen[:, None])[:, 0].tolist()
     best = log_probs.topk(min(CANDIDATES, log_probs.shape[1]))
-    names = {token: tokenizer.decode([token]) for token in set(best.indices.flatten().tolist())}
+    likeliest = set(best.indices.flatten().tolist())
+    names = {token: text_of(tokenizer, [token], special=True) for token in likeliest}
     rows = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
     return [
         (logprob, tuple((names[t], p) for t, p in zip(tokens, probabilities, strict=True)))
@@ -176,7 +178,7 @@ def _log_probs(
     pieces = completion_logits(adapter.model, *text, tokens)
     setting: Setting | None = None
     while True:
-        # set for one piece at a time: whoever comes in between sets the model otherwise
+        # set for one piece at a time: work that comes in between sets other scales
         with torch.inference_mode(), adapter.kept():
             if setting is None:
                 adapter.set(scales)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,7 +37,14 @@ from t2ui.config import (
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 
-FILE_REWARDS = ("exact", "number", "contains", "regex")  # that a prompt and an answer suffice for
+if TYPE_CHECKING:
+    from t2ui.few_shot.adapt import FewShotResult
+    from t2ui.few_shot.scoring import Right
+    from t2ui.records import Generation
+    from t2ui.svf.adapter import Adapter
+    from t2ui.svf.library import Library
+
+FILE_REWARDS = ("exact", "number", "contains", "regex")  # those that need prompt and answer alone
 
 
 def adapt_command(
@@ -52,7 +60,7 @@ def adapt_command(
         ),
     ] = "",
     reward: Annotated[
-        str, typer.Option(help="How answers to --examples are judged: exact, number, contains …")
+        str, typer.Option(help=f"How answers to --examples are graded: {', '.join(FILE_REWARDS)}.")
     ] = "",
     data: Annotated[
         Path | None,
@@ -75,8 +83,8 @@ def adapt_command(
         float | None, typer.Option(help="Share of the examples kept for the report.")
     ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Of a generated answer.")] = None,
-    per_layer: Annotated[bool, typer.Option(help="One weight an expert and layer.")] = False,
-    normalise: Annotated[bool, typer.Option(help="Divide the weights by their sum.")] = False,
+    per_layer: Annotated[bool, typer.Option(help="One coefficient per expert and layer.")] = False,
+    normalise: Annotated[bool, typer.Option(help="Divide the coefficients by their sum.")] = False,
     allow_transfer: Annotated[
         bool, typer.Option(help="Use experts made for other weights of the same shapes.")
     ] = False,
@@ -86,8 +94,8 @@ def adapt_command(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Find the weights of a mixture from a few examples; Ctrl-C keeps the best so far."""
-    said = {
+    """Find a mixture's coefficients from a few examples; Ctrl-C keeps the best so far."""
+    said: dict[str, Any] = {  # fields of FewShotConfig; None where the command line says nothing
         "method": method or None,
         "objective": objective or None,
         "shots": shots,
@@ -104,11 +112,11 @@ def adapt_command(
     config = replace(start, **{key: value for key, value in said.items() if value is not None})
     if task and not examples:
         data = data or default_data_dir()
-    _check_sources(examples, task, data, shots, (out, ".json"), (fold, ".safetensors"))
+    _check_sources(examples, task, data, shots)
+    _check_suffixes((out, ".json"), (fold, ".safetensors"))
     judged_by = _reward(examples, task, reward)
-    from t2ui.few_shot.adapt import search
+    from t2ui.few_shot.adapt import FewShotResult, search
     from t2ui.few_shot.examples import answers, read_examples, shots_of
-    from t2ui.models.loading import model_name
     from t2ui.records import Generation
     from t2ui.svf.adapter import adapt
     from t2ui.tasks import load_task
@@ -116,10 +124,12 @@ def adapt_command(
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
+    right: Right | None  # None: the task's answers are closed
     if examples:
         rows = read_examples(tokenizer, examples)
         right = REWARDS[judged_by] if judged_by else answers
     else:
+        assert data is not None, "`_check_sources` refuses a task without data"
         found = load_task(task, tokenizer, existing(data))
         rows, right = shots_of(found, config.shots, seed), found.grade
         if config.objective != "likelihood":
@@ -133,14 +143,15 @@ def adapt_command(
         for step in steps:
             if isinstance(step, Generation) and not as_json:
                 note(_line(step, config))
-            result = step or None
+        assert isinstance(step, FewShotResult), "the last that `search` yields"
+        result = step
         # Shown before it is written: no full disk may cost a search.
         print_json(_facts(result)) if as_json else _show(result, config)
         provenance = _provenance(result, config, library, examples.name if examples else task)
-        _write(adapter, library, result, provenance, out, fold, model_name(loaded))
+        _write(adapter, library, result, provenance, out, fold)
 
 
-def _show(result, config: FewShotConfig) -> None:
+def _show(result: "FewShotResult", config: FewShotConfig) -> None:
     note(f"{result.set_by}; {result.tokens:,} tokens in {result.seconds:.1f} s")
     report = result.report
     if result.n:
@@ -154,18 +165,20 @@ def _show(result, config: FewShotConfig) -> None:
 
 
 def _reward(examples: Path | None, task: str, reward: str) -> str:
-    """The name of the reward that judges a file's answers; "": as such answers usually are.
+    """The name of the reward that grades the answers to a file's prompts; "" for the usual one,
+    `few_shot.examples.answers`.
 
     Raises:
-        InputError: an unknown one, one that a file's rows do not serve, or a task's examples.
+        InputError: an unknown reward, one that needs more than prompt and answer, or --reward
+            for the examples of a task.
     """
     if reward and (task or not examples):
-        raise InputError("--reward goes with --examples; a task knows how it is judged.")
+        raise InputError("--reward goes with --examples; a task knows how it is graded.")
     task_reward = chosen("task", task, TASKS).reward if task and examples else ""
     if task and examples and not task_reward:
         graded = ", ".join(name for name, entry in TASKS.items() if entry.reward)
         raise InputError(
-            f"--examples cannot be judged as {task!r} does; expected {graded}: leave --task out, "
+            f"--examples cannot be graded as {task!r} grades; expected {graded}: leave --task out, "
             "or give --reward."
         )
     if reward and reward not in FILE_REWARDS:
@@ -173,13 +186,17 @@ def _reward(examples: Path | None, task: str, reward: str) -> str:
     return task_reward or reward
 
 
-def _check_sources(examples, task, data, shots, *files) -> None:
+def _check_sources(examples: Path | None, task: str, data: Path | None, shots: int | None) -> None:
+    """Refuse what says no, or two, sources of examples."""
     if not examples and not task:
         raise InputError("Give either --examples FILE.jsonl or --task NAME with --data DIR.")
     if task and data is None and not examples:
         raise InputError(f"--task needs --data, the folder with its data (or {DATA_VARIABLE}).")
     if examples and (shots is not None or data is not None):
         raise InputError("--shots and --data go with --task alone; a file's examples are all used.")
+
+
+def _check_suffixes(*files: tuple[Path | None, str]) -> None:
     for path, suffix in files:
         if path is not None and path.suffix != suffix:
             raise InputError(f"{path.name} must end in {suffix}.")
@@ -187,11 +204,11 @@ def _check_sources(examples, task, data, shots, *files) -> None:
 
 @contextmanager
 def _first_interrupt() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; pressed again, it interrupts as ever."""
+    """Yields a function: was Ctrl-C pressed? A second Ctrl-C interrupts at once."""
     pressed = False
     before = signal.getsignal(signal.SIGINT)
 
-    def press(number, frame) -> None:
+    def press(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
         signal.signal(signal.SIGINT, before)
@@ -204,7 +221,7 @@ def _first_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _line(generation, config: FewShotConfig) -> str:
+def _line(generation: "Generation", config: FewShotConfig) -> str:
     alphas = ", ".join(
         f"{name} {mean:.2f} ± {generation.alpha_spread[name]:.2f}"
         for name, mean in generation.alpha_mean.items()
@@ -215,7 +232,10 @@ def _line(generation, config: FewShotConfig) -> str:
     )
 
 
-def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str, Any]:
+def _provenance(
+    result: "FewShotResult", config: FewShotConfig, library: "Library", source: str
+) -> dict[str, Any]:
+    """What the written files say of where the mixture came from."""
     return {
         "set_by": result.set_by,
         "examples": source,
@@ -229,9 +249,18 @@ def _provenance(result, config: FewShotConfig, library, source: str) -> dict[str
     }
 
 
-def _write(adapter, library, result, provenance, out, folded, base_model: str) -> None:
+def _write(
+    adapter: "Adapter",
+    library: "Library",
+    result: "FewShotResult",
+    provenance: dict[str, Any],
+    out: Path | None,
+    folded: Path | None,
+) -> None:
+    from t2ui.models.loading import model_name
     from t2ui.svf.mixture import SavedMixture, fold
 
+    base_model = model_name(adapter.model)
     try:
         if out is not None:
             SavedMixture(result.mixture, base_model, provenance).save(out)
@@ -251,7 +280,7 @@ def _write(adapter, library, result, provenance, out, folded, base_model: str) -
         raise error.with_remedy("the coefficients are above; give another path") from None
 
 
-def _facts(result) -> dict[str, Any]:
+def _facts(result: "FewShotResult") -> dict[str, Any]:
     """The result for machines, without the populations."""
     generations = [
         {k: v for k, v in asdict(g).items() if k not in ("population", "scores")}

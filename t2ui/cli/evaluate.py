@@ -1,6 +1,6 @@
 """`python -m t2ui evaluate`: methods × tasks beside the base model, in a table with intervals."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
+    coefficients,
     command_line,
     existing,
     library_of,
@@ -26,12 +27,18 @@ from t2ui.cli.options import (
 )
 from t2ui.cli.tasks import Asked, TaskOptions, asked_tasks
 from t2ui.cli.train import Data
-from t2ui.config import DEFAULT_MODEL, check_alpha, check_text
+from t2ui.config import DEFAULT_MODEL, check_text
 from t2ui.errors import InputError
 from t2ui.files import writing
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from t2ui.evaluation.comparison import Comparison
+    from t2ui.evaluation.methods import Method
+    from t2ui.svf.adapter import Adapter
+    from t2ui.svf.expert import Expert
+    from t2ui.svf.mixture import Mixture
 
 
 def two_passes() -> list[str]:
@@ -73,7 +80,7 @@ def evaluate(
     batch_rows: Annotated[int, typer.Option(help="Open answers decoded together.")] = 32,
     style: Annotated[str, typer.Option(help="How questions are put, without task:style.")] = "chat",
     end: Annotated[
-        bool, typer.Option(help="Multiple choice: the end token counts as part of an option.")
+        bool, typer.Option(help="Multiple choice: score the end token as a part of each option.")
     ] = False,
     hard: Annotated[
         Path | None, typer.Option(help="Task dispatch: a JSON Lines file of further prompts.")
@@ -140,7 +147,9 @@ def evaluate(
     print_json(comparison.records()) if as_json else print(comparison.text())
 
 
-def _methods(names: str, adapter, tokenizer, folder: Path | None):
+def _methods(
+    names: str, adapter: "Adapter", tokenizer: "PreTrainedTokenizerBase", folder: Path | None
+) -> "tuple[list[Method], dict[str, Path]]":
     """The methods that were asked for, base first, and the files of those that are experts."""
     from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_lora, of_mixture
     from t2ui.inference.dispatch import LabelReader
@@ -158,7 +167,8 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
         usable = Dispatchers(adapter.model, tokenizer, adapter).usable(own)
         passes = [name for name in two_passes() if name in usable]
         wanted = [*library.experts, *passes, *(name for name in wanted if name != "all")]
-    found, files = {}, {}
+    found: dict[str, Method] = {}
+    files: dict[str, Path] = {}
     for name in dict.fromkeys(wanted):
         if name == "base":
             continue
@@ -183,7 +193,8 @@ def _methods(names: str, adapter, tokenizer, folder: Path | None):
     return [base(adapter, reader, classifying), *found.values()], files
 
 
-def _mixture(text: str, model, experts):
+def _mixture(text: str, model: "PreTrainedModel", experts: "Mapping[str, Expert]") -> "Mixture":
+    """What stands behind `mix:`: coefficients, or a mixture file."""
     from t2ui.models.loading import model_name
     from t2ui.svf.mixture import Mixture, SavedMixture
 
@@ -192,16 +203,13 @@ def _mixture(text: str, model, experts):
         for misfit in saved.misfits(model_name(model), experts):
             note(f"{text}: {misfit}")
         return saved.mixture
-    weights = {}
-    for part in text.split("+"):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"mix: has {part!r}; expected mix:name=weight+name=weight.")
-        weights[name.strip()] = check_alpha(name.strip(), value)
-    return Mixture(weights)
+    alphas = coefficients(text, "+", "mix:")
+    if not alphas:
+        raise InputError("mix: names no expert; expected e.g. mix:math=0.7+code=0.3.")
+    return Mixture(alphas)
 
 
-def _measure(comparison, asked: Asked, data: Path, limit: int, seed: int) -> None:
+def _measure(comparison: "Comparison", asked: Asked, data: Path, limit: int, seed: int) -> None:
     """All methods on one task."""
     from t2ui.evaluation.measure import sample
     from t2ui.tasks import load_task
@@ -232,13 +240,16 @@ def _write_tables(comparison: "Comparison", folder: Path) -> None:
 
 
 def _follow(what: str, total: int, done: Iterator[str]) -> None:
+    """Measure while showing how far each method is; `done` yields a method's name for every row."""
     counts: dict[str, int] = {}
     for method in done:
         counts[method] = counts.get(method, 0) + 1
         progress(f"{what}, {method}: {counts[method]} of {total}", counts[method] / total)
 
 
-def _keep(comparison, files: dict[str, Path], kept_with: dict[str, Any], remark: str) -> None:
+def _keep(
+    comparison: "Comparison", files: dict[str, Path], kept_with: dict[str, Any], remark: str
+) -> None:
     """Write what was measured of each expert into its file, over older records of the same set."""
     from t2ui.svf.expert import Expert
 

@@ -131,11 +131,11 @@ def experts_compact(
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write an expert once more with one byte a scale (int8), about a quarter of its size."""
+    """Write a copy of an expert with one byte per scale (int8), about a quarter of the size."""
     if out.exists():
         raise InputError(f"{out} exists already: choose another --out, or remove it first.")
     loaded, path = one(expert, folder)
-    # What was measured of the large one stays said of the small one: from which it was made, too.
+    # The measurements of the large file stay in the small one, so it names what it was made from.
     training = {**loaded.training, "compact_of": loaded.sha256}
     small = replace(loaded, name=name or loaded.name, training=training).save(out, compact=True)
     moved = max(float((small.scales[n] - z).abs().max()) for n, z in loaded.scales.items())

@@ -18,6 +18,7 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
+    coefficients,
     existing,
     library_of,
     load,
@@ -32,7 +33,6 @@ from t2ui.config import (
     DEFAULT_MODEL,
     AnswerSettings,
     Sampling,
-    check_alpha,
     check_prompt,
     default_experts_dir,
 )
@@ -66,7 +66,7 @@ def about(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a person's mistake is one line and exit status 2."""
+    """Run the command line; bad input is one line on stderr and exit status 2."""
     try:
         app(arguments)
     except InputError as error:
@@ -101,7 +101,7 @@ def ask(
         float, typer.Option(help="Below it the base model answers.")
     ] = AnswerSettings.threshold,
     normalise: Annotated[
-        bool, typer.Option(help="Divide the coefficients by their sum, whoever made them.")
+        bool, typer.Option(help="Divide the coefficients by their sum, given or routed.")
     ] = AnswerSettings.normalise,
     max_new_tokens: int = Sampling.max_new_tokens,
     temperature: float = Sampling.temperature,
@@ -120,7 +120,7 @@ def ask(
     """Answer a prompt in two passes."""
     saved = mixture_file(mix)
     settings = AnswerSettings(  # checked before a model is loaded
-        mixture=saved.mixture.weights if saved else parse_mix(mix) or None,
+        mixture=saved.mixture.weights if saved else coefficients(mix, ",", "--mix") or None,
         dispatch=dispatch,
         routing=routing,
         threshold=threshold,
@@ -194,14 +194,3 @@ def serve(
             raise InputError(
                 f"Cannot listen on {host}:{port} ({error}): choose another --port."
             ) from None
-
-
-def parse_mix(text: str) -> dict[str, float]:
-    """ "math=0.7,code=0.3" -> {"math": 0.7, "code": 0.3}; empty text is no mixture."""
-    weights = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--mix has {part!r}; expected name=weight, e.g. math=0.7,code=0.3.")
-        weights[name.strip()] = check_alpha(name.strip(), value)
-    return weights

@@ -6,12 +6,20 @@ import sys
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.config import DEFAULT_MODEL, check_alpha, default_experts_dir
 from t2ui.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from t2ui.svf.expert import Expert
+    from t2ui.svf.library import Library
+    from t2ui.svf.mixture import SavedMixture
+    from t2ui.tasks.base import Task
 
 Model = Annotated[str, typer.Option(help="Default name, hub id, local folder or .gguf file.")]
 Folder = Annotated[
@@ -21,15 +29,15 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 
 
-def load(model: str, device: str):
+def load(model: str, device: str) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The model and its tokenizer, with progress on stderr."""
     from t2ui.models.loading import load_model
 
     return load_model(model, device=device, progress=progress)
 
 
-def one(expert: str, folder: Path | None):
-    """An expert by its name in the folder, or by its file; and that file."""
+def one(expert: str, folder: Path | None) -> "tuple[Expert, Path]":
+    """An expert by its name in the folder, or by its file's path; and that path."""
     from t2ui.svf.expert import SUFFIXES, Expert
     from t2ui.svf.library import load_library
 
@@ -45,7 +53,7 @@ def one(expert: str, folder: Path | None):
     return library.experts[expert], library.files[expert]
 
 
-def library_of(model, folder: Path | None):
+def library_of(model: "PreTrainedModel", folder: Path | None) -> "Library":
     """The experts of a folder; by default those that ship for the model."""
     from t2ui.models.loading import model_name
     from t2ui.svf.library import experts_folder, load_library
@@ -55,13 +63,35 @@ def library_of(model, folder: Path | None):
     return load_library(experts_folder(default_experts_dir(), model_name(model)))
 
 
-def mixture_file(mix: str):
-    """The mixture that `--mix FILE` names, or None where it holds weights (or nothing)."""
+def mixture_file(mix: str) -> "SavedMixture | None":
+    """The mixture in the file that `--mix` names; None where it lists coefficients, or is empty."""
     if not mix.endswith(".json"):
         return None
     from t2ui.svf.mixture import SavedMixture
 
     return SavedMixture.load(mix)
+
+
+def coefficients(text: str, separator: str, option: str) -> dict[str, float]:
+    """ "math=0.7,code=0.3" as {"math": 0.7, "code": 0.3}; empty text is no mixture.
+
+    Args:
+        separator: between two experts, "," or "+".
+        option: what the text was typed for, as the message names it.
+
+    Raises:
+        InputError: a part that is not name=number, or a number that is out of range.
+    """
+    alphas = {}
+    for part in filter(None, (p.strip() for p in text.split(separator))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip():
+            raise InputError(
+                f"{option} has {part!r}; expected name=coefficient, e.g. "
+                f"math=0.7{separator}code=0.3."
+            )
+        alphas[name.strip()] = check_alpha(name.strip(), value)
+    return alphas
 
 
 def command_line() -> str:
@@ -70,8 +100,8 @@ def command_line() -> str:
     return f"python -m t2ui {shlex.join(words)}"
 
 
-def facts(expert, path: Path) -> dict[str, Any]:
-    """All that the file says, but for the scales themselves."""
+def facts(expert: "Expert", path: Path) -> dict[str, Any]:
+    """All that an expert's file says, without the scales themselves."""
     said = {f.name: getattr(expert, f.name) for f in fields(expert) if f.name != "scales"}
     size = path.stat().st_size
     return {
@@ -96,21 +126,21 @@ def existing(folder: Path) -> Path:
     return folder
 
 
-def report_problems(library) -> None:
+def report_problems(library: "Library") -> None:
     """One line on stderr for every file that did not load."""
     for file, reason in library.problems:
         note(f"{file}: {reason}")
 
 
-def tell_of_sandbox(task) -> None:
-    """How model-written Python is kept in here, where the task runs it."""
+def tell_of_sandbox(task: "Task") -> None:
+    """If the task runs Python that a model wrote, say how this machine confines it."""
     from t2ui.tasks.code import passes
 
     if task.grade is passes:
         _told_of_sandbox()
 
 
-@cache  # once, however many tasks run it
+@cache  # said once, however many tasks run such code
 def _told_of_sandbox() -> None:
     from t2ui.tasks.sandbox.run import isolation
 
@@ -123,7 +153,7 @@ def note(text: str) -> None:
 
 
 def progress(text: str, fraction: float | None) -> None:
-    """A progress line on stderr, where somebody is looking."""
+    """A progress line on stderr, if stderr is a terminal; `fraction` is in [0, 1], None unknown."""
     if sys.stderr.isatty():
         share = "" if fraction is None else f" {fraction:4.0%}"
         print(f"\r\033[K{text}{share}", end="" if (fraction or 0) < 1 else "\n", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the commands share that read tasks: which were asked for, with which of their options."""
+"""The tasks that a command was asked for, each with its options."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class Asked:
 def asked_tasks(
     typed: Iterable[str], settings: Mapping[str, Any], others: Sequence[str] = ()
 ) -> list[Asked]:
-    """Tasks as people type them, "arith:steps", each with those of the settings that it has.
+    """Tasks as people type them, "arith:steps", each with those of the settings that it knows.
 
     Args:
-        settings: values by option; those that are false are left to the tasks' defaults.
+        settings: values by option; empty or zero ones are left to the tasks' defaults.
         others: "name=value" as typed; each must be an option of one of the tasks.
 
     Raises:
@@ -60,7 +60,7 @@ def asked_tasks(
 
 
 def _narrowed_by(text: str, name: str, has: Mapping[str, Any]) -> str:
-    """The option that stands behind a task's colon: how it is put, or which part of it."""
+    """The option that the word after a task's colon sets: its style, or a family of its rows."""
     for option in ("style", "family"):
         if option in has:
             return option

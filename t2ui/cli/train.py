@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -201,7 +201,8 @@ def train(
             _draw(out)
 
 
-def _line(shown: dict) -> str:
+def _line(shown: dict[str, Any]) -> str:
+    """One event for people."""
     return "  ".join(
         f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items()
     )

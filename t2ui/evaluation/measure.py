@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import Outcome, ResultLog
@@ -43,7 +43,7 @@ def option_scores(
 
 
 def closed_scores(
-    model: nn.Module, rows: Sequence[Example], batch_tokens: int = 2000
+    model: PreTrainedModel, rows: Sequence[Example], batch_tokens: int = 2000
 ) -> Iterator[tuple[str, Tensor]]:
     """(row id, log-likelihood of every option), with the scales that are set at the moment."""
     for batch, found in scored_batches(model, rows, batch_tokens, within=torch.inference_mode):
@@ -65,7 +65,7 @@ def _right(row: Example, score: Tensor, protocol: str) -> bool:
 
 
 def outcomes(
-    model: nn.Module,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     examples: Sequence[Example],
@@ -150,7 +150,7 @@ def _known(
 def measure_routes(
     log: ResultLog, name: str, method: Method, prompts: Sequence[Labelled]
 ) -> Iterator[str]:
-    """The same for pass one: the probabilities that the method gives every prompt's labels.
+    """`measure` for pass one: log the probabilities that the method gives every prompt's labels.
 
     Yields:
         Prompts as they are done; none for a method without a classifier.

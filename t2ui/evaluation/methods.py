@@ -25,7 +25,7 @@ from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
 from t2ui.training.lora import lora_on, training_record
 
-Context = Callable[[], AbstractContextManager]
+Context = Callable[[], AbstractContextManager[None]]
 Classify = Callable[[str], Mapping[str, float]]  # the labels' probabilities for a prompt
 Part = tuple[list[int], Context]  # indices of examples, and the block to answer them in
 

@@ -1,1 +1,1 @@
-"""Adapt: from a few examples to a mixture."""
+"""Few-shot adaptation: from a few examples to a mixture."""

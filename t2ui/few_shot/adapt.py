@@ -23,7 +23,7 @@ from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
 from t2ui.tasks.batching import shuffled
 
-FEW = 4  # from so many examples on, a part is held out; with fewer, leave-one-out
+FEW = 4  # with at least so many examples a part is held out; with fewer, leave-one-out
 Item = TypeVar("Item")
 Reporting = Generator[None | Generation, None, dict[str, Any]]  # pauses as `search` does
 
@@ -60,7 +60,7 @@ def search(
     right: Right | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[None | Generation | FewShotResult]:
-    """Search; yields None after every batch, a Generation after each, the FewShotResult last.
+    """Search; yields None after every batch, each Generation, and the FewShotResult last.
 
     Between two yields the model is the base model, and torch's modes are as the caller set them.
 
@@ -72,7 +72,8 @@ def search(
 
     Raises:
         InputError: no examples, no experts, one that does not fit, an example longer than the
-            context, open answers without `right` where the objective needs it, or only NaN scores.
+            context, open answers without `right` or a tokenizer where the objective needs them,
+            or only NaN scores.
     """
     config = config or FewShotConfig()
     scorer = Scorer(adapter, tokenizer, config, right)
@@ -151,7 +152,7 @@ def _leaving_one_out(mixture_search: MixtureSearch, examples: Sequence[Example])
 def _compare(
     mixture_search: MixtureSearch, mixture: Mixture, examples: Sequence[Example]
 ) -> Generator[None, None, ScoreTable]:
-    """The base model and the mixture, which is here what files and sliders make of it."""
+    """Scores of the base model and of the mixture, mixed as sliders and files mix it."""
     return (
         yield from mixture_search.scorer.table(
             [None, mix(mixture_search.experts, mixture)], examples

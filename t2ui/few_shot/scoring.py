@@ -1,4 +1,4 @@
-"""Scores of a whole population on a few examples: members × examples are the rows of one batch.
+"""Scores a whole population on a few examples: members × examples are the rows of one batch.
 
 The model's weights are not written. Knows scales, examples and batches, nothing of searches; every
 generator here pauses after each batch, with the model and torch's modes as they were.
@@ -29,7 +29,7 @@ from t2ui.tasks.batching import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
 # Examples in one row share the beginning of their prompts. Attention costs grow with the square of
-# a row's length, so longer rows than this lose what sharing gains.
+# a row's length: in longer rows than this they outweigh what sharing saves.
 PACK_TOKENS = 512
 
 
@@ -75,7 +75,7 @@ class ExpertBasis:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What members got on examples; arrays are (members, examples) float64, NaN: not asked for.
+    """Members' scores on examples; arrays are (members, examples) float64, NaN: not asked for.
 
     Closed answers: `likelihood` is the log-probability of the right option among the options,
     `own` the same where it is the model's choice. Open answers: mean log-likelihoods per token of
@@ -137,6 +137,11 @@ class Scorer:
                 raise InputError(
                     f"Example {example.id!r} has an open answer, and nothing says whether a "
                     "generated one is right: choose objective likelihood, or give `right`."
+                )
+            if generated and self.tokenizer is None:
+                raise InputError(
+                    f"Example {example.id!r} has an open answer, which is to be generated, and "
+                    "there is no tokenizer: give one, or choose objective likelihood."
                 )
             new_tokens = self.config.max_new_tokens if generated else 0
             check_context(self.adapter.model, [example], new_tokens)
@@ -209,6 +214,7 @@ class Scorer:
         ]
         texts: dict[tuple[int, int], list[str]] = {}
         scores: dict[tuple[int, int], list[float]] = {}
+        assert self.tokenizer is not None, "`check` refuses open answers without it"
         decoder = Decoder(self.adapter.model, self.tokenizer, self.adapter, scores=True)
         while waiting or len(decoder):
             if waiting and len(decoder) <= self.config.batch_rows // 2:

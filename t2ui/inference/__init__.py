@@ -1,1 +1,1 @@
-"""Answer: decoding, pass one, and the two passes together."""
+"""From a prompt to its answer: decoding, pass one, and the two passes together."""

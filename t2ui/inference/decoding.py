@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
-from t2ui.inference.reading import Reading, take
+from t2ui.inference.reading import Reading, attention_layers, take
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
 from t2ui.models.likelihood import answering, cached
 from t2ui.models.loading import context_limit
@@ -33,25 +33,27 @@ __all__ = [
     "generate",
 ]
 
-# Writing W′ costs about as much as this many tokens save over the factored form at one row.
+# Computing W′ once costs about what it saves over the factored form in this many tokens of one row.
 MERGE_FROM_TOKENS = 48
-# Beyond this a division by the least temperature leaves float32.
+# A larger logit divided by the least temperature leaves float32.
 LARGEST_LOGIT = 1e30
 PIECE_TOKENS = 4096  # of prompts, read in one forward pass where nobody waits for a decode step
-OLDEST_EVERY = 4  # of several readings the one with the least left goes on, but for every fourth
+# The reading with the least left goes on, but every fourth time the oldest: a long one must not
+# wait for ever.
+OLDEST_EVERY = 4
 
 
 class Decoder:
     """A running batch on one model. `add` rows, call `step` until `len(decoder)` is 0.
 
     One decoder belongs to one thread; several on one model may run in several threads, which take
-    turns step by step. A model in train mode answers as in eval mode. Who has others' answers under
-    way calls `read` with few tokens and `decode` in turn.
+    turns step by step. A model in train mode answers as in eval mode. A caller with answers under
+    way calls `read` with few tokens, and `decode`, in turn.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         adapter: Adapter | None,
         scores: bool = False,
@@ -125,13 +127,18 @@ class Decoder:
         self._cache, self._setting, self._plan = None, None, []
 
     def step(self) -> list[Step]:
-        """Read what waits, or else decode one token of every row; one Step a row concerned."""
+        """Read what waits, or else decode one token of every row; one Step per row concerned."""
         return self.read() if self.reading else self.decode()
 
     @torch.inference_mode()
     def read(self, tokens: int = PIECE_TOKENS) -> list[Step]:
-        """Read a piece of the prompts that wait; the first tokens of those that it came to the
-        end of. Where reading fails, the rows concerned end as failed, and no others."""
+        """Read a piece of the prompts that wait.
+
+        Where reading fails, the rows concerned end as failed, and no others.
+
+        Returns:
+            The first tokens of the prompts that are now read to their ends.
+        """
         if self._waiting:
             self._readings.append(Reading(self.model, self.adapter, self._waiting))
             self._waiting = []
@@ -190,7 +197,7 @@ class Decoder:
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
         with self.adapter.kept() if self.adapter else nullcontext(), answering(self.model):
             if self.adapter:
-                self._set_rows()
+                self._set_rows(self.adapter)
             return self.model(
                 input_ids=torch.tensor([[r.tokens[-1]] for r in self._rows], device=device),
                 attention_mask=self._attention.to(device),
@@ -200,33 +207,36 @@ class Decoder:
                 logits_to_keep=1,
             ).logits[:, -1]
 
-    def _set_rows(self) -> None:
-        """The rows' scales; merged into one weight where they are all the same and the answer is
-        long enough to pay for it."""
+    def _set_rows(self, adapter: Adapter) -> None:
+        """Set the rows' scales; merged into W′ where they are all the same and the answer is long
+        enough to pay for it."""
         # The scales themselves are held, not their ids: a freed one's address may be used again.
         plan = [r.row.scales or None for r in self._rows]
         same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
         if same and self._setting is not None:
-            return self.adapter.restore(self._setting)
+            adapter.restore(self._setting)
+            return
         self._setting, self._plan = None, []  # the old W′ goes before a new one is made
         longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in self._rows)
         if len(set(map(id, plan))) == 1 and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
-            self.adapter.set(self._rows[0].row.scales, "merged")
+            adapter.set(plan[0], "merged")
         else:
-            self.adapter.set_rows([r.row.scales for r in self._rows])
-        self._setting, self._plan = self.adapter.current(), plan
+            adapter.set_rows(plan)
+        self._setting, self._plan = adapter.current(), plan
 
     def _join(self, new: list["RunningRow"], cache: DynamicCache, attention: Tensor) -> None:
-        if not self._rows:
+        if self._cache is None:  # no row is decoding
             self._rows, self._cache, self._attention = new, cache, attention
             return
         length = max(attention.shape[1], self._attention.shape[1])
         both = (self._attention, attention)
         self._attention = torch.cat([_pad_left(part, length, 1) for part in both])
-        for old, layer in zip(self._cache.layers, cache.layers, strict=True):
-            for part in ("keys", "values"):
-                pair = (getattr(old, part), getattr(layer, part))
-                setattr(old, part, torch.cat([_pad_left(p, length, 2) for p in pair]))
+        layers = (attention_layers(self._cache), attention_layers(cache))
+        for (old, *before), (_, *joining) in zip(*layers, strict=True):
+            old.keys, old.values = (
+                torch.cat([_pad_left(part, length, 2) for part in pair])
+                for pair in zip(before, joining, strict=True)
+            )
         self._rows = self._rows + new
 
     def _keep(self, indices: list[int]) -> None:
@@ -234,8 +244,9 @@ class Decoder:
         if len(indices) == len(self._rows):
             return
         self._rows = [self._rows[i] for i in indices]
-        if not self._rows:
-            return self._forget()
+        if not self._rows or self._cache is None:
+            self._forget()
+            return
         index = torch.tensor(indices)
         self._attention = self._attention[index]
         spare = int(self._attention.shape[1] - self._attention.sum(1).max())
@@ -255,7 +266,12 @@ class Decoder:
             )
 
 
-def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> list[Completion]:
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Row],
+    adapter: Adapter | None,
+) -> list[Completion]:
     """Decode rows to their ends as one batch; completions in the rows' order.
 
     Greedy rows give the tokens that `transformers.generate(do_sample=False)` gives on the same
@@ -282,7 +298,7 @@ def generate(model, tokenizer, rows: Sequence[Row], adapter: Adapter | None) -> 
     ]
 
 
-def end_tokens(model, tokenizer) -> list[int]:
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The end tokens of the model's generation settings, and the tokenizer's: many models that were
     fine-tuned for chats list only the former, which their base model had."""
     settings = getattr(model, "generation_config", None)  # a bare backbone has none

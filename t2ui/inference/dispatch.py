@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
+from t2ui.inference.rows import text_of
 from t2ui.models.chat import chat_around, text_ids
 from t2ui.models.likelihood import (
     Question,
@@ -36,7 +38,7 @@ INSTRUCTION = (
 ANSWER_START = "\\boxed{"
 CONTENT_FREE = "N/A"  # measures the label bias (Zhao et al. 2021, "Calibrate before use")
 HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt pass one reads this much
-MAX_OWN_WORDS = 5  # tokens; a model that rambles must not make pass one dear
+MAX_OWN_TOKENS = 5  # of the model's own answer; one that rambles must not make pass one slow
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Classification:
 
     label: str  # the most likely by `probabilities`
     probabilities: dict[str, float]  # the base model's are calibrated on a content-free prompt
-    raw: dict[str, float]  # not calibrated; the same thing for a classification expert
+    raw: dict[str, float]  # not calibrated; equal to `probabilities` for a classification expert
     said: str  # the model's own words, e.g. "\\boxed{code}"; "" where it was not asked
     seconds: float
     remark: str = ""  # on who found it: "a cross-model transfer"
@@ -58,13 +60,13 @@ class Classification:
 class DispatchPrompt:
     """The token ids around a prompt, and of each label as an answer. Shared with training."""
 
-    before: tuple[int, ...]  # up to the prompt: the part that is prefilled once
+    before: tuple[int, ...]  # up to the prompt: the part that is read once (prefilled)
     after: tuple[int, ...]  # from the prompt's end to the opened \boxed{
     labels: tuple[str, ...]
-    answers: tuple[tuple[int, ...], ...]  # one a label, with the closing brace
+    answers: tuple[tuple[int, ...], ...]  # one per label, with the closing brace
 
     @classmethod
-    def of(cls, tokenizer, labels: Sequence[str]) -> "DispatchPrompt":
+    def of(cls, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str]) -> "DispatchPrompt":
         """Build it for these labels, in the tokenizer's chat format."""
         if len(labels) < 2:
             raise InputError(
@@ -76,7 +78,7 @@ class DispatchPrompt:
         answers = tuple(text_ids(tokenizer, f"{label}}}") for label in labels)
         return cls(tuple(before), tuple(after), tuple(labels), answers)
 
-    def question(self, tokenizer, prompt: str) -> Question:
+    def question(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> Question:
         """The prompt's own tokens, what follows them, and the labels as options."""
         ids = text_ids(tokenizer, prompt)
         if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
@@ -90,7 +92,9 @@ class LabelReader:
     Threads may share one: they take turns prompt by prompt.
     """
 
-    def __init__(self, model, tokenizer, adapter: Adapter):
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, adapter: Adapter
+    ):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         # (labels, hash of the classification expert or "") -> prepared prefix
         self._prepared: dict[tuple[tuple[str, ...], str], _Prepared] = {}
@@ -129,8 +133,6 @@ class LabelReader:
         return Classification(label, _named(labels, decided), _named(labels, raw), said, seconds)
 
     def _prepare(self, labels: Sequence[str]) -> "_Prepared":
-        from transformers import DynamicCache
-
         form = DispatchPrompt.of(self.tokenizer, labels)
         cache = DynamicCache()
         ids = torch.tensor([form.before], device=self.model.device)
@@ -149,12 +151,12 @@ class LabelReader:
             logits = option_logits(self.model, question, cache)
             pairs = zip(logits, form.answers, strict=True)
             scores = torch.stack([summed_log_likelihood(*pair) for pair in pairs]).cpu()
-            own = self._own_words(prepared, question, logits) if words else ()
+            own = self._own_words(prepared, question, logits) if words else []
         finally:
             _shorten(cache, cache.get_seq_length() - start)  # the next prompt finds it as it was
         if not words:
             return scores, ""
-        said = ANSWER_START + self.tokenizer.decode(own, skip_special_tokens=True)
+        said = ANSWER_START + text_of(self.tokenizer, own)
         return scores, said if "}" in said else f"{said}…"
 
     def _own_words(
@@ -163,26 +165,26 @@ class LabelReader:
         """Greedy tokens from the opened box on. As long as they spell a label, the labels' own
         forward pass has predicted them already; only other words cost further steps."""
         own: list[int] = []
-        while len(own) < MAX_OWN_WORDS:
+        while len(own) < MAX_OWN_TOKENS:
             on_path = [i for i, a in enumerate(question.options) if list(a[: len(own)]) == own]
             on_path = [i for i in on_path if len(question.options[i]) > len(own)]
             if not on_path:
                 break
             own.append(int(logits[on_path[0]][len(own)].argmax()))
-        if "}" in self.tokenizer.decode(own[-1:]):
+        if "}" in text_of(self.tokenizer, own[-1:], special=True):
             return own
         cache = prepared.cache  # `_read` puts it right in the end
         _shorten(cache, sum(len(a) - 1 for a in question.options))
         end = set(end_tokens(self.model, self.tokenizer))
         feed = own
-        while len(own) < MAX_OWN_WORDS and own[-1] not in end:
+        while len(own) < MAX_OWN_TOKENS and own[-1] not in end:
             ids = torch.tensor([feed], device=self.model.device)
             with answering(self.model):
                 found = self.model(input_ids=ids, **cached(self.model, cache), logits_to_keep=1)
             step = found.logits
             own.append(int(step[0, -1].argmax()))
             feed = own[-1:]
-            if "}" in self.tokenizer.decode(feed):
+            if "}" in text_of(self.tokenizer, feed, special=True):
                 break
         return own
 
@@ -190,7 +192,7 @@ class LabelReader:
 @dataclass(frozen=True)
 class _Prepared:
     form: DispatchPrompt
-    cache: object  # transformers DynamicCache of the instruction
+    cache: DynamicCache  # of the instruction
     content_free: Tensor  # (labels,) log-likelihoods after the content-free prompt
 
 
@@ -214,7 +216,8 @@ def route(
         raise InputError(f"routing is {routing!r}; expected {', '.join(ROUTINGS)}.")
     best = classification.probabilities[classification.label]
     if best < threshold:
-        return Mixture(), f"{best:.2f} is below the threshold {threshold:.2f}: the base answers"
+        below = f"{best:.2f} is below the threshold {threshold:.2f}"
+        return Mixture(), f"{below}: the base model answers"
     owners = {label: n for n, e in experts.items() for label in (e.labels or (n,))}
     owners.pop(OTHERS, None)  # the base model's, whatever an expert is called
     if routing == "soft":
@@ -230,8 +233,8 @@ def route(
     return Mixture({owners[classification.label]: 1.0}), ""
 
 
-def _shorten(cache, tokens: int) -> None:
-    """Take the last tokens off a cache: transformers 5 reads a negative number so."""
+def _shorten(cache: DynamicCache, tokens: int) -> None:
+    """Take the last tokens off a cache: what a negative number means to transformers 5."""
     if tokens:
         cache.crop(-tokens)
 

@@ -4,17 +4,19 @@ Several prompts are read together, each row with its own scales. What all of the
 chat format say, is read once for the rows that have the same scales.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
-from transformers import DynamicCache
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerMixin
 
+from t2ui.errors import InputError
 from t2ui.inference.rows import Row, RunningRow
 from t2ui.models.likelihood import answering, cached, shared_length
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
-# A second forward pass pays from about this many tokens on that are read once instead of often.
+# Reading a shared beginning once costs a further forward pass: it pays from about this many tokens.
 LEAST_SHARED = 8
 
 
@@ -24,7 +26,7 @@ class Reading:
     Afterwards `cache`, `attention` (B, T) and `logits` (B, V) belong to `rows`, in their order.
     """
 
-    def __init__(self, model: nn.Module, adapter: Adapter | None, rows: Sequence[RunningRow]):
+    def __init__(self, model: PreTrainedModel, adapter: Adapter | None, rows: Sequence[RunningRow]):
         """Without an adapter the rows run through the model as it is set at each call."""
         self._model, self._adapter = model, adapter
         self.rows = list(rows)
@@ -47,6 +49,7 @@ class Reading:
 
     @property
     def ended(self) -> bool:
+        """Whether every prompt is read to its end."""
         return self.done == self.total
 
     @property
@@ -56,10 +59,15 @@ class Reading:
 
     @property
     def keys(self) -> list[object]:
+        """The rows' keys, dropped ones included."""
         return [r.row.key for r in self.rows]
 
     def read(self, tokens: int) -> int:
-        """Read about so many tokens, of all rows together, and at least one of each; how many."""
+        """Read about so many tokens, of all rows together, and at least one of each.
+
+        Returns:
+            How many were read, padding counted.
+        """
         read = 0
         while read < tokens and not self.ended:
             read += self._read_piece(tokens - read)
@@ -158,17 +166,40 @@ class Reading:
 
 def take(cache: DynamicCache, index: Tensor, spare: int = 0) -> None:
     """Keep these rows of a cache, without its first `spare` columns."""
-    for layer in cache.layers:
-        on = index.to(layer.keys.device)
-        layer.keys = layer.keys[on][:, :, spare:]
-        layer.values = layer.values[on][:, :, spare:]
+    for layer, keys, values in attention_layers(cache):
+        on = index.to(keys.device)
+        layer.keys = keys[on][:, :, spare:]
+        layer.values = values[on][:, :, spare:]
 
 
 def padding_first(cache: DynamicCache, attention: Tensor) -> Tensor:
     """Move every row's padding before its tokens; the attention (B, T) that belongs to it."""
     order = attention.argsort(dim=1, stable=True)  # (B, T)
-    for layer in cache.layers:
-        on = order.to(layer.keys.device)[:, None, :, None]
-        layer.keys = layer.keys.gather(2, on.expand_as(layer.keys))
-        layer.values = layer.values.gather(2, on.expand_as(layer.values))
+    for layer, keys, values in attention_layers(cache):
+        on = order.to(keys.device)[:, None, :, None]
+        layer.keys = keys.gather(2, on.expand_as(keys))
+        layer.values = values.gather(2, on.expand_as(values))
     return attention.gather(1, order)
+
+
+def attention_layers(cache: DynamicCache) -> Iterator[tuple[CacheLayerMixin, Tensor, Tensor]]:
+    """Every layer of a cache that a forward pass has filled, with its keys and its values, each
+    (B, heads, T, width).
+
+    Raises:
+        InputError: a layer has no keys and values, or more than these (linear attention, say).
+    """
+    for layer in cache.layers:
+        if isinstance(layer, LinearAttentionCacheLayerMixin) or not isinstance(
+            layer, CacheLayerMixin
+        ):
+            raise InputError(
+                f"The model's cache has a {type(layer).__name__}; expected attention layers with "
+                "keys and values alone: load a model of another architecture."
+            )
+        if layer.keys is None or layer.values is None:
+            raise InputError(
+                f"The model's cache has a {type(layer).__name__} without keys and values; every "
+                "layer is expected to have its own: load a model of another architecture."
+            )
+        yield layer, layer.keys, layer.values

@@ -6,7 +6,7 @@ Knows token ids, scales and text pieces, nothing of models, prompts' texts or ex
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ from t2ui.config import Sampling
 from t2ui.svf.adapter import Scales
 
 NOT_FINITE = (
-    "The model's output is not finite any more with these scales: use smaller weights (in a "
-    "training, a smaller learning rate), or float32."
+    "The model's output is not finite any more with these scales: use smaller coefficients "
+    "(in a training, a smaller learning rate), or float32."
 )
 
 
@@ -31,7 +31,7 @@ NOT_FINITE = (
 class Row:
     """One answer to be decoded. `scales` None or {}: the base model."""
 
-    key: Any  # chosen by the caller, unique in the batch
+    key: Any  # hashable, chosen by the caller, unique in the batch
     prompt_ids: Sequence[int]
     scales: Scales | None = None
     sampling: Sampling = field(default_factory=Sampling)
@@ -42,13 +42,14 @@ class Step:
     """What one row did in one step. `text` may be empty: half a character, or a held-back stop."""
 
     key: Any
-    token: int  # -1 where it failed
+    token: int  # its id; -1 where the row failed
     text: str
-    # None | "end" (end token) | "stop" (stop string) | "length" | "failed" (NOT_FINITE, no token)
+    # None | "end" (end token) | "stop" (stop string) | "length" | "failed" (no token)
     finished: str | None
-    # log π(token | …), nats; of decoders that score, and -inf where it failed
+    # log π(token | the tokens before it), nats; None unless the decoder was made with `scores`,
+    # −inf where the row failed
     log_likelihood: float | None = None
-    error: Exception | None = None  # why it failed, where it was an error of its own
+    error: Exception | None = None  # why the row failed; None: its logits were not finite
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ class RunningRow:
         self.random = torch.Generator().manual_seed(row.sampling.seed)
         self.warpers = _warpers(row.sampling)
         self.shown = 0  # characters handed out
+        # the last characters are held back: a stop string may have begun in them
         self.hold = max((len(s) for s in row.sampling.stop), default=1) - 1
 
-    def advance(self, logits: Tensor, ends: Collection[int]) -> Step:  # (V,)
+    def advance(self, logits: Tensor, ends: Collection[int]) -> Step:
+        """Choose the next token from the logits, (V,); `ends` are the ids that end an answer."""
         sampling = self.row.sampling
         token = self._sample(logits)
         self.tokens.append(token)
@@ -102,16 +105,25 @@ class RunningRow:
         return Step(self.row.key, -1, rest, self.finished, -math.inf, error)
 
     def _decoded(self) -> str:
-        return self.tokenizer.decode(
-            self.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        return text_of(self.tokenizer, self.tokens)
 
     def _sample(self, logits: Tensor) -> int:
         if self.row.sampling.temperature == 0:
             return int(logits.argmax())
         # On the CPU in float32, so that a seed gives the same tokens on every device.
-        scores = self.warpers(torch.zeros(1, 0, dtype=torch.long), logits.float().cpu()[None])
+        # None of the warpers reads the tokens before: they get none.
+        before = cast(torch.LongTensor, torch.zeros(1, 0, dtype=torch.long))
+        scores = self.warpers(before, logits.float().cpu()[None])
         return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self.random))
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], special: bool = False) -> str:
+    """The text of some token ids, its spaces as they are; special tokens only where asked for."""
+    text = tokenizer.decode(
+        list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
+    )
+    assert isinstance(text, str)  # a list of texts only for a list of lists
+    return text
 
 
 def _warpers(sampling: Sampling) -> LogitsProcessorList:

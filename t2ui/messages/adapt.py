@@ -27,6 +27,11 @@ class Adapt:
         object.__setattr__(self, "examples", tuple((p, a) for p, a in self.examples))
         if not self.examples:
             raise InputError("There are no examples: give prompts with their right answers.")
+        if self.config.per_layer:
+            raise InputError(
+                "per_layer is set, and the app shows one coefficient per expert: search per layer "
+                "with `python -m t2ui adapt --per-layer`."
+            )
         for number, (prompt, right) in enumerate(self.examples, start=1):
             if not prompt.strip():
                 raise InputError(f"Example {number} has no prompt: type one, or remove the row.")

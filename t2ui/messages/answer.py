@@ -1,6 +1,7 @@
 """The events of one Ask taken together: the answer so far, for the page and for the API alike."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from t2ui.messages.ask import Classified, Compared, Mixed, Reading, Tokens
 from t2ui.messages.worker import Done, Failed, Queued
@@ -47,7 +48,9 @@ class AnswerSoFar:
             return replace(self, mixed=event)
         if isinstance(event, Tokens):
             pieces = (*self.written(event.pane).pieces, *event.pieces)
-            return replace(self, **{event.pane: Written(pieces, event.tokens, event.seconds)})
+            written = Written(pieces, event.tokens, event.seconds)
+            pane: dict[str, Any] = {event.pane: written}  # of PANES, which are fields
+            return replace(self, **pane)
         if isinstance(event, Compared):
             return replace(self, compared=event)
         if isinstance(event, Done):

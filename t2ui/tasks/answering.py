@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2ui.config import Sampling
 from t2ui.errors import InputError
@@ -19,14 +19,14 @@ from t2ui.models.likelihood import Question
 from t2ui.tasks.base import Example, Task
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SEED_RANGE = 2**31
 SAMPLED_ROWS = 96  # sampled answers that are decoded together
 
 
 def greedy_texts(
-    model: nn.Module,
+    model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     task: Task,
     examples: Sequence[Example],
@@ -54,7 +54,7 @@ def greedy_texts(
 
 
 def greedy_right(
-    model: nn.Module,
+    model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     task: Task,
     examples: Sequence[Example],
@@ -76,7 +76,7 @@ class Group:
 
 
 def sample_groups(
-    model: nn.Module,
+    model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     task: Task,
     examples: Sequence[Example],

@@ -4,7 +4,7 @@ Rank 16, α 32, dropout 0.05 on the query and value projections is the paper's s
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +128,7 @@ def train_lora(
     rank: int = 16,
     start: Path | None = None,
     command: str = "",
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent, None, None]:
     """The same training as `train_svf`, of a LoRA instead of scales; yields events.
 
     Ends by writing `lora/` into the folder, as peft does, and `lora/training.json`; call it again

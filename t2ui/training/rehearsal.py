@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from t2ui.config import Sampling
 from t2ui.errors import InputError
@@ -19,7 +18,7 @@ from t2ui.training.objectives.base import LossTerm, Setup
 from t2ui.training.objectives.next_token import next_token_term
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_TOKENS = 96  # of an answer that is rehearsed
 SOURCE = "own requests and exercises (Apache-2.0), answered by the base model"
@@ -48,7 +47,7 @@ class Rehearsal:
 
 
 def with_own_answers(
-    model: nn.Module,
+    model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     examples: Sequence[Example],
     max_new_tokens: int,

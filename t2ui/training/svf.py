@@ -3,7 +3,7 @@
 What is minimised is an objective of its own file: see `objectives/`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def train_svf(
     start: Expert | None = None,
     name: str = "",
     **details: Any,
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent, None, None]:
     """Train scales for a model; yields events. Afterwards the model is what it was before; between
     two events other threads may use it, and answer without what is trained.
 

@@ -6,7 +6,7 @@ What a step minimises is in `objectives/`, what it moves in `parameters.py` or `
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ class Trainer:
             ) from None
         self._resume()
 
-    def run(self) -> Iterator[TrainEvent]:
+    def run(self) -> Generator[TrainEvent, None, None]:
         """Train to the configured number of steps; yields and logs every event."""
         if self._validation_is_due() and not self._was_validated():
             yield self._validate()  # the start, which is to be beaten; or one that was interrupted

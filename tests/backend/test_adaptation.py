@@ -1,6 +1,6 @@
 """Few-shot adaptation in the worker: between other people's answers, stopped, estimated, saved.
 
-The loop with a fake backend and a clock of its own; then real searches on a tiny model.
+The scheduler with a fake backend and a clock of its own; then real searches on a tiny model.
 """
 
 import json
@@ -10,7 +10,7 @@ import pytest
 import torch
 from fake_backend import FakeBackend
 
-from t2ui.backend import adaptation as adapt_job
+from t2ui.backend import adaptation
 from t2ui.backend.serving import ModelBackend
 from t2ui.config import FewShotConfig, Sampling, WorkerConfig
 from t2ui.errors import InputError
@@ -41,10 +41,10 @@ from t2ui.models.likelihood import packed_tokens
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, SavedMixture, mix
-from t2ui.worker import scheduler as loop
+from t2ui.worker import scheduler
 from t2ui.worker.scheduler import SEARCH_SHARE, Scheduler
 
-# --- the loop ------------------------------------------------------------------------------------
+# --- the scheduler -------------------------------------------------------------------------------
 
 
 class Clock:
@@ -63,12 +63,12 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr(loop, "time", made)
+    monkeypatch.setattr(scheduler, "time", made)
     monkeypatch.setattr(fake_backend, "time", made)
     return made
 
 
-def fake_loop(**config):
+def fake_scheduler(**config):
     backend = FakeBackend(step_seconds=0)
     return Scheduler(backend, WorkerConfig(model="fake", **config)), backend
 
@@ -78,7 +78,7 @@ def counting(number):
 
 
 def turns(running, most=10_000):
-    """Every envelope until the loop has nothing to do."""
+    """Every envelope until the scheduler has nothing to do."""
     said = []
     for _ in range(most):
         if running.idle:
@@ -92,7 +92,7 @@ def of(envelopes, job_id, kind=object):
 
 
 def test_a_search_gives_its_events_and_ends():
-    running, _ = fake_loop()
+    running, _ = fake_scheduler()
     running.take("s", counting(2))
     said = of(turns(running), "s")
     kinds = [Begun, SearchBegan, Generation, Generation, Adapted, Done]
@@ -101,7 +101,7 @@ def test_a_search_gives_its_events_and_ends():
 
 
 def test_answers_keep_flowing_and_the_search_has_its_share_of_the_time(clock):
-    running, backend = fake_loop()
+    running, backend = fake_scheduler()
     backend.step_seconds, backend.search_seconds = 0.01, 0.5
     running.take("s", counting(1000))
     running.take("a", Ask("count 600"))
@@ -118,7 +118,7 @@ def test_answers_keep_flowing_and_the_search_has_its_share_of_the_time(clock):
 
 
 def test_without_answers_a_search_has_the_machine(clock):
-    running, backend = fake_loop()
+    running, backend = fake_scheduler()
     backend.search_seconds = 1.0
     running.take("s", counting(20))
     turns(running)
@@ -126,7 +126,7 @@ def test_without_answers_a_search_has_the_machine(clock):
 
 
 def test_a_slider_is_answered_before_the_next_piece():
-    running, _ = fake_loop()
+    running, _ = fake_scheduler()
     running.take("s", counting(50))
     list(running.turn())
     running.take("slider", NextToken("x"))
@@ -135,7 +135,7 @@ def test_a_slider_is_answered_before_the_next_piece():
 
 
 def test_one_search_at_a_time_and_the_others_are_told_their_place():
-    running, _ = fake_loop()
+    running, _ = fake_scheduler()
     for name in "abc":
         running.take(name, counting(2))
     said = turns(running)
@@ -149,7 +149,7 @@ def test_one_search_at_a_time_and_the_others_are_told_their_place():
 
 
 def test_the_state_counts_searches():
-    running, _ = fake_loop()
+    running, _ = fake_scheduler()
     running.take("a", counting(5))
     running.take("b", counting(5))
     list(running.turn())
@@ -157,7 +157,7 @@ def test_the_state_counts_searches():
 
 
 def test_cancel_keeps_the_best_so_far():
-    running, _ = fake_loop()
+    running, _ = fake_scheduler()
     running.take("s", counting(100))
     said = [envelope for _ in range(8) for envelope in running.turn()]
     found = len(of(said, "s", Generation))
@@ -169,7 +169,7 @@ def test_cancel_keeps_the_best_so_far():
 
 
 def test_a_waiting_search_is_cancelled_at_once():
-    running, _ = fake_loop()
+    running, _ = fake_scheduler()
     running.take("a", counting(3))
     running.take("b", counting(3))
     list(running.turn())
@@ -181,7 +181,7 @@ def test_a_waiting_search_is_cancelled_at_once():
 
 @pytest.mark.parametrize(("prompt", "words"), [("bug", "KeyError"), ("oom", "memory")])
 def test_a_failed_search_leaves_answers_and_the_next_search_alone(prompt, words, capsys):
-    running, backend = fake_loop()
+    running, backend = fake_scheduler()
     running.take("ask", Ask("count 20"))
     running.take("bad", Adapt(((prompt, "x"),)))
     running.take("good", counting(1))
@@ -292,7 +292,7 @@ def test_no_piece_of_a_search_and_no_trial_holds_answers_up_for_long(backend, mo
     monkeypatch.setattr(Scorer, "_packed", counted)
     many = tuple((f"How many are {n} and {n + 1}, and {n + 2} more?", "9") for n in range(20))
     run(backend, EstimateAdapt(Adapt(many, SMALL)))
-    assert sum(read) <= 2 * 400  # a short request: the loop answers nobody else meanwhile
+    assert sum(read) <= 2 * 400  # a short request: the scheduler answers nobody else meanwhile
     run(backend, Adapt(many, SMALL))
     assert len(read) > 10 and max(read) <= 400
 
@@ -420,7 +420,7 @@ def test_a_name_of_a_file_that_did_not_load_is_taken_too(backend, folder):
 
 def test_the_base_model_and_a_full_folder_are_not_saved(backend, folder, monkeypatch):
     assert "0" in one(backend, SaveExpert("zero", {"math": 0.0}), Failed).message
-    monkeypatch.setattr(adapt_job, "MOST_EXPERTS", 3)
+    monkeypatch.setattr(adaptation, "MOST_EXPERTS", 3)
     assert "download" in one(backend, SaveExpert("new", {"math": 0.5}), Failed).message
     assert len(list(folder.iterdir())) == 3
 
@@ -440,6 +440,11 @@ def test_the_base_model_and_a_full_folder_are_not_saved(backend, folder, monkeyp
 def test_examples_that_cannot_be_used_are_refused_with_their_number(examples, words):
     with pytest.raises(InputError, match=words):
         Adapt(examples)
+
+
+def test_a_search_per_layer_is_refused():
+    with pytest.raises(InputError, match="one coefficient per expert.*--per-layer"):
+        Adapt(EXAMPLES, FewShotConfig(per_layer=True))
 
 
 def test_an_example_longer_than_the_context_fails_with_one_line(backend):

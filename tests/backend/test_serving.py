@@ -426,7 +426,7 @@ def test_a_broken_mixture_ends_its_own_ask_only(backend, folder, adapter, temper
     sampling = Sampling(12, temperature)
     asks = [Ask("Hello", {name: 1.0}, sampling=sampling) for name in ("math", "broken", "code")]
     fine, failed, other = run(backend, *asks)
-    assert "not finite" in failed[-1].message and "smaller weights" in failed[-1].message
+    assert "not finite" in failed[-1].message and "smaller coefficients" in failed[-1].message
     assert sum(isinstance(event, (Done, Failed)) for event in failed) == 1
     for events, name in ((fine, "math"), (other, "code")):
         assert texts(events)["adapted"] == alone(backend, "Hello", {name: 1.0}, sampling).text

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny import make_tiny, make_tokenizer
 
-from t2ui.cli.main import main, parse_mix
+from t2ui.cli.main import main
+from t2ui.cli.options import coefficients
 from t2ui.errors import InputError
 from t2ui.evaluation.card import card_text
 from t2ui.svf.adapter import adapt
@@ -149,7 +150,7 @@ def test_ask_dispatches_with_the_expert_where_there_is_one(cli, model_folder, ex
     [
         (["ask", " "], "prompt is empty"),
         (["ask", "x" * 100_000], "100,000 characters"),
-        (["ask", "hi", "--mix", "math"], "expected name=weight"),
+        (["ask", "hi", "--mix", "math"], "expected name=coefficient"),
         (["ask", "hi", "--mix", "math=nan"], "finite number"),
         (["ask", "hi", "--mix", "math=1e9"], "finite number"),
         (["ask", "hi", "--temperature", "-1"], "temperature is -1.0"),
@@ -289,11 +290,11 @@ def test_card_holds_what_an_expert_went_on_from(experts_folder):
     assert "first" not in later
 
 
-def test_parse_mix():
-    assert parse_mix("math=0.7, code=-1") == {"math": 0.7, "code": -1.0}
-    assert parse_mix("") == {}
-    with pytest.raises(InputError, match="expected name=weight"):
-        parse_mix("=1")
+def test_coefficients_as_typed():
+    assert coefficients("math=0.7, code=-1", ",", "--mix") == {"math": 0.7, "code": -1.0}
+    assert coefficients("", ",", "--mix") == {}
+    with pytest.raises(InputError, match="expected name=coefficient"):
+        coefficients("=1", ",", "--mix")
 
 
 def test_the_module_runs_as_a_program():

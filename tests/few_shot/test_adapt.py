@@ -329,6 +329,12 @@ def test_bad_examples(adapter, tiny_tokenizer, experts, rows, config, said):
         list(search(adapter, tiny_tokenizer, rows, experts, config))
 
 
+def test_generated_answers_need_a_tokenizer(adapter, experts):
+    config = replace(SMALL, objective="reward")
+    with pytest.raises(InputError, match="there is no tokenizer: give one"):
+        list(search(adapter, None, [open_example("a", 5)], experts, config, answers))
+
+
 def test_the_context_has_to_hold_a_generated_answer_too(adapter, tiny_tokenizer, experts):
     config = replace(SMALL, objective="reward", max_new_tokens=64)
     with pytest.raises(InputError, match="an answer of up to 64"):

@@ -231,7 +231,7 @@ def test_prompts_that_cannot_be_read(dispatcher, prompt, message):
 def plain_words(model, tokenizer, prompt: str) -> str:
     """Greedy decoding of the same text by transformers, up to the box's end."""
     ids = tokenizer.encode(asked_text(prompt), add_special_tokens=False)
-    own = greedy(model, ids, dispatch_module.MAX_OWN_WORDS)
+    own = greedy(model, ids, dispatch_module.MAX_OWN_TOKENS)
     brace = tokenizer.encode("}", add_special_tokens=False)[0]
     own = own[: own.index(brace) + 1] if brace in own else own
     said = dispatch_module.ANSWER_START + tokenizer.decode(own, skip_special_tokens=True)
@@ -290,7 +290,7 @@ def bigrams(model, tokenizer, text: str, end: bool = False):
 def test_own_words_on_and_off_the_labels_path(
     dispatcher, tiny_llama, tiny_tokenizer, monkeypatch, says, end, said
 ):
-    monkeypatch.setattr(dispatch_module, "MAX_OWN_WORDS", 12)
+    monkeypatch.setattr(dispatch_module, "MAX_OWN_TOKENS", 12)
     with bigrams(tiny_llama, tiny_tokenizer, says, end):
         assert dispatcher.classify(PROMPTS[0], LABELS).said == said
         assert plain_words(tiny_llama, tiny_tokenizer, PROMPTS[0]) == said
@@ -308,8 +308,8 @@ def test_rambling_is_cut_short(dispatcher, tiny_llama, tiny_tokenizer):
     dispatcher.classify(PROMPTS[0], LABELS)
     with bigrams(tiny_llama, tiny_tokenizer, "{aa") as read:
         said = dispatcher.classify(PROMPTS[0], LABELS).said
-    assert said == "\\boxed{" + "a" * dispatch_module.MAX_OWN_WORDS + "…"
-    assert len(read) == dispatch_module.MAX_OWN_WORDS
+    assert said == "\\boxed{" + "a" * dispatch_module.MAX_OWN_TOKENS + "…"
+    assert len(read) == dispatch_module.MAX_OWN_TOKENS
 
 
 # --- routing -------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_below_the_threshold_the_base_model_answers(routing):
     classification = found(math=0.6, code=0.4)
     mixture, note = route(classification, EXPERTS, routing, threshold=0.61)
     assert mixture.weights == {}
-    assert note == "0.60 is below the threshold 0.61: the base answers"
+    assert note == "0.60 is below the threshold 0.61: the base model answers"
     assert route(classification, EXPERTS, routing, threshold=0.6)[0].weights != {}
 
 

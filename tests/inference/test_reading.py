@@ -2,11 +2,16 @@
 
 import decoding
 import pytest
+import torch
 from decoding import row, tokens_of
 from reference import greedy, prompt_ids, random_scales
 from tiny import ARCHITECTURES
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
+from t2ui.errors import InputError
 from t2ui.inference.decoding import OLDEST_EVERY, Decoder
+from t2ui.inference.reading import take
 from t2ui.svf.adapter import adapt
 
 decoder, llama = decoding.decoder, decoding.llama  # fixtures
@@ -109,3 +114,14 @@ def test_what_is_set_on_the_model_between_two_pieces_does_not_matter(
         with llama.applied(two, "merged"):
             found += [s.token for s in (decoder.read(PIECE) or decoder.decode())]
     assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [(DynamicLayer, "without keys and values"), (LinearAttentionLayer, "LinearAttentionLayer")],
+)
+def test_a_cache_of_another_kind_is_refused(layer, said):
+    cache = DynamicCache()
+    cache.layers.append(layer())
+    with pytest.raises(InputError, match=f"{said}.*another architecture"):
+        take(cache, torch.tensor([0]))

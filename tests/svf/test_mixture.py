@@ -164,13 +164,13 @@ def test_the_base_share_is_what_is_left(weights, normalise, share):
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf"), 1e9, -1e9, 10.001])
 @pytest.mark.parametrize("per_layer", [False, True])
 def test_weights_out_of_all_reason(alpha, per_layer):
-    with pytest.raises(InputError, match="The weight of 'math' is .*expected a finite number"):
+    with pytest.raises(InputError, match="The coefficient of 'math' is .*expected a finite number"):
         Mixture({"math": (0.5, alpha) if per_layer else alpha})
 
 
 @pytest.mark.parametrize("alpha", ["much", None, {"layer": 1}])
 def test_weights_that_are_no_numbers(alpha):
-    with pytest.raises(InputError, match="The weight of 'math' is .*a number is expected"):
+    with pytest.raises(InputError, match="The coefficient of 'math' is .*a number is expected"):
         Mixture({"math": alpha})
 
 
