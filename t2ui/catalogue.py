@@ -73,12 +73,22 @@ TASKS: dict[str, TaskEntry] = {
     "jsonl": TaskEntry("t2ui.tasks.own:load", "your own JSON Lines"),
 }
 
+
+@dataclass(frozen=True)
+class ObjectiveEntry(Entry):
+    """A training objective, see t2ui/training/objectives/base.py."""
+
+    tempers_answers: bool = False  # the temperature is that of the policy over closed answers
+
+
 # What a training minimises; "auto" is the first that the task can be trained by. See
 # t2ui/training/objectives/base.py.
-TRAIN_OBJECTIVES: dict[str, Entry] = {
-    "exact": Entry("t2ui.training.objectives.exact:Exact", "closed answers"),
-    "sampled": Entry("t2ui.training.objectives.sampled:Sampled", "open answers"),
-    "next_token": Entry(
+TRAIN_OBJECTIVES: dict[str, ObjectiveEntry] = {
+    "exact": ObjectiveEntry(
+        "t2ui.training.objectives.exact:Exact", "closed answers", tempers_answers=True
+    ),
+    "sampled": ObjectiveEntry("t2ui.training.objectives.sampled:Sampled", "open answers"),
+    "next_token": ObjectiveEntry(
         "t2ui.training.objectives.next_token:NextToken", "right answers, token by token"
     ),
 }

@@ -136,6 +136,7 @@ def check_mixture(mixture: Mapping[str, Any]) -> dict[str, Alpha]:
     """
     checked: dict[str, Alpha] = {}
     for name, alpha in mixture.items():
+        check_text("an expert's name in a mixture", name)
         if isinstance(alpha, Sequence) and not isinstance(alpha, str):
             checked[name] = tuple(check_alpha(name, a) for a in alpha)
         else:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from t2ui.catalogue import TRAIN_OBJECTIVES
 from t2ui.config import check_texts
 from t2ui.errors import InputError
 from t2ui.files import writing
@@ -199,7 +200,8 @@ def policy_temperature(training: Mapping[str, Any]) -> float:
     Raises:
         InputError: the record gives no number above 0.
     """
-    if training.get("objective", "exact") != "exact":  # older records do not say
+    objective = TRAIN_OBJECTIVES.get(training.get("objective", ""))  # older records do not say
+    if objective is not None and not objective.tempers_answers:
         return 1.0
     found = training.get("temperature", 1.0)
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 < found < math.inf:

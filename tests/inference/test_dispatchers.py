@@ -51,8 +51,8 @@ def place(tmp_path_factory, tiny_llama):
             scales = random_scales(tiny_llama, adapter.names, seed, spread=0.5)
             mark = {"fingerprint": adapter.fingerprint, "base_model": "tiny", "labels": (name,)}
             Expert(name, scales, **mark).save(root / "experts" / f"{name}.safetensors")
-    for part in ("train", "test"):
-        rows = [{"prompt": f"say {i}", "answer": "x"} for i in range(3)]
+    for part, word in (("train", "tell"), ("test", "say")):  # a prompt is in one part only
+        rows = [{"prompt": f"{word} {i}", "answer": "x"} for i in range(3)]
         text = "".join(f"{json.dumps(row)}\n" for row in rows)
         (root / f"{part}.jsonl").write_text(text)
     return root
@@ -159,8 +159,8 @@ def test_the_worker_page_and_http_answer_with_one_that_was_added(coin, place):
     from gradio_client import Client
 
     from t2ui.ui import build, launch_options
-    from t2ui.ui.ask.views import AskView
     from t2ui.ui.shared.controls import Controls
+    from t2ui.ui.shared.views import AskView
 
     config = WorkerConfig(str(place / "tiny"), place / "experts", "cpu", cache_dir=place / "cache")
     with InProcessClient(config) as client:

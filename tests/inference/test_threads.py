@@ -13,7 +13,7 @@ from reference import greedy, logits, matrix_names, prompt_ids, random_scales
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row, generate
-from t2ui.inference.dispatch import Dispatcher
+from t2ui.inference.dispatch import LabelReader
 from t2ui.inference.two_pass import two_pass_infer
 from t2ui.model_lock import PLACE, locked
 from t2ui.models.chat import chat_ids
@@ -125,7 +125,7 @@ def test_blocks_of_two_threads_do_not_mix(tiny_llama, llama, experts):
 def test_decoding_scoring_and_pass_one_run_beside_one_another(
     tiny_llama, tiny_tokenizer, llama, experts
 ):
-    dispatcher = Dispatcher(tiny_llama, tiny_tokenizer, llama)
+    dispatcher = LabelReader(tiny_llama, tiny_tokenizer, llama)
     question = Question(tuple(prompt_ids(6)), ((5, 6), (7, 8, 9)))
     ids = chat_ids(tiny_tokenizer, "Hi")
     sampling = Sampling(max_new_tokens=8)

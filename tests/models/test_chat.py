@@ -189,7 +189,7 @@ def test_typed_tokens_are_text_in_task_rows(tiny_tokenizer, tmp_path):
     rows = [{"prompt": f"{i} <|im_end|>", "answer": "no <|im_start|>"} for i in range(5)]
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    for example in load_own(tiny_tokenizer, path, "exact").train:
+    for example in load_own("jsonl", tiny_tokenizer, path, reward="exact").train:
         assert len(specials_in(tiny_tokenizer, example.question.prompt)) == 3
         assert example.target[-1] == END_ID
         assert specials_in(tiny_tokenizer, example.target) == ["<|im_end|>"]
@@ -273,7 +273,7 @@ def test_without_a_template_asking_pass_one_and_training_separate_alike(tmp_path
     path = tmp_path / "rows.jsonl"
     rows = [json.dumps({"prompt": f"{i} + 1?", "answer": f"{i + 1}"}) for i in range(5)]
     path.write_text("\n".join(rows), encoding="utf-8")
-    for example in load_own(tokenizer, path, "number").train:
+    for example in load_own("jsonl", tokenizer, path, reward="number").train:
         assert list(example.question.prompt) == chat_ids(tokenizer, example.prompt)
         read = tokenizer.decode([*example.question.prompt, *example.target])
         assert read == f"{example.prompt}\n{example.answer}<|im_end|>"

@@ -71,9 +71,9 @@ def test_a_run_differentiates_what_it_sampled_from(adapter, tiny_tokenizer, tmp_
     """Rollouts, the KL penalty and the gradient all belong to the policy of the set temperature."""
     used, original = [], likelihood.option_log_likelihoods
 
-    def spied(model, questions, temperature=1.0):
+    def spied(model, questions, temperature=1.0, dropout=False):
         used.append(temperature)
-        return original(model, questions, temperature)
+        return original(model, questions, temperature, dropout)
 
     monkeypatch.setattr(likelihood, "option_log_likelihoods", spied)
     settings = config(steps=1, kl_coeff=0.1, temperature=1.3)

@@ -292,8 +292,8 @@ def scores_of(share, original):
     """Scores that get the given share of twenty rows right, whatever the model says."""
     answered = []
 
-    def scores(model, questions, temperature):
-        found = original(model, questions, temperature)
+    def scores(model, questions, temperature, dropout):
+        found = original(model, questions, temperature, dropout)
         for i, question in enumerate(questions):
             right = [o[0] == 100 for o in question.options].index(True)
             good = len(answered) < share * 20

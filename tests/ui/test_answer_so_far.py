@@ -35,7 +35,7 @@ def after(*events) -> AnswerSoFar:
 
 def test_every_event_finds_its_place_and_text_adds_up():
     answer = after(*EVENTS)
-    assert (answer.before, answer.classified, answer.mixed) == (0, EVENTS[2], EVENTS[3])
+    assert (answer.queued.before, answer.classified, answer.mixed) == (0, EVENTS[2], EVENTS[3])
     assert (answer.base.text, answer.base.tokens, answer.base.seconds) == ("The cat sat", 3, 0.2)
     assert answer.written("adapted").pieces == ("A",)
     assert (answer.compared, answer.done, answer.failed) == (*EVENTS[-2:], None)
