@@ -8,7 +8,7 @@ it.
 import gc
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from pathlib import Path
@@ -29,6 +29,7 @@ from t2ui.messages import (
     Adapt,
     Ask,
     Classified,
+    Compared,
     Component,
     Done,
     EstimateAdapt,
@@ -120,12 +121,13 @@ class ModelBackend:
 
     # --- short requests --------------------------------------------------------------------------
 
-    def answer(self, request: Request) -> Iterator[Event]:
-        """The one event that answers it."""
-        yield self._answer(request)
+    def answer(self, request: Request) -> Iterator[Event | None]:
+        """The events that answer it; None after a piece of a long text."""
+        found = self._answer(request)
+        yield from found if isinstance(found, Iterator) else (found,)
 
     @singledispatchmethod
-    def _answer(self, request: Request) -> Event:
+    def _answer(self, request: Request) -> Event | Iterator[Event | None]:
         raise TypeError(f"no short request: {type(request).__name__}")
 
     @_answer.register
@@ -133,15 +135,17 @@ class ModelBackend:
         return self._experts.listing()
 
     @_answer.register
-    def _(self, request: NextToken) -> Event:
+    def _(self, request: NextToken) -> Iterator[Event | None]:
         began = time.perf_counter()
         scales = self._mixed(request.mixture, request.normalise)
-        prompt_ids, base = self._base_next(request.prompt)
+        prompt_ids, base = yield from self._base_next(request.prompt)
         mixed = base
         if scales:
-            mixed = token_shift.next_token_log_probs(self.model, self.adapter, prompt_ids, scales)
+            mixed = yield from token_shift.next_token_log_probs(
+                self.model, self.adapter, prompt_ids, scales
+            )
         chosen, kl = token_shift.candidates(self.tokenizer, base, mixed, request.k)
-        return NextTokens(chosen, kl, time.perf_counter() - began)
+        yield NextTokens(chosen, kl, time.perf_counter() - began)
 
     @_answer.register
     def _(self, request: Heatmap) -> Event:
@@ -168,7 +172,7 @@ class ModelBackend:
     def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
         return mix(self._experts.library().experts, _mixture(weights, normalise))
 
-    def _base_next(self, prompt: str) -> tuple[list[int], Tensor]:
+    def _base_next(self, prompt: str) -> Generator[None, None, tuple[list[int], Tensor]]:
         if prompt in self._base:
             self._base.move_to_end(prompt)
             return self._base[prompt]
@@ -179,7 +183,7 @@ class ModelBackend:
                 f"The prompt has {len(prompt_ids)} tokens; the model's context holds {limit}: "
                 "shorten it."
             )
-        base = token_shift.next_token_log_probs(self.model, self.adapter, prompt_ids, {})
+        base = yield from token_shift.next_token_log_probs(self.model, self.adapter, prompt_ids, {})
         self._base[prompt] = prompt_ids, base
         if len(self._base) > REMEMBERED_PROMPTS:
             self._base.popitem(last=False)
@@ -326,17 +330,15 @@ class ModelBackend:
         try:
             began = time.perf_counter()
             if asking.ask.compare:
-                yield (
-                    job_id,
-                    token_shift.compare(
-                        self.model,
-                        self.tokenizer,
-                        self.adapter,
-                        asking.prompt_ids,
-                        asking.scales,
-                        (asking.panes["base"].ids, asking.panes["adapted"].ids),
-                    ),
+                pieces = token_shift.compare(
+                    self.model,
+                    self.tokenizer,
+                    self.adapter,
+                    asking.prompt_ids,
+                    asking.scales,
+                    (asking.panes["base"].ids, asking.panes["adapted"].ids),
                 )
+                yield job_id, _whole(pieces)
             yield job_id, self._done(asking, compare=time.perf_counter() - began)
         except Exception as error:  # its answers are out; nobody else's are concerned
             yield job_id, error
@@ -367,6 +369,15 @@ class ModelBackend:
         asking = self._asking.pop(job_id)
         self._joining = [joining for joining in self._joining if joining != job_id]
         self._decoder.drop([(job_id, pane) for pane in asking.panes])
+
+
+def _whole(pieces: Generator[None, None, Compared]) -> Compared:
+    """What is read in pieces, read at once."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as ended:
+            return ended.value
 
 
 def _mixture(weights: Mapping[str, Any], normalise: bool) -> Mixture:
