@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ def chosen(what: str, name: str, entries: Mapping[str, Entry]) -> Entry:
         InputError: there is none; lists the names that there are.
     """
     if name not in entries:
-        raise InputError(f"There is no {what} {name!r}; there are: {', '.join(entries)}.")
+        raise InputError(f"There is no {what} {quoted(name)}; there are: {', '.join(entries)}.")
     return entries[name]

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_PROMPT_CHARS = 20_000
@@ -56,10 +56,12 @@ def check_alpha(name: str, value: float) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputError(f"The weight of {name!r} is {value!r}; a number is expected.") from None
+        raise InputError(
+            f"The weight of {quoted(name)} is {quoted(value)}; a number is expected."
+        ) from None
     if not math.isfinite(number) or abs(number) > ALPHA_LIMIT:
         raise InputError(
-            f"The weight of {name!r} is {number}; expected a finite number between "
+            f"The weight of {quoted(name)} is {number}; expected a finite number between "
             f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
         )
     return number
@@ -67,14 +69,14 @@ def check_alpha(name: str, value: float) -> float:
 
 def _check_range(what: str, value: float, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{what} is {value!r}; a number is expected.")
+        raise InputError(f"{what} is {quoted(value)}; a number is expected.")
     if not math.isfinite(value) or not low <= value <= high:
         raise InputError(f"{what} is {value}; expected between {low:g} and {high:g}.")
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{what} is {value!r}; expected {', '.join(choices)}.")
+        raise InputError(f"{what} is {quoted(value)}; expected {', '.join(choices)}.")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Sampling:
                 raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")
             object.__setattr__(self, what, int(getattr(self, what)))
         if any(not isinstance(s, str) or not s for s in self.stop):
-            raise InputError(f"stop is {self.stop!r}; expected non-empty strings.")
+            raise InputError(f"stop is {quoted(self.stop)}; expected non-empty strings.")
 
 
 @dataclass(frozen=True)
@@ -277,4 +279,4 @@ class FewShotConfig:
             return cls(population=16, elite_ratio=0.25, generations=10)
         if name == "light":
             return cls(shots=3, population=12, elite_ratio=0.25, generations=6)
-        raise InputError(f"There is no preset {name!r}; there are: {', '.join(PRESETS)}.")
+        raise InputError(f"There is no preset {quoted(name)}; there are: {', '.join(PRESETS)}.")

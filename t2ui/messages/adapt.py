@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t2ui.config import FewShotConfig, check_alpha, check_prompt
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -54,7 +54,7 @@ class SaveExpert:
     def __post_init__(self) -> None:
         if not EXPERT_NAME.fullmatch(self.name):
             raise InputError(
-                f"The expert's name is {self.name[:60]!r}; expected 1 to 40 letters, digits, - "
+                f"The expert's name is {quoted(self.name)}; expected 1 to 40 letters, digits, - "
                 "and _, beginning with a letter or a digit."
             )
         for name, value in self.mixture.items():

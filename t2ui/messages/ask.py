@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from t2ui.config import DISPATCH_MODES, ROUTINGS, Sampling, check_alpha, check_prompt
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Ask:
         check_prompt(self.prompt)
         if self.dispatch not in DISPATCH_MODES:
             raise InputError(
-                f"dispatch is {self.dispatch!r}; expected {', '.join(DISPATCH_MODES)}."
+                f"dispatch is {quoted(self.dispatch)}; expected {', '.join(DISPATCH_MODES)}."
             )
         if self.routing not in ROUTINGS:
-            raise InputError(f"routing is {self.routing!r}; expected {', '.join(ROUTINGS)}.")
+            raise InputError(f"routing is {quoted(self.routing)}; expected {', '.join(ROUTINGS)}.")
         if not 0 <= self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; expected between 0 and 1.")
         if self.dispatch != "none" and self.mixture:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from t2ui.config import default_cache_dir
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 Progress = Callable[[str, float | None], None]
 
@@ -57,7 +57,9 @@ def layer_of(name: str) -> int:
     """Index of the transformer block that holds the matrix of this full module name."""
     found = _NAME.search(name)
     if not found:
-        raise InputError(f"{name!r} is not the name of a block's matrix (…layers.N.part.matrix).")
+        raise InputError(
+            f"{quoted(name)} is not the name of a block's matrix (…layers.N.part.matrix)."
+        )
     return int(found[1])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from t2ui.config import DISPATCH_MODES, Sampling, check_alpha
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.messages import Classified, Done, Experts, Failed, ListExperts, Mixed, Tokens
 from t2ui.ui.shared.controls import MAX_NEW_TOKENS, Controls
 from t2ui.ui.shared.listen import Client, answer, listen
@@ -63,9 +63,9 @@ def _controls(prompt: str, mixture: Any, dispatch: str) -> tuple[str, dict[str, 
         InputError: a mixture and a dispatcher, an unknown mode, or a weight that is no weight.
     """
     if dispatch and dispatch not in DISPATCH_MODES:
-        raise InputError(f"dispatch is {dispatch!r}; expected {', '.join(DISPATCH_MODES)}.")
+        raise InputError(f"dispatch is {quoted(dispatch)}; expected {', '.join(DISPATCH_MODES)}.")
     if mixture is not None and not isinstance(mixture, dict):
-        raise InputError(f"mixture is {mixture!r}; expected an object like {{'math': 0.7}}.")
+        raise InputError(f"mixture is {quoted(mixture)}; expected an object like {{'math': 0.7}}.")
     if mixture and dispatch not in ("", "none"):
         raise InputError("A mixture and a dispatcher were both given: choose one of them.")
     weights = {str(name): check_alpha(str(name), value) for name, value in (mixture or {}).items()}
