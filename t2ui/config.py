@@ -120,10 +120,15 @@ class WorkerConfig:
     cache_dir: Path = field(default_factory=default_cache_dir)
     max_rows: int = 16  # rows decoded in one batch; further requests queue
     max_queue: int = 200
+    sessions_dir: Path | None = None  # public: what each visitor saves, and nobody writes elsewhere
+    session_hours: float = 2.0  # public: what a visitor saved goes when unused for so long
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "experts_dir", Path(self.experts_dir))
         object.__setattr__(self, "cache_dir", Path(self.cache_dir))
+        if self.sessions_dir is not None:
+            object.__setattr__(self, "sessions_dir", Path(self.sessions_dir))
+        _check_range("session_hours", self.session_hours, 0, 10_000)
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(
                 f"dtype is {self.dtype!r}; expected auto, float32, bfloat16 or float16."

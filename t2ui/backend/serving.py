@@ -20,6 +20,8 @@ from torch import Tensor
 from t2ui.backend import inspection, token_shift
 from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.experts_folder import ExpertsFolder
+from t2ui.backend.saved_experts import SavedExperts
+from t2ui.backend.session_folders import SessionFolders
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.decoding import NOT_FINITE, Decoder, Row, Step
@@ -31,16 +33,21 @@ from t2ui.messages import (
     Classified,
     Compared,
     Component,
+    DeleteExpert,
     Done,
+    EndSession,
     EstimateAdapt,
     Event,
+    Experts,
     Heatmap,
-    ListExperts,
     Mixed,
     NextToken,
     NextTokens,
+    ReadExpert,
+    RenameExpert,
     Request,
     SaveExpert,
+    SessionEnded,
     Tokens,
 )
 from t2ui.models.loading import chat_ids, load_model, model_name
@@ -50,6 +57,7 @@ from t2ui.svf.library import Library
 from t2ui.svf.mixture import Mixture, mix
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
+NO_SESSIONS = SessionFolders(None, 0)  # not public
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
 
 
@@ -65,7 +73,8 @@ def load_backend(
         config.model, config.device, config.dtype, config.cache_dir, progress
     )
     adapter = adapt(model, cache_dir=config.cache_dir, progress=progress)
-    return ModelBackend(model, tokenizer, adapter, config.experts_dir)
+    sessions = SessionFolders(config.sessions_dir, config.session_hours)
+    return ModelBackend(model, tokenizer, adapter, config.experts_dir, sessions)
 
 
 @dataclass
@@ -98,11 +107,19 @@ class _Asking:
 class ModelBackend:
     """The backend of the worker; see `loop.Backend`. Not thread-safe."""
 
-    def __init__(self, model, tokenizer, adapter: Adapter, experts_dir: Path):
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        adapter: Adapter,
+        experts_dir: Path,
+        sessions: SessionFolders = NO_SESSIONS,
+    ):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.name = model_name(model)
         self.device = str(model.device)
-        self._experts = ExpertsFolder(experts_dir, self.name, adapter)
+        self._experts = ExpertsFolder(experts_dir, self.name, adapter, sessions)
+        self._saved = SavedExperts(adapter, self._experts)
         self._adaptation = Adaptation(tokenizer, adapter, self._experts)
         self._dispatcher = Dispatcher(model, tokenizer, adapter)
         self._decoder = Decoder(model, tokenizer, adapter)
@@ -131,13 +148,9 @@ class ModelBackend:
         raise TypeError(f"no short request: {type(request).__name__}")
 
     @_answer.register
-    def _(self, request: ListExperts) -> Event:
-        return self._experts.listing()
-
-    @_answer.register
     def _(self, request: NextToken) -> Iterator[Event | None]:
         began = time.perf_counter()
-        scales = self._mixed(request.mixture, request.normalise)
+        scales = self._mixed(request.mixture, request.normalise, request.session)
         prompt_ids, base = yield from self._base_next(request.prompt)
         mixed = base
         if scales:
@@ -149,12 +162,12 @@ class ModelBackend:
 
     @_answer.register
     def _(self, request: Heatmap) -> Event:
-        scales = self._mixed(request.mixture, request.normalise)
+        scales = self._mixed(request.mixture, request.normalise, request.session)
         return inspection.heatmap(self.adapter.factors, scales, request.module)
 
     @_answer.register
     def _(self, request: Component) -> Event:
-        scales = self._mixed(request.mixture, request.normalise)
+        scales = self._mixed(request.mixture, request.normalise, request.session)
         return inspection.component(self.adapter.factors, scales, request.name)
 
     @_answer.register
@@ -163,14 +176,38 @@ class ModelBackend:
 
     @_answer.register
     def _(self, request: SaveExpert) -> Event:
-        return self._adaptation.save(request)
+        return self._saved.save(request)
+
+    @_answer.register
+    def _(self, request: RenameExpert) -> Event:
+        return self._saved.rename(request)
+
+    @_answer.register
+    def _(self, request: DeleteExpert) -> Event:
+        return self._saved.delete(request)
+
+    @_answer.register
+    def _(self, request: ReadExpert) -> Event:
+        return self._saved.read(request)
+
+    @_answer.register
+    def _(self, request: EndSession) -> Iterator[Event]:
+        self._saved.end_session(request)
+        return iter(())
+
+    def listings(self) -> Iterator[Experts | SessionEnded]:
+        """The lists of experts that have changed, see `ExpertsFolder.changed`."""
+        return self._experts.changed()
 
     def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
         """A search in pieces; see `adapt_job`."""
         return self._adaptation.search(adapt, stopped)
 
-    def _mixed(self, weights: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
-        return mix(self._experts.library().experts, _mixture(weights, normalise))
+    def _mixed(
+        self, weights: Mapping[str, float], normalise: bool, session: str = ""
+    ) -> dict[str, Tensor]:
+        library = self._experts.library(session)
+        return mix(library.experts, _mixture(weights, normalise))
 
     def _base_next(self, prompt: str) -> Generator[None, None, tuple[list[int], Tensor]]:
         if prompt in self._base:
@@ -194,7 +231,7 @@ class ModelBackend:
     def start(self, job_id: str, ask: Ask) -> Iterator[Event]:
         """Pass one, then the rows into the batch; they are decoded by `step`."""
         began = time.perf_counter()
-        library = self._experts.library()
+        library = self._experts.library(ask.session)
         decided = self._decide(ask, library)
         pass_one = time.perf_counter() - began if decided.classification else 0.0
         if found := decided.classification:

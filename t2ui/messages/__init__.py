@@ -5,13 +5,10 @@ Arrays are numpy, float32 unless said otherwise. Times are seconds, probabilitie
 """
 
 from t2ui.messages.adapt import (
-    EXPERT_NAME,
     Adapt,
     Adapted,
     EstimateAdapt,
-    ExpertSaved,
     Generation,
-    SaveExpert,
     SearchBegan,
     SearchEstimate,
 )
@@ -32,7 +29,17 @@ from t2ui.messages.inspect import (
     Experts,
     Heatmap,
     HeatmapData,
-    ListExperts,
+)
+from t2ui.messages.saved import (
+    EXPERT_NAME,
+    DeleteExpert,
+    EndSession,
+    ExpertDeleted,
+    ExpertFile,
+    ExpertSaved,
+    ReadExpert,
+    RenameExpert,
+    SaveExpert,
 )
 from t2ui.messages.worker import (
     Begun,
@@ -40,10 +47,23 @@ from t2ui.messages.worker import (
     Done,
     Failed,
     Queued,
+    SessionEnded,
     Status,
 )
 
-Request = Ask | NextToken | ListExperts | Heatmap | Component | Adapt | EstimateAdapt | SaveExpert
+Request = (
+    Ask
+    | NextToken
+    | Heatmap
+    | Component
+    | Adapt
+    | EstimateAdapt
+    | SaveExpert
+    | RenameExpert
+    | DeleteExpert
+    | ReadExpert
+    | EndSession
+)
 Event = (
     Queued
     | Classified
@@ -51,7 +71,6 @@ Event = (
     | Tokens
     | Compared
     | NextTokens
-    | Experts
     | HeatmapData
     | ComponentData
     | SearchEstimate
@@ -59,6 +78,8 @@ Event = (
     | Generation
     | Adapted
     | ExpertSaved
+    | ExpertDeleted
+    | ExpertFile
     | Failed
     | Done
 )
@@ -73,10 +94,14 @@ __all__ = [
     "Compared",
     "Component",
     "ComponentData",
+    "DeleteExpert",
     "Done",
     "EXPERT_NAME",
+    "EndSession",
     "EstimateAdapt",
     "Event",
+    "ExpertDeleted",
+    "ExpertFile",
     "ExpertInfo",
     "ExpertSaved",
     "Experts",
@@ -84,15 +109,17 @@ __all__ = [
     "Generation",
     "Heatmap",
     "HeatmapData",
-    "ListExperts",
     "Mixed",
     "NextToken",
     "NextTokens",
     "Queued",
+    "ReadExpert",
+    "RenameExpert",
     "Request",
     "SaveExpert",
     "SearchBegan",
     "SearchEstimate",
+    "SessionEnded",
     "Status",
     "TokenShift",
     "Tokens",

@@ -22,7 +22,9 @@ class Ask:
     normalise: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
-    session: str = ""  # whose it is: answers under way are shared out fairly between sessions
+    # whose it is: answers under way are shared out fairly between sessions, and a session's own
+    # experts are seen by its own requests alone
+    session: str = ""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

@@ -101,8 +101,8 @@ class Expert:
                 stored = {key: file.get_tensor(key) for key in file.keys()}
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f"{path.name} is not a readable safetensors file ({str(error)[:200]}): it is truncated "
-                "or of another kind; get it again."
+                f"{path.name} is not a readable safetensors file ({str(error)[:200]}): it is "
+                "truncated or of another kind; get it again."
             ) from None
         if metadata.get("format") != FORMAT:
             raise InputError(

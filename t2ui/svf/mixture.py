@@ -184,8 +184,8 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
             layer = 0 if layers is None else layer_of(matrix)
             if layers is not None and layer >= layers:
                 raise InputError(
-                    f"{layers} per-layer weights were given, but {quoted(name)} adapts layer {layer}: "
-                    "give one weight per layer."
+                    f"{layers} per-layer weights were given, but {quoted(name)} adapts layer "
+                    f"{layer}: give one weight per layer."
                 )
             weight = mixture.at_layer(layer)[name]
             if weight == 0:

@@ -9,11 +9,11 @@ import gradio as gr
 
 from t2ui.config import DISPATCH_MODES, Sampling, check_alpha
 from t2ui.errors import InputError, quoted
-from t2ui.messages import Classified, Done, Experts, Failed, ListExperts, Mixed, Tokens
+from t2ui.messages import Classified, Done, Failed, Mixed, Tokens
+from t2ui.ui.ask.page import ANSWERS
 from t2ui.ui.shared.controls import MAX_NEW_TOKENS, Controls
-from t2ui.ui.shared.listen import Client, answer, listen
-
-TIMEOUT_SECONDS = 60.0
+from t2ui.ui.shared.listen import Client, listed, listen
+from t2ui.ui.shared.visitor import of
 
 
 def publish(client: Client) -> None:
@@ -26,6 +26,7 @@ def publish(client: Client) -> None:
         max_new_tokens: int = 128,
         seed: int = 0,
         temperature: float = 0.0,
+        request: gr.Request | None = None,  # Gradio gives it; it is no parameter of the API
     ) -> AsyncIterator[dict[str, Any]]:
         """Answer a prompt with the base model and adapted, side by side.
 
@@ -35,24 +36,26 @@ def publish(client: Client) -> None:
         try:
             controls = _controls(prompt, mixture, dispatch)
             sampling = _sampling(max_new_tokens, temperature, seed)
-            request = Controls(*controls, sampling=sampling).request()
+            question = Controls(*controls, sampling=sampling).request()
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
         result: dict[str, Any] = {"classification": None, "base": "", "adapted": ""}
-        async with aclosing(listen(client, request)) as batches:
+        async with aclosing(listen(of(client, request), question)) as batches:
             async for batch in batches:
                 for event in batch:
                     result = _fold(result, event)
                 yield result  # also unchanged: only a yield notices that the caller went
 
-    async def experts() -> dict[str, Any]:
+    async def experts(request: gr.Request | None = None) -> dict[str, Any]:
         """The experts found, the files that could not be used, and the labels of pass one."""
-        found = await answer(client, ListExperts(), Experts, TIMEOUT_SECONDS)
+        found = listed(of(client, request))
+        if found is None:
+            found = Failed("The model is loading.", "Ask for the experts again in a few seconds.")
         if isinstance(found, Failed):
             raise gr.Error(f"{found.message} {found.remedy}", print_exception=False)
         return asdict(found)
 
-    gr.api(ask, api_name="ask", concurrency_id="worker", concurrency_limit=64)
+    gr.api(ask, api_name="ask", **ANSWERS)
     gr.api(experts, api_name="experts", concurrency_limit=None)
 
 

@@ -6,16 +6,16 @@ import gradio as gr
 from gradio.components import Component
 from gradio.events import Dependency
 
-from t2ui.messages import Experts, ListExperts
-from t2ui.ui.ask.page import PAGE, QUICK, AskPage
+from t2ui.messages import Experts
+from t2ui.ui.ask.page import QUICK, AskPage
 from t2ui.ui.inspect.page import choices
 from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.listen import Client, answer
+from t2ui.ui.shared.listen import Client, listed
 from t2ui.ui.shared.panel import pack, unpack
 from t2ui.ui.shared.permalink import filled, from_query
+from t2ui.ui.shared.visitor import of
 
 SAMPLING = ("max_new_tokens", "temperature", "top_p", "seed")
-EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
 
 
 def wire_start(
@@ -23,13 +23,13 @@ def wire_start(
     page: AskPage,
     header: Component,
     inspected: list[Component],
-    saved: Dependency,
+    saved: list[Dependency],
     demo: gr.Blocks,
 ) -> Dependency:
     """Fill the pages: from the link when they open, with the experts once the model is up.
 
     `inspected` are the Inspect page's choices, in the order of `inspect.choices`; `saved` may have
-    added an expert. Returns what can be followed by what needs the experts.
+    added an expert, or taken one away. Returns what can be followed by what needs the experts.
     """
     settings = page.settings
 
@@ -63,8 +63,10 @@ def wire_start(
         **QUICK,
     )
 
-    async def list_experts(packed: str, mode: str, request: gr.Request) -> tuple[Any, Any, Any]:
-        found = await answer(client, ListExperts(), Experts, EXPERTS_TIMEOUT)
+    def list_experts(packed: str, mode: str, request: gr.Request) -> tuple[Any, Any, Any]:
+        found = listed(of(client, request))
+        if found is None:  # the model loads: the page shows a skeleton, and asks again
+            return gr.skip(), gr.skip(), gr.skip()
         mixer = filled(unpack(packed), found, dict(request.query_params))
         if not isinstance(found, Experts):
             return pack(mixer), gr.skip(), gr.skip()
@@ -74,13 +76,13 @@ def wire_start(
         return pack(mixer), library, dispatch
 
     library = gr.State({"modules": [], "layers": 0})
-    listed = header.select(
+    shown = header.select(
         list_experts,
         [page.mixer, page.dispatch],
         [page.mixer, library, page.dispatch],
-        concurrency_limit=None,
-        **PAGE,
+        **QUICK,
     )
     offered = [page.mixer, library, *inspected]
-    saved.then(choices, offered, inspected, **QUICK)
-    return listed.then(choices, offered, inspected, **QUICK)
+    for change in saved:
+        change.then(choices, offered, inspected, **QUICK)
+    return shown.then(choices, offered, inspected, **QUICK)

@@ -19,13 +19,15 @@ from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
-from t2ui.ui.adapt.search_view import METHODS, OBJECTIVES, about
+from t2ui.ui.adapt.search_view import METHODS, OBJECTIVES
 from t2ui.ui.adapt.searches import Searches
-from t2ui.ui.ask.page import PAGE, AskPage, card
+from t2ui.ui.ask.page import PAGE, WORKER, AskPage, card
 from t2ui.ui.shared.colours import expert_colours
+from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.listen import Client, answer
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, once_loaded, pack, panel, unpack
+from t2ui.ui.shared.visitor import of, visitor_of
 
 TIMEOUT_SECONDS = 120.0
 BLANK = [["", ""]] * 3
@@ -135,7 +137,7 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
         except InputError as error:
             return pack({**_table(rows, str(error)), "bad": True})
 
-    async def estimate(*asked: Any) -> str:
+    async def estimate(http: gr.Request, *asked: Any) -> str:
         rows, places = filled(rows_of(unpack(asked[0])))
         if not rows:
             return pack(_estimate(ADD_EXAMPLES))
@@ -143,7 +145,8 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
             request = request_of(*asked)
         except InputError as error:
             return pack({**_estimate(str(error)), "bad": True})
-        found = await answer(client, EstimateAdapt(request), SearchEstimate, TIMEOUT_SECONDS)
+        asking = EstimateAdapt(request)
+        found = await answer(of(client, http), asking, SearchEstimate, TIMEOUT_SECONDS)
         if isinstance(found, Failed):
             text = f"{found.message} {found.remedy}".strip()
             return pack({**_estimate(text), "bad": True})
@@ -151,7 +154,7 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
         text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
         return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
 
-    worker = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
+    worker = {**WORKER, **PAGE}
     kept = [page.examples, page.search]
     remember = once_loaded("(...kept) => t2ui.remembered(...kept)")
     for added in (
@@ -167,15 +170,16 @@ def _wire_examples(client: Client, page: AdaptPage, tab: gr.Tab, demo: gr.Blocks
 
 
 def _wire_search(page: AdaptPage, searches: Searches, ask: AskPage) -> None:
-    async def start(*values: Any) -> tuple[Any, ...]:
+    async def start(http: gr.Request, *values: Any) -> tuple[Any, ...]:
         *asked, search, mixer = values
+        colours = expert_colours(one["name"] for one in experts_of(unpack(mixer)))
         try:
             request = request_of(*asked)
+            started = searches.start(request, colours, search_id(search), visitor_of(http))
         except InputError as error:
             gr.Warning(html.escape(str(error)), title="Nothing was started")
             return gr.skip(), gr.skip(), gr.skip()
-        colours = expert_colours(one["name"] for one in experts_of(unpack(mixer)))
-        return pack({"id": searches.start(request, colours, search_id(search))}), *no_answers()
+        return pack({"id": started}), *no_answers()
 
     async def stop(search: str) -> None:
         searches.stop(search_id(search))

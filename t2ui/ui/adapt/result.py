@@ -12,14 +12,15 @@ from gradio.events import Dependency
 
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.messages import Adapt, Adapted, Experts, ExpertSaved, Failed, ListExperts, SaveExpert
+from t2ui.messages import Adapt, Adapted, ExpertSaved, Failed, SaveExpert
 from t2ui.ui.adapt.searches import Searches
-from t2ui.ui.ask.page import PAGE, AskPage, card
+from t2ui.ui.ask.page import ANSWERS, PAGE, WORKER, AskPage, card
 from t2ui.ui.ask.views import AskView, no_answer
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.listen import Client, answer, listen
 from t2ui.ui.shared.mixture import moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.visitor import of
 
 TIMEOUT_SECONDS = 120.0
 ANSWER = Sampling(max_new_tokens=96)
@@ -30,7 +31,6 @@ EMPTY = {
     "adapted": "The answer with the mixture that was found appears here.",
 }
 LIGHT = {"concurrency_limit": None, **PAGE}
-WORKER = {"concurrency_id": "worker", "concurrency_limit": 64, **PAGE}
 
 
 def result_cards(
@@ -41,7 +41,7 @@ def result_cards(
     Returns the two answers, which a new search empties (see `no_answers`), and the saving.
     """
     with gr.Row(elem_id="adapt-found"):
-        with card("Before and after", "On examples that the search has not seen."):
+        with card("Before and after", "On examples that the search has not seen.", "saved-side"):
             report = panel("report", _said(), "adapt-report")
         with card("Base", "The model as it is, z = 1.", elem_id="adapt-card-base"):
             base = panel("answer", _empty("base"), "adapt-base", {"pane": "base"})
@@ -90,7 +90,9 @@ def _wire_use(searches: Searches, search: Component, ask: AskPage, report: Compo
 def _wire_save(
     client: Client, searches: Searches, search: Component, ask: AskPage, report: Component
 ) -> Dependency:
-    async def save(search: str, mixer: str, event: gr.EventData) -> tuple[Any, Any]:
+    async def save(
+        request: gr.Request, search: str, mixer: str, event: gr.EventData
+    ) -> tuple[Any, Any]:
         found = searches.found(search_id(search))
         if found is None:
             return gr.skip(), pack(_said(NOT_YET, bad=True))
@@ -99,15 +101,13 @@ def _wire_save(
             wanted = SaveExpert(name, found[1].mixture, found[1].normalise, _provenance(*found))
         except InputError as error:
             return gr.skip(), pack(_said(str(error), bad=True))
-        done = await answer(client, wanted, ExpertSaved, TIMEOUT_SECONDS)
+        done = await answer(of(client, request), wanted, ExpertSaved, TIMEOUT_SECONDS)
         if isinstance(done, Failed):
             return gr.skip(), pack(_said(f"{done.message} {done.remedy}".strip(), bad=True))
-        listed = await answer(client, ListExperts(), Experts, TIMEOUT_SECONDS)
-        if isinstance(listed, Experts):  # it has a slider at once
-            mixer = pack(with_experts(unpack(mixer), listed.experts, listed.problems))
+        mixer = pack(with_experts(unpack(mixer), done.experts.experts, done.experts.problems))
         return mixer, pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
 
-    return report.submit(save, [search, ask.mixer], [ask.mixer, report], **WORKER)
+    return report.submit(save, [search, ask.mixer], [ask.mixer, report], **WORKER, **PAGE)
 
 
 def _wire_answers(
@@ -120,7 +120,9 @@ def _wire_answers(
     """One prompt, answered by the base model and with the mixture found: an ordinary Ask."""
     report, *panes = cards
 
-    async def run(search: str, mixer: str, event: gr.EventData) -> AsyncIterator[tuple[Any, Any]]:
+    async def run(
+        request: gr.Request, search: str, mixer: str, event: gr.EventData
+    ) -> AsyncIterator[tuple[Any, Any]]:
         found, view = searches.found(search_id(search)), searches.view(search_id(search))
         which = event._data.get("prompt")
         if found is None or type(which) is not int or not 0 <= which < len(view.prompts):
@@ -136,7 +138,7 @@ def _wire_answers(
         )
         answers = AskView(controls, unpack(mixer), client.status())
         yield tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
-        async with aclosing(listen(client, controls.request())) as batches:
+        async with aclosing(listen(of(client, request), controls.request())) as batches:
             async for batch in batches:
                 for one in batch:
                     answers.apply(one)
@@ -144,7 +146,7 @@ def _wire_answers(
                 yield now if batch else (gr.skip(), gr.skip())
 
     inputs = [search, ask.mixer]
-    report.select(run, inputs, panes, trigger_mode="always_last", **WORKER)
+    report.select(run, inputs, panes, trigger_mode="always_last", **ANSWERS, **PAGE)
 
 
 def _provenance(request: Adapt, adapted: Adapted) -> dict[str, Any]:

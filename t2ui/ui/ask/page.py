@@ -1,5 +1,6 @@
 """The Ask page: prompt, pass one, mixture, next token, and both answers. Layout and wiring only."""
 
+import asyncio
 import html
 import json
 from collections.abc import AsyncIterator
@@ -11,16 +12,16 @@ import gradio as gr
 from gradio.components import Component
 
 from t2ui.errors import InputError
-from t2ui.messages import Experts, Failed, ListExperts
 from t2ui.ui.ask.next_token import next_token_card
 from t2ui.ui.ask.settings import Settings, settings_popover
 from t2ui.ui.ask.snippets import snippets
 from t2ui.ui.ask.views import AskView, no_answer, no_classification
 from t2ui.ui.shared.controls import clean_controls
-from t2ui.ui.shared.listen import Client, listen
+from t2ui.ui.shared.listen import YIELD_SECONDS, Client, listed, listen
 from t2ui.ui.shared.mixture import corrected, empty_mixer, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
+from t2ui.ui.shared.visitor import of
 
 STARTERS = (
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
@@ -34,6 +35,9 @@ STARTERS = (
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 DISPATCHERS = {"prompt": "prompt", "expert": "expert", "none": "none"}
 PAGE = {"api_visibility": "private", "show_progress": "hidden"}
+# The door in front (t2ui.http) knows the lanes by these names and lets only so many in.
+ANSWERS = {"concurrency_id": "answers", "concurrency_limit": None}
+WORKER = {"concurrency_id": "worker", "concurrency_limit": None}  # other things the worker does
 QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
 # What was on its way to the browser may arrive behind it: assets/ask/answer.js knows the question.
 STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) => {
@@ -150,7 +154,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
 
     async def run(request: gr.Request, *values: Any) -> AsyncIterator[dict]:
         prompt, dispatch, mixer, *settings = values
-        mixer = unpack(mixer)
+        mixer, mine = unpack(mixer), of(client, request)
         controls = clean_controls(prompt, dispatch, mixer, *settings)
         try:
             controls.request()
@@ -161,16 +165,14 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         view = AskView(controls, mixer, client.status())
         yield {**shown(view), page.footer: pack(NO_FOOTER)}  # the receipt was of the last answer
         if mixer.get("experts") is None:  # asked while the model loads: first what there is to mix
-            async with aclosing(listen(client, ListExperts())) as batches:
-                async for batch in batches:
-                    for found in batch:
-                        if isinstance(found, (Experts, Failed)):
-                            mixer = filled(mixer, found, dict(request.query_params))
-                    yield gr.skip()
+            while (found := listed(mine)) is None:
+                await asyncio.sleep(YIELD_SECONDS)
+                yield gr.skip()  # only a yield notices that the tab was closed
+            mixer = filled(mixer, found, dict(request.query_params))
             controls = clean_controls(prompt, dispatch, mixer, *settings)
             view = AskView(controls, mixer, client.status())  # the model is there now
             yield shown(view)
-        async with aclosing(listen(client, controls.request())) as batches:
+        async with aclosing(listen(mine, controls.request())) as batches:
             async for batch in batches:
                 changed = {name for event in batch for name in view.apply(event)}
                 now = view.values()
@@ -184,8 +186,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         run,
         page.controls,
         [*panels.values(), page.footer],
-        concurrency_id="worker",
-        concurrency_limit=64,
+        **ANSWERS,
         **PAGE,
     )
     panes = [page.classification, page.base, page.adapted]

@@ -23,6 +23,7 @@ from t2ui.messages import (
 )
 from t2ui.ui.shared.colours import BASE, expert_colours
 from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.mixture import expert_of, experts_of, moved
 
 PANES = ("base", "adapted")
@@ -151,6 +152,8 @@ class AskView:
         """Take in one event; the names of the panels that changed."""
         if isinstance(event, Queued):
             words = f"busy: {event.before} before you" if event.before else "next in line"
+            if event.seconds is not None:
+                words += f", {about(event.seconds)}"
             if self._loading:  # the first one comes while the model loads, later ones after
                 self._loading, words = False, LOADING
             return self._set_waiting(words)

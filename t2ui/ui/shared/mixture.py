@@ -103,6 +103,8 @@ def with_experts(
             "kind": info.kind,
             "labels": list(info.labels),
             "file": info.file_name,
+            "saved": info.saved,
+            "bytes": info.size_bytes,
             "hint": info.description + (" (from another base model)" if info.transfer else ""),
         }
         for info in ordered

@@ -23,6 +23,7 @@ SCRIPTS = (
     "shared/mixer.js",
     "ask/answer.js",
     "shared/plots.js",
+    "adapt/saved.js",
     "adapt/adapt.js",
 )
 
