@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def chosen(what: str, name: str, entries: Mapping[str, AnyEntry]) -> AnyEntry:
     family, colon, member = name.partition(":")
     key = f"{family}:" if colon and member else name
     if key not in entries or (key.endswith(":") and not member):
-        raise InputError(f"There is no {what} {name!r}; there are: {names_of(entries)}.")
+        raise InputError(f"There is no {what} {quoted(name)}; there are: {names_of(entries)}.")
     return entries[key]
 
 

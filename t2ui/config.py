@@ -15,7 +15,7 @@ from t2ui.catalogue import (
     SEARCH_METHODS,
     TRAIN_OBJECTIVES,
 )
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAX_PROMPT_CHARS = 20_000
@@ -87,7 +87,7 @@ def check_prompt(prompt: str) -> str:
             character.
     """
     if prompt is not None and not isinstance(prompt, str):
-        raise InputError(f"The prompt is {prompt!r}; expected text.")
+        raise InputError(f"The prompt is {quoted(prompt)}; expected text.")
     if not prompt or not prompt.strip():
         raise InputError("The prompt is empty: type a question or an instruction.")
     if len(prompt) > MAX_PROMPT_CHARS:
@@ -112,11 +112,11 @@ def check_alpha(name: str, value: float | str) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(
-            f"The coefficient of {name!r} is {value!r}; a number is expected."
+            f"The coefficient of {quoted(name)} is {quoted(value)}; a number is expected."
         ) from None
     if not math.isfinite(number) or abs(number) > ALPHA_LIMIT:
         raise InputError(
-            f"The coefficient of {name!r} is {number}; expected a finite number between "
+            f"The coefficient of {quoted(name)} is {number}; expected a finite number between "
             f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
         )
     return number
@@ -152,14 +152,14 @@ def check_mixture(mixture: Mapping[str, Any]) -> dict[str, Alpha]:
 
 def _check_range(what: str, value: float, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{what} is {value!r}; a number is expected.")
+        raise InputError(f"{what} is {quoted(value)}; a number is expected.")
     if not math.isfinite(value) or not low <= value <= high:
         raise InputError(f"{what} is {value}; expected between {low:g} and {high:g}.")
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{what} is {value!r}; expected {', '.join(choices)}.")
+        raise InputError(f"{what} is {quoted(value)}; expected {', '.join(choices)}.")
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Sampling:
                 raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")
             object.__setattr__(self, what, int(getattr(self, what)))
         if any(not isinstance(s, str) or not s for s in self.stop):
-            raise InputError(f"stop is {self.stop!r}; expected non-empty strings.")
+            raise InputError(f"stop is {quoted(self.stop)}; expected non-empty strings.")
         for text in self.stop:
             check_text("a stop string", text)
 
@@ -213,7 +213,9 @@ class AnswerSettings:
         _check_range("threshold", self.threshold, 0, 1)
         for what in ("normalise", "allow_transfer"):
             if not isinstance(getattr(self, what), bool):
-                raise InputError(f"{what} is {getattr(self, what)!r}; expected true or false.")
+                raise InputError(
+                    f"{what} is {quoted(getattr(self, what))}; expected true or false."
+                )
         if self.mixture is not None:
             if self.dispatch not in ("", NO_DISPATCH):
                 raise InputError("A mixture and a dispatcher were both given: choose one of them.")
@@ -232,10 +234,15 @@ class WorkerConfig:
     cache_dir: Path = field(default_factory=default_cache_dir)
     max_rows: int = 16  # rows decoded in one batch; further requests queue
     max_queue: int = 200
+    sessions_dir: Path | None = None  # public: what each visitor saves, and nobody writes elsewhere
+    session_hours: float = 2.0  # public: what a visitor saved goes when unused for so long
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "experts_dir", Path(self.experts_dir))
         object.__setattr__(self, "cache_dir", Path(self.cache_dir))
+        if self.sessions_dir is not None:
+            object.__setattr__(self, "sessions_dir", Path(self.sessions_dir))
+        _check_range("session_hours", self.session_hours, 0, 10_000)
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(
                 f"dtype is {self.dtype!r}; expected auto, float32, bfloat16 or float16."
@@ -392,4 +399,4 @@ class FewShotConfig:
             return cls(population=16, elite_ratio=0.25, generations=10)
         if name == "light":
             return cls(shots=3, population=12, elite_ratio=0.25, generations=6)
-        raise InputError(f"There is no preset {name!r}; there are: {', '.join(PRESETS)}.")
+        raise InputError(f"There is no preset {quoted(name)}; there are: {', '.join(PRESETS)}.")

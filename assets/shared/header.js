@@ -65,9 +65,11 @@
       const ready = value.state === "ready" || value.state === "busy";
       const failed = value.state === "failed";
       const changed = ready !== page.ready || failed !== Boolean(page.failed);
+      const others = value.library !== undefined && value.library !== page.library;
+      if (value.library !== undefined) page.library = value.library;
       page.ready = ready;
       page.failed = failed ? value.detail || "The model is not running." : "";
-      if (changed && (ready || failed)) api.trigger("select", {}); // the experts, or why there are none
+      if ((changed || others) && (ready || failed)) api.trigger("select", {}); // the experts, or why there are none
       if (changed) say("ready");
       return value.state === "ready" ? 3000 : 1000;
     }

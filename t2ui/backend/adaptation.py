@@ -1,4 +1,4 @@
-"""The worker's side of few-shot adaptation: a search in pieces, its estimate, saving its result.
+"""The worker's side of few-shot adaptation: a search in pieces, and its estimate.
 
 Composes `few_shot` with the experts folder and speaks in messages. Knows nothing of queues: the
 scheduler runs one piece of a search at a time, and other requests are answered between two pieces.
@@ -23,16 +23,13 @@ from t2ui.messages import (
     Adapted,
     EstimateAdapt,
     Event,
-    ExpertSaved,
-    SaveExpert,
     SearchBegan,
     SearchEstimate,
 )
 from t2ui.models.loading import model_name
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import expert_files
-from t2ui.svf.mixture import Mixture, SavedMixture, fold
+from t2ui.svf.mixture import SavedMixture
 from t2ui.tasks.base import Example
 
 # A piece of a search is one forward pass: on a CPU one of about a second (with 1500 tokens it was
@@ -47,7 +44,6 @@ TRIAL: dict[str, Any] = {
     "max_new_tokens": 8,
 }
 TRIAL_EXAMPLES = 2
-MOST_EXPERTS = 100  # in the folder, for what the app saves: a shared one could be filled up
 
 
 class Adaptation:
@@ -69,7 +65,7 @@ class Adaptation:
         """
         config = self._config(request.config)
         examples = examples_of(self.tokenizer, request.examples)
-        experts = self._searchable()
+        experts = self._searchable(request.session)
         held_out = few_shot.split(range(len(examples)), config)[1]
         yield SearchBegan(tuple(experts), tuple(sorted(held_out)), config.generations)
         pieces = few_shot.search(
@@ -98,7 +94,7 @@ class Adaptation:
         """
         config = self._config(request.adapt.config)
         examples = examples_of(self.tokenizer, request.adapt.examples)
-        experts = self._searchable()
+        experts = self._searchable(request.session)
         Scorer(self.adapter, self.tokenizer, config, answers).check(examples)
         searched, held_out = few_shot.split(range(len(examples)), config)
         seen = [examples[place] for place in searched]
@@ -116,39 +112,8 @@ class Adaptation:
             self._rates[_kind(config)] = self._measured(config, examples, experts)
         return SearchEstimate(tokens, tokens / self._rates[_kind(config)], held, report)
 
-    def save(self, request: SaveExpert) -> ExpertSaved:
-        """Fold a mixture and write it into the model's experts folder, never over another.
-
-        Raises:
-            InputError: the name is taken, the folder is full, or the mixture is the base model.
-        """
-        library, folder = self._experts.library(), self._experts.folder
-        files = expert_files(folder)
-        taken = {path.stem.casefold() for path in files} | set(map(str.casefold, library.experts))
-        if request.name.casefold() in taken:
-            raise InputError(f"There is an expert {request.name!r} already: choose another name.")
-        if len(files) >= MOST_EXPERTS:
-            raise InputError(
-                f"The experts folder holds {len(files)} files, and the app adds none beyond "
-                f"{MOST_EXPERTS}: remove some, or download the mixture instead."
-            )
-        mixture = Mixture(request.mixture, request.normalise)
-        shown = ", ".join(f"{name} {alpha:g}" for name, alpha in request.mixture.items())
-        expert = fold(
-            self.adapter,
-            library.experts,
-            mixture,
-            request.name,
-            request.training,
-            base_model=model_name(self.adapter.model),
-            description=f"Mixture of {shown}.",
-        )
-        path = folder / f"{request.name}.safetensors"
-        expert.save(path)
-        return ExpertSaved(request.name, path.name)
-
-    def _searchable(self) -> dict[str, Expert]:
-        experts = self._experts.library().answering
+    def _searchable(self, session: str) -> dict[str, Expert]:
+        experts = self._experts.library(session).answering
         if not experts:
             raise InputError(
                 "There is no expert to mix: put expert files into the experts folder, or train one."

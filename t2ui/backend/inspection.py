@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.messages import ComponentData, HeatmapData
 from t2ui.svf.decomposition import Factors, captured_variance, kind_of, layer_of, leaf_of
 
@@ -36,7 +36,7 @@ def heatmap(
     if not names:
         words = [*map(kind_of, factors), *map(leaf_of, factors)]
         known = dict.fromkeys(word for word in words if word)
-        raise InputError(f"There is no module {module!r}; expected all, {', '.join(known)}.")
+        raise InputError(f"There is no module {quoted(module)}; expected all, {', '.join(known)}.")
     names.sort(key=layer_of)  # stable: within a layer the model's order stays
     widths = [factors[n].S.numel() for n in names]
     values = np.full((len(names), max(widths)), np.nan, dtype=np.float32)
@@ -64,7 +64,7 @@ def component(factors: Mapping[str, Factors], z: Mapping[str, Tensor], name: str
     """
     if name not in factors:
         raise InputError(
-            f"There is no adapted matrix {name!r}; expected a full name such as "
+            f"There is no adapted matrix {quoted(name)}; expected a full name such as "
             f"{next(iter(factors))}."
         )
     U, S, Vh = factors[name]

@@ -9,7 +9,6 @@ import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
 
@@ -22,34 +21,37 @@ from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.answers import Answers, Envelope
 from t2ui.backend.experts_folder import ExpertsFolder
 from t2ui.backend.pace import Pace
+from t2ui.backend.saved_experts import SavedExperts
+from t2ui.backend.session_folders import SessionFolders
 from t2ui.config import WorkerConfig
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import (
-    default_dispatch,
-    make_plan,
-    refuse_transfers,
-    usable_experts,
-)
+from t2ui.inference.plan import make_plan, refuse_transfers
 from t2ui.messages import (
     Adapt,
     Ask,
     Classified,
     Component,
+    DeleteExpert,
+    EndSession,
     EstimateAdapt,
     Event,
+    Experts,
     Heatmap,
-    ListExperts,
     Mixed,
     NextToken,
     NextTokens,
+    ReadExpert,
+    RenameExpert,
     Request,
     SaveExpert,
+    SessionEnded,
 )
 from t2ui.models.chat import chat_ids
 from t2ui.models.loading import load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.mixture import mix, mixture_of
 
+NO_SESSIONS = SessionFolders(None, 0)  # not public
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
 
 
@@ -65,7 +67,8 @@ def load_backend(
         config.model, config.device, config.dtype, config.cache_dir, progress
     )
     adapter = adapt(model, cache_dir=config.cache_dir, progress=progress)
-    return ModelBackend(model, tokenizer, adapter, config.experts_dir)
+    sessions = SessionFolders(config.sessions_dir, config.session_hours)
+    return ModelBackend(model, tokenizer, adapter, config.experts_dir, sessions)
 
 
 class ModelBackend:
@@ -77,13 +80,15 @@ class ModelBackend:
         tokenizer: PreTrainedTokenizerBase,
         adapter: Adapter,
         experts_dir: Path,
+        sessions: SessionFolders = NO_SESSIONS,
     ):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.name = model_name(model)
         self.device = str(model.device)
-        self._experts = ExpertsFolder(experts_dir, self.name, adapter)
-        self._adaptation = Adaptation(tokenizer, adapter, self._experts)
         self._dispatchers = Dispatchers(model, tokenizer, adapter)
+        self._experts = ExpertsFolder(experts_dir, self.name, adapter, self._dispatchers, sessions)
+        self._saved = SavedExperts(adapter, self._experts)
+        self._adaptation = Adaptation(tokenizer, adapter, self._experts)
         self._pace = Pace()
         self._answers = Answers(tokenizer, adapter, self._pace)
         # prompt's ids -> the next token's log-probabilities (V,) under the base model
@@ -102,7 +107,7 @@ class ModelBackend:
     # --- short requests --------------------------------------------------------------------------
 
     def answer(self, request: Request) -> Iterator[Event | None]:
-        """The event that answers it; before it, None after every piece of a prompt."""
+        """The events that answer it; before them, None after every piece of a prompt."""
         found = self._answer(request)
         yield from found if isinstance(found, Iterator) else (found,)
 
@@ -111,19 +116,9 @@ class ModelBackend:
         raise TypeError(f"{type(request).__name__} is not a short request")
 
     @_answer.register
-    def _(self, request: ListExperts) -> Event:
-        listing = self._experts.listing()
-        usable = usable_experts(self.adapter, self._experts.library().experts, False)
-        return replace(
-            listing,
-            dispatchers=self._dispatchers.usable(usable),
-            dispatch=default_dispatch(usable),
-        )
-
-    @_answer.register
     def _(self, request: NextToken) -> Iterator[Event | None]:
         began = time.perf_counter()
-        experts = self._experts.library().experts
+        experts = self._experts.library(request.session).experts
         mixture = mixture_of(request.mixture, request.normalise)
         scales = mix(experts, mixture)
         refuse_transfers(self.adapter, experts, mixture, request.allow_transfer)
@@ -138,12 +133,12 @@ class ModelBackend:
 
     @_answer.register
     def _(self, request: Heatmap) -> Event:
-        scales = self._mixed(request.mixture, request.normalise)
+        scales = self._mixed(request.mixture, request.normalise, request.session)
         return inspection.heatmap(self.adapter.factors, scales, request.module)
 
     @_answer.register
     def _(self, request: Component) -> Event:
-        scales = self._mixed(request.mixture, request.normalise)
+        scales = self._mixed(request.mixture, request.normalise, request.session)
         return inspection.component(self.adapter.factors, scales, request.name)
 
     @_answer.register
@@ -152,15 +147,38 @@ class ModelBackend:
 
     @_answer.register
     def _(self, request: SaveExpert) -> Event:
-        return self._adaptation.save(request)
+        return self._saved.save(request)
+
+    @_answer.register
+    def _(self, request: RenameExpert) -> Event:
+        return self._saved.rename(request)
+
+    @_answer.register
+    def _(self, request: DeleteExpert) -> Event:
+        return self._saved.delete(request)
+
+    @_answer.register
+    def _(self, request: ReadExpert) -> Event:
+        return self._saved.read(request)
+
+    @_answer.register
+    def _(self, request: EndSession) -> Iterator[Event]:
+        self._saved.end_session(request)
+        return iter(())
+
+    def listings(self) -> Iterator[Experts | SessionEnded]:
+        """The lists of experts that have changed, see `ExpertsFolder.changed`."""
+        return self._experts.changed()
 
     def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
         """A search in pieces; see `Adaptation.search`."""
         return self._adaptation.search(adapt, stopped)
 
-    def _mixed(self, alphas: Mapping[str, float], normalise: bool) -> dict[str, Tensor]:
+    def _mixed(
+        self, alphas: Mapping[str, float], normalise: bool, session: str
+    ) -> dict[str, Tensor]:
         """z′ by matrix, of the mixture with these coefficients."""
-        return mix(self._experts.library().experts, mixture_of(alphas, normalise))
+        return mix(self._experts.library(session).experts, mixture_of(alphas, normalise))
 
     def _next(
         self, prompt_ids: list[int], scales: Mapping[str, Tensor]
@@ -183,7 +201,7 @@ class ModelBackend:
     def start(self, job_id: str, ask: Ask) -> Iterator[Event]:
         """Pass one, then the rows into the batch; they are decoded by `step`."""
         began = time.perf_counter()
-        experts = self._experts.library().experts
+        experts = self._experts.library(ask.session).experts
         plan = make_plan(self._dispatchers, ask.prompt, experts, ask.settings)
         if found := plan.classification:
             yield Classified(

@@ -4,6 +4,7 @@ Every command has `--json` for machines. Bad input is one line on stderr and exi
 """
 
 import sys
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -174,21 +175,39 @@ def serve(
         str, typer.Option(envvar="GRADIO_SERVER_NAME", help="0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT")] = 7860,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="For strangers: nobody writes into the experts folder, and lower limits "
+            "(t2ui/http/limits.py). A Hugging Face Space is public by itself.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Open the app; the same as `python app.py`."""
     from t2ui.config import WorkerConfig
-    from t2ui.ui import build, launch_options
+    from t2ui.http.launch import launch_options, visitors_folder
+    from t2ui.http.limits import Limits, is_space
+    from t2ui.ui import build
     from t2ui.worker.client import connect
 
     folder = existing(experts) if experts else default_experts_dir()
-    config = WorkerConfig(model=model, device=device, experts_dir=folder)
+    limits = Limits.of(public or is_space())
     if as_json:
-        print_json({"url": f"http://{host}:{port}", "model": model})
-    with connect(config) as client:
+        print_json({"url": f"http://{host}:{port}", "model": model, "public": limits.public})
+    with ExitStack() as stack:
+        config = WorkerConfig(
+            model=model,
+            device=device,
+            experts_dir=folder,
+            sessions_dir=stack.enter_context(visitors_folder(limits)),
+            session_hours=limits.session_hours,
+        )
+        client = stack.enter_context(connect(config))
         try:
-            build(client).launch(
-                server_name=host, server_port=port, quiet=as_json, **launch_options()
+            build(client, limits.public).launch(
+                server_name=host, server_port=port, quiet=as_json, **launch_options(limits)
             )
         except (OSError, OverflowError) as error:  # taken, not allowed, or no port number
             raise InputError(

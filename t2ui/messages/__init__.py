@@ -5,12 +5,9 @@ Arrays are numpy, float32 unless said otherwise. Times are seconds, probabilitie
 """
 
 from t2ui.messages.adapt import (
-    EXPERT_NAME,
     Adapt,
     Adapted,
     EstimateAdapt,
-    ExpertSaved,
-    SaveExpert,
     SearchBegan,
     SearchEstimate,
 )
@@ -33,7 +30,17 @@ from t2ui.messages.inspect import (
     Experts,
     Heatmap,
     HeatmapData,
-    ListExperts,
+)
+from t2ui.messages.saved import (
+    EXPERT_NAME,
+    DeleteExpert,
+    EndSession,
+    ExpertDeleted,
+    ExpertFile,
+    ExpertSaved,
+    ReadExpert,
+    RenameExpert,
+    SaveExpert,
 )
 from t2ui.messages.worker import (
     Begun,
@@ -41,11 +48,24 @@ from t2ui.messages.worker import (
     Done,
     Failed,
     Queued,
+    SessionEnded,
     Status,
 )
 from t2ui.records import Generation
 
-Request = Ask | NextToken | ListExperts | Heatmap | Component | Adapt | EstimateAdapt | SaveExpert
+Request = (
+    Ask
+    | NextToken
+    | Heatmap
+    | Component
+    | Adapt
+    | EstimateAdapt
+    | SaveExpert
+    | RenameExpert
+    | DeleteExpert
+    | ReadExpert
+    | EndSession
+)
 Event = (
     Queued
     | Classified
@@ -54,7 +74,6 @@ Event = (
     | Tokens
     | Compared
     | NextTokens
-    | Experts
     | HeatmapData
     | ComponentData
     | SearchEstimate
@@ -62,6 +81,8 @@ Event = (
     | Generation
     | Adapted
     | ExpertSaved
+    | ExpertDeleted
+    | ExpertFile
     | Failed
     | Done
 )
@@ -77,10 +98,14 @@ __all__ = [
     "Compared",
     "Component",
     "ComponentData",
+    "DeleteExpert",
     "Done",
     "EXPERT_NAME",
+    "EndSession",
     "EstimateAdapt",
     "Event",
+    "ExpertDeleted",
+    "ExpertFile",
     "ExpertInfo",
     "ExpertSaved",
     "Experts",
@@ -88,17 +113,19 @@ __all__ = [
     "Generation",
     "Heatmap",
     "HeatmapData",
-    "ListExperts",
     "Mixed",
     "NextToken",
     "NextTokens",
     "PANES",
     "Queued",
+    "ReadExpert",
     "Reading",
+    "RenameExpert",
     "Request",
     "SaveExpert",
     "SearchBegan",
     "SearchEstimate",
+    "SessionEnded",
     "Status",
     "TokenShift",
     "Tokens",

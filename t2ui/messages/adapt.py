@@ -1,13 +1,9 @@
-"""Few-shot adaptation: a search, its estimate, and the expert it may become."""
+"""Few-shot adaptation: a search and its estimate."""
 
-import re
 from dataclasses import dataclass, field
-from typing import Any
 
-from t2ui.config import FewShotConfig, check_alpha, check_prompt
+from t2ui.config import FewShotConfig, check_prompt
 from t2ui.errors import InputError
-
-EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 # --- requests ------------------------------------------------------------------------------------
 
@@ -22,6 +18,7 @@ class Adapt:
 
     examples: tuple[tuple[str, str], ...]  # (prompt, right answer)
     config: FewShotConfig = field(default_factory=FewShotConfig)
+    session: str = ""  # whose it is: its own experts are searched too
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", tuple((p, a) for p, a in self.examples))
@@ -45,25 +42,7 @@ class EstimateAdapt:
     """How long a search would take here, and how its examples are split. Event: SearchEstimate."""
 
     adapt: Adapt
-
-
-@dataclass(frozen=True)
-class SaveExpert:
-    """Fold a mixture into one z and save it in the experts folder. Event: ExpertSaved."""
-
-    name: str  # a new one; it becomes the file's name
-    mixture: dict[str, float]
-    normalise: bool = False
-    training: dict[str, Any] = field(default_factory=dict)  # where the mixture came from
-
-    def __post_init__(self) -> None:
-        if not EXPERT_NAME.fullmatch(self.name):
-            raise InputError(
-                f"The expert's name is {self.name[:60]!r}; expected 1 to 40 letters, digits, - "
-                "and _, beginning with a letter or a digit."
-            )
-        for name, value in self.mixture.items():
-            check_alpha(name, value)
+    session: str = ""
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -105,11 +84,3 @@ class Adapted:
     forward_passes: int
     seconds: float
     file: str  # the mixture as a file's text, JSON
-
-
-@dataclass(frozen=True)
-class ExpertSaved:
-    """A new expert is in the experts folder."""
-
-    name: str
-    file_name: str

@@ -24,7 +24,9 @@ class Ask:
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
     allow_transfer: bool = AnswerSettings.allow_transfer
-    session: str = ""  # whose it is: answers under way are shared out fairly between sessions
+    # whose it is: answers under way are shared out fairly between sessions, and a session's own
+    # experts are seen by its own requests alone
+    session: str = ""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

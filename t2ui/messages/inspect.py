@@ -7,11 +7,6 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class ListExperts:
-    """The library, read again from disk. Event: Experts."""
-
-
-@dataclass(frozen=True)
 class Heatmap:
     """z − 1 of an expert or a mixture (an expert is the mixture {name: 1.0}).
 
@@ -21,6 +16,7 @@ class Heatmap:
     mixture: dict[str, float]
     module: str = "all"
     normalise: bool = False
+    session: str = ""  # its own experts can be looked at too
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,7 @@ class Component:
     name: str
     mixture: dict[str, float]
     normalise: bool = False
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,16 @@ class ExpertInfo:
     sha256: str
     file_name: str
     size_bytes: int
+    saved: bool = False  # by the page: it may be renamed, downloaded and deleted there
 
 
 @dataclass(frozen=True)
 class Experts:
-    """The library: what loaded, and (file name, reason) for what did not."""
+    """The library: what loaded, and (file name, reason) for what did not.
+
+    The worker sends it when it is ready and whenever the folder has changed; the client keeps the
+    last one, so that nobody waits for the worker to see it.
+    """
 
     experts: tuple[ExpertInfo, ...]
     problems: tuple[tuple[str, str], ...]
@@ -62,6 +64,7 @@ class Experts:
     layers: int
     dispatchers: tuple[str, ...] = ()  # those that can be used here without a transfer
     dispatch: str = ""  # the one that is used where nobody chooses
+    session: str = ""  # whose list it is: with the session's own experts, "" for everybody's
 
 
 @dataclass(frozen=True)

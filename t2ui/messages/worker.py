@@ -52,6 +52,13 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class SessionEnded:
+    """Between client and worker only: the session has no experts of its own any more."""
+
+    session: str
+
+
+@dataclass(frozen=True)
 class Begun:
     """Between client and worker only: the worker has started on a request.
 

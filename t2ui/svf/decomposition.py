@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from t2ui.config import default_cache_dir
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 
 Progress = Callable[[str, float | None], None]
@@ -54,7 +54,9 @@ def layer_of(name: str) -> int:
     """Index of the transformer block that holds the matrix of this full module name."""
     found = _NAME.search(name)
     if not found:
-        raise InputError(f"{name!r} is not the name of a block's matrix (…layers.N.part.matrix).")
+        raise InputError(
+            f"{quoted(name)} is not the name of a block's matrix (…layers.N.part.matrix)."
+        )
     return int(found[1])
 
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from t2ui.catalogue import TRAIN_OBJECTIVES
 from t2ui.config import check_texts
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import kind_of, leading_values
+from t2ui.svf.expert_limits import MOST_CHARACTERS, check_expert, check_file, check_header
 
 FORMAT, VERSION = "t2ui.svf", "1"
 SUFFIXES = (".safetensors", ".svf")
@@ -52,15 +53,22 @@ class Expert:
     def __post_init__(self) -> None:
         if not self.name or not self.name.strip():
             raise InputError("An expert needs a name.")
+        object.__setattr__(self, "labels", tuple(self.labels))
+        check_expert(
+            {key: getattr(self, key) for key in MOST_CHARACTERS},
+            self.labels,
+            {"training": self.training, "metrics": self.metrics},
+            self.scales,
+        )
         if not self.scales:
-            raise InputError(f"Expert {self.name!r} has no scale vectors.")
+            raise InputError(f"Expert {quoted(self.name)} has no scale vectors.")
         said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scales"}
         for what, value in {**said, "matrices": list(self.scales)}.items():
-            check_texts(f"the {what} of expert {self.name!r}", value)
+            check_texts(f"the {what} of expert {quoted(self.name)}", value)
         if self.fingerprint and not leading_values(self.fingerprint):
             raise InputError(
-                f"Expert {self.name!r} has the fingerprint {self.fingerprint[:80]!r}; expected a "
-                "digest, a colon and singular values: train or export it again."
+                f"Expert {quoted(self.name)} has the fingerprint {quoted(self.fingerprint[:80])}; "
+                "expected a digest, a colon and singular values: train or export it again."
             )
         for matrix, z in self.scales.items():
             _check_scale(self.name, matrix, z)
@@ -71,7 +79,6 @@ class Expert:
             for matrix, z in sorted(self.scales.items())
         }
         object.__setattr__(self, "scales", clean)
-        object.__setattr__(self, "labels", tuple(self.labels))
         if not self.sha256:  # so that receipts and caches can tell unsaved experts apart
             object.__setattr__(self, "sha256", tensors_sha256(clean))
 
@@ -98,26 +105,26 @@ class Expert:
             InputError: no such file, not safetensors, not an expert, damaged, or not finite.
         """
         path = Path(path)
-        if not path.is_file():
-            raise InputError(f"There is no expert file at {path}: check the path.")
+        check_file(path)
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
+                check_header(path.name, metadata, file.keys())
                 stored = {key: file.get_tensor(key) for key in file.keys()}
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f"{path.name} is not a readable safetensors file ({error}): it is truncated or "
-                "of another kind; get it again."
+                f"{path.name} is not a readable safetensors file ({str(error)[:200]}): it is "
+                "truncated or of another kind; get it again."
             ) from None
         if metadata.get("format") != FORMAT:
             raise InputError(
-                f"{path.name} says format {metadata.get('format')!r}; an expert says {FORMAT!r}: "
-                "this is another kind of safetensors file."
+                f"{path.name} says format {quoted(metadata.get('format'))}; an expert says "
+                f"{FORMAT!r}: this is another kind of safetensors file."
             )
         if metadata.get("version") != VERSION:
             raise InputError(
-                f"{path.name} is of format version {metadata.get('version')!r}; this t2ui reads "
-                f"{VERSION!r}: update t2ui."
+                f"{path.name} is of format version {quoted(metadata.get('version'))}; this t2ui "
+                f"reads {VERSION!r}: update t2ui."
             )
         digest = tensors_sha256(stored)
         if metadata.get("sha256") != digest:
@@ -225,20 +232,20 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
 def _check_scale(expert: str, matrix: str, z: Tensor) -> None:
     if kind_of(matrix) is None:
         raise InputError(
-            f"Expert {expert!r} has a tensor {matrix!r}; expected names of attention or MLP "
-            "matrices such as model.layers.0.mlp.up_proj."
+            f"Expert {quoted(expert)} has a tensor {quoted(matrix)}; expected names of attention "
+            "or MLP matrices such as model.layers.0.mlp.up_proj."
         )
     if z.ndim != 1 or not z.numel() or z.dtype not in _FLOATS:
         raise InputError(
-            f"Expert {expert!r}, {matrix}: got {z.dtype} of shape {tuple(z.shape)}; expected one "
-            "float of 16, 32 or 64 bits per singular value, shape (r,)."
+            f"Expert {quoted(expert)}, {matrix}: got {z.dtype} of shape {tuple(z.shape)}; expected "
+            "one float of 16, 32 or 64 bits per singular value, shape (r,)."
         )
     finite = torch.isfinite(z.float())  # as it is used: float64 holds what float32 cannot
     if not bool(finite.all()):
         bad = int((~finite).sum())
         raise InputError(
-            f"Expert {expert!r}, {matrix}: {bad} of {z.numel()} scales are NaN or infinite; the "
-            "file cannot be used: train or export it again."
+            f"Expert {quoted(expert)}, {matrix}: {bad} of {z.numel()} scales are NaN or infinite; "
+            "the file cannot be used: train or export it again."
         )
 
 
@@ -254,7 +261,9 @@ def _metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: typ
             "expected."
         )
     if not isinstance(value, kind):
-        raise InputError(f"{file_name}: its {key} are {value!r}; expected a JSON {kind.__name__}.")
+        raise InputError(
+            f"{file_name}: its {key} are {quoted(value)}; expected a JSON {kind.__name__}."
+        )
     return value
 
 
@@ -270,7 +279,7 @@ def _nesting(value: Any) -> int:
 def _metadata_list(file_name: str, metadata: dict[str, str], key: str, kind: type) -> list[Any]:
     values = _metadata_json(file_name, metadata, key, list)
     if not all(isinstance(value, kind) for value in values):
-        raise InputError(f"{file_name}: its {key} are {values!r}; expected {kind.__name__}s.")
+        raise InputError(f"{file_name}: its {key} are {quoted(values)}; expected {kind.__name__}s.")
     return values
 
 

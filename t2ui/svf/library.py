@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2ui.config import OTHERS
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.svf.expert import SUFFIXES, Expert
+from t2ui.svf.expert_limits import shown_name
 
 if TYPE_CHECKING:
     from t2ui.svf.adapter import Adapter
@@ -96,11 +97,11 @@ def load_library(folder: str | Path) -> Library:
             expert = Expert.load(path)
             if expert.name in experts:
                 raise InputError(
-                    f"{path.name} holds an expert named {expert.name!r}, as "
+                    f"{path.name} holds an expert named {quoted(expert.name)}, as "
                     f"{files[expert.name].name} does: rename one of them."
                 )
         except InputError as error:
-            problems.append((path.name, str(error)))
+            problems.append((shown_name(path), str(error)))
             continue
         experts[expert.name], files[expert.name] = expert, path
     return Library(experts, files, tuple(problems))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from t2ui.config import ALPHA_LIMIT, LEAST_SUM, Alpha, check_mixture, check_texts
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
@@ -57,7 +57,7 @@ class Mixture:
         largest = max(divided, key=lambda name: abs(divided[name]))
         if abs(divided[largest]) > ALPHA_LIMIT:
             raise InputError(
-                f"The weights sum to {total:g}, so normalised the weight of {largest!r} is "
+                f"The weights sum to {total:g}, so normalised the weight of {quoted(largest)} is "
                 f"{divided[largest]:g}; expected between {-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}: "
                 "move a slider, or switch normalise off."
             )
@@ -176,8 +176,9 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
     """
     unknown = [name for name in mixture.weights if name not in experts]
     if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise InputError(
-            f"There is no expert named {', '.join(map(repr, unknown))}; there are: "
+            f"There is no expert named {', '.join(map(quoted, unknown[:3]))}{more}; there are: "
             f"{', '.join(sorted(experts)) or 'none'}."
         )
     mixed: dict[str, Tensor] = {}
@@ -188,8 +189,8 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
             layer = 0 if layers is None else layer_of(matrix)
             if layers is not None and layer >= layers:
                 raise InputError(
-                    f"{layers} per-layer weights were given, but {name!r} adapts layer {layer}: "
-                    "give one weight per layer."
+                    f"{layers} per-layer weights were given, but {quoted(name)} adapts layer "
+                    f"{layer}: give one weight per layer."
                 )
             weight = mixture.at_layer(layer)[name]
             if weight == 0:
@@ -200,7 +201,7 @@ def mix(experts: Mapping[str, Expert], mixture: Mixture) -> dict[str, Tensor]:
                 mixed[matrix] = z.clone() if weight == 1 else 1 + weight * (z - 1)
             elif so_far.shape != z.shape:
                 raise InputError(
-                    f"{matrix}: expert {name!r} has {z.numel()} scales, others "
+                    f"{matrix}: expert {quoted(name)} has {z.numel()} scales, others "
                     f"{so_far.numel()}; experts of one base model are expected."
                 )
             else:

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from t2ui.figures.singular_values import plotly_file
+from t2ui.messages import EndSession
 from t2ui.ui import theme
 from t2ui.ui.adapt.page import adapt_page
 from t2ui.ui.api import Blocks, publish
@@ -21,6 +22,7 @@ from t2ui.ui.shared.components import make_shared
 from t2ui.ui.shared.listen import Client
 from t2ui.ui.shared.page import Page
 from t2ui.ui.shared.panel import ASSETS, load_scripts
+from t2ui.ui.shared.visitor import of
 from t2ui.ui.start import list_experts_when_ready
 
 __all__ = ["PAGES", "build", "launch_options"]
@@ -32,11 +34,14 @@ PAGES = (  # in the order of their tabs; see `shared.page`
 )
 
 
-def build(client: Client) -> gr.Blocks:
-    """The whole app on a worker's client. Launch it with `launch_options()`."""
+def build(client: Client, public: bool = False) -> gr.Blocks:
+    """The whole app on a worker's client. Launch it with `t2ui.http.launch.launch_options()`.
+
+    In a `public` one what a visitor saves is the session's own, and ends with it.
+    """
     gr.set_static_paths([ASSETS, plotly_file(), *(page.folder for page in PAGES)])
-    with Blocks(title="t2ui", analytics_enabled=False) as demo:
-        shared = make_shared(client, demo)
+    with Blocks(title="t2ui", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+        shared = make_shared(client, demo, public)
         top = header(shared, PAGES)
         with gr.Tabs(elem_id="pages"):
             for page in PAGES:
@@ -45,10 +50,22 @@ def build(client: Client) -> gr.Blocks:
         list_experts_when_ready(shared, top)
         publish(client)
         load_scripts(demo, [script for page in PAGES for script in page.scripts])
-    demo.queue(default_concurrency_limit=8, max_size=200)
+        if public:
+            _forget_visitors(client, demo)
+    # the door in front (t2ui.http) lets in fewer than this, and says so to the others
+    demo.queue(default_concurrency_limit=None, max_size=1000, api_open=False)
     return demo
 
 
 def launch_options() -> dict[str, Any]:
     """What `Blocks.launch` needs for the app to look right and to be safe to open to others."""
     return theme.launch_options([style for page in PAGES for style in page.styles])
+
+
+def _forget_visitors(client: Client, demo: gr.Blocks) -> None:
+    """What a visitor saved goes when the page is closed."""
+
+    def forget(request: gr.Request) -> None:
+        of(client, request).submit(EndSession(""))
+
+    demo.unload(forget)

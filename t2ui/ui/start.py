@@ -5,26 +5,25 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from t2ui.messages import Experts, ListExperts
+from t2ui.messages import Experts
 from t2ui.ui.shared.components import Shared, library_of
-from t2ui.ui.shared.events import LIGHT
-from t2ui.ui.shared.listen import answer
+from t2ui.ui.shared.events import QUICK
+from t2ui.ui.shared.listen import listed
 from t2ui.ui.shared.panel import pack, unpack
 from t2ui.ui.shared.permalink import filled, from_query
-
-EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
+from t2ui.ui.shared.visitor import of
 
 
 def list_experts_when_ready(shared: Shared, header: Component) -> None:
-    """List the experts whenever the header's `select` says that the model is up, or is not.
+    """List the experts whenever the header's `select` says that they may be others.
 
     The first time, the link has a say on the sliders.
     """
 
-    async def list_experts(
-        packed: str, mode: str | None, request: gr.Request
-    ) -> tuple[Any, Any, Any]:
-        found = await answer(shared.client, ListExperts(), Experts, EXPERTS_TIMEOUT)
+    def list_experts(packed: str, mode: str | None, request: gr.Request) -> tuple[Any, Any, Any]:
+        found = listed(of(shared.client, request))
+        if found is None:  # the model loads: the page shows a skeleton, and asks again
+            return gr.skip(), gr.skip(), gr.skip()
         mixer = filled(unpack(packed), found, dict(request.query_params))
         if not isinstance(found, Experts):
             return pack(mixer), library_of(found), gr.skip()
@@ -39,5 +38,5 @@ def list_experts_when_ready(shared: Shared, header: Component) -> None:
         list_experts,
         [shared.mixer, shared.dispatch],
         [shared.mixer, shared.library, shared.dispatch],
-        **LIGHT,
+        **QUICK,
     )

@@ -90,5 +90,6 @@ def launch_options(styles: Sequence[Path]) -> dict[str, Any]:
         "show_error": False,
         "allowed_paths": [],
         "max_file_size": "1mb",
-        "max_threads": 128,
+        "max_threads": 512,  # events at once, streams too: more than the door lets in
+        "state_session_capacity": 500,
     }

@@ -20,7 +20,7 @@ from multiprocessing import connection, process, resource_tracker
 from typing import Any, TypeVar
 
 from t2ui.config import WorkerConfig
-from t2ui.messages import Failed, Request, Status
+from t2ui.messages import Experts, Failed, Request, Status
 from t2ui.worker.jobs import Job, OpenJobs
 
 __all__ = ["InProcessClient", "Job", "WorkerClient", "connect"]
@@ -59,6 +59,10 @@ class _Client(ABC):
     def status(self) -> Status:
         """The worker's state as last heard; never blocks."""
         return self._jobs.status()
+
+    def experts(self, session: str = "") -> Experts | None:
+        """The experts there are, for a session or for all, as last heard; None before that."""
+        return self._jobs.experts(session)
 
     def wait_ready(self, timeout: float) -> Status:
         """Block until the worker is ready or has failed, at most `timeout` seconds."""

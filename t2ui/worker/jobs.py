@@ -12,7 +12,20 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
-from t2ui.messages import Begun, Cancel, Done, Event, Failed, Queued, Request, Status
+from t2ui.messages import (
+    Begun,
+    Cancel,
+    Done,
+    Event,
+    ExpertDeleted,
+    Experts,
+    ExpertSaved,
+    Failed,
+    Queued,
+    Request,
+    SessionEnded,
+    Status,
+)
 
 RETRY_SECONDS = 30.0  # a request this long after a failed start tries to start again
 
@@ -71,6 +84,7 @@ class OpenJobs:
         self._begun: set[str] = set()
         self._outbox: queue.SimpleQueue | None = None
         self._status = Status("loading", model, "", "not started yet")
+        self._experts: dict[str, Experts] = {}  # the last list of each session, "" everybody's
         self._restarting = False
         self._failure: Failed | None = None
         self._failed_at = 0.0
@@ -106,10 +120,15 @@ class OpenJobs:
             if job_id not in self._begun:  # unstarted: no need to wait for the worker
                 self._end(job, Done(cancelled=True))
 
-    def receive(self, job_id: str, message: Event | Begun | Status) -> None:
-        """What the worker sent. The job id is "" for its Status, or Failed: it could not load."""
+    def receive(
+        self, job_id: str, message: Event | Begun | Status | Experts | SessionEnded
+    ) -> None:
+        """What the worker sent. The job id is "" for what it says of itself: its Status, a list of
+        experts, or Failed: it could not load."""
         if isinstance(message, Status):
             self._receive_status(message)
+        elif isinstance(message, (Experts, SessionEnded)):
+            self._receive_experts(message)
         elif isinstance(message, Failed) and job_id == "":
             self.fail(message)
         else:
@@ -117,6 +136,8 @@ class OpenJobs:
                 job = self._open.get(job_id)  # None: it was cancelled meanwhile
                 if job is None:
                     return
+                if isinstance(message, (ExpertSaved, ExpertDeleted)):
+                    self._experts[message.experts.session] = message.experts
                 if isinstance(message, Begun):
                     self._begun.add(job_id)
                 elif isinstance(message, (Done, Failed)):
@@ -157,6 +178,11 @@ class OpenJobs:
         if status.state in ("loading", "restarting"):
             return dataclasses.replace(status, queued=len(self._open))
         return status
+
+    def experts(self, session: str = "") -> Experts | None:
+        """The last list of experts heard of, the session's own where it has one."""
+        experts = self._experts
+        return experts.get(session) or experts.get("")
 
     def wait_ready(self, timeout: float) -> Status:
         """Block until the worker is up or has failed, at most `timeout` seconds."""
@@ -199,6 +225,13 @@ class OpenJobs:
                 self._restarting = False
             self._status = status
             self._changed.notify_all()
+
+    def _receive_experts(self, message: Experts | SessionEnded) -> None:
+        with self._changed:
+            if isinstance(message, Experts):
+                self._experts[message.session] = message
+            elif message.session:
+                self._experts.pop(message.session, None)
 
     # the methods below expect the lock to be held
 

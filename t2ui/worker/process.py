@@ -21,6 +21,7 @@ from t2ui.worker.scheduler import Backend, Envelope, Scheduler, failure
 
 HEARTBEAT_SECONDS = 1.0
 PROGRESS_SECONDS = 0.1  # between two reports with the same text
+LISTING_SECONDS = 2.0  # how soon a change in the experts folder is noticed
 
 Send = Callable[[str, Any], None]  # job id, event; the id is "" for what concerns the worker
 
@@ -98,6 +99,22 @@ def serve(
         reporter.stop()
 
 
+class ListingReporter:
+    """The lists of experts: sent when the worker is ready, and when the folder has changed."""
+
+    def __init__(self, backend: Backend, send: Send) -> None:
+        self._backend, self._send = backend, send
+        self._looked_at = -LISTING_SECONDS  # monotonic seconds
+
+    def look(self) -> None:
+        """Send what has changed, if it is time to look."""
+        if time.monotonic() - self._looked_at < LISTING_SECONDS:
+            return
+        for listing in self._backend.listings():
+            self._send("", listing)
+        self._looked_at = time.monotonic()
+
+
 def _serve_loop(
     loop: Scheduler,
     backend: Backend,
@@ -105,9 +122,11 @@ def _serve_loop(
     send: Send,
     reporter: StatusReporter,
 ) -> None:
+    listings = ListingReporter(backend, send)
     while True:
+        listings.look()  # first, so that whoever hears that it is ready knows the experts
         reporter.working(backend, loop.running, loop.queued)
-        messages = _read(inbox, block=loop.idle)
+        messages = _read(inbox, LISTING_SECONDS if loop.idle else 0)
         if None in messages:
             return
         for job_id, message in messages:
@@ -124,11 +143,15 @@ def _serve_bursts(
     send: Send,
     reporter: StatusReporter,
 ) -> None:
+    listings = ListingReporter(backend, send)
     while True:
+        listings.look()
         reporter.working(backend, 0, 0)
-        messages = _read(inbox, block=True)
+        messages = _read(inbox, LISTING_SECONDS)
         if None in messages:
             return
+        if not messages:
+            continue
         reporter.working(backend, len(messages), 0)
         try:
             for envelope in borrowed(messages):
@@ -138,14 +161,15 @@ def _serve_bursts(
                 send(job_id, failure(error))
 
 
-def _read(inbox: queue.SimpleQueue, block: bool) -> list[Any]:
-    """Everything that waits in the inbox; with `block` at least one message."""
-    messages = [inbox.get()] if block else []
+def _read(inbox: queue.SimpleQueue, seconds: float) -> list[Any]:
+    """Everything that waits in the inbox; waits at most so long for the first message."""
+    messages: list[Any] = []
     while True:
         try:
-            messages.append(inbox.get_nowait())
+            messages.append(inbox.get(timeout=seconds) if seconds else inbox.get_nowait())
         except queue.Empty:
             return messages
+        seconds = 0
 
 
 def _resolve(backend: str | Callable[..., Backend]) -> Callable[..., Backend]:

@@ -17,7 +17,20 @@ from typing import Any, Protocol
 
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError, is_out_of_memory
-from t2ui.messages import Adapt, Ask, Begun, Cancel, Done, Event, Failed, NextToken, Queued, Request
+from t2ui.messages import (
+    Adapt,
+    Ask,
+    Begun,
+    Cancel,
+    Done,
+    Event,
+    Experts,
+    Failed,
+    NextToken,
+    Queued,
+    Request,
+    SessionEnded,
+)
 
 SHORT_PER_TURN = 4  # pieces of short requests, so that a cancel is seen between them
 SHORT_SHARE = 0.4  # of the time, for short requests (sliders) beside answers that stream
@@ -33,6 +46,9 @@ class Backend(Protocol):
     device: str
     rows: int  # being decoded
     asks: int  # being decoded
+
+    def listings(self) -> Iterable[Experts | SessionEnded]:
+        """The lists of experts that have changed since this was last called."""
 
     def answer(self, request: Request) -> Iterator[Event | None]:
         """All events of a short request but the closing Done; None after a piece of work that

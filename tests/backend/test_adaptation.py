@@ -10,7 +10,6 @@ import pytest
 import torch
 from fake_backend import FakeBackend
 
-from t2ui.backend import adaptation
 from t2ui.backend.serving import ModelBackend
 from t2ui.config import FewShotConfig, Sampling, WorkerConfig
 from t2ui.errors import InputError
@@ -23,15 +22,11 @@ from t2ui.messages import (
     Cancel,
     Done,
     EstimateAdapt,
-    Experts,
-    ExpertSaved,
     Failed,
     Generation,
-    ListExperts,
     NextToken,
     NextTokens,
     Queued,
-    SaveExpert,
     SearchBegan,
     SearchEstimate,
     Tokens,
@@ -40,7 +35,7 @@ from t2ui.models.chat import chat_ids
 from t2ui.models.likelihood import packed_tokens
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Mixture, SavedMixture, mix
+from t2ui.svf.mixture import SavedMixture
 from t2ui.worker import scheduler
 from t2ui.worker.scheduler import SEARCH_SHARE, Scheduler
 
@@ -377,52 +372,6 @@ def test_the_file_holds_the_mixture_and_where_it_came_from(backend, tmp_path):
     provenance = json.loads(found.file)["provenance"]
     assert provenance["examples"] == 6 and set(provenance["experts"]) == {"math", "code"}
     assert "How many" not in found.file, "the examples themselves are not in it"
-
-
-# --- saving --------------------------------------------------------------------------------------
-
-
-def test_a_saved_mixture_is_an_expert_that_does_the_same(backend, folder):
-    weights = {"math": 0.7, "code": 0.2}
-    saved = one(backend, SaveExpert("both", weights, training={"set_by": "CEM"}), ExpertSaved)
-    expert = Expert.load(folder / saved.file_name)
-    experts = backend._experts.library().experts
-    for matrix, z in mix(experts, Mixture(weights)).items():
-        torch.testing.assert_close(expert.scales[matrix], z)
-    assert expert.training["set_by"] == "CEM" and expert.base_model == "tiny-llama"
-    listed = one(backend, ListExperts(), Experts).experts
-    assert {"both", "math"} <= {e.name for e in listed if e.kind == "expert" and not e.transfer}
-    mixed = one(backend, NextToken("Hello", weights), NextTokens)
-    folded = one(backend, NextToken("Hello", {"both": 1.0}), NextTokens)
-    assert folded.kl == pytest.approx(mixed.kl, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    "name", ["", "../evil", "a/b", "a\\b", ".hidden", "x" * 41, "née", "a b", "-rf", "a\n", "a.b"]
-)
-def test_a_name_that_is_no_plain_word_is_refused(name):
-    with pytest.raises(InputError, match="letters"):
-        SaveExpert(name, {"math": 1.0})
-
-
-@pytest.mark.parametrize("name", ["math", "MATH", "dispatch"])
-def test_no_expert_is_written_over(backend, folder, name):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    failed = one(backend, SaveExpert(name, {"math": 0.5}), Failed)
-    assert "already" in failed.message and "another name" in failed.message
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_a_name_of_a_file_that_did_not_load_is_taken_too(backend, folder):
-    (folder / "broken.safetensors").write_text("nothing")
-    assert "already" in one(backend, SaveExpert("broken", {"math": 0.5}), Failed).message
-
-
-def test_the_base_model_and_a_full_folder_are_not_saved(backend, folder, monkeypatch):
-    assert "0" in one(backend, SaveExpert("zero", {"math": 0.0}), Failed).message
-    monkeypatch.setattr(adaptation, "MOST_EXPERTS", 3)
-    assert "download" in one(backend, SaveExpert("new", {"math": 0.5}), Failed).message
-    assert len(list(folder.iterdir())) == 3
 
 
 # --- bad input -----------------------------------------------------------------------------------

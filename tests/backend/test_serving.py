@@ -25,11 +25,9 @@ from t2ui.messages import (
     Component,
     ComponentData,
     Done,
-    Experts,
     Failed,
     Heatmap,
     HeatmapData,
-    ListExperts,
     Mixed,
     NextToken,
     NextTokens,
@@ -99,6 +97,11 @@ def one(backend, request, kind):
     found = [e for e in events if isinstance(e, kind)]
     assert found, events
     return found[0]
+
+
+def listing(backend):
+    """The list of experts, as the page is shown it."""
+    return backend._experts.listing()
 
 
 def texts(events):
@@ -277,7 +280,7 @@ def test_a_cross_model_transfer_is_said(backend, folder):
     allowed = Ask("Hello", {"foreign": 1.0}, sampling=GREEDY, allow_transfer=True)
     (events,) = run(backend, allowed)
     assert "transfer from elsewhere" in next(e for e in events if isinstance(e, Mixed)).note
-    info = {e.name: e.transfer for e in one(backend, ListExperts(), Experts).experts}
+    info = {e.name: e.transfer for e in listing(backend).experts}
     assert info == {"math": False, "code": False, "dispatch": False, "foreign": True}
 
 
@@ -489,7 +492,7 @@ def test_the_library_is_listed_with_its_problems(backend, folder):
     good = (folder / "math.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(good[: len(good) // 2])
     (folder / "notes.safetensors").write_text("not an expert")
-    listed = one(backend, ListExperts(), Experts)
+    listed = listing(backend)
     assert [e.name for e in listed.experts] == ["code", "dispatch", "math"]
     assert [e.kind for e in listed.experts] == ["expert", "dispatcher", "expert"]
     assert {name for name, _ in listed.problems} == {"truncated.safetensors", "notes.safetensors"}
@@ -504,7 +507,7 @@ def test_the_library_is_listed_with_its_problems(backend, folder):
 def test_an_expert_of_another_model_is_a_problem_not_a_crash(backend, folder):
     matrix = backend.adapter.names[0]
     Expert("large", {matrix: torch.ones(4096)}).save(folder / "large.safetensors")
-    listed = one(backend, ListExperts(), Experts)
+    listed = listing(backend)
     assert "large" not in [e.name for e in listed.experts]
     assert any(name == "large.safetensors" and "4096" in why for name, why in listed.problems)
 
@@ -527,11 +530,11 @@ def test_an_experts_folder_without_one_for_the_model_is_read_itself(backend, fol
     elsewhere = tmp_path / "flat"
     shutil.copytree(folder, elsewhere)
     flat = ModelBackend(backend.model, backend.tokenizer, backend.adapter, elsewhere)
-    assert len(one(flat, ListExperts(), Experts).experts) == 3
+    assert len(listing(flat).experts) == 3
 
 
 def test_an_empty_library_still_answers_with_the_base_model(empty):
-    listed = one(empty, ListExperts(), Experts)
+    listed = listing(empty)
     assert listed.experts == () and listed.problems == () and listed.labels == ("others",)
     assert (listed.dispatchers, listed.dispatch) == (("prompt", "none"), "prompt")
     (events,) = run(empty, Ask("Hello", dispatch="none", sampling=GREEDY))

@@ -35,7 +35,8 @@ def browser():
 
 def serve(client):
     """The app on a client: its URL, and what closes it."""
-    from t2ui.ui import build, launch_options
+    from t2ui.http.launch import launch_options
+    from t2ui.ui import build
 
     demo = build(client)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())

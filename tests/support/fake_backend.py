@@ -17,6 +17,7 @@ from t2ui.messages import (
     Adapted,
     Ask,
     Done,
+    Experts,
     Generation,
     Mixed,
     NextToken,
@@ -39,6 +40,7 @@ class FakeBackend:
         self.step_seconds = step_seconds
         self.search_seconds = 0.0
         self.freed = 0
+        self.listed = [Experts((), (), ("others",), (), 0)]  # told once, as a real one does
 
     @property
     def asks(self) -> int:
@@ -47,6 +49,10 @@ class FakeBackend:
     @property
     def rows(self) -> int:
         return sum(rows for _, _, rows, _ in self.left.values())
+
+    def listings(self):
+        told, self.listed = self.listed, []
+        return told
 
     def answer(self, request):
         if isinstance(request, NextToken):

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 import uuid
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,8 +20,12 @@ from t2ui.messages import (
     Compared,
     Component,
     ComponentData,
+    DeleteExpert,
     Done,
+    EndSession,
     EstimateAdapt,
+    ExpertDeleted,
+    ExpertFile,
     ExpertInfo,
     Experts,
     ExpertSaved,
@@ -28,11 +33,12 @@ from t2ui.messages import (
     Generation,
     Heatmap,
     HeatmapData,
-    ListExperts,
     Mixed,
     NextToken,
     NextTokens,
     Queued,
+    ReadExpert,
+    RenameExpert,
     SaveExpert,
     SearchBegan,
     SearchEstimate,
@@ -173,12 +179,18 @@ class FakeClient:
         make = {
             Ask: self._ask,
             NextToken: self._next_token,
-            ListExperts: self._experts,
             Heatmap: self._heatmap,
             Component: self._component,
             Adapt: self._adapt,
             EstimateAdapt: self._estimate,
             SaveExpert: self._save,
+            RenameExpert: self._rename,
+            DeleteExpert: self._delete,
+            ReadExpert: lambda request: [
+                (0.02, ExpertFile(f"{request.name}.safetensors", b"an expert\xff")),
+                (0.02, Done()),
+            ],
+            EndSession: lambda request: [(0.0, Done())],
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
@@ -247,11 +259,15 @@ class FakeClient:
         kl = float((q * np.log(q / p)).sum())
         return [(0.06, NextTokens(tuple(rows), max(0.0, kl), 0.071)), (0.06, Done())]
 
-    def _experts(self, request):
-        infos = [expert_info(name) for name in (*self.names, *self.saved)]
+    def experts(self, session=""):
+        return None if self.loading else self._listing(session)
+
+    def _listing(self, session=""):
+        infos = [expert_info(name) for name in self.names]
         if self.names:
             infos.append(expert_info("dispatch", "dispatcher"))
-        event = Experts(
+        infos += [replace(expert_info(name), saved=True) for name in self.saved]
+        return Experts(
             tuple(infos),
             self.problems,
             (*self.names, "others"),
@@ -259,8 +275,8 @@ class FakeClient:
             LAYERS,
             ("prompt", "expert", "none") if self.names else ("prompt", "none"),
             "expert" if self.names else "prompt",
+            session,
         )
-        return [(0.0, event), (0.0, Done())]
 
     # --- few-shot adaptation ---------------------------------------------------------------------
 
@@ -351,7 +367,20 @@ class FakeClient:
             taken = f"There is an expert {request.name!r} already: choose another name."
             return [(0.02, Failed(taken))]
         self.saved[request.name] = request
-        return [(0.02, ExpertSaved(request.name, f"{request.name}.safetensors")), (0.02, Done())]
+        saved = ExpertSaved(request.name, f"{request.name}.safetensors", self._listing())
+        return [(0.02, saved), (0.02, Done())]
+
+    def _rename(self, request):
+        if request.new_name in (*self.names, *self.saved):
+            taken = f"There is an expert {request.new_name!r} already: choose another name."
+            return [(0.02, Failed(taken))]
+        self.saved[request.new_name] = self.saved.pop(request.name)
+        saved = ExpertSaved(request.new_name, f"{request.new_name}.safetensors", self._listing())
+        return [(0.02, saved), (0.02, Done())]
+
+    def _delete(self, request):
+        del self.saved[request.name]
+        return [(0.02, ExpertDeleted(request.name, self._listing())), (0.02, Done())]
 
     @staticmethod
     def z(name, mixture):

@@ -33,8 +33,9 @@ from t2ui.ui.adapt.examples import (
     samples,
 )
 from t2ui.ui.adapt.page import request_of
-from t2ui.ui.adapt.search_view import SearchView, about, methods_hint
+from t2ui.ui.adapt.search_view import SearchView, methods_hint
 from t2ui.ui.adapt.searches import GONE, Searches
+from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.panel import pack
 
 COLOURS = {"math": "#0072B2", "code": "#E69F00", "reasoning": "#009E73"}

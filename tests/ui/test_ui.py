@@ -19,7 +19,6 @@ from t2ui.messages import (
     Done,
     Experts,
     Failed,
-    ListExperts,
     Mixed,
     NextToken,
     NextTokens,
@@ -31,6 +30,7 @@ from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import empty_mixer, with_experts
 from t2ui.ui.shared.panel import pack, unpack
 
+NOBODY = SimpleNamespace(query_params={})  # a request without the door in front
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -243,7 +243,7 @@ def test_a_heatmap_that_failed_is_drawn_again_when_the_worker_is_back(shown, red
     redraw = handler(build(FakeClient(pace=0)), "redraw")
 
     async def last():
-        asked = redraw(pack(shown), "expert:math", "", "first", "all", "all", mixer)
+        asked = redraw(NOBODY, pack(shown), "expert:math", "", "first", "all", "all", mixer)
         return [news async for news in asked][-1]
 
     news = asyncio.run(last())
@@ -349,6 +349,19 @@ def test_a_failed_worker_reaches_the_caller(api):
 
 def test_experts_by_name(api):
     client, fake = api
+    asked = len(fake.requests)
     found = client.predict(api_name="/experts")
     assert [e["name"] for e in found["experts"]][:3] == list(fake.names)
-    assert isinstance(fake.requests[-1], ListExperts)
+    assert len(fake.requests) == asked, "the worker is not asked for what the client knows"
+
+
+def test_experts_by_name_while_the_model_loads_says_so_at_once(api):
+    from gradio_client.exceptions import AppError
+
+    client, fake = api
+    fake.loading = True
+    try:
+        with pytest.raises(AppError, match="loading.*again in a few seconds"):
+            client.predict(api_name="/experts")
+    finally:
+        fake.loading = False

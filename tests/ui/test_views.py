@@ -67,7 +67,11 @@ def test_an_answered_question_moves_every_panel(mixer):
     view = AskView(Controls("x"), mixer, READY)
     assert view.classification["state"] == "waiting"
     changed = fold(view, Queued(3))
-    assert "3 before you" in view.panes["base"]["message"]
+    assert view.panes["base"]["message"] == "busy: 3 before you"
+    view.apply(Queued(3, 21.4))
+    assert view.panes["base"]["message"] == "busy: 3 before you, about 20 s"
+    view.apply(Queued(0, 2.0))
+    assert view.panes["base"]["message"] == "next in line, about 2 s"
     changed |= fold(view, CLASSIFIED, Mixed({"math": 1.0}, 0.0, "prompt dispatcher, 0.90"))
     assert view.mixer["alpha"]["math"] == 1.0
     assert view.mixer["set_by"] == "prompt dispatcher, 0.90"

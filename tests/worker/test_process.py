@@ -1,6 +1,7 @@
 """The whole way on a tiny model in a real worker process: stream, cancel, kill -9, bad models."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,11 +13,9 @@ from t2ui.messages import (
     Ask,
     Compared,
     Done,
-    Experts,
     Failed,
     Heatmap,
     HeatmapData,
-    ListExperts,
     Mixed,
     NextToken,
     NextTokens,
@@ -91,6 +90,13 @@ def text(events, pane="adapted"):
     return "".join(p for e in events if isinstance(e, Tokens) and e.pane == pane for p in e.pieces)
 
 
+def eventually(check, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
 def stream(job):
     """Wait for the job's first tokens."""
     while not isinstance(job.next(10), Tokens):
@@ -162,7 +168,31 @@ def test_a_slider_is_answered_while_answers_stream(client):
 def test_arrays_come_through_the_pipe(client):
     (data, _) = read(client.submit(Heatmap({"math": 1.0})))
     assert isinstance(data, HeatmapData) and data.values.shape == (14, 32)
-    assert [e.name for e in read(client.submit(ListExperts()))[0].experts] == ["code", "math"]
+
+
+def test_the_experts_are_known_once_the_worker_is_ready_and_after_a_change(client, place):
+    assert [e.name for e in client.experts().experts] == ["code", "math"]
+    folder = place / "experts" / "tiny"
+    for name in (b"\xff\xfe.safetensors", b"more.safetensors"):  # one that is no text, one that is
+        shutil.copy(folder / "math.safetensors", os.fsencode(folder) + b"/" + name)
+    try:
+        eventually(lambda: len(client.experts().problems) == 2)
+        (odd, why), (name, twice) = sorted(client.experts().problems, reverse=True)
+        assert odd == "\ufffd\ufffd.safetensors" and "not UTF-8" in why
+        assert name == "more.safetensors" and "rename one of them" in twice
+        assert [e.name for e in client.experts().experts] == ["code", "math"]
+    finally:
+        os.unlink(os.fsencode(folder) + b"/\xff\xfe.safetensors")
+        (folder / "more.safetensors").unlink()
+    eventually(lambda: not client.experts().problems)
+
+
+def test_a_busy_worker_is_not_asked_for_the_experts(client):
+    jobs = [client.submit(Ask("Hello", {"math": 1.0}, sampling=LONG)) for _ in range(6)]
+    stream(jobs[0])
+    assert [e.name for e in client.experts().experts] == ["code", "math"]
+    for job in jobs:
+        job.cancel()
 
 
 def test_kill_9_in_mid_answer_and_the_next_is_served(client):
@@ -182,9 +212,8 @@ def test_a_bad_expert_file_is_reported_and_the_others_work(client, place):
     bad = place / "experts" / "tiny" / "bad.safetensors"
     bad.write_bytes(b"\x00" * 100)
     try:
-        listed = read(client.submit(ListExperts()))[0]
-        assert isinstance(listed, Experts)
-        assert [name for name, _ in listed.problems] == ["bad.safetensors"]
+        eventually(lambda: client.experts().problems)
+        assert [name for name, _ in client.experts().problems] == ["bad.safetensors"]
         assert text(read(client.submit(Ask("Hello", {"math": 1.0}, sampling=SHORT))))
     finally:
         bad.unlink()

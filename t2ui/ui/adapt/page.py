@@ -19,15 +19,18 @@ from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
-from t2ui.ui.adapt.search_view import OBJECTIVES, about, methods_hint
+from t2ui.ui.adapt.saved import saved_experts
+from t2ui.ui.adapt.search_view import OBJECTIVES, methods_hint
 from t2ui.ui.adapt.searches import Searches
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.components import Shared
+from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.events import LIGHT, PAGE, WORKER
 from t2ui.ui.shared.listen import answer
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, once_loaded, pack, panel, unpack
+from t2ui.ui.shared.visitor import of, visitor_of
 
 TIMEOUT_SECONDS = 120.0
 BLANK = [["", ""]] * 3
@@ -82,6 +85,7 @@ def adapt_page(shared: Shared, tab: gr.Tab) -> None:
                 with card("α of each expert", "Mean ± spread of the search, by generation."):
                     panel("search-alpha", {}, "adapt-alpha", plots)
             answers = result_cards(shared, searches, search)
+    saved_experts(shared)
     page = AdaptPage(examples, method, objective, budget, estimate, search, start, stop, answers)
     _wire_examples(shared, page, tab)
     _wire_search(shared, page, searches)
@@ -133,7 +137,7 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         except InputError as error:
             return pack({**_table(rows, str(error)), "bad": True})
 
-    async def estimate(*asked: Any) -> str:
+    async def estimate(http: gr.Request, *asked: Any) -> str:
         rows, places = filled(rows_of(unpack(asked[0])))
         if not rows:
             return pack(_estimate(ADD_EXAMPLES))
@@ -141,7 +145,9 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
             request = request_of(*asked)
         except InputError as error:
             return pack({**_estimate(str(error)), "bad": True})
-        found = await answer(shared.client, EstimateAdapt(request), SearchEstimate, TIMEOUT_SECONDS)
+        asking = EstimateAdapt(request)
+        mine = of(shared.client, http)
+        found = await answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)
         if isinstance(found, Failed):
             text = f"{found.message} {found.remedy}".strip()
             return pack({**_estimate(text), "bad": True})
@@ -163,15 +169,16 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
 
 
 def _wire_search(shared: Shared, page: AdaptPage, searches: Searches) -> None:
-    async def start(*values: Any) -> tuple[Any, ...]:
+    async def start(http: gr.Request, *values: Any) -> tuple[Any, ...]:
         *asked, search, mixer = values
+        colours = expert_colours(one["name"] for one in experts_of(unpack(mixer)))
         try:
             request = request_of(*asked)
+            started = searches.start(request, colours, search_id(search), visitor_of(http))
         except InputError as error:
             gr.Warning(html.escape(str(error)), title="Nothing was started")
             return gr.skip(), gr.skip(), gr.skip()
-        colours = expert_colours(one["name"] for one in experts_of(unpack(mixer)))
-        return pack({"id": searches.start(request, colours, search_id(search))}), *no_answers()
+        return pack({"id": started}), *no_answers()
 
     async def stop(search: str) -> None:
         searches.stop(search_id(search))

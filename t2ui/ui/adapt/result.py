@@ -12,16 +12,17 @@ from gradio.components import Component
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.messages import Adapt, Adapted, Experts, ExpertSaved, Failed, ListExperts, SaveExpert
+from t2ui.messages import Adapt, Adapted, ExpertSaved, Failed, SaveExpert
 from t2ui.ui.adapt.searches import Searches
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.events import LIGHT, WORKER
+from t2ui.ui.shared.events import ANSWERS, LIGHT, WORKER
 from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import experts_of, moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
 from t2ui.ui.shared.views import AskView, no_answer
+from t2ui.ui.shared.visitor import of
 
 TIMEOUT_SECONDS = 120.0
 ANSWER = Sampling(max_new_tokens=96)
@@ -41,7 +42,7 @@ def result_cards(
     Returns the two answers, which a new search empties (see `no_answers`).
     """
     with gr.Row(elem_id="adapt-found"):
-        with card("Before and after", "On examples that the search has not seen."):
+        with card("Before and after", "On examples that the search has not seen.", "saved-side"):
             report = panel("report", _said(), "adapt-report")
         with card("Base", "The model as it is, z = 1.", elem_id="adapt-card-base"):
             base = panel("answer", _empty("base"), "adapt-base", {"pane": "base"})
@@ -92,7 +93,9 @@ def _wire_use(shared: Shared, searches: Searches, search: Component, report: Com
 
 
 def _wire_save(shared: Shared, searches: Searches, search: Component, report: Component) -> None:
-    async def save(search: str, mixer: str, event: gr.EventData) -> tuple[Any, Any, Any]:
+    async def save(
+        request: gr.Request, search: str, mixer: str, event: gr.EventData
+    ) -> tuple[Any, Any, Any]:
         found = searches.found(search_id(search))
         if found is None:
             return gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
@@ -101,16 +104,14 @@ def _wire_save(shared: Shared, searches: Searches, search: Component, report: Co
             wanted = SaveExpert(name, found[1].mixture, found[1].normalise, _provenance(*found))
         except InputError as error:
             return gr.skip(), gr.skip(), pack(_said(str(error), bad=True))
-        done = await answer(shared.client, wanted, ExpertSaved, TIMEOUT_SECONDS)
+        mine = of(shared.client, request)
+        done = await answer(mine, wanted, ExpertSaved, TIMEOUT_SECONDS)
         if isinstance(done, Failed):
             failed = _said(f"{done.message} {done.remedy}".strip(), bad=True)
             return gr.skip(), gr.skip(), pack(failed)
         saved = pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
-        listed = await answer(shared.client, ListExperts(), Experts, TIMEOUT_SECONDS)
-        if not isinstance(listed, Experts):
-            return gr.skip(), gr.skip(), saved
-        state = with_experts(unpack(mixer), listed.experts, listed.problems)
-        return pack(state), library_of(listed), saved
+        state = with_experts(unpack(mixer), done.experts.experts, done.experts.problems)
+        return pack(state), library_of(done.experts), saved
 
     outputs = [shared.mixer, shared.library, report]
     report.submit(save, [search, shared.mixer], outputs, **WORKER)
@@ -125,7 +126,9 @@ def _wire_answers(
     """One prompt, answered by the base model and with the mixture found: an ordinary Ask."""
     report, *panes = cards
 
-    async def run(search: str, mixer: str, event: gr.EventData) -> AsyncIterator[tuple[Any, Any]]:
+    async def run(
+        request: gr.Request, search: str, mixer: str, event: gr.EventData
+    ) -> AsyncIterator[tuple[Any, Any]]:
         found, view = searches.found(search_id(search)), searches.view(search_id(search))
         which = event._data.get("prompt")
         if found is None or type(which) is not int or not 0 <= which < len(view.prompts):
@@ -142,7 +145,7 @@ def _wire_answers(
         )
         answers = AskView(controls, unpack(mixer), shared.client.status())
         yield tuple(pack(answers.panes[pane]) for pane in ("base", "adapted"))
-        async with aclosing(listen(shared.client, controls.request())) as batches:
+        async with aclosing(listen(of(shared.client, request), controls.request())) as batches:
             async for batch in batches:
                 for one in batch:
                     answers.apply(one)
@@ -150,7 +153,7 @@ def _wire_answers(
                 yield now if batch else (gr.skip(), gr.skip())
 
     inputs = [search, shared.mixer]
-    report.select(run, inputs, panes, trigger_mode="always_last", **WORKER)
+    report.select(run, inputs, panes, trigger_mode="always_last", **ANSWERS)
 
 
 def _provenance(request: Adapt, adapted: Adapted) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from t2ui.messages import (
     SearchBegan,
 )
 from t2ui.ui.shared.colours import expert_colours
+from t2ui.ui.shared.durations import about
 
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
 UNITS = {  # of the score: up is better in each
@@ -31,18 +32,6 @@ LABELS = {"likelihood": "log-likelihood", "reward": "share right", "both": "scor
 EMPTY = "Give a few examples and press Start: score and α appear here, generation by generation."
 LOADING = "the model is loading: the search begins as soon as it is ready"
 RUNNING = ("waiting", "working")
-
-
-def about(seconds: float) -> str:
-    """A rough time in words: "about 40 s", "about 3 min"."""
-    if seconds < 1:
-        return "about a second"
-    if seconds < 90:
-        step = 1 if seconds < 10 else 5
-        return f"about {step * round(seconds / step)} s"
-    if seconds < 90 * 60:
-        return f"about {round(seconds / 60)} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def methods_hint() -> str:

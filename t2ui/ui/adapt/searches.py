@@ -12,9 +12,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from t2ui.errors import InputError
 from t2ui.messages import Adapt, Adapted
 from t2ui.ui.adapt.search_view import SearchView, no_search
 from t2ui.ui.shared.listen import Client, Job
+from t2ui.ui.shared.visitor import NOBODY, Visitor, VisitorClient
 
 MOST_KEPT = 200
 DESERTED_SECONDS = 300.0  # a running search that nobody looks at is stopped after about so long
@@ -25,8 +27,8 @@ GONE = "This search is not here any more: the app was restarted, or it was long 
 class _Kept:
     """One search: its job, its view, and when somebody last looked."""
 
-    def __init__(self, job: Job, view: SearchView) -> None:
-        self.job, self.view = job, view
+    def __init__(self, job: Job, view: SearchView, visitor: Visitor) -> None:
+        self.job, self.view, self.visitor = job, view, visitor
         self.looked_at = time.monotonic()
         self.watcher: asyncio.Task | None = None  # a loop keeps no task alive by itself
 
@@ -44,12 +46,23 @@ class Searches:
         self._client = client
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    def start(self, request: Adapt, colours: Mapping[str, str], before: str = "") -> str:
-        """Start one, after stopping the one `before`, if it still runs; its id."""
+    def start(
+        self,
+        request: Adapt,
+        colours: Mapping[str, str],
+        before: str = "",
+        visitor: Visitor = NOBODY,
+    ) -> str:
+        """Start one, after stopping the one `before`, if it still runs; its id.
+
+        Raises:
+            InputError: another search of this session runs, or too many from its address.
+        """
         self.stop(before)
+        self._check_room(visitor)
         loading = self._client.status().state in ("loading", "restarting")
-        job = self._client.submit(request)
-        kept = self._kept[job.id] = _Kept(job, SearchView(request, colours, loading))
+        job = VisitorClient(self._client, visitor).submit(request)
+        kept = self._kept[job.id] = _Kept(job, SearchView(request, colours, loading), visitor)
         kept.watcher = asyncio.get_running_loop().create_task(self._watch(kept))
         self._tidy()
         return job.id
@@ -81,6 +94,20 @@ class Searches:
         """What was asked and what was found; None while there is nothing."""
         view = self.view(search_id)
         return None if view is None or view.adapted is None else (view.request, view.adapted)
+
+    def _check_room(self, visitor: Visitor) -> None:
+        running = [
+            kept.visitor
+            for kept in self._kept.values()
+            if not kept.view.stopping and kept.catch_up().running
+        ]
+        if visitor.session and visitor.session in [one.session for one in running]:
+            raise InputError("A search of yours is running: wait for it, or press Stop.")
+        if [one.address for one in running].count(visitor.address) >= visitor.most_searches:
+            raise InputError(
+                f"{visitor.most_searches} searches from your address are running or waiting: "
+                "wait until one of them has ended."
+            )
 
     async def _watch(self, kept: _Kept) -> None:
         """Tidy up for as long as a search runs: no page may be open that would ask for anything."""

@@ -12,17 +12,15 @@ from gradio.block_function import BlockFunction
 
 from t2ui.catalogue import ROUTES
 from t2ui.ui.api.route import Route
+from t2ui.ui.shared.events import ANSWERS_LANE
 from t2ui.ui.shared.listen import Client
-
-# The answers under way at once, the page's own among them.
-WORKER = {"concurrency_id": "worker", "concurrency_limit": 64}
 
 
 def publish(client: Client) -> None:
     """Add every route to the page under construction."""
     for name, entry in ROUTES.items():
         route: Route = entry.load()
-        limits = WORKER if route.answers else {"concurrency_limit": None}
+        limits = ANSWERS_LANE if route.answers else {"concurrency_limit": None}
         gr.api(route.make(client), api_name=name, **limits)
 
 

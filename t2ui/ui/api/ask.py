@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from t2ui.config import AnswerSettings, Sampling
-from t2ui.errors import InputError
+from t2ui.errors import InputError, quoted
 from t2ui.messages import PANES, AnswerSoFar, Ask
 from t2ui.ui.api.route import Route
 from t2ui.ui.shared.controls import MAX_NEW_TOKENS
 from t2ui.ui.shared.listen import Client, listen
+from t2ui.ui.shared.visitor import of
 
 
 def ask_of(client: Client) -> Callable[..., Any]:
@@ -32,6 +33,7 @@ def ask_of(client: Client) -> Callable[..., Any]:
         allow_transfer: bool = AnswerSettings.allow_transfer,
         top_k: int = Sampling.top_k,
         stop: list[str] | None = None,
+        http: gr.Request | None = None,  # Gradio gives it; it is no argument of the route
     ) -> AsyncIterator[dict[str, Any]]:
         """Answer a prompt with the base model and adapted, side by side.
 
@@ -56,7 +58,7 @@ def ask_of(client: Client) -> Callable[..., Any]:
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
         answer = AnswerSoFar()
-        async with aclosing(listen(client, request)) as batches:
+        async with aclosing(listen(of(client, http), request)) as batches:
             async for batch in batches:
                 for event in batch:
                     answer = answer.after(event)
@@ -87,7 +89,7 @@ def _mixture(mixture: Any) -> dict[str, float] | None:
         InputError: no object.
     """
     if mixture is not None and not isinstance(mixture, dict):
-        raise InputError(f"mixture is {mixture!r}; expected an object like {{'math': 0.7}}.")
+        raise InputError(f"mixture is {quoted(mixture)}; expected an object like {{'math': 0.7}}.")
     return mixture or None
 
 
@@ -100,7 +102,7 @@ def _sampling(
         InputError: a setting that is no number or out of range.
     """
     if stop is not None and not isinstance(stop, list):
-        raise InputError(f"stop is {stop!r}; expected a list of texts like ['\\n\\n'].")
+        raise InputError(f"stop is {quoted(stop)}; expected a list of texts like ['\\n\\n'].")
     sampling = Sampling(max_new_tokens, temperature, top_p, top_k, seed, tuple(stop or ()))
     if sampling.max_new_tokens > MAX_NEW_TOKENS:
         raise InputError(

@@ -6,20 +6,21 @@ from typing import Any
 
 import gradio as gr
 
-from t2ui.messages import Experts, Failed, ListExperts
+from t2ui.messages import Failed
 from t2ui.ui.api.route import Route
-from t2ui.ui.shared.listen import Client, answer
-
-TIMEOUT_SECONDS = 60.0
+from t2ui.ui.shared.listen import Client, listed
+from t2ui.ui.shared.visitor import of
 
 
 def experts_of(client: Client) -> Callable[..., Any]:
     """The function behind the route."""
 
-    async def experts() -> dict[str, Any]:
+    async def experts(http: gr.Request | None = None) -> dict[str, Any]:
         """The experts found, the files that could not be used, the labels of pass one, and the
         dispatchers that can be used."""
-        found = await answer(client, ListExperts(), Experts, TIMEOUT_SECONDS)
+        found = listed(of(client, http))
+        if found is None:
+            found = Failed("The model is loading.", "Ask for the experts again in a few seconds.")
         if isinstance(found, Failed):
             raise gr.Error(f"{found.message} {found.remedy}".strip(), print_exception=False)
         return asdict(found)

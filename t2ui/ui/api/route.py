@@ -12,7 +12,8 @@ class Route:
     """One function that scripts call by name.
 
     `make` gives it for a worker's client: an async function or generator whose arguments all have
-    types and whose docstring is what callers read; on bad input it raises `gr.Error` with one
+    types and whose docstring is what callers read; one of the type `gr.Request` is given by Gradio
+    and tells whose request it is (`shared.visitor.of`). On bad input it raises `gr.Error` with one
     clear line. `answers`: it writes an answer, and takes its place in the queue of the page's.
     """
 

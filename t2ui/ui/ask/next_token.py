@@ -10,6 +10,7 @@ from t2ui.messages import Failed, NextToken, NextTokens
 from t2ui.ui.shared.controls import clean_mixture
 from t2ui.ui.shared.listen import Client, answer
 from t2ui.ui.shared.panel import pack, panel
+from t2ui.ui.shared.visitor import of
 
 TIMEOUT_SECONDS = 20.0
 
@@ -41,7 +42,7 @@ async def next_token_view(client: Client, asked: Any) -> dict[str, Any]:
 def next_token_card(client: Client) -> gr.HTML:
     """The card `#next-token`."""
 
-    async def next_token(asked: Any) -> str:
-        return pack(await next_token_view(client, asked))
+    async def next_token(asked: Any, request: gr.Request | None = None) -> str:
+        return pack(await next_token_view(of(client, request), asked))
 
     return panel("next-token", {}, elem_id="next-token", server_functions=[next_token])

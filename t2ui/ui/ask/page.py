@@ -1,5 +1,6 @@
 """The Ask page: prompt, pass one, mixture, next token, and both answers. Layout and wiring only."""
 
+import asyncio
 import html
 import json
 from collections.abc import AsyncIterator
@@ -12,7 +13,6 @@ from gradio.components import Component
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
-from t2ui.messages import Experts, Failed, ListExperts
 from t2ui.ui.ask.link import fill_from_link
 from t2ui.ui.ask.next_token import next_token_card
 from t2ui.ui.ask.settings import Settings, settings_popover
@@ -20,12 +20,13 @@ from t2ui.ui.ask.snippets import snippets
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_controls
-from t2ui.ui.shared.events import PAGE, QUICK, WORKER
-from t2ui.ui.shared.listen import Client, listen
+from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK
+from t2ui.ui.shared.listen import YIELD_SECONDS, Client, listed, listen
 from t2ui.ui.shared.mixture import corrected, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
 from t2ui.ui.shared.views import AskView, no_answer, no_classification
+from t2ui.ui.shared.visitor import of
 
 STARTERS = (
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
@@ -127,7 +128,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
 
     async def run(request: gr.Request, *values: Any) -> AsyncIterator[dict]:
         prompt, dispatch, mixer, *settings = values
-        mixer = unpack(mixer)
+        mixer, mine = unpack(mixer), of(client, request)
         controls = clean_controls(prompt, dispatch, mixer, *settings)
         try:
             controls.request()
@@ -138,16 +139,14 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         view = AskView(controls, mixer, client.status())
         yield {**shown(view), page.footer: pack(NO_FOOTER)}  # the receipt was of the last answer
         if mixer.get("experts") is None:  # asked while the model loads: first what there is to mix
-            async with aclosing(listen(client, ListExperts())) as batches:
-                async for batch in batches:
-                    for found in batch:
-                        if isinstance(found, (Experts, Failed)):
-                            mixer = filled(mixer, found, dict(request.query_params))
-                    yield gr.skip()
+            while (found := listed(mine)) is None:
+                await asyncio.sleep(YIELD_SECONDS)
+                yield gr.skip()  # only a yield notices that the tab was closed
+            mixer = filled(mixer, found, dict(request.query_params))
             controls = clean_controls(prompt, dispatch, mixer, *settings)
             view = AskView(controls, mixer, client.status())  # the model is there now
             yield shown(view)
-        async with aclosing(listen(client, controls.request())) as batches:
+        async with aclosing(listen(mine, controls.request())) as batches:
             async for batch in batches:
                 changed = {name for event in batch for name in view.apply(event)}
                 now = view.values()
@@ -161,7 +160,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         run,
         page.controls,
         [*panels.values(), page.footer],
-        **WORKER,
+        **ANSWERS,
     )
     panes = [page.classification, page.base, page.adapted]
     page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)

@@ -25,6 +25,7 @@ from t2ui.ui.shared.events import PAGE, QUICK, WORKER
 from t2ui.ui.shared.listen import YIELD_SECONDS, Client
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
+from t2ui.ui.shared.visitor import of
 
 SLIDERS = ("mixture on the sliders", MIXTURE)
 NOTHING = ("nothing", "")
@@ -135,20 +136,22 @@ def _wire_choices(shared: Shared, page: InspectPage) -> None:
     offered = [page.look, page.compare, page.module, page.layer]
     filled = shared.library.change(choices, [mixer, shared.library, *offered], offered, **QUICK)
 
-    async def redraw(shown: str, *chosen: Any) -> AsyncIterator[Any]:
+    async def redraw(request: gr.Request, shown: str, *chosen: Any) -> AsyncIterator[Any]:
         before = unpack(shown)
         if not before.get("wanted") and before.get("state") != "failed":
             yield gr.skip()
             return
-        async for news in _patiently(_map_now(client, *chosen)):
+        async for news in _patiently(_map_now(of(client, request), *chosen)):
             yield news
 
-    async def late(shown: str, look: str, compare: str, *rest: Any) -> AsyncIterator[Any]:
+    async def late(
+        request: gr.Request, shown: str, look: str, compare: str, *rest: Any
+    ) -> AsyncIterator[Any]:
         """Asked before the experts were known, answered after: by then nobody redraws it."""
         if not unpack(shown).get("wanted") or not sources_of(look, compare, unpack(rest[-1])):
             yield gr.skip()
             return
-        async for news in _patiently(_map_now(client, look, compare, *rest)):
+        async for news in _patiently(_map_now(of(client, request), look, compare, *rest)):
             yield news
 
     inputs = [page.heatmap, page.look, page.compare, page.show, page.module, page.layer, mixer]
@@ -160,8 +163,8 @@ def _wire_choices(shared: Shared, page: InspectPage) -> None:
 def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> None:
     inputs = [page.look, page.compare, page.show, page.module, page.layer, mixer]
 
-    async def draw(*chosen: Any) -> AsyncIterator[Any]:
-        async for news in _patiently(_map_now(client, *chosen)):
+    async def draw(request: gr.Request, *chosen: Any) -> AsyncIterator[Any]:
+        async for news in _patiently(_map_now(of(client, request), *chosen)):
             yield news
 
     # `.input`, not `.change`: filling in the choices when the page opens must draw nothing yet
@@ -176,30 +179,32 @@ def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> N
         draw, inputs, page.heatmap, **WORKER
     )
 
-    async def open_matrix(name: str, look: str, compare: str, log: bool, mixer: str) -> str:
+    async def open_matrix(
+        request: gr.Request, name: str, look: str, compare: str, log: bool, mixer: str
+    ) -> str:
         state = unpack(mixer)
         sources = sources_of(look, compare, state)
         if not name or not sources:
             none = state.get("experts") == []
             return pack(no_plot("empty", NO_EXPERTS if none else NOTHING_YET))
-        found = await matrix_data(client, sources, name)
+        found = await matrix_data(of(client, request), sources, name)
         if isinstance(found, Failed):
             return pack({**no_plot("failed", found.message, found.remedy), "name": name})
         file = f"{name}-{'-'.join(one.name for one in sources)}"
         return pack(component_view(found, bool(log), file))
 
     async def on_row(
-        look: str, compare: str, log: bool, mixer: str, event: gr.EventData
+        request: gr.Request, look: str, compare: str, log: bool, mixer: str, event: gr.EventData
     ) -> AsyncIterator[Any]:
         name = str(event._data.get("name", ""))
-        async for news in _patiently(open_matrix(name, look, compare, log, mixer), name):
+        async for news in _patiently(open_matrix(request, name, look, compare, log, mixer), name):
             yield news
 
     async def again(
-        look: str, compare: str, log: bool, mixer: str, shown: str
+        request: gr.Request, look: str, compare: str, log: bool, mixer: str, shown: str
     ) -> AsyncIterator[Any]:
         name = str(unpack(shown).get("name", ""))
-        async for news in _patiently(open_matrix(name, look, compare, log, mixer), name):
+        async for news in _patiently(open_matrix(request, name, look, compare, log, mixer), name):
             yield news
 
     what = [page.look, page.compare, page.log, mixer]
@@ -233,19 +238,28 @@ def _wire_saving(
     """CSV from the worker's exact values, not from the quantised picture."""
 
     async def save_map(
-        look: str, compare: str, show: str, module: str, layer: str, mixer: str
+        request: gr.Request,
+        look: str,
+        compare: str,
+        show: str,
+        module: str,
+        layer: str,
+        mixer: str,
     ) -> str:
         sources = sources_of(look, compare, unpack(mixer))
-        found = await map_data(client, sources, show, module, layer) if sources else None
+        found = (
+            await map_data(of(client, request), sources, show, module, layer) if sources else None
+        )
         if isinstance(found, tuple):
             return _file(f"{found[2]}.csv", heatmap_csv(found[0]))
         gr.Warning("There is no heatmap to save: choose an expert first.")
         return gr.skip()
 
-    async def save_row(look: str, compare: str, mixer: str, shown: str) -> str:
+    async def save_row(request: gr.Request, look: str, compare: str, mixer: str, shown: str) -> str:
         sources = sources_of(look, compare, unpack(mixer))
         name = str(unpack(shown).get("name", ""))
-        found = await matrix_data(client, sources, name) if sources and name else None
+        mine = of(client, request)
+        found = await matrix_data(mine, sources, name) if sources and name else None
         if isinstance(found, list):
             return _file(f"{name}.csv", component_csv(found))
         gr.Warning("No matrix is open: click a row of the heatmap first.")

@@ -26,6 +26,7 @@ class Shared:
 
     client: Client
     demo: gr.Blocks
+    public: bool  # what a visitor saves is the session's own, and ends with it
     prompt: Component  # the question
     dispatch: Component  # pass one: a key of catalogue.DISPATCHERS
     mixer: Component  # the sliders; its value is packed, see `shared.mixture`
@@ -34,11 +35,12 @@ class Shared:
     library: gr.State  # see `library_of`
 
 
-def make_shared(client: Client, demo: gr.Blocks) -> Shared:
+def make_shared(client: Client, demo: gr.Blocks, public: bool = False) -> Shared:
     """The shared components, not yet rendered. To be called inside `demo`."""
     return Shared(
         client=client,
         demo=demo,
+        public=public,
         prompt=gr.Textbox(
             placeholder="Ask something, or start from one of the prompts below. Enter asks, "
             "Shift+Enter begins a new line.",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Protocol
 
-from t2ui.messages import Event, Failed, Request, Status
+from t2ui.messages import Event, Experts, Failed, Request, Status
 
 POLL_SECONDS = 0.02
 YIELD_SECONDS = 0.25  # Gradio notices that a listener went only when the handler yields
@@ -33,6 +33,14 @@ class Client(Protocol):
     def submit(self, request: Request) -> Job: ...
 
     def status(self) -> Status: ...
+
+    def experts(self, session: str = "") -> Experts | None: ...
+
+
+def listed(client: Client) -> Experts | Failed | None:
+    """The experts there are, or why there are none; None while the model loads. Never waits."""
+    status = client.status()
+    return Failed(status.detail) if status.state == "failed" else client.experts()
 
 
 async def listen(client: Client, request: Request) -> AsyncIterator[list[Event]]:

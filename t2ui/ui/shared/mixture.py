@@ -114,6 +114,8 @@ def with_experts(
             "labels": list(info.labels),
             "file": info.file_name,
             "transfer": info.transfer,
+            "saved": info.saved,
+            "bytes": info.size_bytes,
             "hint": info.description + (" (from another base model)" if info.transfer else ""),
         }
         for info in ordered

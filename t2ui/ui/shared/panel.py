@@ -56,6 +56,8 @@ def pack(value: Mapping[str, Any]) -> str:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False)
+    # half a character, which no answer to the browser can hold, becomes its JSON escape
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text.replace("<", "\\u003c")  # Gradio warns of script tags, and is right to
 
 

@@ -15,6 +15,7 @@ from t2ui.figures.colours import BASE
 from t2ui.messages import PANES, AnswerSoFar, Classified, Event, Mixed, Queued, Reading, Status
 from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.mixture import expert_of, experts_of, moved
 
 LOADING = "the model is loading: yours is answered as soon as it is ready"
@@ -173,7 +174,7 @@ class AskView:
         if isinstance(event, Queued):
             words = f"busy: {event.before} before you" if event.before else "next in line"
             if event.seconds is not None:
-                words += f", about {max(1, round(event.seconds))} s"
+                words += f", {about(event.seconds)}"
             # the first one comes while the model loads, later ones after
             self._waiting, self._loading = LOADING if self._loading else words, False
         elif isinstance(event, Reading):

@@ -1,0 +1,66 @@
+/* The experts that the page saved, behind a button in the head of "Before and after". */
+"use strict";
+
+(() => {
+  const SURE_MS = 4000; // in which a second click deletes
+  const { panels, h, opens } = window.t2ui;
+
+  const size = (bytes) => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+  function keep(file) {
+    const bytes = Uint8Array.from(atob(file.base64), (character) => character.charCodeAt(0));
+    const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+    h("a", { href: url, download: file.name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+
+  panels.saved = (host, api) => {
+    const open = h("button.chip", { type: "button", id: "saved-open", title: "The experts that were saved on this page." });
+    const sheet = h("div.t2.saved-sheet", { id: "saved-sheet" });
+    document.body.append(sheet);
+    opens(open, sheet);
+    let last = null;
+
+    function row(one) {
+      const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
+      const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
+      const name = h("span.name", { title: one.name }, h("i.dot", { style: { "--colour": one.colour } }), h("span", null, one.name));
+      const renamed = h("input.name", { type: "text", value: one.name, maxLength: 40, ariaLabel: `New name of ${one.name}` });
+      const rename = chip("Rename", `Give ${one.name} another name.`, () => {
+        if (renamed.isConnected) return act("rename", { to: renamed.value });
+        name.replaceWith(renamed);
+        renamed.select();
+      });
+      renamed.addEventListener("keydown", (event) => {
+        if (event.key === "Enter") act("rename", { to: renamed.value });
+        if (event.key === "Escape") {
+          event.preventDefault(); // it would close the list
+          renamed.replaceWith(name);
+        }
+      });
+      let sure = null;
+      const remove = chip("Delete", `Delete ${one.name} for good.`, () => {
+        if (sure) return act("delete");
+        remove.textContent = "Really?";
+        sure = setTimeout(() => {
+          sure = null;
+          remove.textContent = "Delete";
+        }, SURE_MS);
+      });
+      return h("div.saved-row", { data: { name: one.name } }, name, h("span.size", null, size(one.bytes)),
+        chip("Download", `${one.name} as a safetensors file.`, () => act("read")), rename, remove);
+    }
+
+    return (value) => {
+      const side = document.getElementById("saved-side");
+      if (side && !open.isConnected) side.append(open);
+      open.hidden = !value.rows.length;
+      open.textContent = `Saved: ${value.rows.length}`;
+      sheet.replaceChildren(h("p.what", null, value.words), ...value.rows.map(row),
+        h(value.bad ? "p.note.bad" : "p.note", { role: "status" }, value.note));
+      if (!value.rows.length && sheet.matches(":popover-open")) sheet.hidePopover();
+      if (value.file && value.stamp !== last) keep(value.file);
+      last = value.stamp;
+    };
+  };
+})();

@@ -1,0 +1,104 @@
+"""How much one visitor, one address and everybody together may ask for, and its settings.
+
+Every number here is a setting: the environment variable `T2UI_` and the field's name in capitals,
+T2UI_ANSWERS_PER_ADDRESS for example. This table is the only list of them.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from t2ui.errors import InputError, quoted
+
+PREFIX = "T2UI_"
+BURST_SECONDS = 5  # a rate may be used up in advance for so long
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Defaults are for an app among people who know each other; `for_public` has the others.
+
+    A session is one open page. A class or an office may share one address, so an address may have
+    many times what a session has. Posts to the API have no page: they count for their address.
+    """
+
+    public: bool = False
+    # behind a proxy that says whose request it passes on (X-Forwarded-For); in public mode only
+    proxy: bool = True
+
+    # under way at once
+    answers_per_session: int = 1
+    answers_per_address: int = 160
+    answers: int = 160  # of everybody
+    api_answers_per_address: int = 64
+    searches_per_address: int = 64  # a session has one
+    tokens_per_session: int = 2  # next-token requests: the newer one replaces the older
+    tokens_per_address: int = 160
+    tasks_per_session: int = 12  # estimates, heatmaps, saving: a page may start some together
+    tasks_per_address: int = 200
+    tasks: int = 200  # of everybody
+    streams_per_address: int = 800  # open event streams; a page has one or two
+    bodies_per_address: int = 200  # posts that are still arriving
+
+    # a second
+    requests_per_session: float = 60
+    requests_per_address: float = 1000
+    api_posts_per_address: float = 100
+    pages_per_address: float = 50  # of the page itself and its configuration
+
+    # bytes and seconds
+    body_bytes: int = 2_000_000  # of a post
+    body_seconds: float = 20  # in which a post must arrive
+    send_seconds: float = 30  # in which a reader must take what waits for it
+    unheard_seconds: float = 8  # after which a job ends whose events nobody reads
+    session_hours: float = 2  # public: after which what a visitor saved goes, if it is not used
+
+    @classmethod
+    def for_public(cls) -> "Limits":
+        """For strangers: one answer an address over the API, and lower rates."""
+        return cls(
+            public=True,
+            answers_per_address=40,
+            api_answers_per_address=1,
+            searches_per_address=8,
+            tokens_per_address=40,
+            tasks_per_address=60,
+            streams_per_address=200,
+            bodies_per_address=40,
+            requests_per_session=20,
+            requests_per_address=200,
+            api_posts_per_address=2,
+            pages_per_address=5,
+        )
+
+    @classmethod
+    def of(cls, public: bool, environment: Mapping[str, str] = os.environ) -> "Limits":
+        """The limits for this place, with what the environment sets.
+
+        Raises:
+            InputError: a variable that is no number, or less than 0.
+        """
+        limits = cls.for_public() if public else cls()
+        given = {}
+        for field in fields(cls):
+            text = environment.get(PREFIX + field.name.upper())
+            if text is not None and field.name != "public":
+                given[field.name] = _number(PREFIX + field.name.upper(), text, field.default)
+        return replace(limits, **given)
+
+
+def is_space(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this runs as a Hugging Face Space, which is open to everybody."""
+    return bool(environment.get("SPACE_ID"))
+
+
+def _number(name: str, text: str, default: object) -> bool | int | float:
+    kind = type(default)
+    try:
+        number = float(text)
+        if number < 0 or number != number or kind is not float and number != int(number):
+            raise ValueError
+    except (ValueError, OverflowError):
+        what = "0 or 1" if kind is bool else "a number" if kind is float else "a whole number"
+        raise InputError(f"{name} is {quoted(text)}; expected {what}, 0 or more.") from None
+    return kind(number)

@@ -1,0 +1,105 @@
+"""Experts that the page saves: what can be done with them, and whose they are.
+
+In a public app nobody writes into the shared folder: what a session saves is its own, seen by its
+requests alone, and goes with it. Elsewhere it stands in the shared folder, and `session` means
+nothing here.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from t2ui.config import check_alpha
+from t2ui.errors import InputError, quoted
+from t2ui.messages.inspect import Experts
+
+EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SaveExpert:
+    """Fold a mixture into one z and save it. Event: ExpertSaved."""
+
+    name: str  # a new one; it becomes the file's name
+    mixture: dict[str, float]
+    normalise: bool = False
+    training: dict[str, Any] = field(default_factory=dict)  # where the mixture came from
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        for name, value in self.mixture.items():
+            check_alpha(name, value)
+
+
+@dataclass(frozen=True)
+class RenameExpert:
+    """Give an expert that the page saved another name. Event: ExpertSaved, under the new one."""
+
+    name: str
+    new_name: str
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self.new_name)
+
+
+@dataclass(frozen=True)
+class DeleteExpert:
+    """Delete an expert that the page saved, for good. Event: ExpertDeleted."""
+
+    name: str
+    session: str = ""
+
+
+@dataclass(frozen=True)
+class ReadExpert:
+    """The file of an expert that the page saved, to be downloaded. Event: ExpertFile."""
+
+    name: str
+    session: str = ""
+
+
+@dataclass(frozen=True)
+class EndSession:
+    """The session is over: what it saved goes, at once. No event but Done."""
+
+    session: str
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExpertSaved:
+    """An expert is saved under this name; `experts` is the list with it."""
+
+    name: str
+    file_name: str
+    experts: Experts
+
+
+@dataclass(frozen=True)
+class ExpertDeleted:
+    """The expert is gone; `experts` is the list without it."""
+
+    name: str
+    experts: Experts
+
+
+@dataclass(frozen=True)
+class ExpertFile:
+    """An expert's file as it stands on disk."""
+
+    file_name: str
+    data: bytes
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not EXPERT_NAME.fullmatch(name):
+        raise InputError(
+            f"The expert's name is {quoted(name)}; expected 1 to 40 letters, digits, - and _, "
+            "beginning with a letter or a digit."
+        )

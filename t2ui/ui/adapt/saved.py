@@ -1,0 +1,103 @@
+"""The experts that the page saved: downloaded, renamed, deleted. A list behind a small button.
+
+What came with the app or from the command line is not among them. In a public app each visitor has
+their own, and they go with the page; elsewhere they are files of the shared folder.
+"""
+
+import base64
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from t2ui.errors import InputError
+from t2ui.messages import (
+    DeleteExpert,
+    ExpertDeleted,
+    ExpertFile,
+    ExpertSaved,
+    Failed,
+    ReadExpert,
+    RenameExpert,
+)
+from t2ui.ui.shared.components import Shared, library_of
+from t2ui.ui.shared.events import QUICK, WORKER
+from t2ui.ui.shared.listen import answer
+from t2ui.ui.shared.mixture import experts_of, with_experts
+from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.visitor import of
+
+TIMEOUT_SECONDS = 60.0
+SHARED = "They stand in the experts folder, for everybody who uses this app."
+OWN = "Only you see them, until you close or reload this page: download what you want to keep."
+
+
+def saved_experts(shared: Shared) -> None:
+    """Build and wire the list, beside the button that opens it."""
+    words = OWN if shared.public else SHARED
+    shown = panel("saved", _value({}, words), "adapt-saved")
+
+    async def act(request: gr.Request, packed: str, event: gr.EventData) -> tuple[Any, Any, str]:
+        mine = of(shared.client, request)
+        asked = event._data if isinstance(event._data, dict) else {}
+        kept = gr.skip(), gr.skip()
+        try:
+            wanted = _wanted(asked)
+        except InputError as error:
+            return *kept, _value_text(unpack(packed), words, str(error), bad=True)
+        kinds = {ReadExpert: ExpertFile, RenameExpert: ExpertSaved, DeleteExpert: ExpertDeleted}
+        found = await answer(mine, wanted, kinds[type(wanted)], TIMEOUT_SECONDS)
+        if isinstance(found, Failed):
+            said = f"{found.message} {found.remedy}".strip()
+            return *kept, _value_text(unpack(packed), words, said, bad=True)
+        if isinstance(found, ExpertFile):
+            file = {"name": found.file_name, "base64": base64.b64encode(found.data).decode()}
+            return *kept, pack({**_value(unpack(packed), words), "file": file})
+        changed = with_experts(unpack(packed), found.experts.experts, found.experts.problems)
+        note = f"{wanted.name} is deleted."
+        if isinstance(wanted, RenameExpert):
+            note = f"{wanted.name} is named {wanted.new_name} now."
+        return pack(changed), library_of(found.experts), _value_text(changed, words, note)
+
+    def show(packed: str, now: str) -> str:
+        """The rows anew; what was said of the last change stays."""
+        value, before = _value(unpack(packed), words), unpack(now)
+        return pack({**value, "note": before.get("note", ""), "bad": bool(before.get("bad"))})
+
+    shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
+    shared.library.change(show, [shared.mixer, shown], shown, **QUICK)
+
+
+def _wanted(asked: Mapping[str, Any]) -> ReadExpert | RenameExpert | DeleteExpert:
+    """What the list's buttons ask for, untrusted.
+
+    Raises:
+        InputError: a new name that is none.
+    """
+    name = str(asked.get("name", ""))
+    if asked.get("act") == "rename":
+        return RenameExpert(name, str(asked.get("to", "")).strip())
+    return DeleteExpert(name) if asked.get("act") == "delete" else ReadExpert(name)
+
+
+def _value(mixer: Mapping[str, Any], words: str) -> dict[str, Any]:
+    """What the list draws: the experts that the mixture card knows as saved here."""
+    rows = [
+        {"name": one["name"], "colour": one["colour"], "bytes": one.get("bytes", 0)}
+        for one in experts_of(mixer)
+        if one.get("saved")
+    ]
+    # the stamp makes the same list again a new value
+    return {
+        "rows": rows,
+        "words": words,
+        "note": "",
+        "bad": False,
+        "file": None,
+        "stamp": uuid.uuid4().hex,
+    }
+
+
+def _value_text(mixer: Mapping[str, Any], words: str, note: str, bad: bool = False) -> str:
+    return pack({**_value(mixer, words), "note": note, "bad": bad})
