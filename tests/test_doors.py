@@ -20,7 +20,6 @@ from t2ui.backend.token_shift import token_texts
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.two_pass import TwoPassResult, two_pass_infer
-from t2ui.messages import Experts, ListExperts
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
@@ -133,7 +132,7 @@ def app(place):
         assert client.wait_ready(120).state == "ready"
         demo = build(client)
         _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-        listed = next(e for e in client.submit(ListExperts()).events() if isinstance(e, Experts))
+        listed = client.experts()
         yield demo, url, client, listed
         demo.close()
 

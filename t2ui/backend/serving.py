@@ -175,7 +175,7 @@ class ModelBackend:
         return self._adaptation.search(adapt, stopped)
 
     def _mixed(
-        self, alphas: Mapping[str, float], normalise: bool, session: str
+        self, alphas: Mapping[str, float], normalise: bool, session: str = ""
     ) -> dict[str, Tensor]:
         """z′ by matrix, of the mixture with these coefficients."""
         return mix(self._experts.library(session).experts, mixture_of(alphas, normalise))

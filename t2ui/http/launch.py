@@ -16,6 +16,7 @@ from t2ui.http.addresses import Keys
 from t2ui.http.door import Door
 from t2ui.http.gradio_queue import GradioQueue
 from t2ui.http.limits import Limits
+from t2ui.ui import PAGES
 from t2ui.ui import launch_options as page_options
 from t2ui.ui.shared.panel import ASSETS
 
@@ -55,7 +56,8 @@ def _lifespan(limits: Limits) -> Callable[[App], AbstractAsyncContextManager[Non
 
     @asynccontextmanager
     async def opened(app: App) -> AsyncIterator[None]:
-        shipped = (ASSETS.resolve(), plotly_file().resolve())
+        folders = (ASSETS, plotly_file(), *(page.folder for page in PAGES))
+        shipped = tuple(folder.resolve() for folder in folders)
         keys = Keys(secrets.token_bytes(32))
         door = Door(app.middleware_stack, GradioQueue(app.get_blocks()), limits, keys, shipped)
         app.middleware_stack = door

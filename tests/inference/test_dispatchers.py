@@ -17,7 +17,7 @@ from t2ui.config import AnswerSettings, Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.two_pass import two_pass_infer
-from t2ui.messages import Ask, Classified, Done, Experts, ListExperts, Mixed
+from t2ui.messages import Ask, Classified, Done, Mixed
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.worker.client import InProcessClient
@@ -165,7 +165,7 @@ def test_the_worker_page_and_http_answer_with_one_that_was_added(coin, place):
     config = WorkerConfig(str(place / "tiny"), place / "experts", "cpu", cache_dir=place / "cache")
     with InProcessClient(config) as client:
         assert client.wait_ready(120).state == "ready"
-        listed = next(e for e in client.submit(ListExperts()).events() if isinstance(e, Experts))
+        listed = client.experts()
         assert (listed.dispatchers, listed.dispatch) == (("prompt", "none", "coin"), "prompt")
         asked = Controls("Heads.", {}, "coin", sampling=Sampling(3))
         events = list(client.submit(asked.request()).events())

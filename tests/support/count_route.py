@@ -2,9 +2,7 @@
 
 import gradio as gr
 
-from t2ui.messages import Experts, ListExperts
 from t2ui.ui.api.route import Route
-from t2ui.ui.shared.listen import answer
 
 
 def count_of(client):
@@ -12,8 +10,7 @@ def count_of(client):
         """How many experts there are, and `more`."""
         if more < 0:
             raise gr.Error(f"more is {more}; expected 0 or more.", print_exception=False)
-        found = await answer(client, ListExperts(), Experts, 10.0)
-        return len(found.experts) + more
+        return len(client.experts().experts) + more
 
     return count
 
