@@ -54,6 +54,9 @@ class Expert:
         if not self.name or not self.name.strip():
             raise InputError("An expert needs a name.")
         object.__setattr__(self, "labels", tuple(self.labels))
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scales"}
+        for what, value in {**said, "matrices": list(self.scales)}.items():
+            check_texts(f"the {what} of expert {quoted(self.name)}", value)
         check_expert(
             {key: getattr(self, key) for key in MOST_CHARACTERS},
             self.labels,
@@ -62,9 +65,6 @@ class Expert:
         )
         if not self.scales:
             raise InputError(f"Expert {quoted(self.name)} has no scale vectors.")
-        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scales"}
-        for what, value in {**said, "matrices": list(self.scales)}.items():
-            check_texts(f"the {what} of expert {quoted(self.name)}", value)
         if self.fingerprint and not leading_values(self.fingerprint):
             raise InputError(
                 f"Expert {quoted(self.name)} has the fingerprint {quoted(self.fingerprint[:80])}; "

@@ -77,23 +77,23 @@ def check_expert(
     """What the file of this expert will hold, so that a file that was saved can be read.
 
     Raises:
-        InputError: a text that is too long or that no file can hold, or too many labels or tensors.
+        InputError: a text that is too long, a name that cannot be printed in a line, or too many
+            labels or tensors.
     """
     name = quoted(texts["name"])
     for key, text in texts.items():
         _check_length(f"Expert {name}: its {key}", text, MOST_CHARACTERS[key])
-        _check_characters(f"Expert {name}: its {key}", text, one_line=key == "name")
+    _check_line(f"Expert {name}: its name", texts["name"])
     if len(labels) > MOST_LABELS:
         raise InputError(
             f"Expert {name} has {len(labels):,} labels; at most {MOST_LABELS} are allowed."
         )
     for label in labels:
         _check_length(f"Expert {name}: a label", label, LONGEST_LABEL)
-        _check_characters(f"Expert {name}: the label {quoted(label)}", label, one_line=True)
+        _check_line(f"Expert {name}: the label {quoted(label)}", label)
     for key, record in records.items():
         written = json.dumps(record, ensure_ascii=False, default=str)
         _check_length(f"Expert {name}: its {key}", written, MOST_JSON)
-        _check_characters(f"Expert {name}: its {key}", written, one_line=False)
     check_header(f"Expert {name}", {}, tensors)
 
 
@@ -102,14 +102,9 @@ def _check_length(what: str, text: str, most: int) -> None:
         raise InputError(f"{what} has {len(text):,} characters; at most {most:,} are allowed.")
 
 
-def _check_characters(what: str, text: str, one_line: bool) -> None:
-    """A name is shown within lines, where a control character or half a pair would break them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = f"U+{ord(text[error.start]):04X}"
-        raise InputError(f"{what} holds half a character ({half}): remove it.") from None
-    if one_line and not text.isprintable():
+def _check_line(what: str, text: str) -> None:
+    """A name is shown within lines, where a control character would break them."""
+    if not text.isprintable():
         bad = next(character for character in text if not character.isprintable())
         raise InputError(
             f"{what} holds U+{ord(bad):04X}, which cannot be printed in a line: remove it."

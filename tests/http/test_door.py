@@ -254,7 +254,7 @@ def test_what_a_call_leaves_out_is_its_default(visitor, fake):
     assert me.hear("ask", event)[-1][0] == "complete"
     first, second = (r for r in fake.requests if isinstance(r, Ask))
     assert first.sampling.seed == 0 and second.sampling.seed == 7
-    assert first.dispatch == second.dispatch == "prompt"
+    assert first.dispatch == second.dispatch == ""  # the worker chooses
     refused(me.post("call/v2/ask", {"prompt": "x", "sed": 7}), 422, "has no 'sed'")
     refused(me.post("call/v2/ask", {"seed": 7}), 422, "lacks prompt")
 

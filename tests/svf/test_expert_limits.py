@@ -35,9 +35,9 @@ def refusal(path) -> str:
 @pytest.mark.parametrize(
     ("metadata", "says"),
     [
-        ({"labels": json.dumps(["math", "a\ud83d"])}, "half a character (U+D83D)"),
-        ({"training": json.dumps({"note": "\udc00"})}, "half a character (U+DC00)"),
-        ({"metrics": json.dumps([{"set": "\udc00"}])}, "half a character (U+DC00)"),
+        ({"labels": json.dumps(["math", "a\ud83d"])}, "Half a character (U+D83D)"),
+        ({"training": json.dumps({"note": "\udc00"})}, "Half a character (U+DC00)"),
+        ({"metrics": json.dumps([{"set": "\udc00"}])}, "Half a character (U+DC00)"),
         ({"labels": json.dumps(["two\nlines"])}, "U+000A"),
         ({"name": f"math{BIDI}"}, "U+202E"),
         ({"name": "m" * 101}, "101 characters; at most 100"),

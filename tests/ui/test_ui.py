@@ -191,7 +191,7 @@ def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     listing = {
         fn.fn.__name__ for fn in demo.fns.values() if library in [one._id for one in fn.outputs]
     }
-    assert listing == {"list_experts", "save"}
+    assert listing == {"list_experts", "save", "act"}
     found = Experts((), (), (), ("up_proj",), 2)
     assert library_of(found) != library_of(found)  # equal ones would fire no change
 
@@ -222,7 +222,7 @@ def test_the_dispatcher_that_a_visit_begins_with(mode, query, names, chosen):
 
     listed = handler(build(FakeClient(names, pace=0)), "list_experts")
     request = SimpleNamespace(query_params=query)
-    found = asyncio.run(listed(pack(empty_mixer()), mode, request))
+    found = listed(pack(empty_mixer()), mode, request)
     assert found[2] == (gr.skip() if chosen is None else chosen)
     assert unpack(found[0])["dispatchers"][0] == "prompt"
 
