@@ -252,7 +252,7 @@ def test_ctrl_c_keeps_the_best_so_far(run, examples, tmp_path, as_json):
     ("arguments", "said"),
     [
         ([], "either --examples FILE.jsonl or --task"),
-        (["--examples", "few.jsonl", "--task", "mbpp"], "cannot be judged as 'mbpp' does"),
+        (["--examples", "few.jsonl", "--task", "mbpp"], "cannot be graded as 'mbpp'"),
         (["--examples", "few.jsonl", "--task", "arith", "--reward", "exact"], "--reward goes with"),
         (["--examples", "few.jsonl", "--reward", "luck"], "reward is 'luck'; expected exact"),
         (["--task", "arith"], "--task needs --data"),
@@ -337,7 +337,7 @@ def test_a_mixture_file_round_trips(tmp_path):
         ("[]", "is no mixture"),
         ('{"weights": {"math": 1}}', "is no mixture"),
         ('{"format": "t2ui.mixture", "weights": [1]}', "weights is"),
-        ('{"format": "t2ui.mixture", "weights": {"math": "x"}}', "weight of 'math' is 'x'"),
+        ('{"format": "t2ui.mixture", "weights": {"math": "x"}}', "coefficient of 'math' is 'x'"),
         ('{"format": "t2ui.mixture", "weights": {"math": NaN}}', "finite number"),
         ('{"format": "t2ui.mixture", "weights": {"a": [1, 2], "b": [1]}}', "different lengths"),
         ('{"format": "t2ui.mixture", "weights": {"a": 0}, "normalise": true}', "sum to 0"),

@@ -112,7 +112,7 @@ def save(visitor, name):
     fn = visitor.function("save")
     body = {"fn_index": fn._id, "data": [pack(search), mixer], "session_hash": visitor.session}
     response = visitor.post("queue/join", {**body, "event_data": {"name": name}})
-    return unpack(heard(visitor, response)[1])
+    return unpack(heard(visitor, response)[-1])
 
 
 def test_what_a_visitor_saves_is_a_file_that_only_their_session_sees(visitor, app, place):
