@@ -3,7 +3,6 @@
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from t2ui.messages import Experts, ListExperts
 from t2ui.ui.shared.components import Shared, library_of
@@ -15,7 +14,7 @@ from t2ui.ui.shared.permalink import filled, from_query
 EXPERTS_TIMEOUT = 900.0  # seconds; a first start may download and decompose the model
 
 
-def list_experts_when_ready(shared: Shared, header: Component) -> None:
+def list_experts_when_ready(shared: Shared, header: gr.HTML) -> None:
     """List the experts whenever the header's `select` says that the model is up, or is not.
 
     The first time, the link has a say on the sliders.
