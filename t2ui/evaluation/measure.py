@@ -21,25 +21,13 @@ from t2ui.evaluation.statistics import (
     mean_negative_log_likelihood,
 )
 from t2ui.models.likelihood import scored_batches
-from t2ui.svf.adapter import Adapter, Scales
 from t2ui.tasks.answering import greedy_texts
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
 
-PROTOCOLS = ("sum", "byte")  # of closed answers, see `right_by`
+PROTOCOLS = ("sum", "byte")  # of closed answers, see `is_right`
 Record = dict[str, Any]
 Labelled = tuple[str, str, str]  # label, family, prompt
-
-
-def option_scores(
-    adapter: Adapter,
-    rows: Sequence[Example],
-    scales: Scales,
-    batch_tokens: int = 2000,
-) -> dict[str, Tensor]:
-    """Log-likelihood of every option under the scales: row id -> (options,) float32 on the CPU."""
-    with adapter.applied(scales, "merged"):
-        return dict(closed_scores(adapter.model, rows, batch_tokens))
 
 
 def closed_scores(
@@ -50,18 +38,17 @@ def closed_scores(
         yield from ((row.id, score.cpu()) for row, score in zip(batch, found, strict=True))
 
 
-def right_by(rows: Sequence[Example], scores: Mapping[str, Tensor], protocol: str) -> list[bool]:
-    """Whether each row is right when options are compared by "sum" or by "byte".
+def is_right(row: Example, scores: Tensor, protocol: str) -> bool:
+    """Whether a closed answer is right when options are compared by "sum" or by "byte".
 
     These are the two protocols of lm-evaluation-harness (acc and acc_norm).
+
+    Args:
+        scores: (options,) log-likelihoods.
     """
-    return [_right(row, scores[row.id], protocol) for row in rows]
-
-
-def _right(row: Example, score: Tensor, protocol: str) -> bool:
     if protocol == "byte":
-        score = score / torch.tensor(row.lengths)
-    return int(score.argmax()) == row.correct
+        scores = scores / torch.tensor(row.lengths)
+    return int(scores.argmax()) == row.correct
 
 
 def outcomes(
@@ -79,7 +66,7 @@ def outcomes(
     if task.grade is None:
         rows = {row.id: row for row in examples}
         for key, score in closed_scores(model, examples):
-            yield key, {"right": {p: _right(rows[key], score, p) for p in PROTOCOLS}}
+            yield key, {"right": {p: is_right(rows[key], score, p) for p in PROTOCOLS}}
         return
     for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows):
         right = task.grade(text, examples[i].answer)

@@ -36,8 +36,18 @@ class GradioQueue:
         return list(self._queue.event_ids_to_events.values())
 
     def entries(self) -> list[Any]:
-        """What the door has put into the scopes of the requests that wait or run."""
-        found = (event.request.scope.get(ENTRY_KEY) for event in self.events())
+        """What the door has put into the scopes of the requests that wait or run.
+
+        Gradio knows an event for a moment longer than its listener hears that it is complete; whoever
+        asks again at once must not be told that it is still under way.
+        """
+        waiting = [
+            one
+            for lane in self._queue.event_queue_per_concurrency_id.values()
+            for one in lane.queue
+        ]
+        running = [one for job in self._queue.active_jobs if job for one in job]
+        found = (event.request.scope.get(ENTRY_KEY) for event in (*waiting, *running))
         return [entry for entry in found if entry is not None]
 
     def session_of(self, event_id: str) -> str | None:

@@ -195,6 +195,7 @@ class Decoder:
         column = torch.ones(len(self._rows), 1, dtype=torch.long)
         self._attention = torch.cat([self._attention, column], dim=1)
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
+        assert self._cache is not None, "rows without a cache"
         with self.adapter.kept() if self.adapter else nullcontext(), answering(self.model):
             if self.adapter:
                 self._set_rows(self.adapter)

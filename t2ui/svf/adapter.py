@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,9 @@ from t2ui.svf.linear import RowPlan, Run, SVFLinear
 from t2ui.svf.modules import adapted_modules, check_in_memory, check_model, left_out
 from t2ui.svf.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Scales = Mapping[str, Tensor]  # full module name -> z, (r,) float32; a missing matrix has z = 1
 Setting = Mapping[str, Run]  # full module name -> what its forward runs
 
@@ -53,7 +57,7 @@ class Adapter:
     def __init__(
         self, model: nn.Module, modules: Mapping[str, nn.Module], factors: Mapping[str, Factors]
     ):
-        self.model = model
+        self.model = cast("PreTrainedModel", model)  # or a wrapped one, which behaves like it
         self.factors: dict[str, Factors] = dict(factors)
         self.fingerprint = fingerprint(self.factors)
         self._weights = Snapshot(modules)

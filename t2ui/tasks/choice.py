@@ -64,16 +64,20 @@ def load(
         end: whether the end-of-turn token counts as part of each option.
     """
     folder = local_or_fetched(name, data, ARC_FILES[name]) / name
-    parts = (
+    train, validation, test = (
         [
             choice_row(tokenizer, row, f"{file}, row {number}", style, end)
             for number, row in enumerate(read_jsonl(folder / file, FIELDS, ("question",)), start=1)
         ]
         for file in ("train.jsonl", "dev.jsonl", "test.jsonl")
     )
+    # A few questions are published in two parts.
+    train, validation, test = kept_apart(train, validation, test, _asked)
     return Task(
         name,
-        *map(tuple, kept_apart(*parts, _asked)),  # a few questions are published in two parts
+        tuple(train),
+        tuple(validation),
+        tuple(test),
         labels=("reasoning",),
         data={"train": f"{name} train, CC BY-SA 4.0, AI2"},
     )

@@ -218,13 +218,13 @@ class _Reader:
 
     def _words_at(self, place: int) -> set[str]:
         """The option whose own words stand there, with one that is offered beside it."""
-        found = self._option_at(_OPENING_WITH_ARTICLE.match(self.text, place).end())
-        found = found or self._option_at(_OPENED.match(self.text, place).end())
+        found = self._option_at(_end_of(_OPENING_WITH_ARTICLE, self.text, place))
+        found = found or self._option_at(_end_of(_OPENED, self.text, place))
         if not found or self._denied(*found[1].span()):
             return set()
         key, words = found
         offered = _OFFERED.match(self.text, words.end())
-        other = offered and self._option_at(_OPENED.match(self.text, offered.end()).end())
+        other = offered and self._option_at(_end_of(_OPENED, self.text, offered.end()))
         return {key, other[0]} if other else {key}
 
     def _option_at(self, place: int) -> tuple[str, re.Match[str]] | None:
@@ -245,7 +245,7 @@ class _Reader:
 
     def _own_words_follow(self, found: re.Match[str]) -> bool:
         words = self.words.get(self.keys[found[1].casefold()])
-        between = _HEADED.match(self.text, found.end()).end()
+        between = _end_of(_HEADED, self.text, found.end())
         return words is not None and words.match(self.text, between) is not None
 
     def _with_offered(self, found: re.Match[str]) -> set[str]:
@@ -271,6 +271,13 @@ class _Reader:
         return any(
             m[1] is not None
             and (m.start() == 0 or self.text[m.start(1) - 1] == "\n")
-            or self.words[second].match(self.text, _HEADED.match(self.text, m.end()).end())
+            or self.words[second].match(self.text, _end_of(_HEADED, self.text, m.end()))
             for m in re.finditer(item, self.text, re.IGNORECASE | re.MULTILINE)
         )
+
+
+def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where the match at a place ends, of a pattern that matches everywhere."""
+    found = pattern.match(text, place)
+    assert found is not None, pattern.pattern
+    return found.end()

@@ -74,9 +74,9 @@ def load(
         texts = ("prompt", "code", "test_setup_code")
         rows = read_jsonl(folder / "full.jsonl", MBPP_FIELDS, texts)
         # Those of split "prompt" are for few-shot prompts.
-        published = [[r for r in rows if r["split"] == part] for part in PARTS]
+        train, validation, test = ([r for r in rows if r["split"] == part] for part in PARTS)
         # The same words ask for functions of two names in a few training and test rows.
-        apart = kept_apart(*published, lambda row: same_prompt(row["prompt"]))
+        apart = kept_apart(train, validation, test, lambda row: same_prompt(row["prompt"]))
         parts = {
             part: [_mbpp(tokenizer, style, row) for row in kept]
             for part, kept in zip(PARTS, apart, strict=True)

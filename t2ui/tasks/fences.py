@@ -52,7 +52,7 @@ def taken_apart(text: str, is_code: Callable[[str], bool]) -> tuple[list[Fence],
 def _read_fence(opening: re.Match[str], lines: list[str], at: int) -> tuple[Fence, int]:
     """Reads from line `at` on to the end of a fence; (fence, the line behind it). A fence that
     opens within another one of its language closes that."""
-    info = _INFO.match(opening["info"])
+    info = _match(_INFO, opening["info"])
     language, first = info["language"].casefold(), info["code"]
     if _INLINE_CODE.match(opening["info"].strip()):  # ```def f(): …
         language, first = "", opening["info"].strip()
@@ -74,7 +74,7 @@ def _read_fence(opening: re.Match[str], lines: list[str], at: int) -> tuple[Fenc
                 in_vain = in_vain or (Fence("\n".join(code), python, True), place + 1)
             elif not other["info"].strip():
                 return Fence("\n".join(code), python, True), place + 1
-            elif _INFO.match(other["info"])["language"].casefold() in _PYTHON:
+            elif _match(_INFO, other["info"])["language"].casefold() in _PYTHON:
                 return Fence("\n".join(code), python, False), place
         ends = line.rstrip().endswith(marks) and not other and not in_string
         line = line.rstrip().removesuffix(marks) if ends else line
@@ -98,3 +98,10 @@ def _string_open_behind(line: str, opened: str) -> str:
         place, triple = min(found)
         place += 3
         opened = "" if opened else triple
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    """The match of a pattern that matches every text."""
+    found = pattern.match(text)
+    assert found is not None, pattern.pattern
+    return found

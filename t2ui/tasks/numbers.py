@@ -124,7 +124,8 @@ def _same(one: Found, other: Found) -> bool:
     first, second = _value(one), _value(other)
     if first is None or second is None:
         return False
-    scales = [_SCALES.get((m["scale"] or "").casefold(), Fraction(1)) for m in (one, other)]
+    whole = Fraction(1)
+    scales = [Fraction(_SCALES.get((m["scale"] or "").casefold(), whole)) for m in (one, other)]
     return _equal(first, second) or (
         scales[0] != scales[1] and _equal(first * scales[0], second * scales[1])
     )
@@ -133,7 +134,7 @@ def _same(one: Found, other: Found) -> bool:
 def _equal(got: Fraction, wanted: Fraction) -> bool:
     apart, size = abs(got - wanted), abs(wanted)
     if got.denominator == 1 or wanted.denominator == 1:
-        return apart <= min(Fraction(1, 10**9) * max(size, 1), Fraction(1, 1000))
+        return apart <= min(Fraction(1, 10**9) * max(size, Fraction(1)), Fraction(1, 1000))
     rounded = apart <= Fraction(5, 10**5) and apart <= size / 100
     return apart <= size / 10_000 or rounded
 

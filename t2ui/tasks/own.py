@@ -75,12 +75,12 @@ def load(
     twice = next((key for key, count in Counter(ids).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{data.name}: two rows have the id {twice!r}; give each its own or none.")
+    examples = {part: tuple(example for _, example in rows) for part, rows in parts.items()}
     return Task(
         data.stem,
-        *(
-            tuple(example for _, example in parts.get(part, []))
-            for part in ("train", "validation", "test")
-        ),
+        examples["train"],
+        examples["validation"],
+        examples.get("test", ()),
         labels=(label or data.stem,),
         objective=f"open answers, {reward}" if reward else "closed answers",
         data={"train": data.name}

@@ -73,21 +73,21 @@ def load(
         parts, source = _arith_parts(data / "arith_aggregate" / "all.jsonl"), ARITH_SOURCE
     else:
         folder = local_or_fetched(name, data, GSM8K_FILES) / name
-        published, test = (list(_gsm8k(folder / file)) for file in ("train.jsonl", "test.jsonl"))
-        published, _, test = kept_apart(published, [], test, _asked)
+        published, test = [list(_gsm8k(folder / file)) for file in ("train.jsonl", "test.jsonl")]
+        published, _, tested = kept_apart(published, [], test, _asked)
         held = int(len(published) * VALIDATION_SHARE)
-        validation, train = hold_out(shuffled(published, SPLIT_SEED), [held], _asked)
-        parts = {"train": train, "validation": validation, "test": test}
+        held_out, learned = hold_out(shuffled(published, SPLIT_SEED), [held], _asked)
+        parts = {"train": learned, "validation": held_out, "test": tested}
         source = "GSM8K train (OpenAI, MIT)"
-    train, validation, test = (
-        tuple(_example(tokenizer, name, style, *row) for row in parts[part])
-        for part in ("train", "validation", "test")
-    )
+    examples = {
+        part: tuple(_example(tokenizer, name, style, *row) for row in rows)
+        for part, rows in parts.items()
+    }
     return Task(
         name,
-        train,
-        validation,
-        test,
+        examples["train"],
+        examples["validation"],
+        examples["test"],
         labels=("math",),
         objective="open answers",
         data={"train": source},

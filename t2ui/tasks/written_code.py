@@ -164,8 +164,8 @@ def _that_parses(code: str, before: str = "") -> tuple[str, ast.Module]:
         except SyntaxError as error:
             # No line from the one on that the parser stumbles over can be kept. (Before Python
             # 3.12 it counted the lines of f-strings from their own beginning.)
-            known = error.lineno is not None and "f-string" not in (error.msg or "")
-            stumbled = error.lineno - added if known else end
+            line = None if "f-string" in (error.msg or "") else error.lineno
+            stumbled = end if line is None else line - added
             end = max(min(end, stumbled) - 1, 0)
         except UNPARSABLE:
             end -= 1
@@ -189,8 +189,9 @@ def _body(code: str, before: str) -> str | None:
             continue
         begun = next((n for n in reversed(tree.body) if isinstance(n, _DEFINITIONS)), None)
         # One word of prose is an expression, too.
-        says = begun and any(not isinstance(n, ast.Expr) for n in begun.body)
-        if says and (variant is code or any(isinstance(n, ast.Return) for n in ast.walk(begun))):
+        if begun is None or all(isinstance(n, ast.Expr) for n in begun.body):
+            continue
+        if variant is code or any(isinstance(n, ast.Return) for n in ast.walk(begun)):
             return kept
     return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class ScaleOffsets:
 
     def __init__(self, adapter: Adapter, start: Expert | None = None):
         self.adapter = adapter
-        self.model = cast("PreTrainedModel", adapter.model)
+        self.model = adapter.model
         self.fingerprint = adapter.fingerprint
         self.sizes = [adapter.factors[name].S.numel() for name in adapter.names]
         device = adapter.factors[adapter.names[0]].S.device

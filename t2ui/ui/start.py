@@ -3,7 +3,6 @@
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from t2ui.messages import Experts
 from t2ui.ui.shared.components import Shared, library_of
@@ -14,7 +13,7 @@ from t2ui.ui.shared.permalink import filled, from_query
 from t2ui.ui.shared.visitor import of
 
 
-def list_experts_when_ready(shared: Shared, header: Component) -> None:
+def list_experts_when_ready(shared: Shared, header: gr.HTML) -> None:
     """List the experts whenever the header's `select` says that they may be others.
 
     The first time, the link has a say on the sliders.

@@ -13,7 +13,7 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError, is_out_of_memory
@@ -37,6 +37,7 @@ SHORT_SHARE = 0.4  # of the time, for short requests (sliders) beside answers th
 SEARCH_SHARE = 0.4  # the same for a search
 
 Envelope = tuple[str, Any]  # (job id, event)
+Kind = TypeVar("Kind", bound=Request)
 
 
 class Backend(Protocol):
@@ -339,12 +340,17 @@ class Scheduler:
         if self._search is not None and self._search.job_id == job_id:
             self._search.stopped = True  # it says what it found, then it ends
         self._end_short(job_id)
-        for waiting in (self._short, self._asks, self._searches):
-            for entry in [entry for entry in waiting if entry[0] == job_id]:
-                waiting.remove(entry)
-                self._said.pop(job_id, None)
-                self._out.append((job_id, Done(cancelled=True)))
+        self._take_out(self._short, job_id)
+        self._take_out(self._asks, job_id)
+        self._take_out(self._searches, job_id)
         self._out += [(job_id, event) for event in self._backend.stop(job_id)]
+
+    def _take_out(self, waiting: deque[tuple[str, Kind]], job_id: str) -> None:
+        """End a job that waits here, if it does."""
+        for entry in [entry for entry in waiting if entry[0] == job_id]:
+            waiting.remove(entry)
+            self._said.pop(job_id, None)
+            self._out.append((job_id, Done(cancelled=True)))
 
     def _failed(self, error: Exception) -> Failed:
         if is_out_of_memory(error):

@@ -5,14 +5,13 @@ import math
 import pytest
 import torch
 from reference import log_likelihood, prompt_ids, random_scales, rewritten
+from scores import option_scores, right_by
 
 from t2ui.config import Sampling
-from t2ui.evaluation.measure import (
+from t2ui.evaluation.measure import sample
+from t2ui.evaluation.statistics import (
     expected_calibration_error,
     mean_negative_log_likelihood,
-    option_scores,
-    right_by,
-    sample,
 )
 from t2ui.inference.decoding import Row, generate
 from t2ui.models.likelihood import Question

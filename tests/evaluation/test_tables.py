@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import tiny_tasks
 import torch
+from scores import option_scores, right_by
 from tiny_tasks import LABELS, SETTINGS, closed_task, open_task
 
 from t2ui.errors import InputError
@@ -15,9 +16,7 @@ from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import (
     measure,
     measure_routes,
-    option_scores,
     outcomes,
-    right_by,
     right_by_row,
     routes,
 )

@@ -169,7 +169,8 @@ def shipped() -> Expert:
 @pytest.mark.model
 def test_the_small_form_answers_as_the_large_one(default_model, shipped, data_dir, tmp_path):
     """Log-likelihoods of the options of 16 ARC questions, compact beside float32: in nats."""
-    from t2ui.evaluation.measure import option_scores
+    from scores import option_scores
+
     from t2ui.svf.adapter import adapt
     from t2ui.tasks.choice import FIELDS, choice_row
     from t2ui.tasks.jsonl import read_jsonl

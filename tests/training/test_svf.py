@@ -12,11 +12,11 @@ import pytest
 import torch
 from reference import logits, prompt_ids
 from safetensors.torch import load_file
+from scores import option_scores, right_by
 from tiny import make_tiny
 
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
-from t2ui.evaluation.measure import option_scores, right_by
 from t2ui.models import likelihood
 from t2ui.models.likelihood import Question
 from t2ui.svf.adapter import adapt, attached

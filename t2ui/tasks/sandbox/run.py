@@ -172,7 +172,8 @@ def _end(child: subprocess.Popen) -> None:
         pass
     child.wait()
     for pipe in (child.stdin, child.stdout):
-        pipe.close()
+        if pipe is not None:
+            pipe.close()
 
 
 def _verdict(found: dict | str) -> Verdict:

@@ -6,11 +6,11 @@ expectation is taken over completions that are sampled from π′ (rollouts) and
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import reduce
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2ui.catalogue import BASELINES, chosen
 from t2ui.errors import InputError
@@ -18,6 +18,9 @@ from t2ui.models.likelihood import Question, batched_log_likelihoods
 from t2ui.tasks.answering import Group, sample_groups
 from t2ui.tasks.base import Example, Task
 from t2ui.training.objectives.base import LossTerm, Objective, Setup, Values
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # (per prompt (O,) returns, per prompt (O,) counts) -> per prompt (O,) advantages
 Baseline = Callable[[list[Tensor], Sequence[Tensor]], list[Tensor]]
@@ -231,7 +234,10 @@ def _policy_term(
 
 
 def scores_of(
-    model: nn.Module, questions: Sequence[Question], micro_batch_tokens: int, temperature: float
+    model: "PreTrainedModel",
+    questions: Sequence[Question],
+    micro_batch_tokens: int,
+    temperature: float,
 ) -> list[Tensor]:
     """Log-likelihoods of every question's options, (O,) each, the model as it is set now. Options
     that would not fit into memory together are scored in parts."""

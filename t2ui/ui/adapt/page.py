@@ -41,15 +41,15 @@ ADD_EXAMPLES = "The expected time appears here once there are examples."
 class AdaptPage:
     """The page's components that its wiring reads."""
 
-    examples: Component
-    method: Component
-    objective: Component
-    budget: Component
-    estimate: Component
-    search: Component
-    start: Component
-    stop: Component
-    answers: tuple[Component, Component]
+    examples: gr.HTML
+    method: gr.Dropdown
+    objective: gr.Dropdown
+    budget: gr.Dropdown
+    estimate: gr.HTML
+    search: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+    answers: tuple[gr.HTML, gr.HTML]
 
     @property
     def asked(self) -> list[Component]:
@@ -91,7 +91,7 @@ def adapt_page(shared: Shared, tab: gr.Tab) -> None:
     _wire_search(shared, page, searches)
 
 
-def _settings() -> tuple[Component, Component, Component]:
+def _settings() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     found = {name: FewShotConfig.preset(name) for name in PRESETS}
     budgets = [
         (f"{name}: {one.population} × {one.generations}", name)

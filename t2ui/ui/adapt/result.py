@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
@@ -34,9 +33,7 @@ EMPTY = {
 }
 
 
-def result_cards(
-    shared: Shared, searches: Searches, search: Component
-) -> tuple[Component, Component]:
+def result_cards(shared: Shared, searches: Searches, search: gr.HTML) -> tuple[gr.HTML, gr.HTML]:
     """Build and wire the cards; `search` holds the search's id.
 
     Returns the two answers, which a new search empties (see `no_answers`).
@@ -73,7 +70,7 @@ def search_id(search: Any) -> str:
     return str(unpack(search).get("id", ""))
 
 
-def _wire_use(shared: Shared, searches: Searches, search: Component, report: Component) -> None:
+def _wire_use(shared: Shared, searches: Searches, search: gr.HTML, report: gr.HTML) -> None:
     async def use(search: str, mixer: str) -> tuple[Any, ...]:
         found = searches.found(search_id(search))
         if found is None:
@@ -84,15 +81,15 @@ def _wire_use(shared: Shared, searches: Searches, search: Component, report: Com
         transfers = {expert["name"] for expert in experts_of(state) if expert["transfer"]}
         # the search was allowed to use them, and what it found needs them on Ask too
         allow = bool(state.get("allow_transfer")) or bool(transfers & set(adapted.mixture))
-        state = pack({**state, "normalise": adapted.normalise, "allow_transfer": allow})
-        return state, NO_DISPATCH, adapted.normalise, allow, pack(_said(USED))
+        moved_to = {**state, "normalise": adapted.normalise, "allow_transfer": allow}
+        return pack(moved_to), NO_DISPATCH, adapted.normalise, allow, pack(_said(USED))
 
     boxes = [shared.normalise, shared.allow_transfer]
     outputs = [shared.mixer, shared.dispatch, *boxes, report]
     report.apply(use, [search, shared.mixer], outputs, **LIGHT)
 
 
-def _wire_save(shared: Shared, searches: Searches, search: Component, report: Component) -> None:
+def _wire_save(shared: Shared, searches: Searches, search: gr.HTML, report: gr.HTML) -> None:
     async def save(
         request: gr.Request, search: str, mixer: str, event: gr.EventData
     ) -> tuple[Any, Any, Any]:
@@ -120,18 +117,21 @@ def _wire_save(shared: Shared, searches: Searches, search: Component, report: Co
 def _wire_answers(
     shared: Shared,
     searches: Searches,
-    search: Component,
-    cards: tuple[Component, Component, Component],
+    search: gr.HTML,
+    cards: tuple[gr.HTML, gr.HTML, gr.HTML],
 ) -> None:
     """One prompt, answered by the base model and with the mixture found: an ordinary Ask."""
     report, *panes = cards
 
     async def run(
         request: gr.Request, search: str, mixer: str, event: gr.EventData
-    ) -> AsyncIterator[tuple[Any, Any]]:
+    ) -> AsyncIterator[tuple[Any, ...]]:
         found, view = searches.found(search_id(search)), searches.view(search_id(search))
         which = event._data.get("prompt")
-        if found is None or type(which) is not int or not 0 <= which < len(view.prompts):
+        if found is None or view is None or type(which) is not int:
+            yield gr.skip(), gr.skip()
+            return
+        if not 0 <= which < len(view.prompts):
             yield gr.skip(), gr.skip()
             return
         adapted = found[1]

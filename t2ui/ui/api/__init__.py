@@ -32,7 +32,12 @@ class Blocks(gr.Blocks):
         if block_fn.api_visibility == "public":
             for place, argument in enumerate(block_fn.inputs):
                 if place >= len(inputs):
-                    inputs.append(argument.value)
+                    inputs.append(_default(argument))
                 elif inputs[place] is None:
-                    inputs[place] = argument.value
+                    inputs[place] = _default(argument)
         super().validate_inputs(block_fn, inputs)
+
+
+def _default(argument: object) -> Any:
+    """What an argument is where it is left out; blocks that hold others have no value."""
+    return getattr(argument, "value", None)

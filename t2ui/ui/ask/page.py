@@ -51,15 +51,15 @@ STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) => {
 class AskPage:
     """The page's components that others read or wire."""
 
-    prompt: Component
-    dispatch: Component
-    mixer: Component
-    classification: Component
-    base: Component
-    adapted: Component
-    footer: Component
+    prompt: gr.Textbox
+    dispatch: gr.Radio
+    mixer: gr.HTML
+    classification: gr.HTML
+    base: gr.HTML
+    adapted: gr.HTML
+    footer: gr.HTML
     settings: Settings
-    buttons: dict[str, Component]
+    buttons: dict[str, gr.Button]
 
     @property
     def controls(self) -> list[Component]:
@@ -71,23 +71,23 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
     """Build the page inside its tab."""
     client = shared.client
     with gr.Row(elem_id="ask-bar", elem_classes="t2-card"):
-        prompt = shared.prompt.render()
+        shared.prompt.render()
         with gr.Column(elem_id="ask-actions", min_width=0):
             with gr.Row(elem_id="ask-buttons"):
                 ask = gr.Button("Ask ▸", variant="primary", elem_id="ask", min_width=0)
                 stop = gr.Button("Stop", elem_id="stop", min_width=0)
                 gr.Button("Settings", elem_id="settings-open", min_width=0)
-            dispatch = shared.dispatch.render()
+            shared.dispatch.render()
     settings = settings_popover(shared)
     with gr.Row(elem_id="starters"):
         for label, text in STARTERS:
             starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
-            starter.click(None, None, prompt, js=f"() => {json.dumps(text)}")
+            starter.click(None, None, shared.prompt, js=f"() => {json.dumps(text)}")
     with gr.Row(elem_id="cards"):
         with card("Pass one", "The model reads the prompt once and says which kind it is."):
             classification = panel("classification", no_classification(""), "classification")
         with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
-            mixer = shared.mixer.render()
+            shared.mixer.render()
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
     with gr.Row(elem_id="answers"):
@@ -97,9 +97,9 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
             adapted = panel("answer", no_answer("adapted"), "answer-adapted", {"pane": "adapted"})
     footer = panel("footer", NO_FOOTER, "footer")
     page = AskPage(
-        prompt,
-        dispatch,
-        mixer,
+        shared.prompt,
+        shared.dispatch,
+        shared.mixer,
         classification,
         base,
         adapted,

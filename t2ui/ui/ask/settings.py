@@ -16,14 +16,14 @@ ROUTING_WORDS = {"hard": "hard: the likeliest label at 1", "soft": "soft: α = p
 class Settings:
     """The popover's components."""
 
-    routing: Component
-    threshold: Component
-    normalise: Component
-    allow_transfer: Component
-    max_new_tokens: Component
-    temperature: Component
-    top_p: Component
-    seed: Component
+    routing: gr.Radio
+    threshold: gr.Slider
+    normalise: gr.Checkbox
+    allow_transfer: gr.Checkbox
+    max_new_tokens: gr.Slider
+    temperature: gr.Slider
+    top_p: gr.Slider
+    seed: gr.Number
 
     @property
     def for_controls(self) -> list[Component]:
@@ -90,13 +90,13 @@ def settings_popover(shared: Shared) -> Settings:
             label="Below this probability the base model answers",
             elem_id="threshold",
         )
-        normalise = shared.normalise.render()
-        allow_transfer = shared.allow_transfer.render()
+        shared.normalise.render()
+        shared.allow_transfer.render()
     return Settings(
         routing,
         threshold,
-        normalise,
-        allow_transfer,
+        shared.normalise,
+        shared.allow_transfer,
         max_new_tokens,
         temperature,
         top_p,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Failed
@@ -41,14 +40,14 @@ NOTHING_YET = "Click a row of the heatmap: its singular values appear here."
 class InspectPage:
     """The page's components."""
 
-    look: Component
-    compare: Component
-    show: Component
-    module: Component
-    layer: Component
-    log: Component
-    heatmap: Component
-    component: Component
+    look: gr.Dropdown
+    compare: gr.Dropdown
+    show: gr.Radio
+    module: gr.Dropdown
+    layer: gr.Dropdown
+    log: gr.Checkbox
+    heatmap: gr.HTML
+    component: gr.HTML
 
 
 def inspect_page(shared: Shared, tab: gr.Tab) -> None:
@@ -160,7 +159,7 @@ def _wire_choices(shared: Shared, page: InspectPage) -> None:
     page.heatmap.change(late, inputs, page.heatmap, js=small, **WORKER)
 
 
-def _wire(client: Client, page: InspectPage, mixer: Component, tab: gr.Tab) -> None:
+def _wire(client: Client, page: InspectPage, mixer: gr.HTML, tab: gr.Tab) -> None:
     inputs = [page.look, page.compare, page.show, page.module, page.layer, mixer]
 
     async def draw(request: gr.Request, *chosen: Any) -> AsyncIterator[Any]:
@@ -231,9 +230,9 @@ async def _patiently(work: Coroutine[Any, Any, str], name: str = "") -> AsyncIte
 def _wire_saving(
     client: Client,
     page: InspectPage,
-    mixer: Component,
-    saved: Component,
-    buttons: tuple[Component, Component],
+    mixer: gr.HTML,
+    saved: gr.HTML,
+    buttons: tuple[gr.Button, gr.Button],
 ) -> None:
     """CSV from the worker's exact values, not from the quantised picture."""
 

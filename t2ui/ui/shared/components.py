@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.messages import Experts, Failed
@@ -27,11 +26,11 @@ class Shared:
     client: Client
     demo: gr.Blocks
     public: bool  # what a visitor saves is the session's own, and ends with it
-    prompt: Component  # the question
-    dispatch: Component  # pass one: a key of catalogue.DISPATCHERS
-    mixer: Component  # the sliders; its value is packed, see `shared.mixture`
-    normalise: Component  # a checkbox
-    allow_transfer: Component  # a checkbox
+    prompt: gr.Textbox  # the question
+    dispatch: gr.Radio  # pass one: a key of catalogue.DISPATCHERS
+    mixer: gr.HTML  # the sliders; its value is packed, see `shared.mixture`
+    normalise: gr.Checkbox  # a checkbox
+    allow_transfer: gr.Checkbox  # a checkbox
     library: gr.State  # see `library_of`
 
 

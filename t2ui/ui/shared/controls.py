@@ -6,7 +6,7 @@ out of range are clamped, unknown words fall back to the default; only the promp
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
@@ -49,10 +49,6 @@ class Controls:
             self.sampling,
             allow_transfer=self.allow_transfer,
         )
-
-    def with_mixture(self, mixture: Mapping[str, float]) -> "Controls":
-        """The same with another mixture, for answers that the sliders give."""
-        return replace(self, mixture=dict(mixture))
 
 
 def clean_sampling(

@@ -5,11 +5,13 @@ early, be it by Stop, by a closed tab, or by an error.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from t2ui.messages import Event, Experts, Failed, Request, Status
+
+Answer = TypeVar("Answer")
 
 POLL_SECONDS = 0.02
 YIELD_SECONDS = 0.25  # Gradio notices that a listener went only when the handler yields
@@ -43,7 +45,7 @@ def listed(client: Client) -> Experts | Failed | None:
     return Failed(status.detail) if status.state == "failed" else client.experts()
 
 
-async def listen(client: Client, request: Request) -> AsyncIterator[list[Event]]:
+async def listen(client: Client, request: Request) -> AsyncGenerator[list[Event], None]:
     """The events of a request in batches, in order; an empty batch when nothing came for a while.
 
     The last batch ends with Done or Failed. The job is cancelled if the iterator is closed before.
@@ -69,14 +71,16 @@ async def listen(client: Client, request: Request) -> AsyncIterator[list[Event]]
             job.cancel()
 
 
-async def answer(client: Client, request: Request, kind: type, timeout: float) -> Event:
+async def answer(
+    client: Client, request: Request, kind: type[Answer], timeout: float
+) -> Answer | Failed:
     """The one event of type `kind` that answers a short request, or Failed.
 
     Gives up after `timeout` seconds: with a Failed that says so, and the job cancelled.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout
-    found: Event | None = None
+    found: Answer | Failed | None = None
     async with aclosing(listen(client, request)) as batches:
         async for batch in batches:
             found = next((e for e in batch if isinstance(e, (kind, Failed))), found)
