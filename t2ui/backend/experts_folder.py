@@ -38,7 +38,8 @@ class ExpertsFolder:
         self.sessions = sessions
         self._shared = _Read(adapter)
         self._own: dict[str, _Read] = {}
-        self._told: dict[str, tuple[Library, Library]] = {}  # what `changed` has given, by session
+        # what `changed` has given, by session; None where only `listing` has given something
+        self._told: dict[str, tuple[Library, Library] | None] = {}
 
     @property
     def folder(self) -> Path:
@@ -62,7 +63,11 @@ class ExpertsFolder:
         }
 
     def listing(self, session: str = "") -> Experts:
-        """The library as the app shows it to this session."""
+        """The library as the app shows it to this session; where it is not public, to everybody."""
+        if not self.sessions.public:
+            session = ""
+        if session:  # it may end before `changed` is asked: that has to be told too
+            self._told.setdefault(session, None)
         library, saved = self._library(session), self.saved(session)
         names = self._adapter.names
         usable = usable_experts(self._adapter, library.experts, False)

@@ -7,6 +7,7 @@ T2UI_ANSWERS_PER_ADDRESS for example. This table is the only list of them.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from t2ui.errors import InputError, quoted
 
@@ -79,11 +80,13 @@ class Limits:
             InputError: a variable that is no number, or less than 0.
         """
         limits = cls.for_public() if public else cls()
-        given = {}
+        given: dict[str, Any] = {}
         for field in fields(cls):
             text = environment.get(PREFIX + field.name.upper())
             if text is not None and field.name != "public":
-                given[field.name] = _number(PREFIX + field.name.upper(), text, field.default)
+                given[field.name] = _number(
+                    PREFIX + field.name.upper(), text, getattr(cls, field.name)
+                )
         return replace(limits, **given)
 
 
@@ -92,7 +95,7 @@ def is_space(environment: Mapping[str, str] = os.environ) -> bool:
     return bool(environment.get("SPACE_ID"))
 
 
-def _number(name: str, text: str, default: object) -> bool | int | float:
+def _number(name: str, text: str, default: bool | int | float) -> bool | int | float:
     kind = type(default)
     try:
         number = float(text)

@@ -280,6 +280,21 @@ def test_what_a_visitor_saved_goes_with_the_session(public, tmp_path):
     assert "mine" in one(public, NextToken("Hello", {"mine": 1.0}, session=MINE), Failed).message
 
 
+def test_the_end_of_a_session_that_saved_since_the_last_look_is_told(public):
+    """The client has its list from the saving alone, and would keep it."""
+    list(public.listings())
+    one(public, SaveExpert("mine", WEIGHTS, session=MINE), ExpertSaved)
+    run(public, EndSession(MINE))
+    assert list(public.listings()) == [SessionEnded(MINE)]
+    assert not list(public.listings())
+
+
+def test_where_the_app_is_not_public_a_saved_expert_is_in_everybodys_list(backend):
+    saved = one(backend, SaveExpert("mine", WEIGHTS, session=MINE), ExpertSaved)
+    assert saved.experts.session == "" and "mine" in names(saved.experts)
+    assert [e.session for e in backend.listings()] == [""]
+
+
 def test_what_a_visitor_saved_goes_when_it_was_not_used_for_hours(public, tmp_path):
     for session in (MINE, YOURS):
         one(public, SaveExpert("mine", WEIGHTS, session=session), ExpertSaved)
