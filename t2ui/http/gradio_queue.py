@@ -38,8 +38,8 @@ class GradioQueue:
     def entries(self) -> list[Any]:
         """What the door has put into the scopes of the requests that wait or run.
 
-        Gradio knows an event for a moment longer than its listener hears that it is complete; whoever
-        asks again at once must not be told that it is still under way.
+        Gradio knows an event for a moment longer than its listener hears that it is complete:
+        whoever asks again at once must not be told that it is still under way.
         """
         waiting = [
             one

@@ -59,7 +59,8 @@ def _lifespan(limits: Limits) -> Callable[[App], AbstractAsyncContextManager[Non
         folders = (ASSETS, plotly_file(), *(page.folder for page in PAGES))
         shipped = tuple(folder.resolve() for folder in folders)
         keys = Keys(secrets.token_bytes(32))
-        door = Door(app.middleware_stack, GradioQueue(app.get_blocks()), limits, keys, shipped)
+        stack: Any = app.middleware_stack  # built by now
+        door = Door(stack, GradioQueue(app.get_blocks()), limits, keys, shipped)
         app.middleware_stack = door
         sweeping = asyncio.create_task(door.sweep())
         try:

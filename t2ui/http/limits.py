@@ -7,6 +7,7 @@ T2UI_ANSWERS_PER_ADDRESS for example. This table is the only list of them.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from t2ui.errors import InputError, quoted
 
@@ -79,11 +80,11 @@ class Limits:
             InputError: a variable that is no number, or less than 0.
         """
         limits = cls.for_public() if public else cls()
-        given = {}
+        given: dict[str, Any] = {}  # of each field's own type
         for field in fields(cls):
             text = environment.get(PREFIX + field.name.upper())
             if text is not None and field.name != "public":
-                given[field.name] = _number(PREFIX + field.name.upper(), text, field.default)
+                given[field.name] = _number(PREFIX + field.name.upper(), text, type(field.default))
         return replace(limits, **given)
 
 
@@ -92,8 +93,7 @@ def is_space(environment: Mapping[str, str] = os.environ) -> bool:
     return bool(environment.get("SPACE_ID"))
 
 
-def _number(name: str, text: str, default: object) -> bool | int | float:
-    kind = type(default)
+def _number(name: str, text: str, kind: type) -> Any:
     try:
         number = float(text)
         if number < 0 or number != number or kind is not float and number != int(number):
