@@ -38,12 +38,15 @@ class GradioQueue:
     def entries(self) -> list[Any]:
         """What the door has put into the scopes of the requests that wait or run.
 
-        Gradio keeps an event for a moment after its listener has heard that it is complete; whoever
-        asks again at once must not be told that it is still under way.
+        Gradio knows an event for a moment longer than its listener hears that it is complete:
+        whoever asks again at once must not be told that it is still under way.
         """
-        lanes = self._queue.event_queue_per_concurrency_id.values()
-        waiting = [event for lane in lanes for event in lane.queue]
-        running = [event for job in self._queue.active_jobs if job for event in job]
+        waiting = [
+            one
+            for lane in self._queue.event_queue_per_concurrency_id.values()
+            for one in lane.queue
+        ]
+        running = [one for job in self._queue.active_jobs if job for one in job]
         found = (event.request.scope.get(ENTRY_KEY) for event in (*waiting, *running))
         return [entry for entry in found if entry is not None]
 

@@ -59,8 +59,8 @@ def _lifespan(limits: Limits) -> Callable[[App], AbstractAsyncContextManager[Non
         folders = (ASSETS, plotly_file(), *(page.folder for page in PAGES))
         shipped = tuple(folder.resolve() for folder in folders)
         keys = Keys(secrets.token_bytes(32))
-        inner = app.middleware_stack or app.build_middleware_stack()
-        door = Door(inner, GradioQueue(app.get_blocks()), limits, keys, shipped)
+        stack: Any = app.middleware_stack  # built by now
+        door = Door(stack, GradioQueue(app.get_blocks()), limits, keys, shipped)
         app.middleware_stack = door
         sweeping = asyncio.create_task(door.sweep())
         try:

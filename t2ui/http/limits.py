@@ -80,13 +80,11 @@ class Limits:
             InputError: a variable that is no number, or less than 0.
         """
         limits = cls.for_public() if public else cls()
-        given: dict[str, Any] = {}
+        given: dict[str, Any] = {}  # of each field's own type
         for field in fields(cls):
             text = environment.get(PREFIX + field.name.upper())
             if text is not None and field.name != "public":
-                given[field.name] = _number(
-                    PREFIX + field.name.upper(), text, getattr(cls, field.name)
-                )
+                given[field.name] = _number(PREFIX + field.name.upper(), text, type(field.default))
         return replace(limits, **given)
 
 
@@ -95,8 +93,7 @@ def is_space(environment: Mapping[str, str] = os.environ) -> bool:
     return bool(environment.get("SPACE_ID"))
 
 
-def _number(name: str, text: str, default: bool | int | float) -> bool | int | float:
-    kind = type(default)
+def _number(name: str, text: str, kind: type) -> Any:
     try:
         number = float(text)
         if number < 0 or number != number or kind is not float and number != int(number):
