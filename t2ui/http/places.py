@@ -14,6 +14,7 @@ from t2ui.http.refusal import busy
 from t2ui.ui.shared.visitor import Visitor
 
 ANSWERS, WORKER, TOKENS = "answers", "worker", "tokens"  # the first two as the page names them
+NAMES = {ANSWERS: "answer", WORKER: "request", TOKENS: "next-token request"}
 
 
 @dataclass(eq=False)
@@ -55,52 +56,39 @@ class Places:
     def _check(self, entry: Entry) -> None:
         if not entry.lane:
             return
-        limits, under_way = self.limits, self.under_way(entry.lane)
+        under_way = self.under_way(entry.lane)
         near = [one for one in under_way if one.visitor.address == entry.visitor.address]
         if entry.api:
-            mine = sum(one.api for one in near)
-            most_mine = limits.api_answers_per_address
-            what = (
-                f"{_count(mine)} for your address is under way: read its events to the end, or "
-                "stop it by closing its event stream."
-            )
+            own, whose = [one for one in near if one.api], "for your address"
+            remedy = "read its events to the end, or stop it by closing its event stream"
         else:
             own = [one for one in near if one.visitor.session == entry.visitor.session]
-            mine = len(own)
-            most_mine, what = {
-                ANSWERS: (
-                    limits.answers_per_session,
-                    "An answer of yours is under way: wait for it, or press Stop.",
-                ),
-                WORKER: (
-                    limits.tasks_per_session,
-                    f"{mine} requests of yours are under way: wait until one has ended.",
-                ),
-                TOKENS: (
-                    limits.tokens_per_session,
-                    "A next-token request of yours is under way: wait for it.",
-                ),
-            }[entry.lane]
-        most_near, most = {
-            ANSWERS: (limits.answers_per_address, limits.answers),
-            WORKER: (limits.tasks_per_address, limits.tasks),
-            TOKENS: (limits.tokens_per_address, limits.tasks),
-        }[entry.lane]
-        if mine >= most_mine:
-            raise busy(what)
+            whose, remedy = "of yours", "wait for it, or press Stop"
+        most_own, most_near, most = self._most(entry)
+        if len(own) >= most_own:
+            raise busy(f"{_under_way(own, whose)}: {remedy}.")
         if len(near) >= most_near:
-            raise busy(
-                f"{len(near)} requests from your address are under way: wait a moment, then try "
-                "again.",
-                retry=10,
-            )
+            said = _under_way(near, "from your address")
+            raise busy(f"{said}: wait a moment, then try again.", retry=10)
         if len(under_way) >= most:
-            raise busy(
-                f"The app is busy: {len(under_way)} requests are under way. Try again in half a "
-                "minute.",
-                retry=30,
-            )
+            said = _under_way(under_way, "of other visitors")
+            raise busy(f"The app is busy: {said}. Try again in half a minute.", retry=30)
+
+    def _most(self, entry: Entry) -> tuple[int, int, int]:
+        """At once: of one's own, from one address, and of everybody."""
+        limits = self.limits
+        if entry.api:
+            return limits.api_answers_per_address, limits.answers_per_address, limits.answers
+        return {
+            ANSWERS: (limits.answers_per_session, limits.answers_per_address, limits.answers),
+            WORKER: (limits.tasks_per_session, limits.tasks_per_address, limits.tasks),
+            TOKENS: (limits.tokens_per_session, limits.tokens_per_address, limits.tasks),
+        }[entry.lane]
 
 
-def _count(answers: int) -> str:
-    return "1 answer" if answers == 1 else f"{answers} answers"
+def _under_way(entries: list[Entry], whose: str) -> str:
+    """In words, e.g. "2 answers from your address are under way"."""
+    what = NAMES[entries[0].lane] if entries else "request"
+    if len(entries) == 1:
+        return f"1 {what} {whose} is under way"
+    return f"{len(entries)} {what}s {whose} are under way"

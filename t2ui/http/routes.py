@@ -33,7 +33,6 @@ OPEN = (
     Route("GET", f"(/|{API}/)theme.css", "static"),
     Route("GET", "/manifest.json", "static"),
     Route("GET", "/robots.txt", "static"),
-    Route("GET", "/pwa_icon(/[0-9]+)?", "static"),
     # the page's life
     Route("GET", f"{API}/startup-events", "small"),
     Route("GET", f"{API}/app_id/?", "small"),

@@ -33,13 +33,13 @@ def browser():
         made.close()
 
 
-def serve(client):
+def serve(client, limits=None):
     """The app on a client: its URL, and what closes it."""
     from t2ui.http.launch import launch_options
     from t2ui.ui import build
 
-    demo = build(client)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    demo = build(client, limits is not None and limits.public)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(limits))
     return url, demo.close
 
 

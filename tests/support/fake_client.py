@@ -161,6 +161,7 @@ class FakeClient:
         self.failure = None  # a Failed that the next Ask or Adapt ends with
         self.hold_after = None  # generations after which a search waits until this is None again
         self.saved = {}  # experts saved in the app: name -> SaveExpert
+        self.public = False  # what is saved is then its session's own
         self.queued = 0
         self.state = None  # overrides the status
         self.loading = loading  # until a test sets it to False
@@ -190,7 +191,7 @@ class FakeClient:
                 (0.02, ExpertFile(f"{request.name}.safetensors", b"an expert\xff")),
                 (0.02, Done()),
             ],
-            EndSession: lambda request: [(0.0, Done())],
+            EndSession: self._end_session,
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
@@ -265,7 +266,11 @@ class FakeClient:
         infos = [expert_info(name) for name in self.names]
         if self.names:
             infos.append(expert_info("dispatch", "dispatcher"))
-        infos += [replace(expert_info(name), saved=True) for name in self.saved]
+        infos += [
+            replace(expert_info(name), saved=True)
+            for name, saved in self.saved.items()
+            if not self.public or saved.session == session
+        ]
         labels = (*self.names, "others")
         return Experts(tuple(infos), self.problems, labels, tuple(SHAPES), LAYERS, session)
 
@@ -358,7 +363,9 @@ class FakeClient:
             taken = f"There is an expert {request.name!r} already: choose another name."
             return [(0.02, Failed(taken))]
         self.saved[request.name] = request
-        saved = ExpertSaved(request.name, f"{request.name}.safetensors", self._listing())
+        saved = ExpertSaved(
+            request.name, f"{request.name}.safetensors", self._listing(request.session)
+        )
         return [(0.02, saved), (0.02, Done())]
 
     def _rename(self, request):
@@ -366,12 +373,19 @@ class FakeClient:
             taken = f"There is an expert {request.new_name!r} already: choose another name."
             return [(0.02, Failed(taken))]
         self.saved[request.new_name] = self.saved.pop(request.name)
-        saved = ExpertSaved(request.new_name, f"{request.new_name}.safetensors", self._listing())
+        saved = ExpertSaved(
+            request.new_name, f"{request.new_name}.safetensors", self._listing(request.session)
+        )
         return [(0.02, saved), (0.02, Done())]
 
     def _delete(self, request):
         del self.saved[request.name]
-        return [(0.02, ExpertDeleted(request.name, self._listing())), (0.02, Done())]
+        return [(0.02, ExpertDeleted(request.name, self._listing(request.session))), (0.02, Done())]
+
+    def _end_session(self, request):
+        for name in [n for n, saved in self.saved.items() if saved.session == request.session]:
+            del self.saved[name]
+        return [(0.0, Done())]
 
     @staticmethod
     def z(name, mixture):
