@@ -13,7 +13,7 @@ import numpy as np
 from t2ui.config import SEARCH_METHODS, FewShotConfig
 from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
 from t2ui.few_shot.search import Generation, MixtureSearch
-from t2ui.svf.adapter import Adapter, adapt, attached
+from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks.base import Example
@@ -99,14 +99,9 @@ def few_shot_adapt(
     right: Right | None = None,
 ) -> FewShotResult:
     """Find a mixture of experts for a model that the caller holds; see `search`."""
-    held = attached(model)
-    adapter = held or adapt(model)
-    try:
+    with adapted(model) as adapter:
         *_, result = search(adapter, tokenizer, examples, experts, config, right)
         return result
-    finally:
-        if held is None:
-            adapter.remove()
 
 
 def split(

@@ -26,6 +26,7 @@ from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.models.likelihood import answering, cached, shared_length
 from t2ui.svf.adapter import Adapter, Scales, Setting
+from t2ui.svf.modules import check_model
 
 # Writing W′ costs about as much as this many tokens save over the factored form at one row.
 MERGE_FROM_TOKENS = 48
@@ -84,7 +85,7 @@ class Decoder:
         Args:
             scores: whether steps carry their tokens' log-likelihoods.
         """
-        self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
+        self.model, self.tokenizer, self.adapter = check_model(model), tokenizer, adapter
         self.scores = scores
         self.end_tokens = frozenset(end_tokens(model, tokenizer))
         self._waiting: list[_Running] = []

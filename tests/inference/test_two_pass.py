@@ -91,7 +91,8 @@ def test_as_in_the_articles_snippet(architecture, request, tiny_tokenizer):
     wanted = {} if result.label == "others" else {result.label: 1.0}
     assert result.mixture.weights == wanted
     assert result.token_ids == plain(model, tiny_tokenizer, mix(experts, Mixture(wanted)))
-    assert result.text == tiny_tokenizer.decode(result.token_ids, skip_special_tokens=True)
+    said = tiny_tokenizer.decode(result.token_ids, skip_special_tokens=True)
+    assert result.text == said.rstrip("\ufffd")  # half a character at the limit is dropped
     assert str(result) == result.text
     assert set(result.timings) == {"pass_one", "pass_two"}
     assert result.classification.said.startswith("\\boxed{")
