@@ -153,6 +153,8 @@ class Door:
             self._pace(("api", address), self._limits.api_posts_per_address)
         else:
             self._pace(("session", visitor.session), self._limits.requests_per_session)
+        if kind != "cancel" and self._queue.is_new(session):
+            self._pace(("new sessions", address), self._limits.sessions_per_address)
         scope[ENTRY_KEY] = entry
         with self._places.hold(entry):
             if kind == "server":

@@ -23,7 +23,7 @@ class GradioQueue:
         self._queue = blocks._queue
         # first in, first out: sessions that others pushed out would lose what is on its way
         self._queue.pending_messages_per_session.max_size = MOST_SESSIONS
-        # statistics of every event, made anew after each: 20 ms of everybody's time
+        # statistics of all events, made anew after each one: 20 ms of everybody's time
         self._queue.ANAYLTICS_CACHE_FREQUENCY = 2**62
         self._queue.ANALYTICS_MAX_EVENTS = 1
 
@@ -67,6 +67,10 @@ class GradioQueue:
     def sessions(self) -> set[str]:
         """All with messages, or with events that once were under way."""
         return {*self._queue.pending_messages_per_session, *self._queue.pending_event_ids_session}
+
+    def is_new(self, session: str | None) -> bool:
+        """Whether Gradio has yet to make a state for this session; None: for the event's own."""
+        return session is None or session not in self._blocks.state_holder
 
     async def end(self, event: Event) -> None:
         """Stop an event, waiting or running."""

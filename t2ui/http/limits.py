@@ -12,7 +12,7 @@ from typing import Any
 from t2ui.errors import InputError, quoted
 
 PREFIX = "T2UI_"
-BURST_SECONDS = 5  # a rate may be used up in advance for so long
+BURST_SECONDS = 20  # a rate may be used up in advance for so long: a class opens the page at once
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Limits:
     requests_per_address: float = 1000
     api_posts_per_address: float = 100
     pages_per_address: float = 50  # of the page itself and its configuration
+    sessions_per_address: float = 50  # new ones: each costs Gradio 20 ms
 
     # bytes and seconds
     body_bytes: int = 2_000_000  # of a post
@@ -69,7 +70,8 @@ class Limits:
             requests_per_session=20,
             requests_per_address=200,
             api_posts_per_address=2,
-            pages_per_address=5,
+            pages_per_address=2,
+            sessions_per_address=2,
         )
 
     @classmethod

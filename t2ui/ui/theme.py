@@ -91,5 +91,5 @@ def launch_options(styles: Sequence[Path]) -> dict[str, Any]:
         "allowed_paths": [],
         "max_file_size": "1mb",
         "max_threads": 512,  # events at once, streams too: more than the door lets in
-        "state_session_capacity": 500,
+        "state_session_capacity": 1000,  # of 0.2 MB each
     }
