@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from t2ui.errors import InputError
+from t2ui.wrapped_models import input_embedding
 
 PLACE = "_t2ui_lock"  # the attribute that holds it
 LOOK_AGAIN = 1.0  # seconds after which a thread that waits looks whether it waits in vain
@@ -94,8 +95,7 @@ def locked(model: Any, refusal: str = "") -> Iterator[None]:
     Raises:
         InputError: another thread holds the model and refuses others, or has ended.
     """
-    get = getattr(model, "get_input_embeddings", None)
-    embedding = get() if get else None
+    embedding = input_embedding(model)
     holder = vars(model if embedding is None else embedding)
     while True:
         lock = holder.setdefault(PLACE, ModelLock())  # one step, whatever other threads do

@@ -20,6 +20,16 @@ def unwrapped(model: Any) -> Any:
             return model
 
 
+def input_embedding(model: Any) -> Any:
+    """The module that reads token ids, or None. It is the same one in a model, in what is wrapped
+    around it, and in its bare backbone."""
+    get = getattr(unwrapped(model), "get_input_embeddings", None)
+    try:
+        return get() if callable(get) else None
+    except NotImplementedError:  # transformers' models that read no tokens
+        return None
+
+
 def name_inside(name: str) -> str:
     """A module's full name without what wrappers put into it."""
     return ".".join(part for part in name.split(".") if part not in NAMES_OF_WRAPPERS)

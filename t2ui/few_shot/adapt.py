@@ -109,8 +109,8 @@ def few_shot_adapt(
     """Find a mixture of experts for a model that the caller holds; see `search`."""
     with adapted(model) as adapter:
         *_, result = search(adapter, tokenizer, examples, experts, config, right)
-    assert isinstance(result, FewShotResult)  # the last that `search` yields
-    return result
+        assert isinstance(result, FewShotResult)  # the last that `search` yields
+        return result
 
 
 def split(examples: Sequence[Item], config: FewShotConfig) -> tuple[list[Item], list[Item]]:

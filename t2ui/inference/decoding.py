@@ -22,6 +22,7 @@ from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
 from t2ui.models.likelihood import answering, cached
 from t2ui.models.loading import context_limit
 from t2ui.svf.adapter import Adapter, Scales, Setting
+from t2ui.svf.modules import check_model
 
 __all__ = [
     "NOT_FINITE",
@@ -63,7 +64,7 @@ class Decoder:
         Args:
             scores: whether steps carry their tokens' log-likelihoods.
         """
-        self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
+        self.model, self.tokenizer, self.adapter = check_model(model), tokenizer, adapter
         self.scores = scores
         self.end_tokens = frozenset(end_tokens(model, tokenizer))
         self._waiting: list[RunningRow] = []

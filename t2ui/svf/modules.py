@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from t2ui.errors import InputError
 from t2ui.svf.decomposition import kind_of
-from t2ui.wrapped_models import name_inside, unwrapped
+from t2ui.wrapped_models import input_embedding, name_inside, unwrapped
 
 MODULES = ("all", "attention", "mlp")
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -31,9 +31,8 @@ def check_model(model: Any) -> nn.Module:
     """
     if isinstance(model, nn.Module):
         return model
-    shown = (
-        repr(model)[:60] if isinstance(model, (str, type(None))) else f"a {type(model).__name__}"
-    )
+    is_word = model is None or isinstance(model, str)
+    shown = repr(model)[:60] if is_word else f"a {type(model).__name__}"
     raise InputError(
         f"The model is {shown}; expected a loaded model: model, tokenizer = load_model(name)."
     )
@@ -100,8 +99,7 @@ def _named(core: nn.Module) -> dict[str, nn.Module]:
 
 def _backbone_prefix(core: nn.Module, named: Mapping[str, nn.Module]) -> str:
     """Name prefix, with its dot, of the module that holds the input embedding."""
-    get = getattr(core, "get_input_embeddings", None)
-    embedding = get() if callable(get) else None
+    embedding = input_embedding(core)
     for name, module in named.items():
         if module is embedding and embedding is not None:
             return name.rpartition(".")[0] + "." if "." in name else ""

@@ -71,7 +71,8 @@ def load(
     }
     parts = _parts(read, _files(data)["train"].name)
     ids = [example.id for rows in parts.values() for _, example in rows]
-    left_out = sum(map(len, read.values())) - len(ids)
+    missing = sum(map(len, read.values())) - len(ids)
+    left_out = {"left out": f"{missing} rows, whose prompts are in two parts"} if missing else {}
     twice = next((key for key, count in Counter(ids).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{data.name}: two rows have the id {twice!r}; give each its own or none.")
@@ -83,8 +84,7 @@ def load(
         examples.get("test", ()),
         labels=(label or data.stem,),
         objective=f"open answers, {reward}" if reward else "closed answers",
-        data={"train": data.name}
-        | ({"left out": f"{left_out} rows, asked in two parts"} if left_out else {}),
+        data={"train": data.name, **left_out},
         grade=REWARDS[reward] if reward else None,
         max_new_tokens=max_new_tokens if reward else 0,
     )

@@ -198,28 +198,42 @@ def _body(code: str, before: str) -> str | None:
 
 def _needed(code: str, before: str, blocks: Iterable[Block], used: Collection[str]) -> list[str]:
     """Imports, functions, classes and constants of other blocks that this code uses, in order."""
-    statements = [node for block in blocks if block.python for node in block.tree.body]
-    functions = {n.name for n in statements if isinstance(n, _DEFINITIONS)}
-    given = {name: n for n in statements if _is_harmless(n, functions) for name in _bound(n)}
-    known = names_bound(f"{before}\n{code}" if before else code)
-    asked = list((_globals_of(code) | set(used)) - known)
-    taken: list[ast.stmt] = []
+    statements = [(node, block) for block in blocks if block.python for node in block.tree.body]
+    functions = {node.name for node, _ in statements if isinstance(node, _DEFINITIONS)}
+    given = {
+        name: place
+        for place, (node, _) in enumerate(statements)
+        if _is_harmless(node, functions)
+        for name in _bound(node)
+    }
+    known = names_bound(f"{before}\n{code}" if before else code) | set(dir(builtins))
+    asked = list(_globals_of(code) | set(used))
+    taken: set[int] = set()
     while asked:
         name = asked.pop()
-        if name in known or name not in given or hasattr(builtins, name):
+        if name in known:
             continue
-        taken.append(given[name])
-        known |= set(_bound(given[name]))
-        asked += _globals_of(ast.unparse(given[name]))
-    if taken or _globals_of(code) - known - set(dir(builtins)):
-        taken += [n for n in statements if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"]
-    return [ast.unparse(node) for node in sorted(set(taken), key=statements.index)]
+        known.add(name)
+        if name in given:
+            taken.add(given[name])
+            known |= set(_bound(statements[given[name]][0]))
+            asked += _globals_of(_source(*statements[given[name]]))
+        else:  # what is imported by a star may have it
+            taken |= {place for place, (node, _) in enumerate(statements) if "*" in _bound(node)}
+    return [_source(*statements[place]) for place in sorted(taken)]
+
+
+def _source(node: ast.stmt, block: Block) -> str:
+    """A statement's own lines."""
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+    return "\n".join(block.code.split("\n")[first - 1 : node.end_lineno])
 
 
 def _is_harmless(node: ast.stmt, functions: set[str]) -> bool:
     """Whether running it calls none of the functions and asks nobody for input: no example."""
     if isinstance(node, (ast.Assign, ast.AnnAssign)):
-        return not names_in(ast.unparse(node)) & {*functions, "input", "open", "exit"}
+        called = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        return not called & {*functions, "input", "open", "exit"}
     return isinstance(node, (ast.Import, ast.ImportFrom, *_DEFINITIONS))
 
 

@@ -80,7 +80,7 @@ class Visitor:
         return found
 
 
-def eventually(check, seconds=20.0):
+def eventually(check, seconds=60.0):
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "it never happened"

@@ -11,6 +11,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig
 
 from t2ui.errors import InputError
+from t2ui.few_shot.adapt import few_shot_adapt
+from t2ui.inference.decoding import generate
 from t2ui.inference.two_pass import two_pass_infer
 from t2ui.svf.adapter import adapt, adapted, attached
 from t2ui.svf.expert import Expert
@@ -229,6 +231,8 @@ def test_what_is_no_model_is_one_clear_line(what, tiny_tokenizer, tmp_path):
         lambda: adapted_modules(what),
         lambda: adapted(what).__enter__(),
         lambda: two_pass_infer(what, tiny_tokenizer, "Hi", {}),
+        lambda: generate(what, tiny_tokenizer, [], None),
+        lambda: few_shot_adapt(what, tiny_tokenizer, [], {}),
         lambda: next(train_svf(what, None, folder=tmp_path, name="x")),
     ):
         with pytest.raises(InputError) as caught:
