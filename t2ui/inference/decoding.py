@@ -64,7 +64,8 @@ class Decoder:
         Args:
             scores: whether steps carry their tokens' log-likelihoods.
         """
-        self.model, self.tokenizer, self.adapter = check_model(model), tokenizer, adapter
+        check_model(model)
+        self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.scores = scores
         self.end_tokens = frozenset(end_tokens(model, tokenizer))
         self._waiting: list[RunningRow] = []
