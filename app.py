@@ -5,7 +5,7 @@ The same as `python -m t2ui serve`. The worker process imports this file again, 
 
 import sys
 
-from t2ui.cli import main
+from t2ui.cli.main import main
 
 if __name__ == "__main__":
     main(["serve", *sys.argv[1:]])

@@ -2,6 +2,8 @@
 the wheel and runs it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_command_line_says_the_version(cli):
     assert cli("--version") == (0, f"t2ui {t2ui.__version__}\n", "")
+
+
+def test_the_app_file_is_the_serve_command():
+    """What the README's first command and a Space start."""
+    command = [sys.executable, "app.py", "--port", "70000000"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout) == (2, ""), ran.stderr
+    assert "70000000" in ran.stderr and "Traceback" not in ran.stderr
 
 
 def test_a_checkout_ships_its_own_folders():
