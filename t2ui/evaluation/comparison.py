@@ -72,7 +72,7 @@ class Comparison:
         self.prompts: Sequence[Labelled] = ()
 
     def add_set(self, name: str, task: Task, examples: Sequence[Example]) -> Iterator[str]:
-        """Measure every method on these examples; yields a method's name for every row."""
+        """Measure every method on these examples; yields the method's name after each row."""
         check_context(self.model, examples, task.max_new_tokens)
         self.sets[name] = examples
         self.judged_by[name] = f"{task.objective}, {task.max_new_tokens} tokens, {task.stop}"
@@ -107,7 +107,7 @@ class Comparison:
         return cells(results, self.methods[0].name)
 
     def routes(self, method: Method) -> list[Record]:
-        """Mis-routes of a method's pass one."""
+        """Mis-routes in pass one of a method."""
         if method.classifier is None:
             return []
         found = routes(self.log, DISPATCH, method, self.prompts)

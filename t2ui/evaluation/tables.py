@@ -133,7 +133,7 @@ def cost_grid(found: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def confusion_grid(record: Mapping[str, Any]) -> Grid:
-    """How often a prompt of the row's label was taken for the column's."""
+    """How often a prompt with the row's label was given the column's label."""
     confusion = record["confusion"]
     labels = _unique([*confusion, *(taken for row in confusion.values() for taken in row)])
     grid = [[f"{record['method']}: label \\ taken for", *labels]]

@@ -39,7 +39,7 @@ class Adapt:
 
 @dataclass(frozen=True)
 class EstimateAdapt:
-    """How long a search would take here, and how its examples are split. Event: SearchEstimate."""
+    """Ask how long a search would take and how its examples are split. Event: SearchEstimate."""
 
     adapt: Adapt
     session: str = ""
@@ -50,17 +50,17 @@ class EstimateAdapt:
 
 @dataclass(frozen=True)
 class SearchEstimate:
-    """What a search would cost if it ran to its last generation. Rows are numbered from 0."""
+    """What a search would cost if it ran to its last generation."""
 
     tokens: int  # read or written
     seconds: float  # at the rate that this worker has measured
-    held_out: tuple[int, ...]  # examples that only the report uses
+    held_out: tuple[int, ...]  # examples that only the report uses, numbered from 0
     report: str  # in words: "held-out 3 of 10 examples"
 
 
 @dataclass(frozen=True)
 class SearchBegan:
-    """The search has the model now."""
+    """The search has started on the model."""
 
     experts: tuple[str, ...]  # whose α are searched, in the order of `Generation.population`
     held_out: tuple[int, ...]
@@ -69,7 +69,7 @@ class SearchBegan:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The end of a search: its mixture, and what it changes on the held-out examples."""
+    """The result of a search: its mixture, and its effect on the held-out examples."""
 
     mixture: dict[str, float]
     normalise: bool

@@ -69,7 +69,7 @@ class Experts:
 
 @dataclass(frozen=True)
 class HeatmapData:
-    """z − 1, one row a matrix, columns the singular index (largest first), NaN past a row's end."""
+    """z − 1: one row per matrix, a column per singular index, largest first; NaN past the rank."""
 
     names: tuple[str, ...]  # (rows,)
     layers: tuple[int, ...]  # (rows,)

@@ -47,8 +47,8 @@ class Search(Protocol):
 
         Args:
             scores: (members,); NaN counts as the worst.
-            gradient: (D,) of the one member's score, for a method that needs it; not in the first
-                generation.
+            gradient: (D,) of the one member's score; given from the second generation on to a
+                method that needs it.
         """
 
 

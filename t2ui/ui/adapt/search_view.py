@@ -24,9 +24,9 @@ from t2ui.ui.shared.durations import about
 
 OBJECTIVES = {"likelihood": "likelihood", "reward": "right answers", "both": "both"}
 UNITS = {  # of the score: up is better in each
-    "likelihood": "log-likelihood a token, nats",
+    "likelihood": "log-likelihood per token, nats",
     "reward": "share of right answers",
-    "both": "share right + nats a token",
+    "both": "share right + nats per token",
 }
 LABELS = {"likelihood": "log-likelihood", "reward": "share right", "both": "score"}
 EMPTY = "Give a few examples and press Start: score and α appear here, generation by generation."
