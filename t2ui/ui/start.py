@@ -6,7 +6,7 @@ import gradio as gr
 
 from t2ui.messages import Experts
 from t2ui.ui.shared.components import Shared, library_of
-from t2ui.ui.shared.events import QUICK
+from t2ui.ui.shared.events import LIGHT
 from t2ui.ui.shared.listen import listed
 from t2ui.ui.shared.panel import pack, unpack
 from t2ui.ui.shared.permalink import filled, from_query
@@ -37,5 +37,5 @@ def list_experts_when_ready(shared: Shared, header: gr.HTML) -> None:
         list_experts,
         [shared.mixer, shared.dispatch],
         [shared.mixer, shared.library, shared.dispatch],
-        **QUICK,
+        **LIGHT,  # queued: only then does the State's `change` fire, which other pages follow
     )

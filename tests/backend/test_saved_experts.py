@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -150,18 +151,22 @@ def test_the_base_model_and_a_full_folder_are_not_saved(backend, folder, monkeyp
     assert len(list(folder.iterdir())) == 2
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file can become larger than 1,000 bytes: what a full disk does, without filling one."""
+    """No file can become larger than 1,000 bytes: what a full disk does, without filling one. Only
+    inside the block: the tests' own output may go to a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing(backend, folder, small_disk):
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(backend, folder):
     before = contents(folder)
-    failed = one(backend, SaveExpert("big", WEIGHTS), Failed)
+    with small_disk():
+        failed = one(backend, SaveExpert("big", WEIGHTS), Failed)
     assert failed.message.startswith("big.safetensors could not be saved (")
     assert "free some space" in failed.message and "\n" not in failed.message
     assert contents(folder) == before
