@@ -120,7 +120,7 @@ def adapt_command(
     from t2ui.records import Generation
     from t2ui.svf.adapter import adapt
     from t2ui.tasks import load_task
-    from t2ui.tasks.own import REWARDS
+    from t2ui.tasks.own import REWARDS, check_answer
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
@@ -128,6 +128,9 @@ def adapt_command(
     if examples:
         rows = read_examples(tokenizer, examples)
         right = REWARDS[judged_by] if judged_by else answers
+        for row in rows:
+            if judged_by and len(row.question.options) == 1:  # others compare options
+                check_answer(row.answer, row.id, judged_by)
     else:
         assert data is not None, "`_check_sources` refuses a task without data"
         found = load_task(task, tokenizer, existing(data))

@@ -177,7 +177,7 @@ def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward
         answer = answer_of(tests, str(row.get("entry", "")))
         target = f"```python\n{target}\n```" if target else "pass"
     else:
-        _check(answer, where, reward)
+        check_answer(answer, where, reward)
     return asked, Example(
         str(row.get("id", where)),
         Question(tuple(chat_ids(tokenizer, prompt)), (answer_ids(tokenizer, target),)),
@@ -187,7 +187,12 @@ def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward
     )
 
 
-def _check(answer: str, where: str, reward: str) -> None:
+def check_answer(answer: str, where: str, reward: str) -> None:
+    """Whether a reward can compare texts with this answer.
+
+    Raises:
+        InputError: it is empty, holds no number, or is no pattern; names the row.
+    """
     if not answer.strip():
         raise InputError(f"{where}: the answer is empty; there is nothing to reward.")
     if reward == "number" and answered_number(answer) is None:

@@ -31,7 +31,7 @@ def contains(text: str, answer: str) -> bool:
 def regex(text: str, answer: str) -> bool:
     """The pattern, in the syntax of Python's `re`, is found somewhere in the text; `.` does not
     match line ends. A search that takes longer than `REGEX_SECONDS`, as with a pattern like
-    `(a+)+$` on a text that nearly matches, is ended and counts as not found, with a warning that
+    `(a|aa)+$` on a text that nearly matches, is ended and counts as not found, with a warning that
     names the pattern."""
     try:
         found = timed.search(_as_timed(answer), text, timeout=REGEX_SECONDS, concurrent=True)

@@ -377,3 +377,11 @@ def test_ask_refuses_what_is_not_there(run, tmp_path):
     SavedMixture(Mixture({"poems": 1.0})).save(path)
     status, _, err = run("ask", "hello", "--mix", path)
     assert status == 2 and "no expert named 'poems'" in err
+
+
+def test_an_example_that_no_reward_can_judge_is_named(run, tmp_path):
+    examples = tmp_path / "few.jsonl"
+    examples.write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a", "answer": "("}\n')
+    status, _, err = run("adapt", "--examples", examples, "--reward", "regex")
+    assert status == 2 and "few.jsonl, row 2: answer '(' is no pattern" in err
+    assert "Traceback" not in err

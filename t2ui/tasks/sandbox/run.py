@@ -4,6 +4,12 @@ The tests run in one process and the answer in another, which only sends values 
 `inside/`): whatever an answer does to its own interpreter, a pass means that the tests' asserts
 held. A test that calls a method of an object which the answer made trusts that method, as the
 test's author chose to. Knows nothing of tasks and models.
+
+What goes over as a value: plain built-in types, and of the standard library dates, decimals,
+fractions, arrays, paths, addresses and collections. Subclasses of these (named tuples, enumerations
+of numbers) compare by that value. The answer's other objects compare with each other, as its
+classes say; never with a plain value. What it raises is caught by the name of its class. There is
+the standard library, no numpy.
 """
 
 import json
