@@ -141,12 +141,6 @@ class Door:
             _check_data(fn, said.get("data"))
             if kind == "join":
                 check_session(session)
-            if said.get("trigger_id") not in (None, *self._queue.blocks.blocks):
-                raise Refusal(422, f"trigger_id is {quoted(said['trigger_id'])}: reload the page.")
-            if not isinstance(said.get("event_data"), dict | None):
-                raise Refusal(
-                    422, f"event_data is {quoted(said['event_data'])}; expected an object."
-                )
             if session:
                 self._listeners.expect(session)
             lane = fn.concurrency_id if fn.concurrency_id in (ANSWERS, WORKER) else ""
