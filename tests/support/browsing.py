@@ -82,7 +82,7 @@ def visit(browser, app, client):
         page.on("console", lambda m: bad.append(m.text) if m.type == "error" else None)
         page.goto(url + query)
         if wait:
-            page.wait_for_selector("#mix-math")
+            page.wait_for_selector("#mix-math", state="attached")  # a link may open another page
         return page
 
     yield go
