@@ -54,7 +54,8 @@ class FakeBackend:
         yield NextTokens(((getattr(request, "prompt", ""), 0.0, 0.0),), float(os.getpid()), 0.0)
 
     def start(self, job_id: str, ask: Ask):
-        yield Mixed(ask.mixture, 1 - sum(ask.mixture.values()), "you")
+        mixture = dict(ask.mixture or {})
+        yield Mixed(mixture, 1 - sum(mixture.values()), "you")
         self._obey(ask.prompt)
         count = int(ask.prompt.split()[-1]) if ask.prompt.startswith("count") else 3
         self.left[job_id] = [count, 0, 2 if ask.compare else 1, ask.prompt]
