@@ -406,6 +406,7 @@ def test_trouble_with_the_worker_is_in_the_header(visit, client, state):
     page.screenshot(path=SHOTS / f"status-{state}.png")
     client.state = None
     page.locator("#status", has_text="ready").wait_for()
+    page.wait_for_selector("#mix-math")
     assert page.locator("#mix-math").count() == 1
 
 

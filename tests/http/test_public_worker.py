@@ -88,9 +88,7 @@ def heard(visitor, response):
 
 def mixer_of(visitor):
     """The mixture card's value, as the page has it once it is filled."""
-    fn = visitor.function("list_experts")
-    body = {"fn_index": fn._id, "data": ["{}", "none"], "session_hash": visitor.session}
-    return visitor.post("run/predict", body).json()["data"][0]
+    return heard(visitor, visitor.join("list_experts", "{}", "none"))[0]
 
 
 def names(visitor):

@@ -268,8 +268,8 @@ class FakeClient:
         if self.names:
             infos.append(expert_info("dispatch", "dispatcher"))
         infos += [
-            replace(expert_info(name), saved=True)
-            for name, saved in self.saved.items()
+            replace(expert_info(key.rpartition("/")[2]), saved=True)
+            for key, saved in self.saved.items()
             if not self.public or saved.session == session
         ]
         return Experts(
@@ -367,28 +367,37 @@ class FakeClient:
             )
         ]
 
-    def _save(self, request):
-        if request.name in (*self.names, *self.saved):
-            taken = f"There is an expert {request.name!r} already: choose another name."
+    def _key(self, name, request):
+        """In a public app each session has its own experts, with names of its own."""
+        return f"{request.session}/{name}" if self.public else name
+
+    def _taken(self, name, request):
+        if name in self.names or self._key(name, request) in self.saved:
+            taken = f"There is an expert {name!r} already: choose another name."
             return [(0.02, Failed(taken))]
-        self.saved[request.name] = request
+        return None
+
+    def _save(self, request):
+        if refused := self._taken(request.name, request):
+            return refused
+        self.saved[self._key(request.name, request)] = request
         saved = ExpertSaved(
             request.name, f"{request.name}.safetensors", self._listing(request.session)
         )
         return [(0.02, saved), (0.02, Done())]
 
     def _rename(self, request):
-        if request.new_name in (*self.names, *self.saved):
-            taken = f"There is an expert {request.new_name!r} already: choose another name."
-            return [(0.02, Failed(taken))]
-        self.saved[request.new_name] = self.saved.pop(request.name)
+        if refused := self._taken(request.new_name, request):
+            return refused
+        kept = self.saved.pop(self._key(request.name, request))
+        self.saved[self._key(request.new_name, request)] = kept
         saved = ExpertSaved(
             request.new_name, f"{request.new_name}.safetensors", self._listing(request.session)
         )
         return [(0.02, saved), (0.02, Done())]
 
     def _delete(self, request):
-        del self.saved[request.name]
+        del self.saved[self._key(request.name, request)]
         return [(0.02, ExpertDeleted(request.name, self._listing(request.session))), (0.02, Done())]
 
     def _end_session(self, request):
