@@ -25,6 +25,7 @@ SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
 MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 ROUTINGS = ("hard", "soft")
+SCOPES = ("all", "answer")  # which tokens z acts on: every one (paper), or the answer's
 DATA_VARIABLE = "T2UI_DATA"  # what `--data` is where it is left out
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
 
@@ -162,6 +163,20 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{what} is {quoted(value)}; expected {', '.join(choices)}.")
 
 
+def check_scope(scope: str) -> str:
+    """Return the scope.
+
+    Raises:
+        InputError: it is none of SCOPES.
+    """
+    if scope not in SCOPES:
+        raise InputError(
+            f"scope is {quoted(scope)}; expected all (the expert acts on every token, as in the "
+            "paper) or answer (from the end of the prompt on)."
+        )
+    return scope
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How one row is decoded. `temperature` 0 is greedy; then seed, top_p and top_k do nothing."""
@@ -264,6 +279,7 @@ class TrainConfig:
     temperature: float = 1.0
     clip_norm: float = 1.0
     modules: str = "all"
+    scope: str = "all"  # one of SCOPES: which tokens the expert acts on
     seed: int = 0
     micro_batch_tokens: int = 2000  # memory: forward and backward hold this many at once
     evaluate_every: int = 10  # steps
@@ -295,6 +311,7 @@ class TrainConfig:
         _check_range("patience", self.patience, 0, 1_000_000)
         _check_choice("objective", self.objective, ("auto", *TRAIN_OBJECTIVES))
         _check_choice("baseline", self.baseline, tuple(BASELINES))
+        check_scope(self.scope)
         if self.baseline == "leave_one_out" and self.rollouts < 2:
             raise InputError("leave_one_out needs at least 2 rollouts a prompt: got 1.")
 

@@ -60,6 +60,13 @@ def train(
         ),
     ] = TrainConfig.temperature,
     modules: Annotated[str, typer.Option(help="all, mlp or attention.")] = TrainConfig.modules,
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="Which tokens the expert acts on: all (paper), or answer (from the end of the "
+            "prompt on, so that a prompt is read once for every mixture)."
+        ),
+    ] = TrainConfig.scope,
     seed: Annotated[
         int, typer.Option(help="Of the order of rows and of what is sampled.")
     ] = TrainConfig.seed,
@@ -131,6 +138,7 @@ def train(
         kl_coeff=kl_coeff,
         temperature=temperature,
         modules=modules,
+        scope=scope,
         seed=seed,
         objective=objective,
         rollouts=rollouts,

@@ -21,6 +21,7 @@ from t2ui.evaluation.statistics import (
     mean_negative_log_likelihood,
 )
 from t2ui.models.likelihood import scored_batches
+from t2ui.models.running import BaseReading
 from t2ui.tasks.answering import greedy_texts
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
@@ -31,10 +32,15 @@ Labelled = tuple[str, str, str]  # label, family, prompt
 
 
 def closed_scores(
-    model: PreTrainedModel, rows: Sequence[Example], batch_tokens: int = 2000
+    model: PreTrainedModel,
+    rows: Sequence[Example],
+    batch_tokens: int = 2000,
+    reading: BaseReading | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """(row id, log-likelihood of every option), with the scales that are set at the moment."""
-    for batch, found in scored_batches(model, rows, batch_tokens, within=torch.inference_mode):
+    for batch, found in scored_batches(
+        model, rows, batch_tokens, within=torch.inference_mode, reading=reading
+    ):
         yield from ((row.id, score.cpu()) for row, score in zip(batch, found, strict=True))
 
 
@@ -57,18 +63,22 @@ def outcomes(
     task: Task,
     examples: Sequence[Example],
     batch_rows: int = 32,
+    reading: BaseReading | None = None,
 ) -> Iterator[tuple[str, Outcome]]:
     """(row id, outcome) for every example, with the scales that are set at the moment.
 
     Closed answers: whether right by "sum" and by "byte". Open answers: whether right by "greedy",
     and the text.
+
+    Args:
+        reading: for scope "answer": the base model reads the prompts but for their tails.
     """
     if task.grade is None:
         rows = {row.id: row for row in examples}
-        for key, score in closed_scores(model, examples):
+        for key, score in closed_scores(model, examples, reading=reading):
             yield key, {"right": {p: is_right(rows[key], score, p) for p in PROTOCOLS}}
         return
-    for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows):
+    for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows, reading):
         right = task.grade(text, examples[i].answer)
         yield examples[i].id, {"right": {"greedy": right}, "text": text}
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from t2ui.config import check_text
 from t2ui.errors import InputError
 from t2ui.models.chat import answer_ids, chat_ids, text_ids
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.jsonl import read_jsonl

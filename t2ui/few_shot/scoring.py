@@ -15,12 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row
-from t2ui.models.likelihood import (
-    Question,
-    packed_log_likelihoods,
-    packed_tokens,
-    question_packs,
-)
+from t2ui.models.likelihood import packed_log_likelihoods
+from t2ui.models.questions import Question, packed_tokens, question_packs
 from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert

@@ -7,8 +7,8 @@ processes.
 """
 
 import operator
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,12 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
-from t2ui.inference.reading import Reading, attention_layers, take
+from t2ui.inference.batch_cache import attention_layers, take
+from t2ui.inference.prompt_store import PromptStore
+from t2ui.inference.reading import Reading, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
-from t2ui.models.likelihood import answering, cached
 from t2ui.models.loading import context_limit
+from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
 from t2ui.svf.modules import check_model
 
@@ -58,15 +60,20 @@ class Decoder:
         tokenizer: PreTrainedTokenizerBase,
         adapter: Adapter | None,
         scores: bool = False,
+        base: Callable[[], AbstractContextManager[None]] | None = None,
+        store: PromptStore | None = None,
     ):
         """Without an adapter every row runs through the model as it is set at the moment.
 
         Args:
             scores: whether steps carry their tokens' log-likelihoods.
+            base: without an adapter, the block in which the base model reads what is before the
+                rows' tails.
+            store: keeps what the base model has read, for rows to come.
         """
         check_model(model)
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
-        self.scores = scores
+        self.scores, self.store, self._base = scores, store, base
         self.end_tokens = frozenset(end_tokens(model, tokenizer))
         self._waiting: list[RunningRow] = []
         self._readings: list[Reading] = []  # oldest first
@@ -141,9 +148,7 @@ class Decoder:
         Returns:
             The first tokens of the prompts that are now read to their ends.
         """
-        if self._waiting:
-            self._readings.append(Reading(self.model, self.adapter, self._waiting))
-            self._waiting = []
+        self._begin_reading()
         if not self._readings:
             return []
         self._reads += 1
@@ -161,6 +166,16 @@ class Decoder:
         self._join(reading.rows, reading.cache, reading.attention)
         self._keep_unfinished(reading.dropped)
         return [step for step in steps if step.key not in reading.dropped]
+
+    def _begin_reading(self) -> None:
+        """Put what waits into readings, one for each tail."""
+        for tail in tails(r.row for r in self._waiting) or (None,):
+            together = [r for r in self._waiting if r.row.tail in (None, tail)]
+            self._waiting = [r for r in self._waiting if r.row.tail not in (None, tail)]
+            if together:
+                self._readings.append(
+                    Reading(self.model, self.adapter, together, self._base, self.store)
+                )
 
     @torch.inference_mode()
     def decode(self) -> list[Step]:
@@ -274,6 +289,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],
     adapter: Adapter | None,
+    base: Callable[[], AbstractContextManager[None]] | None = None,
 ) -> list[Completion]:
     """Decode rows to their ends as one batch; completions in the rows' order.
 
@@ -281,11 +297,14 @@ def generate(
     weights. Settings in the model's own generation config other than its end tokens are not used.
     Several threads may call it with one model and one adapter.
 
+    Args:
+        base: see `Decoder`.
+
     Raises:
         InputError: a prompt that does not fit, or a row's logits are not finite.
     """
-    decoder = Decoder(model, tokenizer, adapter)
-    decoder.add([Row(i, r.prompt_ids, r.scales, r.sampling) for i, r in enumerate(rows)])
+    decoder = Decoder(model, tokenizer, adapter, base=base)
+    decoder.add([replace(row, key=i) for i, row in enumerate(rows)])
     tokens: list[list[int]] = [[] for _ in rows]
     texts: list[list[str]] = [[] for _ in rows]
     finished = [""] * len(rows)

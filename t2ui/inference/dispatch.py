@@ -20,13 +20,9 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
 from t2ui.inference.rows import text_of
 from t2ui.models.chat import chat_around, text_ids
-from t2ui.models.likelihood import (
-    Question,
-    answering,
-    cached,
-    option_logits,
-    summed_log_likelihood,
-)
+from t2ui.models.likelihood import option_logits, summed_log_likelihood
+from t2ui.models.questions import Question
+from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture

@@ -1,19 +1,23 @@
 """Reads prompts in pieces, so that a long one holds up nobody and can be dropped at any time.
 
-Several prompts are read together, each row with its own scales. What all of them begin with, a
-chat format say, is read once for the rows that have the same scales.
+Several prompts are read together, each row with its own scales. Nothing is read twice: what all of
+them begin with (a chat format, say) is read once for the rows that have the same scales, equal
+prompts under equal scales once, and with scope "answer" a prompt is read once by the base model,
+whatever the rows' scales, which then act from the prompt's tail on.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerMixin
 
-from t2ui.errors import InputError
+from t2ui.inference.batch_cache import padding_first, take
+from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import Row, RunningRow
-from t2ui.models.likelihood import answering, cached, shared_length
+from t2ui.models.questions import shared_length
+from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
 # Reading a shared beginning once costs a further forward pass: it pays from about this many tokens.
@@ -23,29 +27,48 @@ LEAST_SHARED = 8
 class Reading:
     """Prompts being read together. Call `read` until `ended`; then its rows can join a batch.
 
-    Afterwards `cache`, `attention` (B, T) and `logits` (B, V) belong to `rows`, in their order.
+    It goes in up to three stages: what all prompts begin with, one row for each of the scales; the
+    rest, one row for each prompt and its scales; with scope "answer" the prompts' tails, every row
+    under its own scales. Afterwards `cache`, `attention` (B, T) and `logits` (B, V) belong to
+    `rows`, in their order.
     """
 
-    def __init__(self, model: PreTrainedModel, adapter: Adapter | None, rows: Sequence[RunningRow]):
-        """Without an adapter the rows run through the model as it is set at each call."""
-        self._model, self._adapter = model, adapter
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        adapter: Adapter | None,
+        rows: Sequence[RunningRow],
+        base: Callable[[], AbstractContextManager[None]] | None = None,
+        store: PromptStore | None = None,
+    ):
+        """Without an adapter the rows run through the model as it is set at each call.
+
+        Args:
+            rows: `tails` says which may be read together.
+            base: without an adapter, the block in which the base model reads what is before a
+                tail.
+            store: keeps what the base model alone has read, for readings to come.
+        """
+        self._model, self._adapter, self._store = model, adapter, store
+        self._base = adapter.disabled if adapter else (base or nullcontext)
         self.rows = list(rows)
         self.dropped: set[object] = set()  # keys that nobody waits for any more
         self.cache = DynamicCache()
         self.logits = torch.empty(0)
+        (self._tail,) = tails(row.row for row in self.rows) or (0,)
         # Rollouts of one prompt differ only from their first token on: it is read once for all.
         place: dict[tuple, int] = {}
-        self._place = [
-            place.setdefault((tuple(r.row.prompt_ids), id(r.row.scales or None)), len(place))
-            for r in self.rows
-        ]
+        self._place = [place.setdefault(self._read_as(r.row), len(place)) for r in self.rows]
         self._read_rows = [self.rows[self._place.index(i)].row for i in range(len(place))]
-        self._distinct = list({id(r.scales or None): r for r in self._read_rows}.values())
+        self._distinct = list({id(self._reader(r)): r for r in self._read_rows}.values())
         self._shared = self._worth_sharing()
         self.attention = self._padded_attention()
         self.total = self.attention.shape[1]  # tokens of the longest prompt
         self.done = 0  # of them, read so far
         self._setting: Setting | None = None
+        self._take_from_store()
+        if self.done == self._before_tail:  # all is kept, or all prompts are tails
+            self._leave_prompts()
 
     @property
     def ended(self) -> bool:
@@ -75,8 +98,13 @@ class Reading:
 
     def _read_piece(self, tokens: int) -> int:
         """One forward pass; how many tokens it read."""
-        rows = self._distinct if self.done < self._shared else self._read_rows
-        end = self._shared if self.done < self._shared else self.total
+        if self.done < self._shared:
+            rows, end = self._distinct, self._shared
+        elif self.done < self._before_tail:
+            rows, end = self._read_rows, self._before_tail
+        else:
+            rows, end = [running.row for running in self.rows], self.total
+        in_tail = self.done >= self._before_tail
         end = min(end, self.done + max(1, tokens // len(rows)))
         if self.done < self._shared:
             ids = torch.tensor([list(rows[0].prompt_ids[self.done : end])] * len(rows))
@@ -85,12 +113,13 @@ class Reading:
             ids = torch.stack([self._columns(row, self.done, end) for row in rows])
             attention = self.attention[:, :end]
         read = (end - self.done) * len(rows)
-        self.logits = self._run([row.scales for row in rows], ids, attention)
+        scales = [row.scales if in_tail else self._reader(row) for row in rows]
+        self.logits = self._run(scales, ids, attention, by_base=self._tail > 0 and not in_tail)
         self.done = end
         if end == self._shared:
             self._leave_shared()
-        if self.ended:
-            self._finish()
+        if end == self._before_tail:
+            self._leave_prompts()
         return read
 
     def drop(self, keys: Collection[object]) -> bool:
@@ -98,11 +127,41 @@ class Reading:
         self.dropped |= set(keys) & set(self.keys)
         return len(self.dropped) < len(self.rows)
 
+    @property
+    def _before_tail(self) -> int:
+        """How many columns lie before the tails."""
+        return max(self.total - self._tail, 0)
+
+    def _reader(self, row: Row) -> Scales | None:
+        """The scales under which a row's prompt is read up to its tail."""
+        return None if row.tail else row.scales or None
+
+    def _read_as(self, row: Row) -> tuple:
+        """What rows must have in common to be read as one."""
+        end = max(len(row.prompt_ids) - self._tail, 0)
+        # A prompt's length says where its tail begins: two that end before it are still two.
+        return tuple(row.prompt_ids[:end]), len(row.prompt_ids), id(self._reader(row))
+
+    def _take_from_store(self) -> None:
+        """Begin behind what was kept of a single prompt that the base model reads."""
+        if self._store is None or not self._base_reads_one:
+            return
+        ids = self._read_rows[0].prompt_ids
+        length, cache = self._store.beginning(ids[: self.total - max(self._tail, 1)])
+        if cache is not None:
+            self.cache, self.done = cache, length
+
+    @property
+    def _base_reads_one(self) -> bool:
+        """Whether it is a single prompt, and the base model reads it."""
+        alone = self._adapter is not None and len(self._read_rows) == 1
+        return alone and self._reader(self._read_rows[0]) is None
+
     def _worth_sharing(self) -> int:
         """How many tokens at the beginning are read once, and not by every row; 0 for none."""
         rows = self._read_rows
         prompts = [row.prompt_ids for row in rows]
-        shared = min(shared_length(prompts), min(map(len, prompts)) - 1)
+        shared = min(shared_length(prompts), min(map(len, prompts)) - max(self._tail, 1))
         windowed = getattr(self._model.config.get_text_config(), "sliding_window", None) is not None
         # transformers counts a window in columns of the cache, and padding would lie in between
         if len(self._distinct) > len(rows) // 2 or shared < LEAST_SHARED or windowed:
@@ -126,22 +185,33 @@ class Reading:
 
     def _leave_shared(self) -> None:
         """From one row for each of the scales to one for each prompt."""
-        place = {id(row.scales or None): i for i, row in enumerate(self._distinct)}
-        take(self.cache, torch.tensor([place[id(row.scales or None)] for row in self._read_rows]))
+        place = {id(self._reader(row)): i for i, row in enumerate(self._distinct)}
+        take(self.cache, torch.tensor([place[id(self._reader(row))] for row in self._read_rows]))
         self._setting = None
 
-    def _finish(self) -> None:
+    def _leave_prompts(self) -> None:
+        """From one row for each prompt to the rows that were asked for."""
+        if self._store is not None and self._base_reads_one and self.done:
+            self._store.put(self._read_rows[0].prompt_ids[: self.done], self.cache)
         if self._shared:  # the padding goes where others expect it
-            self.attention = padding_first(self.cache, self.attention)
+            read = padding_first(self.cache, self.attention[:, : self.done])
+            self.attention = torch.cat([read, self.attention[:, self.done :]], dim=1)
         if len(self._read_rows) < len(self.rows):
             index = torch.tensor(self._place)
-            take(self.cache, index)
-            self.attention, self.logits = self.attention[index], self.logits[index]
+            if self.done:
+                take(self.cache, index)
+            self.attention = self.attention[index]
+            if self.ended:
+                self.logits = self.logits[index]
+        self._setting = None
 
-    def _run(self, scales: list[Scales | None], ids: Tensor, attention: Tensor) -> Tensor:
+    def _run(
+        self, scales: list[Scales | None], ids: Tensor, attention: Tensor, by_base: bool
+    ) -> Tensor:
         """Logits (B, V) behind the last token; `attention` is of the cache and of `ids`."""
         if self._adapter is None:
-            return self._forward(ids, attention)
+            with self._base() if by_base else nullcontext():
+                return self._forward(ids, attention)
         with self._adapter.kept():
             if self._setting is None:  # S ⊙ z is cast and gathered once, not for every piece
                 self._adapter.set_rows(scales)
@@ -164,42 +234,7 @@ class Reading:
             ).logits[:, -1]
 
 
-def take(cache: DynamicCache, index: Tensor, spare: int = 0) -> None:
-    """Keep these rows of a cache, without its first `spare` columns."""
-    for layer, keys, values in attention_layers(cache):
-        on = index.to(keys.device)
-        layer.keys = keys[on][:, :, spare:]
-        layer.values = values[on][:, :, spare:]
-
-
-def padding_first(cache: DynamicCache, attention: Tensor) -> Tensor:
-    """Move every row's padding before its tokens; the attention (B, T) that belongs to it."""
-    order = attention.argsort(dim=1, stable=True)  # (B, T)
-    for layer, keys, values in attention_layers(cache):
-        on = order.to(keys.device)[:, None, :, None]
-        layer.keys = keys.gather(2, on.expand_as(keys))
-        layer.values = values.gather(2, on.expand_as(values))
-    return attention.gather(1, order)
-
-
-def attention_layers(cache: DynamicCache) -> Iterator[tuple[CacheLayerMixin, Tensor, Tensor]]:
-    """Every layer of a cache that a forward pass has filled, with its keys and its values, each
-    (B, heads, T, width).
-
-    Raises:
-        InputError: a layer has no keys and values, or more than these (linear attention, say).
-    """
-    for layer in cache.layers:
-        if isinstance(layer, LinearAttentionCacheLayerMixin) or not isinstance(
-            layer, CacheLayerMixin
-        ):
-            raise InputError(
-                f"The model's cache has a {type(layer).__name__}; expected attention layers with "
-                "keys and values alone: load a model of another architecture."
-            )
-        if layer.keys is None or layer.values is None:
-            raise InputError(
-                f"The model's cache has a {type(layer).__name__} without keys and values; every "
-                "layer is expected to have its own: load a model of another architecture."
-            )
-        yield layer, layer.keys, layer.values
+def tails(rows: Iterable[Row]) -> tuple[int, ...]:
+    """The tails that the scales of some rows act from, the shortest first. Rows with different
+    ones cannot be read together; those of scope "all" go with any."""
+    return tuple(sorted({row.tail for row in rows if row.tail}))

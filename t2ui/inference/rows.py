@@ -29,12 +29,18 @@ NOT_FINITE = (
 
 @dataclass(frozen=True)
 class Row:
-    """One answer to be decoded. `scales` None or {}: the base model."""
+    """One answer to be decoded. `scales` None or {}: the base model.
+
+    With `tail` the base model reads the prompt but for so many of its last tokens, and the scales
+    act from there on (scope "answer"): rows with the same prompt share one reading, whatever their
+    scales. Without, the scales act on every token, as in the paper (scope "all").
+    """
 
     key: Any  # hashable, chosen by the caller, unique in the batch
     prompt_ids: Sequence[int]
     scales: Scales | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    tail: int | None = None  # at least 1
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,12 @@ def chat_around(
     return before, _encoded(tokenizer, parts[1] + answer, mark)
 
 
+def answer_tail(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens of `chat_ids` lie behind the person's text: what the chat format puts
+    there, at least 1. Scope "answer" begins with them."""
+    return max(1, len(chat_around(tokenizer, "", "")[1]))
+
+
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a text that a model goes on writing, without any chat format.
 

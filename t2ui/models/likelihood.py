@@ -3,37 +3,24 @@
 Knows token ids, nothing about text, experts or sampling. Gradients flow where they are enabled.
 """
 
-import inspect
-import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from t2ui.errors import InputError
-from t2ui.model_lock import locked
-from t2ui.wrapped_models import unwrapped
+from t2ui.models.questions import (
+    Ids,
+    Question,
+    attention_pattern,
+    pack,
+    repeated,
+)
+from t2ui.models.running import BaseReading, answering, cached
 
 if TYPE_CHECKING:
-    from transformers import Cache, DynamicCache, PreTrainedModel
-
-Ids = Sequence[int]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt and the continuations that are compared. The ids are never re-tokenised."""
-
-    prompt: tuple[int, ...]
-    options: tuple[tuple[int, ...], ...]
-
-    @property
-    def tokens(self) -> int:
-        """What one forward pass over the question costs, in tokens."""
-        return len(self.prompt) + sum(len(o) - 1 for o in self.options)
+    from transformers import DynamicCache, PreTrainedModel
 
 
 class Asked(Protocol):
@@ -46,68 +33,12 @@ class Asked(Protocol):
 Item = TypeVar("Item", bound=Asked)
 
 
-@contextmanager
-def answering(model: nn.Module, dropout: bool = False) -> Iterator[None]:
-    """A model as it answers, for this thread alone inside the block: dropout off, as in eval mode,
-    and the output head's input contiguous.
-
-    Afterwards every module is in the mode that it was in. Other threads wait, see `model_lock`.
-
-    Args:
-        dropout: leave the mode as it is: for a training step's forward pass.
-    """
-    with locked(model), _without_dropout(model, dropout), contiguous_head(model):
-        yield
-
-
-@contextmanager
-def _without_dropout(model: nn.Module, dropout: bool) -> Iterator[None]:
-    in_train_mode = [] if dropout else [m for m in model.modules() if m.training]
-    for module in in_train_mode:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in in_train_mode:
-            module.training = True
-
-
-@contextmanager
-def contiguous_head(model: nn.Module) -> Iterator[None]:
-    """Hand the output head a contiguous input inside the block.
-
-    transformers slices the last positions of a batch; the CPU's matmul then copies the head's
-    whole weight once a row, which takes longer than the rest of the model.
-
-    Raises:
-        InputError: the model has no output head.
-    """
-    get = getattr(model, "get_output_embeddings", None)
-    head = get() if get else None
-    if head is None:
-        raise InputError(
-            f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
-            "whole model, with load_model or AutoModelForCausalLM."
-        )
-    hook = head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def cached(model: nn.Module, cache: "Cache") -> dict[str, object]:
-    """The argument that hands a model its cache: `cache` from transformers 5.24 on, which warns of
-    `past_key_values`, the name before that."""
-    named = "cache" in inspect.signature(type(unwrapped(model)).forward).parameters
-    return {"cache" if named else "past_key_values": cache}
-
-
 def option_log_likelihoods(
     model: "PreTrainedModel",
     questions: Sequence[Question],
     temperature: float = 1.0,
     dropout: bool = False,
+    reading: BaseReading | None = None,
 ) -> list[Tensor]:  # one (options,) float32 a question
     """Σ_t log π(o_t | prompt, o_<t) for every option of every question, in one forward pass.
 
@@ -117,37 +48,72 @@ def option_log_likelihoods(
     Args:
         temperature: that tokens are sampled at; π ∝ exp(logits / temperature).
         dropout: whether a model in train mode keeps its dropout, in a training step.
+        reading: for scope "answer": prompts but their tails are read by the base model, in a
+            forward pass of its own, through which no gradient flows.
     """
-    rows = [_pack([question]) for question in questions]
-    starts = [len(question.prompt) for question in questions]
-    left = max(starts)
-    right = max(len(row.ids) - start for row, start in zip(rows, starts, strict=True))
-    length = left + right
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    positions = torch.zeros_like(ids)
-    allowed = torch.eye(length, dtype=torch.bool).repeat(len(rows), 1, 1)
-    for i, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        span = slice(left - start, left - start + len(row.ids))
+    heads = [q.prompt[: -reading.tail] if reading else () for q in questions]
+    left = max(map(len, heads))  # columns that the base model reads
+    cache = _read_heads(model, heads, left, reading) if reading and left else None
+    own = [q.prompt[len(head) :] for q, head in zip(questions, heads, strict=True)]
+    rows = [pack([Question(p, q.options)]) for p, q in zip(own, questions, strict=True)]
+    most = max(map(len, own))  # prompts are padded on their left, what follows on its right
+    right = max(len(row.ids) - len(p) for row, p in zip(rows, own, strict=True))
+    ids = torch.zeros(len(rows), most + right, dtype=torch.long)
+    positions = torch.zeros(len(rows), left + most + right, dtype=torch.long)
+    allowed = torch.eye(most + right, left + most + right, dtype=torch.bool)
+    allowed = allowed.roll(left, 1).repeat(len(rows), 1, 1)  # padding sees itself
+    for i, (row, head, prompt) in enumerate(zip(rows, heads, own, strict=True)):
+        first = most - len(prompt)
+        span, behind = slice(first, first + len(row.ids)), slice(left + first, None)
         ids[i, span] = torch.tensor(row.ids)
-        positions[i, span] = torch.tensor(row.positions)
-        allowed[i, span, span] = row.allowed
+        positions[i, left - len(head) : left] = torch.arange(len(head))
+        positions[i, behind][: len(row.ids)] = torch.tensor(row.positions) + len(head)
+        allowed[i, span, left - len(head) : left] = True
+        allowed[i, span, behind][:, : len(row.ids)] = row.allowed
     device = model.device
     with answering(model, dropout):
         logits = model(
             input_ids=ids.to(device),
-            position_ids=positions.to(device),
-            attention_mask=_attention(model, allowed, positions, positions),
-            use_cache=False,
+            position_ids=positions[:, left:].to(device),
+            attention_mask=attention_pattern(model, allowed, positions[:, left:], positions),
+            **({} if cache is None else cached(model, cache)),
+            use_cache=cache is not None,
             logits_to_keep=right + 1,
         ).logits
     columns = [
-        [[c - start + 1 for c in option] for option in row.predicting[0]]
-        for row, start in zip(rows, starts, strict=True)
+        [[c - len(prompt) + 1 for c in option] for option in row.predicting[0]]
+        for row, prompt in zip(rows, own, strict=True)
     ]
     return [
         _scores(question, at, kept, temperature)
         for question, at, kept in zip(questions, columns, logits, strict=True)
     ]
+
+
+@torch.no_grad()
+def _read_heads(
+    model: "PreTrainedModel", heads: Sequence[Ids], length: int, reading: BaseReading
+) -> "DynamicCache":
+    """What the base model has read of some prompts, padded on the left to so many columns."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    ids = torch.zeros(len(heads), length, dtype=torch.long)
+    seen = torch.zeros_like(ids)
+    for i, head in enumerate(heads):
+        ids[i, length - len(head) :] = torch.tensor(head, dtype=torch.long)
+        seen[i, length - len(head) :] = 1
+    device = model.device
+    with reading.base(), answering(model):
+        model(
+            input_ids=ids.to(device),
+            attention_mask=seen.to(device),
+            position_ids=(seen.cumsum(1) - 1).clamp(min=0).to(device),
+            **cached(model, cache),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return cache
 
 
 def micro_batches(items: Iterable[Item], tokens: int) -> Iterator[list[Item]]:
@@ -174,6 +140,7 @@ def scored_batches(
     temperature: float = 1.0,
     within: Callable[[], AbstractContextManager] = nullcontext,
     dropout: bool = False,
+    reading: BaseReading | None = None,
 ) -> Iterator[tuple[list[Item], list[Tensor]]]:  # one (options,) float32 an item
     """Micro-batches of items, each with `option_log_likelihoods` of its questions.
 
@@ -181,12 +148,12 @@ def scored_batches(
         tokens: that one forward pass holds at most; see `micro_batches`.
         within: entered anew for every forward pass, since a backward pass between two of them
             frees what they would share.
-        dropout: whether a model in train mode keeps its dropout, in a training step.
+        dropout, reading: see `option_log_likelihoods`.
     """
     for batch in micro_batches(items, tokens):
         with within():
             questions = [item.question for item in batch]
-            scores = option_log_likelihoods(model, questions, temperature, dropout)
+            scores = option_log_likelihoods(model, questions, temperature, dropout, reading)
         yield batch, scores
 
 
@@ -196,12 +163,16 @@ class _Numbered(NamedTuple):
 
 
 def batched_log_likelihoods(
-    model: "PreTrainedModel", questions: Sequence[Question], tokens: int, temperature: float = 1.0
+    model: "PreTrainedModel",
+    questions: Sequence[Question],
+    tokens: int,
+    temperature: float = 1.0,
+    reading: BaseReading | None = None,
 ) -> list[Tensor]:  # one (options,) float32 a question, in the questions' order
     """`option_log_likelihoods` in micro-batches of so many tokens."""
     found: dict[int, Tensor] = {}
     numbered = [_Numbered(question, number) for number, question in enumerate(questions)]
-    for batch, scores in scored_batches(model, numbered, tokens, temperature):
+    for batch, scores in scored_batches(model, numbered, tokens, temperature, reading=reading):
         found |= {item.number: score for item, score in zip(batch, scores, strict=True)}
     return [found[number] for number in range(len(questions))]
 
@@ -214,16 +185,16 @@ def packed_log_likelihoods(
     What all prompts begin with is read once a row, and nothing is padded. Copies are for models
     whose rows differ (`Adapter.rows`).
     """
-    row = _pack(questions)
+    row = pack(questions)
     columns = sorted({c for options in row.predicting for option in options for c in option})
     place = {column: i for i, column in enumerate(columns)}
     device, positions = model.device, torch.tensor([row.positions])
-    pattern = _attention(model, row.allowed[None], positions, positions)
+    pattern = attention_pattern(model, row.allowed[None], positions, positions)
     with answering(model):
         logits = model(
             input_ids=torch.tensor([row.ids], device=device).expand(copies, -1),
             position_ids=positions.to(device).expand(copies, -1),
-            attention_mask=_repeated(pattern, copies),
+            attention_mask=repeated(pattern, copies),
             use_cache=False,
             logits_to_keep=torch.tensor(columns, device=device),
         ).logits
@@ -232,25 +203,6 @@ def packed_log_likelihoods(
         [_scores(question, at, kept) for question, at in zip(questions, predicting, strict=True)]
         for kept in logits
     ]
-
-
-def question_packs(questions: Sequence[Question], tokens: int) -> list[list[int]]:
-    """Places of questions that are worth a row together: neighbours in the order of their
-    prompts, so that they begin alike, at most so many tokens a row (a longer one stays alone)."""
-    packs: list[list[int]] = []
-    for place in sorted(range(len(questions)), key=lambda i: questions[i].prompt):
-        last = [*packs[-1], place] if packs else []
-        if last and packed_tokens([questions[i] for i in last]) <= tokens:
-            packs[-1] = last
-        else:
-            packs.append([place])
-    return packs
-
-
-def packed_tokens(questions: Sequence[Question]) -> int:
-    """Tokens of these questions in one row."""
-    shared = shared_length([question.prompt for question in questions])
-    return shared + sum(question.tokens - shared for question in questions)
 
 
 def option_logits(
@@ -266,7 +218,7 @@ def option_logits(
     Returns:
         One (len(option), vocabulary) float32 tensor an option.
     """
-    row = _pack([question])
+    row = pack([question])
     device, past = model.device, cache.get_seq_length()
     first = len(question.prompt) - 1  # the logits behind it are kept
     ids = torch.tensor([row.ids], device=device)
@@ -278,7 +230,7 @@ def option_logits(
             model(
                 input_ids=ids,
                 position_ids=positions.to(device),
-                attention_mask=_attention(model, seen[None], positions, seen_positions),
+                attention_mask=attention_pattern(model, seen[None], positions, seen_positions),
                 **cached(model, cache),
                 use_cache=True,
                 logits_to_keep=len(row.ids) - first,
@@ -320,56 +272,12 @@ def completion_logits(
     return torch.cat(kept)
 
 
-def shared_length(prompts: Sequence[Ids]) -> int:
-    """How many tokens all of them begin with."""
-    alike = (len(set(tokens)) == 1 for tokens in zip(*prompts, strict=False))
-    return sum(itertools.takewhile(bool, alike))
-
-
 def summed_log_likelihood(
     logits: Tensor, option: Ids, temperature: float = 1.0
 ) -> Tensor:  # (T, V), T ids -> ()
     """Σ_t log π(o_t | …) of one option from the logits that predict its tokens."""
     target = torch.tensor(option, device=logits.device)
     return (logits.float() / temperature).log_softmax(-1).gather(1, target[:, None]).sum()
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """Questions in one row: what their prompts begin with, then of every question the rest of its
-    prompt and its options' tails. A tail leaves out its option's last token, which is only
-    predicted, never read."""
-
-    ids: list[int]
-    positions: list[int]
-    allowed: Tensor  # (T, T) bool: query t may see key s
-    predicting: list[list[list[int]]]  # of every question, per option: columns of the logits
-
-
-def _pack(questions: Sequence[Question]) -> _Packed:
-    shared = shared_length([question.prompt for question in questions])
-    ids, positions = list(questions[0].prompt[:shared]), list(range(shared))
-    size = packed_tokens(questions)
-    allowed = torch.zeros(size, size, dtype=torch.bool)
-    allowed[:, :shared] = True
-    predicting = []
-    for question in questions:
-        own, start = len(ids), len(question.prompt)
-        ids += question.prompt[shared:]
-        positions += range(shared, start)
-        tails = len(ids)
-        last = tails - 1 if tails > own else shared - 1  # the prompt's last token
-        columns = []
-        for option in question.options:
-            begin, end = len(ids), len(ids) + len(option) - 1
-            ids += option[:-1]
-            positions += range(start, start + len(option) - 1)
-            allowed[begin:end, begin:end] = True
-            columns.append([last, *range(begin, end)])
-        allowed[own : len(ids), own:tails] = True
-        predicting.append(columns)
-    allowed &= torch.ones(size, size, dtype=torch.bool).tril()
-    return _Packed(ids, positions, allowed, predicting)
 
 
 def _scores(
@@ -382,39 +290,3 @@ def _scores(
     return torch.stack(
         [summed_log_likelihood(logits[list(at)], option, temperature) for option, at in pairs]
     )
-
-
-def _repeated(pattern: Tensor | dict[str, Tensor], copies: int) -> Tensor | dict[str, Tensor]:
-    if isinstance(pattern, dict):
-        return {kind: one.expand(copies, -1, -1, -1) for kind, one in pattern.items()}
-    return pattern.expand(copies, -1, -1, -1)
-
-
-def _attention(
-    model: "PreTrainedModel",
-    allowed: Tensor,  # (B, T, S) bool: query t may see key s
-    queries: Tensor,  # (B, T) positions
-    keys: Tensor,  # (B, S) positions
-) -> Tensor | dict[str, Tensor]:
-    """The pattern as transformers takes it, (B, 1, T, S); by kind of layer where a model has both.
-
-    transformers leaves a given pattern as it is, so the sliding window has to be in it. Distances
-    are between positions: options lie behind one another in a row, but each follows the prompt.
-    """
-    config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    full = _additive(allowed, model)
-    if window is None:
-        return full
-    near = queries[:, :, None] - keys[:, None, :] < window
-    sliding = _additive(allowed & near, model)
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention"])
-    if len(kinds) > 1:
-        return {"full_attention": full, "sliding_attention": sliding}
-    return sliding if kinds == {"sliding_attention"} else full
-
-
-def _additive(allowed: Tensor, model: "PreTrainedModel") -> Tensor:  # (B, T, S) -> (B, 1, T, S)
-    """0 where attention is allowed, the dtype's least value elsewhere."""
-    zeros = torch.zeros(allowed.shape, dtype=model.dtype)
-    return zeros.masked_fill(~allowed, torch.finfo(model.dtype).min)[:, None].to(model.device)

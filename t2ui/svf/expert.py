@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2ui.catalogue import TRAIN_OBJECTIVES
-from t2ui.config import check_texts
+from t2ui.config import SCOPES, check_texts
 from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import kind_of, leading_values
@@ -43,6 +43,7 @@ class Expert:
     task: str = ""
     labels: tuple[str, ...] = ()  # what pass one calls it; a dispatcher's are those it knows
     objective: str = ""  # "dispatch" marks a classification expert
+    scope: str = "all"  # which tokens it was trained to act on, one of config.SCOPES
     training: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     created: str = ""
@@ -63,6 +64,11 @@ class Expert:
             {"training": self.training, "metrics": self.metrics},
             self.scales,
         )
+        if self.scope not in SCOPES:
+            raise InputError(
+                f"Expert {quoted(self.name)} has the scope {quoted(self.scope)}; expected "
+                f"{' or '.join(SCOPES)}: mend its metadata, or train it again."
+            )
         if not self.scales:
             raise InputError(f"Expert {quoted(self.name)} has no scale vectors.")
         if self.fingerprint and not leading_values(self.fingerprint):
@@ -142,6 +148,7 @@ class Expert:
             name=metadata.get("name") or path.stem,
             scales=_unpack(path.name, stored),
             license=metadata.get("license", ""),
+            scope=metadata.get("scope", "all"),  # older files do not say
             sha256=digest,
             compact=_SCALES in stored,
             **{key: metadata.get(key, "") for key in texts},
@@ -182,6 +189,7 @@ class Expert:
             "task": saved.task,
             "labels": json.dumps(saved.labels),
             "objective": saved.objective,
+            "scope": saved.scope,
             "training": json.dumps(saved.training, sort_keys=True),
             "metrics": json.dumps(saved.metrics, sort_keys=True),
             "created": created,

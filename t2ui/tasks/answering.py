@@ -15,7 +15,8 @@ from torch import Tensor
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row, generate
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
+from t2ui.models.running import BaseReading
 from t2ui.tasks.base import Example, Task
 
 if TYPE_CHECKING:
@@ -31,16 +32,21 @@ def greedy_texts(
     task: Task,
     examples: Sequence[Example],
     batch_rows: int = 32,
+    reading: BaseReading | None = None,
 ) -> Iterator[tuple[int, str]]:
     """(index of the example, greedy answer) as answers end, from the model as it is set now.
 
     Examples of similar length are decoded together; new ones join once half of a batch has ended,
     so that a few long answers do not hold up the others.
+
+    Args:
+        reading: for scope "answer": the base model reads the prompts but for their tails.
     """
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].question.prompt))
     sampling = Sampling(task.max_new_tokens, stop=task.stop)
-    rows = [Row(i, examples[i].question.prompt, None, sampling) for i in order]
-    decoder = Decoder(model, tokenizer, None)
+    tail, base = reading or (None, None)
+    rows = [Row(i, examples[i].question.prompt, None, sampling, tail) for i in order]
+    decoder = Decoder(model, tokenizer, None, base=base)
     parts: dict[int, list[str]] = {i: [] for i in order}
     while rows or len(decoder):
         if rows and len(decoder) <= batch_rows // 2:
@@ -59,9 +65,10 @@ def greedy_right(
     task: Task,
     examples: Sequence[Example],
     batch_rows: int = 64,
+    reading: BaseReading | None = None,
 ) -> list[bool]:
-    """Whether the greedy answer to each example is right, from the model as it is set now."""
-    texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows))
+    """Whether the greedy answer to each example is right; see `greedy_texts`."""
+    texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows, reading))
     return graded(task, [(texts[i], example.answer) for i, example in enumerate(examples)])
 
 
@@ -83,19 +90,23 @@ def sample_groups(
     size: int,
     seed: int,
     temperature: float = 1.0,
+    reading: BaseReading | None = None,
 ) -> list[Group]:
     """`size` sampled completions of every example, from the model as it is set now.
 
     A completion that reaches the length limit has no end token and is graded as it stands.
+
+    Args:
+        reading: for scope "answer": the base model reads the prompts but for their tails.
     """
-    rows = []
+    rows, (tail, base) = [], reading or (None, None)
     for i in range(size * len(examples)):
         drawn = (seed * 1_000_003 + i) % SEED_RANGE
         sampling = Sampling(task.max_new_tokens, temperature, seed=drawn, stop=task.stop)
-        rows.append(Row(i, examples[i // size].question.prompt, None, sampling))
+        rows.append(Row(i, examples[i // size].question.prompt, None, sampling, tail))
     completions = []
     for start in range(0, len(rows), SAMPLED_ROWS):
-        completions += generate(model, tokenizer, rows[start : start + SAMPLED_ROWS], None)
+        completions += generate(model, tokenizer, rows[start : start + SAMPLED_ROWS], None, base)
     counts: list[dict[tuple[int, ...], int]] = [{} for _ in examples]
     texts: dict[tuple[int, tuple[int, ...]], str] = {}  # of every different rollout
     for i, completion in enumerate(completions):

@@ -7,7 +7,7 @@ file turns one family of data into examples.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
 from t2ui.inference.dispatch import DispatchPrompt
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks import word_problems
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled

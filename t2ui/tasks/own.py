@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from t2ui.config import check_text
 from t2ui.errors import InputError
 from t2ui.models.chat import answer_ids, chat_ids, text_ids
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks import rewards
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled

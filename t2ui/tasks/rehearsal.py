@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks import code
 from t2ui.tasks.base import Example
 from t2ui.tasks.batching import shuffled

@@ -10,7 +10,7 @@ import torch
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row, generate
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks.base import Example
 from t2ui.tasks.batching import check_context, rows_of_step
 from t2ui.tasks.rehearsal import rehearsal_prompts

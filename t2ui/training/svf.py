@@ -97,6 +97,7 @@ def _expert(
         task=task.name,
         labels=task.labels,
         objective=task.objective,
+        scope=trainer.config.scope,
         training=trainer.record(command) | ({"before": start.training} if start else {}),
         **details,
     )

@@ -86,6 +86,7 @@ class Trainer:
         self.config = replace(config, objective=name)
         self.setup = Setup(trainable, tokenizer, task, self.config, self.processes)
         self.objective = objective(self.setup)
+        self.setup.reading  # noqa: B018  refuses what it lacks before the first step
         self.rehearsal = Rehearsal(self.setup) if config.rehearsal else None
         if task.grade is not None and tokenizer is None:
             raise InputError("Open answers need the model's tokenizer: give it as tokenizer.")
@@ -251,6 +252,7 @@ class Trainer:
             self.objective.token_temperature,
             within=partial(self.trainable.running, "training"),
             dropout=True,
+            reading=self.setup.reading,
         ):
             losses = []
             for term, score in zip(batch, scores, strict=True):

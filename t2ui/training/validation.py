@@ -17,11 +17,11 @@ def validate(setup: Setup, rows: Sequence[Example]) -> Values:
     with torch.inference_mode(), setup.trainable.running("inference"):
         if setup.task.grade is not None:
             assert setup.tokenizer is not None  # the trainer sees to it
-            right = greedy_right(model, setup.tokenizer, setup.task, rows)
+            right = greedy_right(model, setup.tokenizer, setup.task, rows, reading=setup.reading)
             reward = sum(1.0 if r else -1.0 for r in right)
         else:
             questions, tokens = [row.question for row in rows], setup.config.micro_batch_tokens
-            scores = batched_log_likelihoods(model, questions, tokens)
+            scores = batched_log_likelihoods(model, questions, tokens, reading=setup.reading)
             right = [int(s.argmax()) == row.correct for s, row in zip(scores, rows, strict=True)]
             chosen = [s.softmax(0)[row.correct] for s, row in zip(scores, rows, strict=True)]
             reward = sum(2 * float(p) - 1 for p in chosen)  # Σ_o π(o) r(o), r in {−1, 1}

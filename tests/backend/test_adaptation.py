@@ -32,7 +32,7 @@ from t2ui.messages import (
     Tokens,
 )
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import packed_tokens
+from t2ui.models.questions import packed_tokens
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import SavedMixture

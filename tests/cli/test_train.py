@@ -13,7 +13,8 @@ import pytest
 from tiny import make_tiny, make_tokenizer
 
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import Question, option_log_likelihoods
+from t2ui.models.likelihood import option_log_likelihoods
+from t2ui.models.questions import Question
 from t2ui.svf.expert import Expert
 
 ROOT = Path(__file__).resolve().parents[2]

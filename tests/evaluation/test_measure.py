@@ -14,7 +14,7 @@ from t2ui.evaluation.statistics import (
     mean_negative_log_likelihood,
 )
 from t2ui.inference.decoding import Row, generate
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Example, Task
 from t2ui.tasks.answering import greedy_right, greedy_texts

@@ -17,7 +17,7 @@ from t2ui.few_shot.examples import answers
 from t2ui.few_shot.scoring import Scorer
 from t2ui.few_shot.search import search_tokens
 from t2ui.inference.decoding import Row, generate
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.records import Generation
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert

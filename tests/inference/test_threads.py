@@ -17,7 +17,8 @@ from t2ui.inference.dispatch import LabelReader
 from t2ui.inference.two_pass import two_pass_infer
 from t2ui.model_lock import PLACE, locked
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import Question, completion_logits, option_log_likelihoods
+from t2ui.models.likelihood import completion_logits, option_log_likelihoods
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture

@@ -12,19 +12,16 @@ from transformers import DynamicCache
 
 from t2ui.errors import InputError
 from t2ui.models.likelihood import (
-    Question,
     batched_log_likelihoods,
-    cached,
     completion_logits,
-    contiguous_head,
     option_log_likelihoods,
     option_logits,
     packed_log_likelihoods,
-    packed_tokens,
-    question_packs,
     scored_batches,
 )
 from t2ui.models.loading import context_limit
+from t2ui.models.questions import Question, packed_tokens, question_packs
+from t2ui.models.running import cached, contiguous_head
 
 
 def question(prompt: int, *options: int, seed: int = 0) -> Question:

@@ -10,7 +10,7 @@ from torch import Tensor
 from t2ui.catalogue import Entry, TaskEntry
 from t2ui.errors import InputError
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks.base import Example, Task
 from t2ui.training.objectives.base import LossTerm, Objective, Values
 

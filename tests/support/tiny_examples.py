@@ -3,7 +3,7 @@
 import pytest
 from reference import prompt_ids, random_scales
 
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.tasks import Example

@@ -5,7 +5,7 @@ from reference import random_scales
 
 from t2ui.inference.dispatch import LabelReader
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.tasks import Example, Task

@@ -17,7 +17,7 @@ from reference import prompt_ids
 from t2ui.catalogue import BASELINES, TRAIN_OBJECTIVES, Entry
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.tasks import Example, Task

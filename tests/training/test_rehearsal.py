@@ -11,7 +11,7 @@ from reference import greedy, log_likelihood, prompt_ids
 
 from t2ui.errors import InputError
 from t2ui.models.chat import chat_ids
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Example
 from t2ui.tasks.rehearsal import PER_LABEL, rehearsal_prompts
@@ -129,7 +129,7 @@ def test_with_rehearsal_the_last_step_is_kept(
     right = iter([4, 6, 2, 3])  # of eight rows: at the start, then every five steps
     monkeypatch.setattr(
         "t2ui.training.validation.greedy_right",
-        lambda *_: [i < n for n in [next(right)] for i in range(8)],
+        lambda *_, **__: [i < n for n in [next(right)] for i in range(8)],
     )
     settings = config(rehearsal=count, steps=15)
     run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path)

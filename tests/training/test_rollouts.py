@@ -14,7 +14,7 @@ from reference import log_likelihood, logits, prompt_ids
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.models import likelihood
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.tasks.answering import Group, graded, greedy_right, sample_groups
@@ -71,9 +71,9 @@ def test_a_run_differentiates_what_it_sampled_from(adapter, tiny_tokenizer, tmp_
     """Rollouts, the KL penalty and the gradient all belong to the policy of the set temperature."""
     used, original = [], likelihood.option_log_likelihoods
 
-    def spied(model, questions, temperature=1.0, dropout=False):
+    def spied(model, questions, temperature=1.0, dropout=False, reading=None):
         used.append(temperature)
-        return original(model, questions, temperature, dropout)
+        return original(model, questions, temperature, dropout, reading)
 
     monkeypatch.setattr(likelihood, "option_log_likelihoods", spied)
     settings = config(steps=1, kl_coeff=0.1, temperature=1.3)
@@ -297,7 +297,7 @@ def test_early_stop(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
     accuracies = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.9])
     monkeypatch.setattr(
         "t2ui.training.validation.greedy_right",
-        lambda *_: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
+        lambda *_, **__: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
     )
     settings = config(steps=12, evaluate_every=2, patience=2)
     events = list(train_svf(tiny_llama, make_task(), settings, tmp_path, tokenizer=tiny_tokenizer))
@@ -415,7 +415,7 @@ def test_a_validation_that_was_stopped_is_made_up_for(
     """Ctrl-C in the middle of a validation, the last one too: no checkpoint goes unmeasured."""
     found = improving()
 
-    def stopping(*arguments):
+    def stopping(*_, **__):
         right = found()
         if sum(right) == 1 + at:
             raise KeyboardInterrupt

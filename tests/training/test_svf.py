@@ -18,7 +18,9 @@ from tiny import make_tiny
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.models import likelihood
-from t2ui.models.likelihood import Question
+from t2ui.models.chat import answer_tail
+from t2ui.models.questions import Question
+from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.tasks import Example, Task
@@ -292,8 +294,8 @@ def scores_of(share, original):
     """Scores that get the given share of twenty rows right, whatever the model says."""
     answered = []
 
-    def scores(model, questions, temperature, dropout):
-        found = original(model, questions, temperature, dropout)
+    def scores(model, questions, temperature, dropout, reading):
+        found = original(model, questions, temperature, dropout, reading)
         for i, question in enumerate(questions):
             right = [o[0] == 100 for o in question.options].index(True)
             good = len(answered) < share * 20
@@ -538,3 +540,31 @@ def test_two_processes_take_the_steps_of_one(adapter, tmp_path):
     torch.testing.assert_close(ends[0]["values"], ends[1]["values"], atol=2e-3, rtol=0)
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "both" / "log.jsonl").open()]
     assert kinds.count("step") == 3  # only the first process writes
+
+
+def test_scope_answer_trains_what_the_answer_is_read_with(tiny_llama, tiny_tokenizer, tmp_path):
+    """The prompt is read by the base model: the trained expert is better where it acts from the
+    prompt's end on, and the file says so."""
+    task = make_task(train=24, validation=12)
+    settings = config(**LEARNING, scope="answer")
+    list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
+    expert = Expert.load(tmp_path / "pick.safetensors")
+    assert expert.scope == "answer" and expert.training["scope"] == "answer"
+    questions = [row.question for row in task.validation]
+    with adapt(tiny_llama) as adapter, torch.no_grad(), adapter.applied(expert.scales):
+        reading = BaseReading(answer_tail(tiny_tokenizer), adapter.disabled)
+        found = likelihood.option_log_likelihoods(tiny_llama, questions, reading=reading)
+    right = [int(s.argmax()) == row.correct for s, row in zip(found, task.validation, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(
+        expert.training["validation_accuracy"], abs=1e-4
+    )
+
+
+def test_scope_answer_needs_a_tokenizer(tiny_llama, tmp_path):
+    with pytest.raises(InputError, match="Scope answer needs the model's tokenizer"):
+        next(train_svf(tiny_llama, make_task(), config(scope="answer"), tmp_path))
+
+
+def test_a_scope_that_is_none_is_refused():
+    with pytest.raises(InputError, match="scope is 'prompt'; expected all .* or answer"):
+        config(scope="prompt")

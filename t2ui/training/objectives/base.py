@@ -9,13 +9,17 @@ the objective wants kept.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from accelerate import PartialState
 from torch import Tensor
 
 from t2ui.config import TrainConfig
-from t2ui.models.likelihood import Question
+from t2ui.errors import InputError
+from t2ui.models.chat import answer_tail
+from t2ui.models.questions import Question
+from t2ui.models.running import BaseReading
 from t2ui.tasks.base import Example, Task
 from t2ui.training.parameters import Trainable
 
@@ -43,6 +47,15 @@ class Setup:
     task: Task
     config: TrainConfig
     processes: PartialState
+
+    @cached_property
+    def reading(self) -> BaseReading | None:
+        """By whom prompts are read: in scope "answer" by the base model, up to their tails."""
+        if self.config.scope == "all":
+            return None
+        if self.tokenizer is None:
+            raise InputError("Scope answer needs the model's tokenizer: give it as tokenizer.")
+        return BaseReading(answer_tail(self.tokenizer), partial(self.trainable.running, "base"))
 
 
 class Objective(ABC):

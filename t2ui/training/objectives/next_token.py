@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from t2ui.models.likelihood import Question
+from t2ui.models.questions import Question
 from t2ui.tasks.base import Example
 from t2ui.training.objectives.base import LossTerm, Objective, Values
 

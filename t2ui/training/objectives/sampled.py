@@ -14,7 +14,9 @@ from torch import Tensor
 
 from t2ui.catalogue import BASELINES, chosen
 from t2ui.errors import InputError
-from t2ui.models.likelihood import Question, batched_log_likelihoods
+from t2ui.models.likelihood import batched_log_likelihoods
+from t2ui.models.questions import Question
+from t2ui.models.running import BaseReading
 from t2ui.tasks.answering import Group, sample_groups
 from t2ui.tasks.base import Example, Task
 from t2ui.training.objectives.base import LossTerm, Objective, Setup, Values
@@ -51,10 +53,10 @@ class Sampled(Objective):
             groups = self._rollouts(rows, step)
             seconds = time.perf_counter() - started
             if config.kl_coeff:
-                adapted = self._scores(groups)
+                adapted = self._scores(groups, self.setup.reading)
         if config.kl_coeff:
             with torch.inference_mode(), trainable.running("base"):
-                base = self._scores(groups)
+                base = self._scores(groups, None)
         # Clones are plain tensors: those made in inference mode may not enter autograd.
         ratios = [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)] or None
         values = rollout_values(groups, ratios)
@@ -95,14 +97,16 @@ class Sampled(Objective):
             setup.config.rollouts,
             seed=seed,
             temperature=setup.config.temperature,
+            reading=setup.reading,
         )
 
-    def _scores(self, groups: Sequence[Group]) -> list[Tensor]:
+    def _scores(self, groups: Sequence[Group], reading: BaseReading | None) -> list[Tensor]:
         questions, tokens = (
             [group.question for group in groups],
             self.setup.config.micro_batch_tokens,
         )
-        return scores_of(self.setup.trainable.model, questions, tokens, self.token_temperature)
+        model = self.setup.trainable.model
+        return scores_of(model, questions, tokens, self.token_temperature, reading)
 
     def _check_rewarded(self, accuracy: float, step: int) -> None:
         """All wrong for a whole epoch: there is nothing to learn from."""
@@ -238,6 +242,7 @@ def scores_of(
     questions: Sequence[Question],
     micro_batch_tokens: int,
     temperature: float,
+    reading: BaseReading | None = None,
 ) -> list[Tensor]:
     """Log-likelihoods of every question's options, (O,) each, the model as it is set now. Options
     that would not fit into memory together are scored in parts."""
@@ -247,7 +252,7 @@ def scores_of(
         for places in _parts(question, micro_batch_tokens)
     ]
     found = batched_log_likelihoods(
-        model, [question for _, question in parts], micro_batch_tokens, temperature
+        model, [question for _, question in parts], micro_batch_tokens, temperature, reading
     )
     scores: list[list[Tensor]] = [[] for _ in questions]
     for (number, _), score in zip(parts, found, strict=True):

@@ -1,0 +1,83 @@
+"""How a model is run: as it answers, with its cache, and by whom a prompt is read.
+
+Knows nothing of text, experts or what is computed.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
+
+from t2ui.errors import InputError
+from t2ui.model_lock import locked
+from t2ui.wrapped_models import unwrapped
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+
+class BaseReading(NamedTuple):
+    """Scope "answer": the base model reads a prompt but for its last tokens; what is set on the
+    model acts from there on."""
+
+    tail: int  # how many last tokens, at least 1
+    base: Callable[[], AbstractContextManager[None]]  # the base model, inside the block
+
+
+@contextmanager
+def answering(model: nn.Module, dropout: bool = False) -> Iterator[None]:
+    """A model as it answers, for this thread alone inside the block: dropout off, as in eval mode,
+    and the output head's input contiguous.
+
+    Afterwards every module is in the mode that it was in. Other threads wait, see `model_lock`.
+
+    Args:
+        dropout: leave the mode as it is: for a training step's forward pass.
+    """
+    with locked(model), _without_dropout(model, dropout), contiguous_head(model):
+        yield
+
+
+@contextmanager
+def _without_dropout(model: nn.Module, dropout: bool) -> Iterator[None]:
+    in_train_mode = [] if dropout else [m for m in model.modules() if m.training]
+    for module in in_train_mode:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in in_train_mode:
+            module.training = True
+
+
+@contextmanager
+def contiguous_head(model: nn.Module) -> Iterator[None]:
+    """Hand the output head a contiguous input inside the block.
+
+    transformers slices the last positions of a batch; the CPU's matmul then copies the head's
+    whole weight once a row, which takes longer than the rest of the model.
+
+    Raises:
+        InputError: the model has no output head.
+    """
+    get = getattr(model, "get_output_embeddings", None)
+    head = get() if get else None
+    if head is None:
+        raise InputError(
+            f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
+            "whole model, with load_model or AutoModelForCausalLM."
+        )
+    hook = head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def cached(model: nn.Module, cache: "Cache") -> dict[str, object]:
+    """The argument that hands a model its cache: `cache` from transformers 5.24 on, which warns of
+    `past_key_values`, the name before that."""
+    named = "cache" in inspect.signature(type(unwrapped(model)).forward).parameters
+    return {"cache" if named else "past_key_values": cache}
