@@ -219,9 +219,12 @@ class AnswerSettings:
     threshold: float = 0.0  # the base model answers where the best probability is below it
     normalise: bool = False  # divide the coefficients by their sum
     allow_transfer: bool = False  # use experts made for other weights of the same shapes
+    scope: str = ""  # one of SCOPES; "": the one that the mixture's experts were trained for
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
+        if self.scope != "":
+            check_scope(self.scope)
         if self.dispatch:
             _check_choice("dispatch", self.dispatch, tuple(DISPATCHERS))
         _check_choice("routing", self.routing, ROUTINGS)
@@ -354,11 +357,14 @@ class FewShotConfig:
     batch_tokens: int = 4000  # scored in one forward pass, padding counted
     batch_rows: int = 64  # answers generated at once
     allow_transfer: bool = False  # experts made for other weights of the same shapes
+    scope: str = ""  # one of SCOPES; "": the one that the experts were trained for
     seed: int = 0
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, ("auto", *SEARCH_METHODS))
         _check_choice("objective", self.objective, OBJECTIVES)
+        if self.scope != "":
+            check_scope(self.scope)
         if self.needs_gradient and self.objective != "likelihood":
             others = [name for name, one in SEARCH_METHODS.items() if not one.needs_gradient]
             raise InputError(

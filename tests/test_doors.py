@@ -60,6 +60,11 @@ CASES = {
     "a greedy seed": Controls(
         "Hello", {"math": 1.0}, "none", sampling=Sampling(1, 0.0, 0.5, seed=3)
     ),
+    "from the end of the prompt on": Controls("Hello", {"math": 1.0}, "none", scope="answer"),
+    "on every token": Controls("Hello", {"late": 1.0}, "none", scope="all"),
+    "as its expert was trained": Controls("Hello", {"late": 1.0}, "none"),
+    "two scopes": Controls("Hello", {"late": 0.5, "math": 0.5}, "none"),
+    "by prompt, in scope answer": Controls("Sort a list.", {}, "prompt", "soft", scope="answer"),
     "a transfer": Controls("Hello", {"theirs": 1.0}, "none", allow_transfer=True),
     "a transfer in pass one": Controls("Verse", {}, "prompt", "soft", allow_transfer=True),
 }
@@ -96,6 +101,7 @@ def place(tmp_path_factory):
             "math": {"labels": ("math",)},
             "code": {"labels": ("code",)},
             "sorter": {"labels": ("code", "math", "others"), "objective": "dispatch"},
+            "late": {"labels": ("late",), "scope": "answer"},
             "theirs": {"labels": ("poetry",), "base_model": "elsewhere"},
         }
         for seed, (name, detail) in enumerate(details.items(), start=1):
@@ -154,6 +160,7 @@ def by_library(loaded, asked: Controls) -> TwoPassResult:
         normalise=asked.normalise,
         sampling=asked.sampling,
         allow_transfer=asked.allow_transfer,
+        scope=asked.scope,
     )
 
 
@@ -186,7 +193,14 @@ def by_page(app, asked: Controls) -> tuple[Answer, dict]:
     mixer |= {"strength": 2.0, "normalise": asked.normalise, "allow_transfer": asked.allow_transfer}
     sampling = asked.sampling
     values = (
-        *(asked.prompt, asked.dispatch or None, pack(mixer), asked.routing, asked.threshold),
+        *(
+            asked.prompt,
+            asked.dispatch or None,
+            pack(mixer),
+            asked.routing,
+            asked.threshold,
+            asked.scope,
+        ),
         *(sampling.max_new_tokens, sampling.temperature, sampling.top_p, sampling.seed),
     )
     run = next(fn.fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "run")
@@ -333,6 +347,7 @@ def test_positions_are_those_of_always_and_defaults_may_be_left_out(app, data):
         ({"threshold": "high"}, "threshold is 'high'; a number"),
         ({"threshold": 2}, "threshold is 2; expected between 0 and 1"),
         ({"normalise": "yes"}, "normalise is 'yes'; expected true or false"),
+        ({"scope": "prompt"}, "scope is 'prompt'; expected all .* or answer"),
         ({"allow_transfer": 1}, "allow_transfer is 1; expected true or false"),
         ({"top_p": 0}, "top_p is 0; expected between"),
         ({"stop": "q"}, "stop is 'q'; expected a list"),

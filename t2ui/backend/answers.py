@@ -17,6 +17,7 @@ from t2ui.backend.pace import Pace
 from t2ui.errors import InputError
 from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
 from t2ui.inference.plan import Plan, receipt_of
+from t2ui.inference.prompt_store import PromptStore
 from t2ui.messages import Compared, Done, Event, Reading, Tokens
 from t2ui.svf.adapter import Adapter
 
@@ -63,8 +64,19 @@ class _Comparison:
 class Answers:
     """The answers under way on one model; `len` counts the asks, comparisons included."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, adapter: Adapter, pace: Pace):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        adapter: Adapter,
+        pace: Pace,
+        store: PromptStore | None = None,
+    ):
+        """
+        Args:
+            store: keeps what the base model has read of prompts.
+        """
         self._tokenizer, self._adapter, self._pace = tokenizer, adapter, pace
+        self._store = PromptStore() if store is None else store
         self._decoder = self._new_decoder()
         self._asking: dict[str, _Asking] = {}
         self._comparing: deque[_Comparison] = deque()
@@ -138,7 +150,7 @@ class Answers:
         return ids
 
     def _new_decoder(self) -> Decoder:
-        return Decoder(self._adapter.model, self._tokenizer, self._adapter)
+        return Decoder(self._adapter.model, self._tokenizer, self._adapter, store=self._store)
 
     def _decode(self) -> list[Step]:
         if not self._decoder.decoding:
@@ -199,7 +211,7 @@ class Answers:
             return
         pieces = token_shift.compare(
             self._tokenizer,
-            self._adapter,
+            token_shift.Reader(self._adapter, asking.plan.tail, self._store),
             asking.plan.prompt_ids,
             asking.plan.scales,
             (asking.panes["base"].ids, asking.panes["adapted"].ids),

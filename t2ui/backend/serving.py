@@ -26,6 +26,7 @@ from t2ui.backend.session_folders import SessionFolders
 from t2ui.config import WorkerConfig
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import make_plan, refuse_transfers
+from t2ui.inference.prompt_store import PromptStore
 from t2ui.messages import (
     Adapt,
     Ask,
@@ -46,10 +47,10 @@ from t2ui.messages import (
     SaveExpert,
     SessionEnded,
 )
-from t2ui.models.chat import chat_ids
+from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
-from t2ui.svf.mixture import mix, mixture_of
+from t2ui.svf.mixture import mix, mixture_of, scope_of
 
 NO_SESSIONS = SessionFolders(None, 0)  # not public
 REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
@@ -90,7 +91,8 @@ class ModelBackend:
         self._saved = SavedExperts(adapter, self._experts)
         self._adaptation = Adaptation(tokenizer, adapter, self._experts)
         self._pace = Pace()
-        self._answers = Answers(tokenizer, adapter, self._pace)
+        self._store = PromptStore()  # of prompts that the base model has read
+        self._answers = Answers(tokenizer, adapter, self._pace, self._store)
         # prompt's ids -> the next token's log-probabilities (V,) under the base model
         self._base: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
 
@@ -119,15 +121,17 @@ class ModelBackend:
     def _(self, request: NextToken) -> Iterator[Event | None]:
         began = time.perf_counter()
         experts = self._experts.library(request.session).experts
-        mixture = mixture_of(request.mixture, request.normalise)
+        mixture = mixture_of(request.mixture, request.normalise, request.scope)
         scales = mix(experts, mixture)
         refuse_transfers(self.adapter, experts, mixture, request.allow_transfer)
         prompt, left_out = token_shift.shortened(self.tokenizer, request.prompt, self.model)
         prompt_ids = chat_ids(self.tokenizer, prompt)
-        base = yield from self._base_next(prompt_ids)
+        tail = answer_tail(self.tokenizer) if scope_of(mixture, experts) == "answer" else None
+        reader = token_shift.Reader(self.adapter, tail, self._store)
+        base = yield from self._base_next(reader, prompt_ids)
         mixed = base
         if scales:
-            mixed = yield from self._next(prompt_ids, scales)
+            mixed = yield from self._next(reader, prompt_ids, scales)
         chosen, kl = token_shift.candidates(self.tokenizer, base, mixed, request.k)
         yield NextTokens(chosen, kl, time.perf_counter() - began, left_out)
 
@@ -181,16 +185,18 @@ class ModelBackend:
         return mix(self._experts.library(session).experts, mixture_of(alphas, normalise))
 
     def _next(
-        self, prompt_ids: list[int], scales: Mapping[str, Tensor]
+        self, reader: token_shift.Reader, prompt_ids: list[int], scales: Mapping[str, Tensor]
     ) -> token_shift.Pieces[Tensor]:
         tokens = self._pace.tokens(beside=len(self._answers) > 0)
-        return token_shift.next_token_log_probs(self.adapter, prompt_ids, scales, tokens)
+        return token_shift.next_token_log_probs(reader, prompt_ids, scales, tokens)
 
-    def _base_next(self, prompt_ids: list[int]) -> token_shift.Pieces[Tensor]:
+    def _base_next(
+        self, reader: token_shift.Reader, prompt_ids: list[int]
+    ) -> token_shift.Pieces[Tensor]:
         """`_next` under the base model, kept for as long as a slider moves."""
         key = tuple(prompt_ids)
         if key not in self._base:
-            self._base[key] = yield from self._next(prompt_ids, {})
+            self._base[key] = yield from self._next(reader, prompt_ids, {})
         self._base.move_to_end(key)
         if len(self._base) > REMEMBERED_PROMPTS:
             self._base.popitem(last=False)
@@ -208,7 +214,8 @@ class ModelBackend:
                 found.label, found.probabilities, found.raw, found.said, plan.dispatch, plan.seconds
             )
         mixture = plan.mixture
-        yield Mixed(mixture.at_layer(0), mixture.base_share, plan.set_by, plan.note)
+        shares = mixture.at_layer(0), mixture.base_share
+        yield Mixed(*shares, plan.set_by, plan.note, plan.scope)
         self._answers.start(job_id, plan, ask.compare, began)
 
     def step(self) -> Iterator[Envelope]:
@@ -227,6 +234,7 @@ class ModelBackend:
     def free_memory(self) -> None:
         """Forget what can be computed again, and hand the device's unused memory back."""
         self._base.clear()
+        self._store.clear()
         gc.collect()
         if self.model.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -7,16 +7,19 @@ Knows token ids, scales and the events that carry the result; nothing of request
 """
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import text_of
 from t2ui.messages import Compared, TokenShift
 from t2ui.models.chat import text_ids
 from t2ui.models.likelihood import completion_logits
+from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Setting
 
 T = TypeVar("T")
@@ -48,15 +51,25 @@ def shortened(
     return "".join(text_of(tokenizer, part) for part in ends), left_out
 
 
+@dataclass(frozen=True)
+class Reader:
+    """By whom a text is read: every token as the scales say, or, with a `tail`, a prompt but for
+    so many last tokens by the base model (scope "answer"; see `inference.rows.Row`)."""
+
+    adapter: Adapter
+    tail: int | None = None
+    store: PromptStore = field(default_factory=lambda: PromptStore(limit=0))  # what the base read
+
+
 def next_token_log_probs(
-    adapter: Adapter, prompt_ids: Sequence[int], scales: Mapping[str, Tensor], tokens: int
+    reader: Reader, prompt_ids: Sequence[int], scales: Mapping[str, Tensor], tokens: int
 ) -> Pieces[Tensor]:
     """log π(token | prompt) under these scales ({}: the base model): (V,) float32, CPU.
 
     Args:
         tokens: how many are read at once.
     """
-    return (yield from _log_probs(adapter, (prompt_ids, [0]), scales, tokens))[0].cpu()
+    return (yield from _log_probs(reader, (prompt_ids, [0]), scales, tokens))[0].cpu()
 
 
 def candidates(
@@ -88,7 +101,7 @@ def candidates(
 
 def compare(
     tokenizer: PreTrainedTokenizerBase,
-    adapter: Adapter,
+    reader: Reader,
     prompt_ids: Sequence[int],
     scales: Mapping[str, Tensor],
     answers: tuple[Sequence[int], Sequence[int]],
@@ -102,14 +115,15 @@ def compare(
         tokens: how many are read at once.
     """
     base_answer, adapted_answer = answers
-    longest = max(1, MAX_LOGITS // adapter.model.get_output_embeddings().weight.shape[0])
+    model = reader.adapter.model
+    longest = max(1, MAX_LOGITS // model.get_output_embeddings().weight.shape[0])
     read = list(adapted_answer[:longest])
     shifts: tuple[TokenShift, ...] = ()
     if read:
         text = (prompt_ids, read)
-        adapted = base = yield from _read(tokenizer, adapter, text, scales, tokens)
+        adapted = base = yield from _read(tokenizer, reader, text, scales, tokens)
         if scales:
-            base = yield from _read(tokenizer, adapter, text, {}, tokens)
+            base = yield from _read(tokenizer, reader, text, {}, tokens)
         texts = token_texts(tokenizer, read)
         shifts = tuple(
             TokenShift(text, logprob, base_logprob, best, base_best)
@@ -150,13 +164,13 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[
 
 def _read(
     tokenizer: PreTrainedTokenizerBase,
-    adapter: Adapter,
+    reader: Reader,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
     tokens: int,
 ) -> Pieces[list[tuple[float, tuple[tuple[str, float], ...]]]]:
     """Each completion token's log-probability, and the likeliest candidates at its place."""
-    log_probs = yield from _log_probs(adapter, text, scales, tokens)  # (T, V)
+    log_probs = yield from _log_probs(reader, text, scales, tokens)  # (T, V)
     chosen = torch.tensor(text[1], device=log_probs.device)
     own = log_probs.gather(1, chosen[:, None])[:, 0].tolist()
     best = log_probs.topk(min(CANDIDATES, log_probs.shape[1]))
@@ -170,12 +184,16 @@ def _read(
 
 
 def _log_probs(
-    adapter: Adapter,
+    reader: Reader,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
     tokens: int,
 ) -> Pieces[Tensor]:  # (T, V)
-    pieces = completion_logits(adapter.model, *text, tokens)
+    (prompt, completion), cache, adapter = text, None, reader.adapter
+    if reader.tail and (head := prompt[: -reader.tail]):
+        cache = yield from _by_base(reader, head, tokens)
+        prompt = prompt[len(head) :]
+    pieces = completion_logits(adapter.model, prompt, completion, tokens, cache)
     setting: Setting | None = None
     while True:
         # set for one piece at a time: work that comes in between sets other scales
@@ -190,3 +208,23 @@ def _log_probs(
             except StopIteration as ended:
                 return ended.value.log_softmax(-1)
         yield
+
+
+def _by_base(reader: Reader, ids: Sequence[int], tokens: int) -> Pieces[DynamicCache]:
+    """What the base model has read, in pieces or from the store: a cache of one row."""
+    model = reader.adapter.model
+    done, found = reader.store.beginning(ids)
+    cache = found or DynamicCache()
+    while done < len(ids):
+        piece = list(ids[done : done + tokens])
+        with torch.inference_mode(), reader.adapter.disabled(), answering(model):
+            model(
+                input_ids=torch.tensor([piece], device=model.device),
+                **cached(model, cache),
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        done += len(piece)
+        yield
+    reader.store.put(ids, cache)
+    return cache

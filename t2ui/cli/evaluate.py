@@ -27,7 +27,7 @@ from t2ui.cli.options import (
 )
 from t2ui.cli.tasks import Asked, TaskOptions, asked_tasks
 from t2ui.cli.train import Data
-from t2ui.config import DEFAULT_MODEL, check_text
+from t2ui.config import DEFAULT_MODEL, check_scope, check_text
 from t2ui.errors import InputError
 from t2ui.files import writing
 
@@ -79,6 +79,13 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Which rows, where there are more.")] = 0,
     batch_rows: Annotated[int, typer.Option(help="Open answers decoded together.")] = 32,
     style: Annotated[str, typer.Option(help="How questions are put, without task:style.")] = "chat",
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="all or answer: measure experts, mixtures and two passes in this scope instead "
+            "of the one that the experts were trained for."
+        ),
+    ] = "",
     end: Annotated[
         bool, typer.Option(help="Multiple choice: score the end token as a part of each option.")
     ] = False,
@@ -99,6 +106,8 @@ def evaluate(
         if value < 1:
             raise InputError(f"{name} is {value}; at least one row is needed.")
     check_text("the remark", remark)
+    if scope:
+        check_scope(scope)
     typed = [task.strip() for task in tasks.split(",") if task.strip()]
     if not typed:
         raise InputError("There is no task to measure on: name at least one, e.g. arith.")
@@ -124,7 +133,7 @@ def evaluate(
         else load_model(model, device=device, dtype=dtype, progress=progress)
     )
     with adapt(loaded, progress=progress) as adapter:
-        measured, files = _methods(methods, adapter, tokenizer, experts)
+        measured, files = _methods(methods, adapter, tokenizer, experts, scope)
         settings = {
             "model": model_name(loaded),
             "fingerprint": adapter.fingerprint,
@@ -148,7 +157,11 @@ def evaluate(
 
 
 def _methods(
-    names: str, adapter: "Adapter", tokenizer: "PreTrainedTokenizerBase", folder: Path | None
+    names: str,
+    adapter: "Adapter",
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path | None,
+    scope: str,
 ) -> "tuple[list[Method], dict[str, Path]]":
     """The methods that were asked for, base first, and the files of those that are experts."""
     from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_lora, of_mixture
@@ -173,18 +186,19 @@ def _methods(
         if name == "base":
             continue
         if name in two_passes():
-            method = of_dispatch(adapter, reader, library.experts, name)
+            method = of_dispatch(adapter, reader, library.experts, name, scope)
         elif name.startswith("mix:"):
             mixture = _mixture(name.removeprefix("mix:"), adapter.model, library.experts)
-            method = of_mixture(adapter, library.experts, mixture)
+            mixture = replace(mixture, scope=scope or mixture.scope)
+            method = of_mixture(adapter, reader, library.experts, mixture)
         elif name.startswith("lora:"):
             method = of_lora(adapter, reader, Path(name.removeprefix("lora:")))
         elif name in library.experts:
-            method = of_expert(adapter, reader, library.experts[name])
+            method = of_expert(adapter, reader, library.experts[name], scope)
             files[method.name] = library.files[name]
         else:
             expert, path = one(name, folder)
-            method = of_expert(adapter, reader, expert)
+            method = of_expert(adapter, reader, expert, scope)
             files[method.name] = path
         if method.name in found or method.name == "base":
             raise InputError(f"Two methods are named {method.name!r}: rename one of the experts.")

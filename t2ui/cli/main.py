@@ -116,6 +116,14 @@ def ask(
     allow_transfer: Annotated[
         bool, typer.Option(help="Use experts made for other weights of the same shapes.")
     ] = AnswerSettings.allow_transfer,
+    scope: Annotated[
+        str,
+        typer.Option(
+            help="Which tokens the mixture acts on: all (paper), or answer (from the end of the "
+            "prompt on); by default what its experts were trained for.",
+            show_default=False,
+        ),
+    ] = AnswerSettings.scope,
     as_json: AsJson = False,
 ) -> None:
     """Answer a prompt in two passes."""
@@ -127,6 +135,7 @@ def ask(
         threshold=threshold,
         normalise=normalise or bool(saved and saved.mixture.normalise),
         allow_transfer=allow_transfer,
+        scope=scope or (saved.mixture.scope if saved else ""),
         sampling=Sampling(max_new_tokens, temperature, top_p, top_k, seed, tuple(stop or ())),
     )
     text = check_prompt(sys.stdin.read() if prompt == "-" else prompt)
@@ -152,6 +161,7 @@ def ask(
                 "said": found.said if found else None,
                 "mixture": dict(result.mixture.weights),
                 "base_share": result.mixture.base_share,
+                "scope": result.scope,
                 "note": result.note,
                 "timings": result.timings,
                 "receipt": result.receipt,

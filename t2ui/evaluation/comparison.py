@@ -82,7 +82,9 @@ class Comparison:
                 name,
                 method,
                 examples,
-                lambda part: outcomes(self.model, self.tokenizer, task, part, self.batch_rows),
+                lambda part, reading: outcomes(
+                    self.model, self.tokenizer, task, part, self.batch_rows, reading
+                ),
                 self.judged_by[name],
             )
             for _ in found:

@@ -88,7 +88,7 @@ def measure(
     name: str,
     method: Method,
     examples: Sequence[Example],
-    found: Callable[[list[Example]], Iterator[tuple[str, Outcome]]],
+    found: Callable[[list[Example], BaseReading | None], Iterator[tuple[str, Outcome]]],
     judged_by: str = "",
 ) -> Iterator[str]:
     """Answer the rows of a set, called `name` in the log, that the log lacks for this method.
@@ -107,8 +107,8 @@ def measure(
     known = _known(log, name, method, asked)
     missing = [example for example in examples if example.id not in known]
     for places, context in method.parts(missing) if missing else ():
-        with context():
-            for key, outcome in found([missing[i] for i in places]):
+        with context() as reading:
+            for key, outcome in found([missing[i] for i in places], reading):
                 outcome = {**outcome, "asked": asked[key]}
                 log.add(name, method.name, method.digest, key, outcome)
                 yield key

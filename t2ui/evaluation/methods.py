@@ -13,19 +13,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from t2ui.catalogue import DISPATCHERS
 from t2ui.config import OTHERS, AnswerSettings
 from t2ui.errors import InputError
 from t2ui.inference.dispatch import LabelReader
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import make_plan, usable_experts
+from t2ui.models.chat import answer_tail
+from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.expert import Expert, policy_temperature
-from t2ui.svf.mixture import Mixture, mix
+from t2ui.svf.mixture import Mixture, mix, scope_of
 from t2ui.tasks.base import Example
 from t2ui.training.lora import lora_on, training_record
 
-Context = Callable[[], AbstractContextManager[None]]
+# The block in which a method answers. It gives how prompts are read: None, all as the model is set;
+# in scope "answer" by the base model, up to their tails.
+Context = Callable[[], AbstractContextManager[BaseReading | None]]
 Classify = Callable[[str], Mapping[str, float]]  # the labels' probabilities for a prompt
 Part = tuple[list[int], Context]  # indices of examples, and the block to answer them in
 
@@ -70,11 +76,18 @@ def base(adapter: Adapter, reader: LabelReader, labels: Sequence[str]) -> Method
     )
 
 
-def of_expert(adapter: Adapter, reader: LabelReader, expert: Expert) -> Method:
-    """One expert for every prompt; a classification expert can be measured on dispatch too."""
+def of_expert(adapter: Adapter, reader: LabelReader, expert: Expert, scope: str = "") -> Method:
+    """One expert for every prompt; a classification expert can be measured on dispatch too.
+
+    Args:
+        scope: another than the expert was trained for, if any.
+    """
     adapter.check(expert)
+    scope = scope or expert.scope
+    name = expert.name if scope == expert.scope else f"{expert.name} in scope {scope}"
+    context = _applied(adapter, reader.tokenizer, expert.scales, scope)
     method = replace(
-        fixed(expert.name, expert.sha256, lambda: adapter.applied(expert.scales, "merged")),
+        fixed(name, _in_scope(expert.sha256, scope), context),
         training=expert.training and {"trained_parameters": expert.parameters, **expert.training},
     )
     if not expert.is_dispatcher:
@@ -91,7 +104,9 @@ def of_expert(adapter: Adapter, reader: LabelReader, expert: Expert) -> Method:
     )
 
 
-def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture) -> Method:
+def of_mixture(
+    adapter: Adapter, reader: LabelReader, experts: Mapping[str, Expert], mixture: Mixture
+) -> Method:
     """One mixture for every prompt."""
     scales = mix(experts, mixture)  # refuses unknown names
     used = {name: experts[name] for name in mixture.weights}
@@ -99,11 +114,19 @@ def of_mixture(adapter: Adapter, experts: Mapping[str, Expert], mixture: Mixture
         adapter.check(expert)
     weights = "+".join(f"{name}={_shown(alpha)}" for name, alpha in mixture.weights.items())
     exact = json.dumps([digest_of(used), dict(mixture.weights), mixture.normalise])
+    scope = scope_of(mixture, experts)
+    said = " normalised" if mixture.normalise else ""
+    said += f" in scope {mixture.scope}" if mixture.scope else ""
     return fixed(
-        f"mix:{weights}{' normalised' if mixture.normalise else ''}",
-        hashlib.sha256(exact.encode()).hexdigest(),
-        lambda: adapter.applied(scales, "merged"),
+        f"mix:{weights}{said}",
+        _in_scope(hashlib.sha256(exact.encode()).hexdigest(), scope),
+        _applied(adapter, reader.tokenizer, scales, scope),
     )
+
+
+def _in_scope(digest: str, scope: str) -> str:
+    """Results in one scope are never taken for those in the other."""
+    return digest if scope == "all" else f"{digest} {scope}"
 
 
 def _shown(alpha: float | tuple[float, ...]) -> str:
@@ -142,9 +165,16 @@ def of_lora(adapter: Adapter, reader: LabelReader, folder: Path) -> Method:
 
 
 def of_dispatch(
-    adapter: Adapter, reader: LabelReader, experts: Mapping[str, Expert], name: str
+    adapter: Adapter,
+    reader: LabelReader,
+    experts: Mapping[str, Expert],
+    name: str,
+    scope: str = "",
 ) -> Method:
     """Two passes: the dispatcher of this name picks each prompt's expert (paper, section 3.2).
+
+    Args:
+        scope: another than the picked expert was trained for, if any.
 
     Raises:
         InputError: there is no such dispatcher, or these experts do not suffice for it.
@@ -157,7 +187,7 @@ def of_dispatch(
             f"Method {name!r} needs a {DISPATCHERS[name].words} in the experts folder; there is "
             f"none: {dispatcher.remedy}."
         )
-    settings = AnswerSettings(dispatch=name)
+    settings = AnswerSettings(dispatch=name, scope=scope)
 
     def classify(prompt: str) -> Mapping[str, float]:
         found = dispatcher.classify(prompt, experts)
@@ -165,17 +195,17 @@ def of_dispatch(
 
     def parts(examples: Sequence[Example]) -> list[Part]:
         places: dict[tuple, list[int]] = {}
-        scales: dict[tuple, Scales] = {}
+        contexts: dict[tuple, Context] = {}
         for place, example in enumerate(examples):
             plan = make_plan(dispatchers, example.prompt, experts, settings)
             key = tuple(plan.mixture.weights.items())
-            scales[key] = plan.scales
+            contexts[key] = _applied(adapter, reader.tokenizer, plan.scales, plan.scope)
             places.setdefault(key, []).append(place)
-        return [(places[key], _applied(adapter, scales[key])) for key in places]
+        return [(places[key], contexts[key]) for key in places]
 
     return Method(
-        name,
-        digest_of(experts),
+        f"{name} in scope {scope}" if scope else name,
+        f"{digest_of(experts)} {scope}".strip(),
         parts,
         lambda: nullcontext(classify),
         dispatcher.labels(experts),
@@ -196,5 +226,14 @@ def digest_of(experts: Mapping[str, Expert]) -> str:
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
-def _applied(adapter: Adapter, scales: Scales) -> Context:
-    return lambda: adapter.applied(scales, "merged")
+def _applied(
+    adapter: Adapter, tokenizer: PreTrainedTokenizerBase, scales: Scales, scope: str
+) -> Context:
+    reading = BaseReading(answer_tail(tokenizer), adapter.disabled) if scope == "answer" else None
+
+    @contextmanager
+    def context() -> Iterator[BaseReading | None]:
+        with adapter.applied(scales, "merged"):
+            yield reading
+
+    return context

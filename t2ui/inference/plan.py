@@ -19,12 +19,12 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import Row
 from t2ui.inference.dispatch import Classification, route
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.models.chat import chat_ids
+from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import dispatcher_in
-from t2ui.svf.mixture import Mixture, mix, mixture_of, used
+from t2ui.svf.mixture import Mixture, mix, mixture_of, scope_of, scopes_of, used
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,15 @@ class Plan:
     note: str  # why the base model answers, or that an expert is a cross-model transfer
     experts: Mapping[str, Expert]  # those that the mixture names
     prompt_ids: list[int]
+    scope: str  # which tokens the mixture acts on, one of config.SCOPES
+    tail: int | None  # of the prompt, that it acts on in scope "answer"; see `Row`
     scales: Mapping[str, Tensor]  # z′ by matrix; {} is the base model
     seconds: float  # of pass one; 0 without
 
     def row(self, key: Any, base: bool = False) -> Row:
         """The row that a decoder writes: with the mixture, or `base`, the model as it is."""
-        return Row(key, self.prompt_ids, None if base else self.scales, self.settings.sampling)
+        scales = None if base else self.scales
+        return Row(key, self.prompt_ids, scales, self.settings.sampling, self.tail)
 
 
 def make_plan(
@@ -74,7 +77,7 @@ def make_plan(
     seconds = time.perf_counter() - began if found else 0.0
     words = DISPATCHERS[name].words
     if found is None:
-        mixture = mixture_of(settings.mixture or {}, settings.normalise)
+        mixture = mixture_of(settings.mixture or {}, settings.normalise, settings.scope)
         set_by, notes = "you" if mixture.weights else words, []
     else:
         mixture, note = _routed(found, usable, settings)
@@ -82,6 +85,9 @@ def make_plan(
         set_by = f"{words}{remark}, {found.probabilities[found.label]:.2f}"
         notes = [note, _said_of(passed_over)]
     scales = mix(experts, mixture)
+    scope = scope_of(mixture, experts)
+    if not mixture.scope and len(scopes_of(mixture, experts)) > 1:
+        notes.append("its experts were trained for different scopes: they act on every token")
     for expert in refuse_transfers(adapter, experts, mixture, settings.allow_transfer):
         notes.append(
             f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
@@ -96,6 +102,8 @@ def make_plan(
         note="; ".join(filter(None, notes)),
         experts={name: experts[name] for name in mixture.weights},
         prompt_ids=chat_ids(dispatchers.tokenizer, prompt),
+        scope=scope,
+        tail=answer_tail(dispatchers.tokenizer) if scope == "answer" else None,
         scales=scales,
         seconds=seconds,
     )
@@ -160,7 +168,7 @@ def _routed(
     total = sum(mixture.at_layer(0).values())
     if settings.normalise and mixture.weights and total < LEAST_SUM:
         return Mixture(), "others: the base model answers"  # nothing that could be divided
-    return mixture_of(mixture.weights, settings.normalise), note
+    return mixture_of(mixture.weights, settings.normalise, settings.scope), note
 
 
 def _said_of(passed_over: list[str]) -> str:
@@ -195,6 +203,7 @@ def receipt_of(plan: Plan, adapter: Adapter, timings: Mapping[str, float]) -> di
             n: list(a) if isinstance(a, tuple) else a for n, a in plan.mixture.weights.items()
         },
         "normalise": plan.mixture.normalise,
+        "scope": plan.scope,
         "experts": {name: expert.sha256 for name, expert in plan.experts.items()},
         "sampling": {**asdict(sampling), "stop": list(sampling.stop)},
         "timings": {key: round(value, 4) for key, value in timings.items()},

@@ -34,6 +34,7 @@ class TwoPassResult:
     probabilities: dict[str, float]  # calibrated, by label; empty without pass one
     classification: Classification | None
     mixture: Mixture
+    scope: str  # which tokens it acted on, one of config.SCOPES
     note: str  # why the base model answers, or that an expert is a cross-model transfer
     timings: dict[str, float]  # seconds: pass_one, pass_two
     receipt: dict[str, Any]
@@ -55,6 +56,7 @@ def two_pass_infer(
     normalise: bool = AnswerSettings.normalise,
     sampling: Sampling | None = None,
     allow_transfer: bool = AnswerSettings.allow_transfer,
+    scope: str = AnswerSettings.scope,
 ) -> TwoPassResult:
     """Classify the prompt, adapt the model accordingly, answer.
 
@@ -70,6 +72,9 @@ def two_pass_infer(
         normalise: divide the mixture's coefficients by their sum, whoever made it.
         allow_transfer: use experts that were made for other weights of the same shapes. Without
             it pass one passes them over, and a mixture that needs one is refused.
+        scope: which tokens the mixture acts on: "all", as in the paper, or "answer", from the end
+            of the prompt on; by default what its experts were trained for, and "all" where they
+            differ.
 
     Raises:
         InputError: a bad prompt, setting or expert; one line says what to do.
@@ -82,6 +87,7 @@ def two_pass_infer(
         threshold=threshold,
         normalise=normalise or given.normalise,
         allow_transfer=allow_transfer,
+        scope=scope or given.scope,
         sampling=sampling or Sampling(),
     )
     return answer(model, tokenizer, prompt, experts, settings)
@@ -121,6 +127,7 @@ def run_plan(plan: Plan, tokenizer: PreTrainedTokenizerBase, adapter: Adapter) -
         probabilities=found.probabilities if found else {},
         classification=found,
         mixture=plan.mixture,
+        scope=plan.scope,
         note=plan.note,
         timings=timings,
         receipt=receipt_of(plan, adapter, timings),
@@ -174,6 +181,7 @@ def replay(
             receipt["prompt"],
             experts,
             mixture=Mixture(weights, receipt["normalise"]),
+            scope=receipt.get("scope", "all"),  # older receipts do not say
             sampling=Sampling(**settings),
             allow_transfer=True,
         )

@@ -24,6 +24,7 @@ class Ask:
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
     allow_transfer: bool = AnswerSettings.allow_transfer
+    scope: str = AnswerSettings.scope
     # whose it is: answers under way are shared out fairly between sessions, and a session's own
     # experts are seen by its own requests alone
     session: str = ""
@@ -42,6 +43,7 @@ class Ask:
             self.threshold,
             self.normalise,
             self.allow_transfer,
+            self.scope,
             self.sampling,
         )
 
@@ -55,6 +57,7 @@ class NextToken:
     normalise: bool = False
     k: int = 6
     allow_transfer: bool = False
+    scope: str = ""  # one of config.SCOPES; "": what the mixture's experts were trained for
     session: str = ""  # the newest request of a session replaces its older ones
 
     def __post_init__(self) -> None:
@@ -87,6 +90,7 @@ class Mixed:
     base_share: float  # 1 − Σα
     set_by: str
     note: str = ""
+    scope: str = "all"  # which tokens it acts on, one of config.SCOPES
 
 
 @dataclass(frozen=True)

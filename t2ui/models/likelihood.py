@@ -242,19 +242,26 @@ def option_logits(
 
 
 def completion_logits(
-    model: "PreTrainedModel", prompt: Ids, completion: Ids, tokens: int
+    model: "PreTrainedModel",
+    prompt: Ids,
+    completion: Ids,
+    tokens: int,
+    cache: "DynamicCache | None" = None,
 ) -> Generator[None, None, Tensor]:
     """Logits that predict each completion token: (len(completion), vocabulary) float32.
 
     Reads in forward passes of at most so many tokens, and yields between two of them.
 
     The model may be set otherwise in between, and has to be set again before going on.
+
+    Args:
+        cache: of one row, what stands before the prompt; grows.
     """
     from transformers import DynamicCache
 
     ids = [*prompt, *completion[:-1]]
     first = len(prompt) - 1  # the logits behind it are kept
-    cache, kept = DynamicCache(), []
+    cache, kept = DynamicCache() if cache is None else cache, []
     for start in range(0, len(ids), tokens):
         end = min(start + tokens, len(ids))
         keep = max(0, end - max(start, first))

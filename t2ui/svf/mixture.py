@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from t2ui.config import ALPHA_LIMIT, LEAST_SUM, Alpha, check_mixture, check_texts
+from t2ui.config import (
+    ALPHA_LIMIT,
+    LEAST_SUM,
+    Alpha,
+    check_mixture,
+    check_scope,
+    check_texts,
+)
 from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import layer_of
@@ -29,13 +36,17 @@ class Mixture:
 
     With Σα = 1 this is the paper's Σ α_k z_k; otherwise the base model keeps 1 − Σα. `normalise`
     divides by Σα (per layer where weights are per layer) and refuses a sum so near zero that a
-    divided weight leaves the range that any weight may have.
+    divided weight leaves the range that any weight may have. `scope` says which tokens it acts on,
+    one of config.SCOPES; "" leaves that to its experts, see `scope_of`.
     """
 
     weights: Mapping[str, Alpha] = field(default_factory=dict)
     normalise: bool = False
+    scope: str = ""
 
     def __post_init__(self) -> None:
+        if self.scope != "":
+            check_scope(self.scope)
         checked = check_mixture(self.weights)
         object.__setattr__(self, "weights", checked)
         if self.normalise:
@@ -70,13 +81,25 @@ class Mixture:
         return sum(1 - sum(self.at_layer(layer).values()) for layer in range(count)) / count
 
 
-def mixture_of(weights: Mapping[str, Alpha], normalise: bool = False) -> Mixture:
+def mixture_of(weights: Mapping[str, Alpha], normalise: bool = False, scope: str = "") -> Mixture:
     """The mixture; with every α at 0 there is nothing to normalise, and the base model answers.
 
     Raises:
         InputError: what `Mixture` raises.
     """
-    return Mixture(weights, normalise and any(map(used, weights.values())))
+    return Mixture(weights, normalise and any(map(used, weights.values())), scope)
+
+
+def scope_of(mixture: Mixture, experts: Mapping[str, Expert]) -> str:
+    """Which tokens a mixture acts on, one of config.SCOPES: as it says itself, or else as its
+    experts were trained; "all", the paper's way, where they differ or none is used."""
+    scopes = scopes_of(mixture, experts)
+    return mixture.scope or (scopes.pop() if len(scopes) == 1 else "all")
+
+
+def scopes_of(mixture: Mixture, experts: Mapping[str, Expert]) -> set[str]:
+    """What the experts that it uses were trained for."""
+    return {experts[name].scope for name, alpha in mixture.weights.items() if used(alpha)}
 
 
 def used(alpha: Alpha) -> bool:
@@ -107,6 +130,7 @@ class SavedMixture:
             "format": FORMAT,
             "weights": dict(self.mixture.weights),
             "normalise": self.mixture.normalise,
+            "scope": self.mixture.scope,
             "base_model": self.base_model,
             "provenance": dict(self.provenance),
         }
@@ -141,14 +165,20 @@ class SavedMixture:
                 "`python -m t2ui adapt` writes such files."
             )
         check_texts(path.name, said)
-        expected = {"weights": dict, "normalise": bool, "base_model": str, "provenance": dict}
+        expected = {
+            "weights": dict,
+            "normalise": bool,
+            "scope": str,
+            "base_model": str,
+            "provenance": dict,
+        }
         for key, kind in expected.items():
             if not isinstance(said.setdefault(key, kind()), kind):
                 raise InputError(
                     f"{path.name}: {key} is {said[key]!r}; expected a JSON {kind.__name__}."
                 )
         try:
-            mixture = Mixture(said["weights"], said["normalise"])
+            mixture = Mixture(said["weights"], said["normalise"], said["scope"])
         except InputError as error:
             raise InputError(f"{path.name}: {error}") from None
         return cls(mixture, said["base_model"], said["provenance"])
@@ -225,9 +255,16 @@ def fold(
         details: further fields of the Expert.
 
     Raises:
-        InputError: what `mix` raises, or every α is 0: that is the base model.
+        InputError: what `mix` raises, every α is 0 (that is the base model), or the mixture says
+            no scope and its experts were trained for different ones.
     """
     scales = mix(experts, mixture)
+    if not mixture.scope and len(scopes_of(mixture, experts)) > 1:
+        said = ", ".join(f"{n}: {experts[n].scope}" for n in sorted(mixture.weights))
+        raise InputError(
+            f"The experts were trained for different scopes ({said}), and an expert has one: "
+            "choose scope all or answer."
+        )
     if not scales:
         raise InputError("Every weight is 0, which is the base model: there is nothing to fold.")
     mixed = {n: alpha for n, alpha in mixture.weights.items() if used(alpha)}
@@ -239,6 +276,7 @@ def fold(
         name=name,
         scales=scales,
         fingerprint=adapter.fingerprint_of(scales),
+        scope=scope_of(mixture, experts),
         training={"folded_from": folded, "normalise": mixture.normalise, **(provenance or {})},
         **{"base_model": experts[next(iter(mixed))].base_model, **details},
     )

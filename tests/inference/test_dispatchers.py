@@ -148,7 +148,7 @@ def test_the_page_offers_one_that_was_added(coin):
     blocks = {block.elem_id: block for block in build(FakeClient()).blocks.values()}
     assert ("coin", "coin") in blocks["dispatch-mode"].choices
     assert "Pass one by a coin." in blocks["header"].html_template
-    assert clean_controls("x", "coin", None, "hard", 0).dispatch == "coin"
+    assert clean_controls("x", "coin", None, "hard", 0, "").dispatch == "coin"
     assert from_query({"dispatch": "coin"}).dispatch == "coin"
     assert "--dispatch coin" in command_line(Controls("x", {}, "coin"), "m")
     assert "tossed coin sets the sliders" in dispatch_note("coin", {"dispatchers": ["coin"]})

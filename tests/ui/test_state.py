@@ -160,8 +160,9 @@ def test_nonsense_is_an_empty_value(nonsense):
 
 
 def test_hostile_settings_are_clamped_or_fall_back():
-    made = clean_controls("hi", "rm -rf", None, 7, "x", 10**9, "nan", -4, 1e300)
+    made = clean_controls("hi", "rm -rf", None, 7, "x", "prompt", 10**9, "nan", -4, 1e300)
     assert made.dispatch == "" and made.routing == "hard" and made.threshold == 0
+    assert made.scope == ""
     assert made.sampling.max_new_tokens == MAX_NEW_TOKENS
     assert made.sampling.temperature == 0 and 0 < made.sampling.top_p <= 1
     assert isinstance(made.request(), Ask)

@@ -33,6 +33,7 @@ def ask_of(client: Client) -> Callable[..., Any]:
         allow_transfer: bool = AnswerSettings.allow_transfer,
         top_k: int = Sampling.top_k,
         stop: list[str] | None = None,
+        scope: str = AnswerSettings.scope,
         http: gr.Request | None = None,  # Gradio gives it; it is no argument of the route
     ) -> AsyncIterator[dict[str, Any]]:
         """Answer a prompt with the base model and adapted, side by side.
@@ -41,7 +42,8 @@ def ask_of(client: Client) -> Callable[..., Any]:
         names the dispatcher, "" takes the classification expert where there is one, otherwise the
         prompt. `routing` is "hard" or "soft"; below `threshold` the base model answers;
         `normalise` divides the coefficients by their sum; `allow_transfer` lets experts that were
-        made for another model take part. Yields what is there so far; the last is complete.
+        made for another model take part; `scope` is "all" or "answer", "" takes what the experts
+        were trained for. Yields what is there so far; the last is complete.
         """
         try:
             sampling = _sampling(max_new_tokens, temperature, top_p, top_k, seed, stop)
@@ -54,6 +56,7 @@ def ask_of(client: Client) -> Callable[..., Any]:
                 normalise,
                 sampling,
                 allow_transfer=allow_transfer,
+                scope=scope or "",
             )
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None

@@ -10,7 +10,7 @@ from t2ui.ui.shared.controls import SAMPLING, Controls
 from t2ui.ui.shared.events import QUICK
 from t2ui.ui.shared.permalink import from_query
 
-ASKED = ("prompt", "dispatch", "routing", "threshold", "normalise", "allow_transfer")
+ASKED = ("prompt", "dispatch", "routing", "threshold", "scope", "normalise", "allow_transfer")
 
 
 def fill_from_link(shared: Shared, settings: Settings) -> None:
@@ -29,7 +29,13 @@ def fill_from_link(shared: Shared, settings: Settings) -> None:
         # what the link does not say stays untouched: somebody may be typing already
         return [gr.skip() if value == plain else value for value, plain in pairs]
 
-    filled = [shared.prompt, shared.dispatch, settings.routing, settings.threshold]
+    filled = [
+        shared.prompt,
+        shared.dispatch,
+        settings.routing,
+        settings.threshold,
+        settings.scope,
+    ]
     filled += [
         shared.normalise,
         shared.allow_transfer,

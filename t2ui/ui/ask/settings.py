@@ -9,6 +9,11 @@ from t2ui.config import ROUTINGS
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import MAX_NEW_TOKENS, MAX_SEED, MAX_TEMPERATURE, Controls
 
+SCOPE_WORDS = {
+    "": "as its experts were trained",
+    "all": "all: prompt and answer (paper)",
+    "answer": "answer: from the end of the prompt on",
+}
 ROUTING_WORDS = {"hard": "hard: the likeliest label at 1", "soft": "soft: α = probabilities"}
 
 
@@ -18,6 +23,7 @@ class Settings:
 
     routing: gr.Radio
     threshold: gr.Slider
+    scope: gr.Radio
     normalise: gr.Checkbox
     allow_transfer: gr.Checkbox
     max_new_tokens: gr.Slider
@@ -32,6 +38,7 @@ class Settings:
         return [
             self.routing,
             self.threshold,
+            self.scope,
             self.max_new_tokens,
             self.temperature,
             self.top_p,
@@ -90,11 +97,18 @@ def settings_popover(shared: Shared) -> Settings:
             label="Below this probability the base model answers",
             elem_id="threshold",
         )
+        scope = gr.Radio(
+            [(words, name) for name, words in SCOPE_WORDS.items()],
+            value=default.scope,
+            label="Tokens that the mixture acts on",
+            elem_id="scope",
+        )
         shared.normalise.render()
         shared.allow_transfer.render()
     return Settings(
         routing,
         threshold,
+        scope,
         shared.normalise,
         shared.allow_transfer,
         max_new_tokens,

@@ -34,7 +34,8 @@ def settings_of(controls: Controls) -> dict[str, Any]:
         said["mixture"] = dict(controls.mixture)
     elif controls.dispatch:
         said["dispatch"] = controls.dispatch
-    for name in (*(() if manual else ("routing", "threshold")), "normalise", "allow_transfer"):
+    routed = () if manual else ("routing", "threshold")
+    for name in (*routed, "normalise", "allow_transfer", "scope"):
         if getattr(controls, name) != getattr(default, name):
             said[name] = getattr(controls, name)
     return said

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
-from t2ui.config import ALPHA_LIMIT, ROUTINGS, AnswerSettings, Sampling
+from t2ui.config import ALPHA_LIMIT, ROUTINGS, SCOPES, AnswerSettings, Sampling
 from t2ui.messages import Ask
 from t2ui.ui.shared.mixture import finite, weights
 
@@ -32,6 +32,7 @@ class Controls:
     normalise: bool = AnswerSettings.normalise
     sampling: Sampling = field(default_factory=Sampling)
     allow_transfer: bool = AnswerSettings.allow_transfer
+    scope: str = AnswerSettings.scope
 
     def request(self) -> Ask:
         """The request for the worker.
@@ -48,6 +49,7 @@ class Controls:
             self.normalise,
             self.sampling,
             allow_transfer=self.allow_transfer,
+            scope=self.scope,
         )
 
 
@@ -75,7 +77,7 @@ def clean_mixture(mixture: Any) -> dict[str, float]:
 
 
 def clean_controls(
-    prompt: Any, dispatch: Any, mixer: Any, routing: Any, threshold: Any, *sampling: Any
+    prompt: Any, dispatch: Any, mixer: Any, routing: Any, threshold: Any, scope: Any, *sampling: Any
 ) -> Controls:
     """What the page's components hold, in this order; `sampling` as for `clean_sampling`."""
     return Controls(
@@ -87,6 +89,7 @@ def clean_controls(
         normalise=_ticked(mixer, "normalise"),
         sampling=clean_sampling(*sampling),
         allow_transfer=_ticked(mixer, "allow_transfer"),
+        scope=scope if scope in SCOPES else Controls.scope,
     )
 
 

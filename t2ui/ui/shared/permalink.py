@@ -39,6 +39,8 @@ def to_query(controls: Controls) -> tuple[str, str]:
         parts["normalise"] = "1"
     if controls.allow_transfer:
         parts["transfer"] = "1"
+    if controls.scope:
+        parts["scope"] = controls.scope
     for key in SAMPLING:
         value = getattr(controls.sampling, key)
         if value != getattr(default.sampling, key):
@@ -75,6 +77,7 @@ def from_query(query: Mapping[str, Any]) -> Controls:
         },
         text("routing"),
         text("threshold"),
+        text("scope"),
         *(text(key) for key in SAMPLING),
     )
     return replace(controls, mixture=mixture)
