@@ -296,7 +296,10 @@ def test_a_transfer_is_refused_at_every_door_and_each_says_what_to_do(place, loa
         by_command_line(place, cli, by_dispatch).receipt["note"],
         by_http(app, by_dispatch).receipt["note"],
     }
-    assert notes == {"passed over, as made for other weights: theirs"}
+    assert notes == {
+        "passed over, as made for other weights: theirs; its experts were trained for different "
+        "scopes: they act on every token"
+    }
 
 
 def test_what_the_page_has_no_control_for_is_the_same_at_the_others(place, loaded, app, cli):
@@ -347,7 +350,7 @@ def test_positions_are_those_of_always_and_defaults_may_be_left_out(app, data):
         ({"threshold": "high"}, "threshold is 'high'; a number"),
         ({"threshold": 2}, "threshold is 2; expected between 0 and 1"),
         ({"normalise": "yes"}, "normalise is 'yes'; expected true or false"),
-        ({"scope": "prompt"}, "scope is 'prompt'; expected all .* or answer"),
+        ({"scope": "prompt"}, "scope is 'prompt'; expected all (the expert acts"),
         ({"allow_transfer": 1}, "allow_transfer is 1; expected true or false"),
         ({"top_p": 0}, "top_p is 0; expected between"),
         ({"stop": "q"}, "stop is 'q'; expected a list"),

@@ -36,7 +36,16 @@ def test_a_caller_reads_what_every_argument_is(api):
     described = api[0].view_api(return_format="dict")["named_endpoints"]["/ask"]
     names = [argument["parameter_name"] for argument in described["parameters"]]
     assert names[:6] == ["prompt", "mixture", "dispatch", "max_new_tokens", "seed", "temperature"]
-    more = {"routing", "threshold", "normalise", "allow_transfer", "top_p", "top_k", "stop"}
+    more = {
+        "routing",
+        "threshold",
+        "normalise",
+        "allow_transfer",
+        "scope",
+        "top_p",
+        "top_k",
+        "stop",
+    }
     assert more == set(names[6:])
 
 

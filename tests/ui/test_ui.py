@@ -150,7 +150,7 @@ def test_a_new_question_clears_the_receipt_of_the_last_one():
 
     async def receipts():
         request = SimpleNamespace(query_params={})
-        asked = handler(demo, "run")(request, "Fibonacci", "prompt", pack(mixer), "hard", 0)
+        asked = handler(demo, "run")(request, "Fibonacci", "prompt", pack(mixer), "hard", 0, "")
         updates = [update async for update in asked]
         return [unpack(u[footer])["receipt"] for u in updates if footer in u]
 
