@@ -96,11 +96,12 @@ class Adaptation:
         examples = examples_of(self.tokenizer, request.adapt.examples)
         experts = self._searchable(request.session)
         Scorer(self.adapter, self.tokenizer, config, answers).check(examples)
+        tail = few_shot.tail_of(self.tokenizer, experts, config)
         searched, held_out = few_shot.split(range(len(examples)), config)
         seen = [examples[place] for place in searched]
-        tokens = search_tokens(seen, config, len(experts))
+        tokens = search_tokens(seen, config, len(experts), tail)
         # the report: two members on what is held out, or leave-one-out, one more search for each
-        tokens += 2 * member_tokens([examples[place] for place in held_out], config)
+        tokens += 2 * member_tokens([examples[place] for place in held_out], config, tail)
         held = tuple(sorted(held_out))
         report = f"{len(held)} of {len(examples)} held out"
         if not held_out:

@@ -14,12 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import FewShotConfig
+from t2ui.errors import InputError
 from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
 from t2ui.few_shot.search import MixtureSearch
+from t2ui.models.chat import answer_tail
 from t2ui.records import Generation
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Mixture, mix
+from t2ui.svf.mixture import Mixture, mix, scope_of
 from t2ui.tasks.base import Example
 from t2ui.tasks.batching import shuffled
 
@@ -76,7 +78,7 @@ def search(
             or only NaN scores.
     """
     config = config or FewShotConfig()
-    scorer = Scorer(adapter, tokenizer, config, right)
+    scorer = Scorer(adapter, tokenizer, config, right, tail_of(tokenizer, experts, config))
     scorer.check(examples)
     mixture_search = MixtureSearch(scorer, experts, stopped)
     seen, held = split(examples, config)
@@ -96,6 +98,22 @@ def search(
         scorer.forward_passes,
         **measured,
     )
+
+
+def tail_of(
+    tokenizer: PreTrainedTokenizerBase | None, experts: Mapping[str, Expert], config: FewShotConfig
+) -> int | None:
+    """How many last tokens of a prompt the mixtures act on, in the scope that is asked for or that
+    all these experts were trained for; None for scope "all", every token.
+
+    Raises:
+        InputError: scope "answer" without a tokenizer, which knows where a prompt's text ends.
+    """
+    if scope_of(Mixture(dict.fromkeys(experts, 1.0), scope=config.scope), experts) == "all":
+        return None
+    if tokenizer is None:
+        raise InputError("Scope answer needs the model's tokenizer: give one, or choose scope all.")
+    return answer_tail(tokenizer)
 
 
 def few_shot_adapt(

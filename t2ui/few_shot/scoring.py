@@ -15,8 +15,11 @@ from transformers import PreTrainedTokenizerBase
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row
+from t2ui.inference.prompt_store import PromptStore
 from t2ui.models.likelihood import packed_log_likelihoods
 from t2ui.models.questions import Question, packed_tokens, question_packs
+from t2ui.models.read_prompts import ReadPrompts, own_questions, read_prompts
+from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
@@ -27,6 +30,7 @@ Right = Callable[[str, str], bool]  # (generated text, right answer)
 # Examples in one row share the beginning of their prompts. Attention costs grow with the square of
 # a row's length: in longer rows than this they outweigh what sharing saves.
 PACK_TOKENS = 512
+KEPT_TOKENS = 16_384  # of prompts that the base model has read, for all generations of a search
 
 
 class ExpertBasis:
@@ -111,10 +115,19 @@ class Scorer:
         tokenizer: PreTrainedTokenizerBase | None,  # needed for answers that are generated
         config: FewShotConfig,
         right: Right | None,
+        tail: int | None = None,
     ):
+        """
+        Args:
+            tail: in scope "answer": the base model reads the prompts up to so many last tokens,
+                once for all members and generations. None: every member reads them (scope "all").
+        """
         self.adapter, self.tokenizer = adapter, tokenizer
-        self.config, self.right = config, right
+        self.config, self.right, self.tail = config, right, tail
         self.tokens = self.forward_passes = 0
+        self._read: dict[tuple[Question, ...], ReadPrompts] = {}
+        self._store = PromptStore()  # of prompts before generated answers
+        self._heads: set[tuple[int, ...]] = set()  # of them, whose tokens are counted
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse what cannot be scored.
@@ -156,7 +169,7 @@ class Scorer:
         for pack in self._packs([examples[e] for e in asked], self.config.batch_tokens):
             places = [asked[i] for i in pack]
             questions = [examples[e].question for e in places]
-            at_once = max(1, self.config.batch_tokens // packed_tokens(questions))
+            at_once = max(1, self.config.batch_tokens // pack_tokens(questions, self.tail))
             for first in range(0, len(members), at_once):
                 found = self._packed(members[first : first + at_once], questions)
                 for m, scores in enumerate(found, start=first):
@@ -176,11 +189,28 @@ class Scorer:
     def _packed(
         self, members: Sequence[Scales | None], questions: Sequence[Question]
     ) -> list[list[Tensor]]:  # for every member and question: (options,) float32, on the CPU
-        self.tokens += len(members) * packed_tokens(questions)
+        self.tokens += len(members) * pack_tokens(questions, self.tail)
         self.forward_passes += 1
+        read = self._heads_of(questions)
         with torch.inference_mode(), self.adapter.rows(members):
-            found = packed_log_likelihoods(self.adapter.model, questions, len(members))
+            found = packed_log_likelihoods(
+                self.adapter.model, questions, len(members), read, self.tail or 0
+            )
         return [[options.cpu() for options in scores] for scores in found]
+
+    def _heads_of(self, questions: Sequence[Question]) -> ReadPrompts | None:
+        """What the base model has read of the prompts; read once and kept, in scope "answer"."""
+        if self.tail is None:
+            return None
+        key = tuple(questions)
+        if key not in self._read:
+            if sum(len(read.positions) for read in self._read.values()) > KEPT_TOKENS:
+                self._read.clear()
+            reading = BaseReading(self.tail, self.adapter.disabled)
+            self._read[key] = read_prompts(self.adapter.model, questions, reading)
+            self.tokens += len(self._read[key].positions)
+            self.forward_passes += 1
+        return self._read[key]
 
     @staticmethod
     def _enter(
@@ -204,20 +234,22 @@ class Scorer:
         sampling = Sampling(max_new_tokens=self.config.max_new_tokens, stop=self.config.stop)
         opened = sorted(opened, key=lambda e: len(examples[e].question.prompt))
         waiting = [
-            Row((m, e), examples[e].question.prompt, members[m] or None, sampling)
+            Row((m, e), examples[e].question.prompt, members[m] or None, sampling, self.tail)
             for e in opened
             for m in range(len(members))
         ]
         texts: dict[tuple[int, int], list[str]] = {}
         scores: dict[tuple[int, int], list[float]] = {}
         assert self.tokenizer is not None, "`check` refuses open answers without it"
-        decoder = Decoder(self.adapter.model, self.tokenizer, self.adapter, scores=True)
+        decoder = Decoder(
+            self.adapter.model, self.tokenizer, self.adapter, scores=True, store=self._store
+        )
         while waiting or len(decoder):
             if waiting and len(decoder) <= self.config.batch_rows // 2:
                 joining = waiting[: self.config.batch_rows - len(decoder)]
                 waiting = waiting[len(joining) :]
                 decoder.add(joining)
-                self.tokens += sum(len(row.prompt_ids) for row in joining)
+                self.tokens += sum(self._prompt_tokens(row.prompt_ids) for row in joining)
             steps = decoder.step()
             self.forward_passes += 1
             self.tokens += len(steps)
@@ -232,6 +264,15 @@ class Scorer:
                         table.own[m, e] = np.mean(scores[m, e])
             yield
 
+    def _prompt_tokens(self, prompt: Sequence[int]) -> int:
+        """What reading a member's prompt costs: in scope "answer" its head is read once for all."""
+        if self.tail is None:
+            return len(prompt)
+        head = tuple(prompt[: -self.tail])
+        new = 0 if head in self._heads else len(head)
+        self._heads.add(head)
+        return new + len(prompt) - len(head)
+
     def gradient(
         self, basis: ExpertBasis, z: Tensor, examples: Sequence[Example]
     ) -> Generator[None, None, tuple[float, Tensor]]:
@@ -244,14 +285,17 @@ class Scorer:
         for pack in self._packs(examples, backward_tokens(self.config)):
             batch = [examples[place] for place in pack]
             questions = [example.question for example in batch]
+            read = self._heads_of(questions)
             with torch.enable_grad(), self.adapter.applied(basis.scales(leaf)):
-                (found,) = packed_log_likelihoods(self.adapter.model, questions, 1)
+                (found,) = packed_log_likelihoods(
+                    self.adapter.model, questions, 1, read, self.tail or 0
+                )
                 pairs = zip(found, batch, strict=True)
                 mean = torch.stack([answer_log_likelihood(*p) for p in pairs]).sum()
                 mean = mean / len(examples)
                 mean.backward(inputs=[leaf])  # the model's own parameters stay without .grad
             total += float(mean.detach())
-            self.tokens += 3 * packed_tokens(questions)
+            self.tokens += 3 * pack_tokens(questions, self.tail)
             self.forward_passes += 1
             yield
         assert leaf.grad is not None, "`check` refuses a search without examples"
@@ -270,15 +314,47 @@ def backward_tokens(config: FewShotConfig) -> int:
     return max(1, config.batch_tokens // 2)
 
 
-def member_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
-    """Tokens that scoring one member on these examples processes, padding counted."""
+def pack_tokens(questions: Sequence[Question], tail: int | None) -> int:
+    """Tokens of these questions in one row of a member; in scope "answer" without the heads."""
+    if tail is None:
+        return packed_tokens(questions)
+    return sum(question.tokens for question in own_questions(questions, tail))
+
+
+def head_tokens(examples: Sequence[Example], config: FewShotConfig, tail: int | None) -> int:
+    """Tokens that the base model reads once for all members, in scope "answer"."""
+    if tail is None:
+        return 0
     asked = [e.question for e in examples if _has_likelihood(e, config)]
     packs = question_packs(asked, min(config.batch_tokens, PACK_TOKENS))
-    tokens = sum(packed_tokens([asked[place] for place in pack]) for pack in packs)
+    heads = [[Question(asked[place].prompt[:-tail], ()) for place in pack] for pack in packs]
+    tokens = sum(map(packed_tokens, heads))
     for example in examples:
-        if len(example.question.options) == 1 and config.objective != "likelihood":
-            tokens += len(example.question.prompt) + config.max_new_tokens
+        if _is_generated(example, config):
+            tokens += max(len(example.question.prompt) - tail, 0)
     return tokens
+
+
+def member_tokens(
+    examples: Sequence[Example], config: FewShotConfig, tail: int | None = None
+) -> int:
+    """Tokens that scoring one member on these examples processes, padding counted.
+
+    Args:
+        tail: as of `Scorer`.
+    """
+    asked = [e.question for e in examples if _has_likelihood(e, config)]
+    packs = question_packs(asked, min(config.batch_tokens, PACK_TOKENS))
+    tokens = sum(pack_tokens([asked[place] for place in pack], tail) for pack in packs)
+    for example in examples:
+        if _is_generated(example, config):
+            tokens += len(example.question.prompt[-(tail or 0) :]) + config.max_new_tokens
+    return tokens
+
+
+def _is_generated(example: Example, config: FewShotConfig) -> bool:
+    """Whether its answer is generated: open, and the objective asks for rewards."""
+    return len(example.question.options) == 1 and config.objective != "likelihood"
 
 
 def _has_likelihood(example: Example, config: FewShotConfig) -> bool:

@@ -15,7 +15,13 @@ import torch
 from t2ui.config import ALPHA_LIMIT, LEAST_SUM, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.optimizers.base import Search, make_search
-from t2ui.few_shot.scoring import ExpertBasis, Scorer, backward_tokens, member_tokens
+from t2ui.few_shot.scoring import (
+    ExpertBasis,
+    Scorer,
+    backward_tokens,
+    head_tokens,
+    member_tokens,
+)
 from t2ui.records import Generation
 from t2ui.svf.adapter import Scales
 from t2ui.svf.expert import Expert
@@ -93,7 +99,8 @@ class MixtureSearch:
             name: tuple(row) if isinstance(row, list) else row
             for name, row in zip(self.experts, rows, strict=True)
         }
-        return Mixture(weights, self.config.normalise)
+        scope = "all" if self.scorer.tail is None else "answer"
+        return Mixture(weights, self.config.normalise, scope)
 
     def _unless_stopped(
         self, steps: Generator[None, None, Result]
@@ -206,18 +213,30 @@ def anchors(experts: int, config: FewShotConfig) -> np.ndarray:  # (A, experts)
     return np.concatenate(rows)
 
 
-def generation_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
+def generation_tokens(
+    examples: Sequence[Example], config: FewShotConfig, tail: int | None = None
+) -> int:
     """Tokens of one generation after the first; a backward pass counts as two forward passes."""
     if config.needs_gradient:
-        return 3 * member_tokens(examples, replace(config, batch_tokens=backward_tokens(config)))
-    return config.population * member_tokens(examples, config)
+        smaller = replace(config, batch_tokens=backward_tokens(config))
+        return 3 * member_tokens(examples, smaller, tail)
+    return config.population * member_tokens(examples, config, tail)
 
 
-def search_tokens(examples: Sequence[Example], config: FewShotConfig, experts: int) -> int:
+def search_tokens(
+    examples: Sequence[Example], config: FewShotConfig, experts: int, tail: int | None = None
+) -> int:
     """Tokens that a search over these examples processes if it runs to its last generation; the
-    report's part is not in it."""
+    report's part is not in it.
+
+    Args:
+        tail: as of `Scorer`.
+    """
     first = len(anchors(experts, config))
     if not config.needs_gradient:
         first = max(first, config.population)
-    later = (config.generations - 1) * generation_tokens(examples, config)
-    return first * member_tokens(examples, config) + later
+    later = (config.generations - 1) * generation_tokens(examples, config, tail)
+    heads = head_tokens(examples, config, tail)
+    if config.needs_gradient and tail:  # its smaller packs are read anew
+        heads += head_tokens(examples, replace(config, batch_tokens=backward_tokens(config)), tail)
+    return heads + first * member_tokens(examples, config, tail) + later

@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
-from t2ui.inference.batch_cache import attention_layers, take
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
+from t2ui.models.batch_cache import attention_layers, take
 from t2ui.models.loading import context_limit
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting

@@ -8,10 +8,12 @@ and values of one row each. Not thread-safe.
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from t2ui.inference.batch_cache import attention_layers
+from t2ui.models.batch_cache import attention_layers
 
 LEAST_KEPT = 8  # tokens: a shorter beginning costs less to read than to look up and to copy
 
@@ -36,12 +38,15 @@ class PromptStore:
         return self._bytes
 
     def put(self, ids: Sequence[int], cache: DynamicCache, row: int = 0) -> None:
-        """Keep a copy of one row, which holds exactly these ids and no padding."""
+        """Keep a copy of one row, which holds these ids at its end, behind any padding."""
         key = tuple(ids)
         if len(key) < LEAST_KEPT or key in self._kept:
             return
-        span = slice(row, row + 1)
-        layers = [(keys[span], values[span]) for _, keys, values in attention_layers(cache)]
+        one = slice(row, row + 1)
+        layers = [
+            (keys[one, :, -len(key) :], values[one, :, -len(key) :])
+            for _, keys, values in attention_layers(cache)
+        ]
         size = sum(map(_size, layers))
         if size > self._limit:
             return
@@ -67,6 +72,36 @@ class PromptStore:
         for number, (keys, values) in enumerate(self._kept[best]):
             cache.update(keys[:, :, :length], values[:, :, :length], number)
         return length, cache
+
+    def whole(self, prompts: Sequence[Sequence[int]]) -> DynamicCache | None:
+        """A batch of prompts that are all kept, each whole, padded on the left; None where one is
+        not."""
+        found = [self._holding(tuple(ids)) for ids in prompts]
+        kept = [layers for layers in found if layers is not None]
+        if len(kept) < len(prompts):
+            return None
+        length = max(map(len, prompts))
+        cache = DynamicCache()
+        for number, rows in enumerate(zip(*kept, strict=True)):
+            keys, values = (
+                torch.cat(
+                    [
+                        pad(row[part][:, :, : len(ids)], (0, 0, length - len(ids), 0))
+                        for row, ids in zip(rows, prompts, strict=True)
+                    ]
+                )
+                for part in (0, 1)
+            )
+            cache.update(keys, values, number)
+        return cache
+
+    def _holding(self, ids: tuple[int, ...]) -> Layers | None:
+        """What is kept that begins with these ids."""
+        key = next((key for key in self._kept if key[: len(ids)] == ids), None)
+        if key is None or not ids:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
     def clear(self) -> None:
         """Forget everything: memory is short, or the model's weights have changed."""

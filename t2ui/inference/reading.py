@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from t2ui.inference.batch_cache import padding_first, take
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import Row, RunningRow
+from t2ui.models.batch_cache import padding_first, take
 from t2ui.models.questions import shared_length
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
@@ -138,24 +138,31 @@ class Reading:
 
     def _read_as(self, row: Row) -> tuple:
         """What rows must have in common to be read as one."""
-        end = max(len(row.prompt_ids) - self._tail, 0)
         # A prompt's length says where its tail begins: two that end before it are still two.
-        return tuple(row.prompt_ids[:end]), len(row.prompt_ids), id(self._reader(row))
+        return tuple(self._head(row)), len(row.prompt_ids), id(self._reader(row))
 
     def _take_from_store(self) -> None:
-        """Begin behind what was kept of a single prompt that the base model reads."""
-        if self._store is None or not self._base_reads_one:
+        """Begin behind what was kept of a single prompt, or with all heads where all are kept."""
+        if self._store is None or not self._by_base_alone:
             return
-        ids = self._read_rows[0].prompt_ids
-        length, cache = self._store.beginning(ids[: self.total - max(self._tail, 1)])
-        if cache is not None:
-            self.cache, self.done = cache, length
+        if len(self._read_rows) == 1:
+            ids = self._read_rows[0].prompt_ids
+            length, cache = self._store.beginning(ids[: self.total - max(self._tail, 1)])
+            if cache is not None:
+                self.cache, self.done = cache, length
+        elif self._tail and (cache := self._store.whole([self._head(r) for r in self._read_rows])):
+            self.cache, self.done, self._shared = cache, self._before_tail, 0
+            self.attention = self._padded_attention()
 
     @property
-    def _base_reads_one(self) -> bool:
-        """Whether it is a single prompt, and the base model reads it."""
-        alone = self._adapter is not None and len(self._read_rows) == 1
-        return alone and self._reader(self._read_rows[0]) is None
+    def _by_base_alone(self) -> bool:
+        """Whether the base model reads all prompts, up to their tails."""
+        read = all(self._reader(row) is None for row in self._read_rows)
+        return self._adapter is not None and read
+
+    def _head(self, row: Row) -> Sequence[int]:
+        """What is read of a row's prompt before its tail."""
+        return row.prompt_ids[: max(len(row.prompt_ids) - self._tail, 0)]
 
     def _worth_sharing(self) -> int:
         """How many tokens at the beginning are read once, and not by every row; 0 for none."""
@@ -191,11 +198,12 @@ class Reading:
 
     def _leave_prompts(self) -> None:
         """From one row for each prompt to the rows that were asked for."""
-        if self._store is not None and self._base_reads_one and self.done:
-            self._store.put(self._read_rows[0].prompt_ids[: self.done], self.cache)
         if self._shared:  # the padding goes where others expect it
             read = padding_first(self.cache, self.attention[:, : self.done])
             self.attention = torch.cat([read, self.attention[:, self.done :]], dim=1)
+        if self._store is not None and self._by_base_alone and self.done:
+            for place, row in enumerate(self._read_rows):
+                self._store.put(self._head(row), self.cache, place)
         if len(self._read_rows) < len(self.rows):
             index = torch.tensor(self._place)
             if self.done:

@@ -17,6 +17,7 @@ from t2ui.models.questions import (
     pack,
     repeated,
 )
+from t2ui.models.read_prompts import ReadPrompts, behind
 from t2ui.models.running import BaseReading, answering, cached
 
 if TYPE_CHECKING:
@@ -178,24 +179,35 @@ def batched_log_likelihoods(
 
 
 def packed_log_likelihoods(
-    model: "PreTrainedModel", questions: Sequence[Question], copies: int
+    model: "PreTrainedModel",
+    questions: Sequence[Question],
+    copies: int,
+    read: ReadPrompts | None = None,
+    tail: int = 0,
 ) -> list[list[Tensor]]:  # copies × questions, each (options,) float32
     """The same for several questions in one row, of which there are `copies` equal ones.
 
     What all prompts begin with is read once a row, and nothing is padded. Copies are for models
     whose rows differ (`Adapter.rows`).
+
+    Args:
+        read: for scope "answer": the heads of the prompts, read by the base model up to their
+            tails of so many tokens; all copies go on from there.
     """
-    row = pack(questions)
+    row = behind(questions, read, tail) if read else pack(questions)
     columns = sorted({c for options in row.predicting for option in options for c in option})
     place = {column: i for i, column in enumerate(columns)}
     device, positions = model.device, torch.tensor([row.positions])
-    pattern = attention_pattern(model, row.allowed[None], positions, positions)
+    keys = torch.tensor([[*(read.positions if read else ()), *row.positions]])
+    pattern = attention_pattern(model, row.allowed[None], positions, keys)
+    cache = read.cache(copies) if read and read.layers else None
     with answering(model):
         logits = model(
             input_ids=torch.tensor([row.ids], device=device).expand(copies, -1),
             position_ids=positions.to(device).expand(copies, -1),
             attention_mask=repeated(pattern, copies),
-            use_cache=False,
+            **({} if cache is None else cached(model, cache)),
+            use_cache=cache is not None,
             logits_to_keep=torch.tensor(columns, device=device),
         ).logits
     predicting = [[[place[c] for c in option] for option in options] for options in row.predicting]
