@@ -132,7 +132,12 @@ class Scorer:
             prompt, options = example.question.prompt, example.question.options
             if not prompt or not all(options):
                 raise InputError(f"Example {example.id!r} has an empty prompt or answer.")
-            generated = len(options) == 1 and self.config.objective != "likelihood"
+            if not options and self.config.objective != "reward":
+                raise InputError(
+                    f"Example {example.id!r} has no right answer, only a scorer: choose objective "
+                    "reward."
+                )
+            generated = len(options) < 2 and self.config.objective != "likelihood"
             if generated and self.right is None:
                 raise InputError(
                     f"Example {example.id!r} has an open answer, and nothing says whether a "
@@ -167,7 +172,7 @@ class Scorer:
                     for e, options in zip(places, scores, strict=True):
                         self._enter(table, (m, e), options, examples[e])
                 yield
-        opened = [e for e, example in enumerate(examples) if len(example.question.options) == 1]
+        opened = [e for e, example in enumerate(examples) if len(example.question.options) < 2]
         if rewarded and opened:
             assert self.right is not None, "`check` refuses open answers without it"
             yield from self._generated(table, members, examples, opened, self.right)
@@ -280,7 +285,7 @@ def member_tokens(examples: Sequence[Example], config: FewShotConfig) -> int:
     packs = question_packs(asked, min(config.batch_tokens, PACK_TOKENS))
     tokens = sum(packed_tokens([asked[place] for place in pack]) for pack in packs)
     for example in examples:
-        if len(example.question.options) == 1 and config.objective != "likelihood":
+        if len(example.question.options) < 2 and config.objective != "likelihood":
             tokens += len(example.question.prompt) + config.max_new_tokens
     return tokens
 
