@@ -13,6 +13,12 @@ from typing import Any, TypeVar
 from t2ui.errors import InputError, quoted
 
 
+def at_place(place: str) -> Any:
+    """What stands at "package.module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One thing that can be chosen by its name."""
@@ -23,8 +29,7 @@ class Entry:
 
     def load(self) -> Any:
         """The thing itself."""
-        module, _, name = self.place.partition(":")
-        return getattr(import_module(module), name)
+        return at_place(self.place)
 
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -56,6 +61,9 @@ class TaskEntry(Entry):
     # Which of the rewards in t2ui/tasks/own.py grades an answer as the task does, where the right
     # answer's text is all that it takes.
     reward: str = ""
+    reads_data: bool = True  # from a folder; False: it makes its rows
+    # Where there is more to a name than this table knows: what refuses it before a model is loaded.
+    check: str = ""  # "package.module:name" of a function of the task's whole name
 
 
 # What is trained and measured. See t2ui/tasks/__init__.py.
@@ -71,6 +79,12 @@ TASKS: dict[str, TaskEntry] = {
     "humaneval": TaskEntry("t2ui.tasks.code:load", "HumanEval, Python functions"),
     "dispatch": TaskEntry("t2ui.tasks.dispatch_rows:load", "which kind a prompt is, for pass one"),
     "jsonl": TaskEntry("t2ui.tasks.own:load", "your own JSON Lines"),
+    "rg:": TaskEntry(
+        "t2ui.tasks.generators.load:load",
+        "rows without end from a generator of reasoning_gym",
+        reads_data=False,
+        check="t2ui.tasks.generators.load:check",
+    ),
 }
 
 

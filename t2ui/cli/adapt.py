@@ -17,7 +17,6 @@ from t2ui.cli.options import (
     Folder,
     Model,
     command_line,
-    existing,
     library_of,
     load,
     note,
@@ -26,6 +25,7 @@ from t2ui.cli.options import (
     report_problems,
     tell_of_sandbox,
 )
+from t2ui.cli.tasks import check_tasks
 from t2ui.config import (
     DATA_VARIABLE,
     DEFAULT_MODEL,
@@ -132,8 +132,7 @@ def adapt_command(
             if judged_by and len(row.question.options) == 1:  # others compare options
                 check_answer(row.answer, row.id, judged_by)
     else:
-        assert data is not None, "`_check_sources` refuses a task without data"
-        found = load_task(task, tokenizer, existing(data))
+        found = load_task(task, tokenizer, data)
         rows, right = shots_of(found, config.shots, seed), found.grade
         if config.objective != "likelihood":
             tell_of_sandbox(found)
@@ -193,8 +192,8 @@ def _check_sources(examples: Path | None, task: str, data: Path | None, shots: i
     """Refuse what says no, or two, sources of examples."""
     if not examples and not task:
         raise InputError("Give either --examples FILE.jsonl or --task NAME with --data DIR.")
-    if task and data is None and not examples:
-        raise InputError(f"--task needs --data, the folder with its data (or {DATA_VARIABLE}).")
+    if task and not examples:
+        check_tasks([task], data)
     if examples and (shots is not None or data is not None):
         raise InputError("--shots and --data go with --task alone; a file's examples are all used.")
 

@@ -15,7 +15,6 @@ from t2ui.cli.options import (
     Model,
     coefficients,
     command_line,
-    existing,
     library_of,
     load,
     note,
@@ -25,8 +24,7 @@ from t2ui.cli.options import (
     report_problems,
     tell_of_sandbox,
 )
-from t2ui.cli.tasks import Asked, TaskOptions, asked_tasks
-from t2ui.cli.train import Data
+from t2ui.cli.tasks import Asked, Data, TaskOptions, asked_tasks, check_tasks
 from t2ui.config import DEFAULT_MODEL, check_scope, check_text
 from t2ui.errors import InputError
 from t2ui.files import writing
@@ -62,7 +60,7 @@ def evaluate(
             "arith:steps, or dispatch with one family of prompts, as in dispatch:mbpp."
         ),
     ],
-    data: Data,
+    data: Data = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -94,7 +92,7 @@ def evaluate(
     ] = None,
     reward: Annotated[str, typer.Option(help="Task jsonl: how answers are graded.")] = "",
     max_new_tokens: Annotated[
-        int, typer.Option(help="Task jsonl: how long an answer may get; 0: 128.")
+        int, typer.Option(help="Tasks jsonl and rg: how long an answer may get; 0: their default.")
     ] = 0,
     option: TaskOptions = None,
     remark: Annotated[str, typer.Option(help="Added to the set's name in the records.")] = "",
@@ -111,8 +109,6 @@ def evaluate(
     typed = [task.strip() for task in tasks.split(",") if task.strip()]
     if not typed:
         raise InputError("There is no task to measure on: name at least one, e.g. arith.")
-    if not data.is_file():  # people's own rows may be one
-        existing(data)
     flags = {
         "style": style,
         "end": end,
@@ -122,6 +118,7 @@ def evaluate(
         "limit": limit,
     }
     chosen = asked_tasks(typed, flags, option or ())
+    check_tasks([asked.name for asked in chosen], data)
     from t2ui.evaluation.comparison import Comparison
     from t2ui.evaluation.result_log import ResultLog
     from t2ui.models.loading import dtype_name, load_model, model_name
@@ -223,7 +220,9 @@ def _mixture(text: str, model: "PreTrainedModel", experts: "Mapping[str, Expert]
     return Mixture(alphas)
 
 
-def _measure(comparison: "Comparison", asked: Asked, data: Path, limit: int, seed: int) -> None:
+def _measure(
+    comparison: "Comparison", asked: Asked, data: Path | None, limit: int, seed: int
+) -> None:
     """All methods on one task."""
     from t2ui.evaluation.measure import sample
     from t2ui.tasks import load_task

@@ -2,12 +2,24 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from t2ui.catalogue import TASKS, at_place, chosen
+from t2ui.cli.options import existing
+from t2ui.config import DATA_VARIABLE
 from t2ui.errors import InputError
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        envvar=DATA_VARIABLE,
+        help="Folder with one sub-folder of JSON Lines per data set; rg:NAME needs none.",
+        show_default=False,
+    ),
+]
 TaskOptions = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,6 +69,22 @@ def asked_tasks(
             known = sorted({key for asked in found for key in options_of(asked.name)})
             raise InputError(f"--option has {other!r}; expected {', '.join(known)} =VALUE.")
     return found
+
+
+def check_tasks(names: Iterable[str], data: Path | None) -> None:
+    """Refuse, before a model is loaded, a task that there is none of, or whose data is not there.
+
+    Raises:
+        InputError: says which.
+    """
+    if data is not None and not data.is_file():  # people's own rows may be one
+        existing(data)
+    for name in names:
+        entry = chosen("task", name, TASKS)
+        if entry.reads_data and data is None:
+            raise InputError(f"{name} needs --data, the folder with its data (or {DATA_VARIABLE}).")
+        if entry.check:
+            at_place(entry.check)(name)
 
 
 def _narrowed_by(text: str, name: str, has: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """`python -m t2ui train …`: an expert, or the LoRA that it is compared with."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -15,28 +16,20 @@ from t2ui.cli.options import (
     Folder,
     Model,
     command_line,
-    existing,
     note,
     one,
     progress,
     tell_of_sandbox,
 )
-from t2ui.cli.tasks import TaskOptions
-from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, TrainConfig
+from t2ui.cli.tasks import Data, TaskOptions, check_tasks
+from t2ui.config import DEFAULT_MODEL, TrainConfig
 from t2ui.errors import InputError
-
-Data = Annotated[
-    Path,
-    typer.Option(
-        envvar=DATA_VARIABLE, help="Folder with one sub-folder of JSON Lines per data set."
-    ),
-]
 
 
 def train(
     task: Annotated[str, typer.Argument(help=f"One of {names_of(TASKS)}.")],
-    data: Data,
     out: Annotated[Path, typer.Option(help="Folder of the run; the same folder resumes it.")],
+    data: Data = None,
     name: Annotated[str, typer.Option(help="The expert's name; the task's by default.")] = "",
     description: Annotated[str, typer.Option(help="Of the expert, a sentence or two.")] = "",
     license: Annotated[str, typer.Option(help="Of the expert, e.g. Apache-2.0.")] = "",
@@ -120,7 +113,7 @@ def train(
         ),
     ] = "",
     max_new_tokens: Annotated[
-        int, typer.Option(help="Task jsonl: how long an answer may get; 0: 128.")
+        int, typer.Option(help="Tasks jsonl and rg: how long an answer may get; 0: their default.")
     ] = 0,
     option: TaskOptions = None,
     lora: Annotated[
@@ -163,8 +156,9 @@ def train(
     }
     options = {key: value for key, value in flags.items() if value}
     options |= read_options(task, option or ())
+    check_tasks([task], data)
     loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
-    rows = load_task(task, tokenizer, data if data.is_file() else existing(data), **options)
+    rows = load_task(task, tokenizer, data, **options)
     tell_of_sandbox(rows)
     if lora:
         from t2ui.training.lora import train_lora
@@ -190,7 +184,7 @@ def train(
             out,
             tokenizer=tokenizer,
             start=begun,
-            name=name or task.replace(":", "_"),  # it becomes a file's name
+            name=name or re.sub("[:=]", "_", task),  # it becomes a file's name
             description=description,
             license=license,
             command=command_line(),

@@ -141,7 +141,12 @@ class Scorer:
             prompt, options = example.question.prompt, example.question.options
             if not prompt or not all(options):
                 raise InputError(f"Example {example.id!r} has an empty prompt or answer.")
-            generated = len(options) == 1 and self.config.objective != "likelihood"
+            if not options and self.config.objective != "reward":
+                raise InputError(
+                    f"Example {example.id!r} has no right answer, only a scorer: choose objective "
+                    "reward."
+                )
+            generated = len(options) < 2 and self.config.objective != "likelihood"
             if generated and self.right is None:
                 raise InputError(
                     f"Example {example.id!r} has an open answer, and nothing says whether a "
@@ -176,7 +181,7 @@ class Scorer:
                     for e, options in zip(places, scores, strict=True):
                         self._enter(table, (m, e), options, examples[e])
                 yield
-        opened = [e for e, example in enumerate(examples) if len(example.question.options) == 1]
+        opened = [e for e, example in enumerate(examples) if len(example.question.options) < 2]
         if rewarded and opened:
             assert self.right is not None, "`check` refuses open answers without it"
             yield from self._generated(table, members, examples, opened, self.right)
@@ -354,7 +359,7 @@ def member_tokens(
 
 def _is_generated(example: Example, config: FewShotConfig) -> bool:
     """Whether its answer is generated: open, and the objective asks for rewards."""
-    return len(example.question.options) == 1 and config.objective != "likelihood"
+    return len(example.question.options) < 2 and config.objective != "likelihood"
 
 
 def _has_likelihood(example: Example, config: FewShotConfig) -> bool:

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "Example", "Task", "load_task", "name_and_style", "options_of", "read_options"]
 
 
-def load_task(name: str, tokenizer: "PreTrainedTokenizerBase", data: Path, **options: Any) -> Task:
+def load_task(
+    name: str, tokenizer: "PreTrainedTokenizerBase", data: Path | None = None, **options: Any
+) -> Task:
     """Read one task's rows.
 
     Args:
         data: folder with one sub-folder of JSON Lines per data set; a set that it does not hold is
             fetched from the hub if `datasets` is installed. For `jsonl` people's own file or
-            folder.
+            folder. A task that makes its rows needs none.
         options: those of the task, see `options_of`.
 
     Raises:
@@ -39,7 +41,10 @@ def load_task(name: str, tokenizer: "PreTrainedTokenizerBase", data: Path, **opt
     unknown = options.keys() - options_of(name).keys()
     if unknown:
         raise InputError(f"Task {name!r} has no option {', '.join(sorted(unknown))}: leave it out.")
-    return chosen("task", name, TASKS).load()(name, tokenizer, data, **options)
+    entry = chosen("task", name, TASKS)
+    if data is None and entry.reads_data:
+        raise InputError(f"Task {name!r} needs data, the folder (or file) with its rows.")
+    return entry.load()(name, tokenizer, data, **options)
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -72,16 +77,19 @@ def read_options(name: str, texts: Iterable[str]) -> dict[str, Any]:
 
 def name_and_style(task: str) -> tuple[str, str]:
     """A task as people type it, "arith:steps", as its name and what stands behind it; of a family
-    the name has a colon too ("rg:sums:steps" is "rg:sums" and "steps").
+    the name has a colon too, and settings belong to it ("rg:sums:max_terms=3:question" is
+    "rg:sums:max_terms=3" and "question").
 
     Raises:
         InputError: there is no such task.
     """
     first, _, rest = task.partition(":")
     family = f"{first}:" if f"{first}:" in TASKS else ""
-    member, _, style = (rest if family else task).partition(":")
+    member, *others = (rest if family else task).split(":")
+    settings = [other for other in others if family and "=" in other]
     chosen("task", family + member, TASKS)
-    return family + member, style
+    style = ":".join(other for other in others if other not in settings)
+    return ":".join([family + member, *settings]), style
 
 
 def _read_value(parameter: inspect.Parameter, text: str) -> Any:

@@ -17,12 +17,13 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row, generate
 from t2ui.models.questions import Question
 from t2ui.models.running import BaseReading
-from t2ui.tasks.base import Example, Task
+from t2ui.tasks.base import RIGHT, Example, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SEED_RANGE = 2**31
+ROUNDING = 1e-6  # of rewards, which are float32
 SAMPLED_ROWS = 96  # sampled answers that are decoded together
 
 
@@ -59,17 +60,17 @@ def greedy_texts(
                 yield step.key, "".join(parts.pop(step.key))
 
 
-def greedy_right(
+def greedy_scores(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     task: Task,
     examples: Sequence[Example],
     batch_rows: int = 64,
     reading: BaseReading | None = None,
-) -> list[bool]:
-    """Whether the greedy answer to each example is right; see `greedy_texts`."""
+) -> list[float]:
+    """How right the greedy answer to each example is; see `greedy_texts`."""
     texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows, reading))
-    return graded(task, [(texts[i], example.answer) for i, example in enumerate(examples)])
+    return scored(task, [(texts[i], example.answer) for i, example in enumerate(examples)])
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ class Group:
     example: Example
     question: Question  # options: the different completions, as sampled, end tokens included
     counts: Tensor  # (O,) float32, sum G
-    rewards: Tensor  # (O,) 1 for right, −1 for wrong
+    rewards: Tensor  # (O,) 1 for right, −1 for wrong, between them where a task has scores
+
+    @property
+    def right(self) -> Tensor:  # (O,) float32, 1 or 0
+        return (self.rewards >= reward_of(RIGHT) - ROUNDING).float()
 
 
 def sample_groups(
@@ -113,28 +118,34 @@ def sample_groups(
         place, ids = i // size, completion.token_ids
         counts[place][ids] = counts[place].get(ids, 0) + 1
         texts[place, ids] = completion.text
-    right = graded(task, [(text, examples[place].answer) for (place, _), text in texts.items()])
-    rewards = dict(zip(texts, right, strict=True))
+    found = scored(task, [(text, examples[place].answer) for (place, _), text in texts.items()])
+    scores = dict(zip(texts, found, strict=True))
     return [
         Group(
             example,
             Question(example.question.prompt, tuple(counted)),
             torch.tensor(list(counted.values()), dtype=torch.float32),
-            torch.tensor([1.0 if rewards[place, ids] else -1.0 for ids in counted]),
+            torch.tensor([reward_of(scores[place, ids]) for ids in counted]),
         )
         for place, (example, counted) in enumerate(zip(examples, counts, strict=True))
     ]
 
 
-def graded(task: Task, answers: Sequence[tuple[str, str]]) -> list[bool]:
-    """`task.grade` of every (generated text, right answer), as many at once as there are
+def scored(task: Task, answers: Sequence[tuple[str, str]]) -> list[float]:
+    """How right every (generated text, right answer) is, from 0 to 1, as many at once as there are
     processors: code runs in processes of its own, which threads only wait for.
 
     Raises:
         InputError: the task has closed answers, which are compared, not graded.
     """
-    if task.grade is None:
+    judge = task.score or task.grade
+    if judge is None:
         raise InputError(f"Task {task.name!r} has closed answers: no text can be graded.")
     texts, right = [text for text, _ in answers], [answer for _, answer in answers]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(pool.map(task.grade, texts, right))
+        return [float(found) for found in pool.map(judge, texts, right)]
+
+
+def reward_of(score: float) -> float:
+    """−1 for wrong to 1 for right."""
+    return 2 * score - 1

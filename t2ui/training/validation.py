@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from t2ui.models.likelihood import batched_log_likelihoods
-from t2ui.tasks.answering import greedy_right
-from t2ui.tasks.base import Example
+from t2ui.tasks.answering import greedy_scores, reward_of
+from t2ui.tasks.base import RIGHT, Example
 from t2ui.training.objectives.base import Setup, Values
 
 
@@ -17,8 +17,9 @@ def validate(setup: Setup, rows: Sequence[Example]) -> Values:
     with torch.inference_mode(), setup.trainable.running("inference"):
         if setup.task.grade is not None:
             assert setup.tokenizer is not None  # the trainer sees to it
-            right = greedy_right(model, setup.tokenizer, setup.task, rows, reading=setup.reading)
-            reward = sum(1.0 if r else -1.0 for r in right)
+            found = greedy_scores(model, setup.tokenizer, setup.task, rows, reading=setup.reading)
+            right = [score >= RIGHT for score in found]
+            reward = sum(map(reward_of, found))
         else:
             questions, tokens = [row.question for row in rows], setup.config.micro_batch_tokens
             scores = batched_log_likelihoods(model, questions, tokens, reading=setup.reading)

@@ -255,7 +255,7 @@ def test_ctrl_c_keeps_the_best_so_far(run, examples, tmp_path, as_json):
         (["--examples", "few.jsonl", "--task", "mbpp"], "cannot be graded as 'mbpp'"),
         (["--examples", "few.jsonl", "--task", "arith", "--reward", "exact"], "--reward goes with"),
         (["--examples", "few.jsonl", "--reward", "luck"], "reward is 'luck'; expected exact"),
-        (["--task", "arith"], "--task needs --data"),
+        (["--task", "arith"], "arith needs --data"),
         (["--examples", "few.jsonl", "--shots", "3"], "--shots and --data go with --task"),
         (["--examples", "no-such.jsonl"], "no data file at no-such.jsonl"),
         (["--examples", "x.jsonl", "--generations", "0"], "generations is 0"),

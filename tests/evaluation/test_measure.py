@@ -17,7 +17,7 @@ from t2ui.inference.decoding import Row, generate
 from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Example, Task
-from t2ui.tasks.answering import greedy_right, greedy_texts
+from t2ui.tasks.answering import greedy_scores, greedy_texts
 
 
 def make_row(key: str, correct: int = 0, lengths=(3, 3), sizes=(3, 5), seed=0) -> Example:
@@ -82,7 +82,7 @@ def test_open_answers_are_the_greedy_ones_in_the_examples_order(
         for z in ({}, scales):
             with adapter.applied(z, "merged"):
                 found = dict(greedy_texts(tiny_llama, tiny_tokenizer, task, rows, batch_rows))
-                right = greedy_right(tiny_llama, tiny_tokenizer, task, rows, batch_rows)
+                right = greedy_scores(tiny_llama, tiny_tokenizer, task, rows, batch_rows)
             alone = [
                 generate(
                     tiny_llama,

@@ -17,7 +17,7 @@ from t2ui.models import likelihood
 from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
-from t2ui.tasks.answering import Group, graded, greedy_right, sample_groups
+from t2ui.tasks.answering import Group, greedy_scores, sample_groups, scored
 from t2ui.training.checkpoint import read_log
 from t2ui.training.objectives.sampled import (
     less_leave_one_out,
@@ -130,8 +130,8 @@ def test_answers_are_judged_side_by_side_and_keep_their_order():
         return text == answer
 
     pairs = [("a", "a"), ("a", "b"), ("b", "b"), ("b", "a")]
-    assert graded(make_task(judge=judge), pairs) == [True, False, True, False]
-    assert graded(make_task(judge=judge), []) == []
+    assert scored(make_task(judge=judge), pairs) == [True, False, True, False]
+    assert scored(make_task(judge=judge), []) == []
 
 
 def test_sampled_training_learns(tiny_llama, tiny_tokenizer, tmp_path):
@@ -144,9 +144,9 @@ def test_sampled_training_learns(tiny_llama, tiny_tokenizer, tmp_path):
     expert = Expert.load(tmp_path / "open.safetensors")
     assert expert.training["objective"] == "sampled"
     with adapt(tiny_llama) as adapter:
-        base = greedy_right(tiny_llama, tiny_tokenizer, task, task.validation)
+        base = greedy_scores(tiny_llama, tiny_tokenizer, task, task.validation)
         with adapter.applied(expert.scales):
-            trained = greedy_right(tiny_llama, tiny_tokenizer, task, task.validation)
+            trained = greedy_scores(tiny_llama, tiny_tokenizer, task, task.validation)
     assert sum(trained) > sum(base)
     assert sum(trained) / len(trained) == pytest.approx(expert.training["validation_accuracy"])
 
@@ -296,7 +296,7 @@ def test_stopping_keeps_the_best_so_far(tiny_llama, tiny_tokenizer, tmp_path):
 def test_early_stop(tiny_llama, tiny_tokenizer, tmp_path, monkeypatch):
     accuracies = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.9])
     monkeypatch.setattr(
-        "t2ui.training.validation.greedy_right",
+        "t2ui.training.validation.greedy_scores",
         lambda *_, **__: [i < 10 * found for found in [next(accuracies)] for i in range(8)],
     )
     settings = config(steps=12, evaluate_every=2, patience=2)
@@ -373,7 +373,7 @@ def test_an_expert_that_cannot_be_written_says_so(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("t2ui.svf.expert.save_file", full)
-    monkeypatch.setattr("t2ui.training.validation.greedy_right", improving())
+    monkeypatch.setattr("t2ui.training.validation.greedy_scores", improving())
     run = train_svf(
         tiny_llama,
         make_task(),
@@ -422,7 +422,7 @@ def test_a_validation_that_was_stopped_is_made_up_for(
         return right
 
     settings, task = config(steps=4, evaluate_every=2), make_task()
-    monkeypatch.setattr("t2ui.training.validation.greedy_right", stopping)
+    monkeypatch.setattr("t2ui.training.validation.greedy_scores", stopping)
     with pytest.raises(KeyboardInterrupt):
         list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))
     events = list(train_svf(tiny_llama, task, settings, tmp_path, tokenizer=tiny_tokenizer))

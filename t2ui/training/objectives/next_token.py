@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from t2ui.models.questions import Question
-from t2ui.tasks.base import Example
+from t2ui.tasks.base import Example, Task
 from t2ui.training.objectives.base import LossTerm, Objective, Values
 
 
@@ -32,6 +32,11 @@ def next_token_term(row: Example, logged: str = "cross_entropy") -> LossTerm:
 
 class NextToken(Objective):
     """Raises the likelihood of every row's right answer."""
+
+    @classmethod
+    def refusal(cls, task: Task) -> str:
+        known = all(row.question.options for row in task.train[:1])
+        return "" if known else "has no right answers to learn from, only a scorer"
 
     def terms(self, rows: Sequence[Example], step: int) -> tuple[list[LossTerm], Values]:
         return [next_token_term(row) for row in rows], {}

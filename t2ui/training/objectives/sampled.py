@@ -40,7 +40,7 @@ class Sampled(Objective):
         self.baseline: Baseline = chosen("baseline", setup.config.baseline, BASELINES).load()
         # Sampled tokens belong to the policy that they were sampled from.
         self.token_temperature = setup.config.temperature
-        self.rewarded = False  # whether any rollout so far was right
+        self.rewarded = False  # whether any rollout so far was right, at least in part
 
     @classmethod
     def refusal(cls, task: Task) -> str:
@@ -60,7 +60,7 @@ class Sampled(Objective):
         # Clones are plain tensors: those made in inference mode may not enter autograd.
         ratios = [(a - b).cpu().clone() for a, b in zip(adapted, base, strict=True)] or None
         values = rollout_values(groups, ratios)
-        self._check_rewarded(values["accuracy"], step)
+        self._check_rewarded(max(values["accuracy"], (values["reward"] + 1) / 2), step)
         terms = sampled_terms(
             groups,
             ratios,
@@ -108,13 +108,13 @@ class Sampled(Objective):
         model = self.setup.trainable.model
         return scores_of(model, questions, tokens, self.token_temperature, reading)
 
-    def _check_rewarded(self, accuracy: float, step: int) -> None:
+    def _check_rewarded(self, score: float, step: int) -> None:
         """All wrong for a whole epoch: there is nothing to learn from."""
         setup = self.setup
         if setup.processes.num_processes > 1:  # all stop or none: they wait for one another
-            share = torch.tensor(accuracy, device=setup.trainable.parameters[0].device)
-            accuracy = float(reduce(share, "mean"))
-        self.rewarded = self.rewarded or accuracy > 0
+            mean = torch.tensor(score, device=setup.trainable.parameters[0].device)
+            score = float(reduce(mean, "mean"))
+        self.rewarded = self.rewarded or score > 0
         if not self.rewarded and (step + 1) * setup.config.batch >= len(setup.task.train):
             raise InputError(
                 f"Not one rollout of a whole epoch ({len(setup.task.train)} prompts) was right: "
@@ -128,7 +128,7 @@ def rollout_values(groups: Sequence[Group], log_ratios: Sequence[Tensor] | None)
     reward = _mean(counts, [group.rewards for group in groups])
     values = {
         "reward": reward,
-        "accuracy": (reward + 1) / 2,
+        "accuracy": _mean(counts, [group.right for group in groups]),
         "rollout_tokens": sum(
             float(n) * len(option)
             for group in groups
@@ -212,7 +212,8 @@ def sampled_terms(
     prompt's rollouts become as many terms as it takes to keep each within the tokens.
     """
     counts = [group.counts for group in groups]
-    rewards = [torch.where(g.rewards < 0, negative_reward, g.rewards) for g in groups]
+    scores = [(g.rewards + 1) / 2 for g in groups]
+    rewards = [score + (1 - score) * negative_reward for score in scores]
     found = advantages(rewards, counts, log_ratios, kl_coeff, baseline)
     terms = []
     for group, advantage in zip(groups, found, strict=True):
