@@ -57,7 +57,7 @@
     const list = h("div.ex-rows", { role: "group", ariaLabel: "Examples" });
     const note = h("p.note", { role: "status" });
     const bar = h("div.ex-bar");
-    const pasted = h("textarea.mono", { rows: 8, ariaLabel: "Text to add", placeholder:
+    const pasted = h("textarea.mono", { rows: 8, dir: "auto", ariaLabel: "Text to add", placeholder:
       "prompt,answer\n\"I have 3 apples and eat 1. How many are left?\",2\n\nor one JSON object a line:\n{\"prompt\": \"…\", \"answer\": \"…\"}" });
     const sheet = h("div.sheet", { id: "adapt-paste-sheet", popover: "auto", ariaLabel: "Paste examples" },
       h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines"),
@@ -95,7 +95,7 @@
     }
 
     const cell = (i, part, label) => {
-      const box = h("textarea", { rows: 1, value: rows[i][part], ariaLabel: `${label} ${i + 1}`, placeholder: i ? "" : label,
+      const box = h("textarea", { rows: 1, dir: "auto", value: rows[i][part], ariaLabel: `${label} ${i + 1}`, placeholder: i ? "" : label,
         oninput: () => { rows[i][part] = box.value; changed(false); },
         onpaste: (event) => { // cells of a spreadsheet
           const text = event.clipboardData.getData("text");
@@ -227,7 +227,7 @@
   /** One of the two plots, drawn from what the search says. */
   function curve(which, label, empty) {
     return (host) => {
-      const area = h("div.plot", { ariaLabel: label });
+      const area = h("div.plot", { role: "group", ariaLabel: label });
       host.replaceChildren(h("div.cover"), area);
       const draw = plot(area, null, "hover");
       function show() {
@@ -266,7 +266,7 @@
       return [
         h("p.what", { title: "The search has not seen these examples." }, report.what),
         report.before === null ? null : h("table", { title: report.unit },
-          h("tr.heads", null, h("th", null), h("td", null, "base"), h("td"), h("td", null, "mixture")),
+          h("tr.heads", null, h("td"), h("td", null, "base"), h("td"), h("td", null, "mixture")),
           line(report.label, shown(report.before, report.unit), shown(report.after, report.unit)), counts),
         report.verdict ? h("p.verdict", null, report.verdict) : null,
       ];
@@ -274,8 +274,8 @@
     function build(report) {
       const name = h("input.name", { type: "text", id: "adapt-name", placeholder: "name", maxLength: 40, ariaLabel: "Name of the new expert",
         onkeydown: (event) => event.key === "Enter" && api.trigger("submit", { name: name.value }) });
-      const prompts = h("select", { id: "adapt-prompt", ariaLabel: `Prompt (${report.prompts_are})` },
-        report.prompts.map((text, i) => h("option", { value: i, title: text }, text.slice(0, 80))));
+      const prompts = h("select", { id: "adapt-prompt", dir: "auto", ariaLabel: `Prompt (${report.prompts_are})` },
+        report.prompts.map((text, i) => h("option", { value: i, title: text, dir: "auto" }, text.slice(0, 80))));
       const chip = (id, text, title, act) => h("button.chip", { type: "button", id, title, onclick: act }, text);
       actions.replaceChildren(
         h("div", null,

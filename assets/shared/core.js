@@ -165,6 +165,6 @@ window.t2ui = (() => {
 
   return {
     panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, visible,
-    tips, hideTip, copy, save, isDark, setDark, opens,
+    tips, showTip, hideTip, copy, save, isDark, setDark, opens,
   };
 })();

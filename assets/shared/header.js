@@ -1,17 +1,10 @@
-/* The header: name, the model's state (asked for every second while something happens, less often
-   at rest, never in a hidden tab), and the switch between light and dark. Also shows the hints that
-   pages have for what Gradio draws. */
+/* The header: the name of the app and of the page, the model's state (asked for every second while
+   something happens, less often at rest, never in a hidden tab), and the switch between light and
+   dark. */
 "use strict";
 
 (() => {
   const { panels, page, hints, h, say, isDark, setDark } = window.t2ui;
-
-  document.addEventListener("pointerover", (event) => {
-    for (const [selector, hint] of Object.entries(hints)) {
-      const target = event.target.closest?.(selector);
-      if (target && !target.title) target.title = hint;
-    }
-  });
 
   const CHOICE = "t2ui-theme";
   const remembered = () => {
@@ -39,6 +32,18 @@
     if (title) [...tabs].find((tab) => tab.textContent.trim() === title)?.click();
   };
 
+  /** The page that is open is named in the only heading of the first order, and in the title. */
+  function nameThePage(heading) {
+    const name = () => {
+      const open = document.querySelector("#pages [role=tab][aria-selected=true]")?.textContent.trim() || "";
+      if (heading.textContent === open) return;
+      heading.textContent = open;
+      document.title = open ? `${open} · t2ui` : "t2ui";
+    };
+    new MutationObserver(name).observe(document.body, { attributes: true, attributeFilter: ["aria-selected"], subtree: true });
+    name();
+  }
+
   panels.header = (host, api) => {
     // what one dispatcher is, from t2ui/catalogue.py
     for (const [name, hint] of Object.entries(JSON.parse(host.dataset.dispatchers)))
@@ -49,9 +54,11 @@
       type: "button", title: "Light or dark", ariaLabel: "Switch between light and dark",
       onclick: switchTheme,
     }, "◐");
+    const open = h("span.unseen");
     host.replaceChildren(
-      h("div.brand", null, h("img", { src: host.dataset.logo, alt: "", width: 26, height: 26 }), h("b", null, "t2ui")),
+      h("h1.brand", null, h("img", { src: host.dataset.logo, alt: "", width: 26, height: 26 }), "t2ui", open),
       h("div.right", null, status, toggle));
+    nameThePage(open);
     status.id = "status";
 
     function draw(value) {

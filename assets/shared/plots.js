@@ -62,11 +62,14 @@
     return { ...figure.layout, template, autosize: true };
   }
 
-  /** The traces, those whose meta names a colour of the theme ("accent") painted in it. */
+  /** The traces, those whose meta names a colour of the theme ("accent") painted in it, and
+      heatmaps of magnitudes in one colour, more of it where they are larger. */
   function painted(host, traces) {
     const css = getComputedStyle(host);
+    const theme = (name) => css.getPropertyValue(`--t2-${name}`).trim();
     return traces.map((trace) => {
-      const colour = trace.meta?.colour && css.getPropertyValue(`--t2-${trace.meta.colour}`).trim();
+      if (trace.meta?.role === "sequential") return { ...trace, colorscale: [[0, theme("neutral")], [1, theme("accent")]] };
+      const colour = trace.meta?.colour && theme(trace.meta.colour);
       return colour ? { ...trace, line: { ...trace.line, color: colour }, marker: { ...trace.marker, color: colour } } : trace;
     });
   }
@@ -79,10 +82,10 @@
     let fileName = "t2ui";
     let marked = -1;
     let retry = null;
-    const marks = () => marked < 0 ? figure.layout.shapes || [] : [{
+    const marks = () => [...(figure.layout.shapes || []), ...(marked < 0 ? [] : [{
       type: "rect", xref: "paper", x0: 0, x1: 1, yref: "y", y0: marked - 0.5, y1: marked + 0.5,
       line: { color: getComputedStyle(host).getPropertyValue("--t2-ink").trim(), width: 1.5 },
-    }];
+    }])];
     async function draw() {
       if (!figure || !host.isConnected || !host.clientWidth) return;
       let Plotly;
@@ -95,11 +98,15 @@
       }
       const config = {
         displaylogo: false, responsive: false, displayModeBar: bar,
-        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d",
+          ...(touch.matches ? ["zoom2d", "pan2d", "resetScale2d"] : [])],
         toImageButtonOptions: { format: "png", filename: fileName, scale: 2 },
       };
       const layout = { ...themed(host, figure), shapes: marks(), width: host.clientWidth, height: host.clientHeight };
-      if (touch.matches) layout.dragmode = false; // a swipe over the plot scrolls the page
+      if (touch.matches) {
+        layout.dragmode = false; // a swipe over the plot scrolls the page
+        if (bar === true) layout.margin = { ...layout.margin, t: layout.margin.t + 20 }; // its buttons are large
+      }
       await Plotly.react(host, painted(host, figure.data), layout, config);
       if (onrow && !host.dataset.listens) {
         host.dataset.listens = "1";

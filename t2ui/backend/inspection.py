@@ -15,6 +15,9 @@ from t2ui.messages import ComponentData, HeatmapData
 from t2ui.svf.decomposition import Factors, captured_variance, kind_of, layer_of, leaf_of
 
 MAX_COLUMNS = 640  # a wider heatmap is binned: no screen shows more
+GROUP_COLUMNS = 48  # of rows that stand for several matrices: wide enough to be told apart
+FEW = 40  # matrices that each have a row, whatever was asked for: there is room for their names
+ROWS = ("matrix", "layer", "kind")
 TOP = 10
 
 
@@ -22,37 +25,51 @@ def heatmap(
     factors: Mapping[str, Factors],
     z: Mapping[str, Tensor],  # name -> (r,) float32; a missing matrix has z = 1
     module: str = "all",
+    minus: Mapping[str, Tensor] | None = None,  # as z; by default the base model's, 1
+    layer: int | None = None,
+    rows: str = "matrix",
 ) -> HeatmapData:
-    """z − 1 of the chosen matrices, ordered by layer, then as in the model.
+    """z − minus of the chosen matrices, ordered by layer, then as in the model.
 
     Args:
         module: "all", a kind ("attention", "mlp") or a matrix's own name ("up_proj").
+        layer: a block's index; None for all.
+        rows: what a row is: "matrix", or all matrices of a "layer" or of a "kind"; see HeatmapData.
 
     Raises:
-        InputError: the model has no such module; lists those it has.
+        InputError: the model has no such module or layer, or there are no such rows.
     """
     began = time.perf_counter()
-    names = [n for n in factors if module in ("all", kind_of(n), leaf_of(n))]
-    if not names:
-        words = [*map(kind_of, factors), *map(leaf_of, factors)]
-        known = dict.fromkeys(word for word in words if word)
-        raise InputError(f"There is no module {quoted(module)}; expected all, {', '.join(known)}.")
-    names.sort(key=layer_of)  # stable: within a layer the model's order stays
-    widths = [factors[n].S.numel() for n in names]
-    values = np.full((len(names), max(widths)), np.nan, dtype=np.float32)
-    mean_abs = np.zeros(len(names), dtype=np.float32)
-    for row, (name, width) in enumerate(zip(names, widths, strict=True)):
-        change = (_scales(factors, z, name) - 1).numpy()
-        values[row, :width] = change
-        mean_abs[row] = np.abs(change).mean()
-    values, bin_size = _binned(values)
+    if rows not in ROWS:
+        raise InputError(f"There are no rows {quoted(rows)}; expected {', '.join(ROWS)}.")
+    names = _chosen(factors, module, layer)
+    other = minus or {}
+    changes = {n: (_scales(factors, z, n) - _scales(factors, other, n)).numpy() for n in names}
+    groups = _groups(names, rows)
+    if groups is None:
+        values, bin_size = _binned(_padded(list(changes.values())))
+        return HeatmapData(
+            names=tuple(names),
+            layers=tuple(map(layer_of, names)),
+            values=values,
+            bin_size=bin_size,
+            mean_abs=np.array([np.abs(c).mean() for c in changes.values()], dtype=np.float32),
+            seconds=time.perf_counter() - began,
+        )
+    width = max(map(len, changes.values()))
+    bin_size = -(-width // GROUP_COLUMNS)
+    parts = [[changes[n] for n in members] for members in groups.values()]
+    size = [[np.abs(change) for change in part] for part in parts]
     return HeatmapData(
-        names=tuple(names),
-        layers=tuple(map(layer_of, names)),
-        values=values,
+        names=tuple(groups),
+        layers=tuple(int(key) if rows == "layer" else -1 for key in groups),
+        values=_padded([_means(part, bin_size) for part in size]),
         bin_size=bin_size,
-        mean_abs=mean_abs,
+        mean_abs=np.array([np.concatenate(part).mean() for part in size], dtype=np.float32),
         seconds=time.perf_counter() - began,
+        rows=rows,
+        members=tuple(map(tuple, groups.values())),
+        signed=_padded([_means(part, bin_size) for part in parts]),
     )
 
 
@@ -88,6 +105,56 @@ def _scales(factors: Mapping[str, Factors], z: Mapping[str, Tensor], name: str) 
     if name not in z:
         return torch.ones(factors[name].S.numel())
     return z[name].detach().to("cpu", torch.float32, copy=True)
+
+
+def _chosen(factors: Mapping[str, Factors], module: str, layer: int | None) -> list[str]:
+    """Names of the matrices asked for, ordered by layer; within one the model's order stays."""
+    names = [n for n in factors if module in ("all", kind_of(n), leaf_of(n))]
+    if not names:
+        words = [*map(kind_of, factors), *map(leaf_of, factors)]
+        known = dict.fromkeys(word for word in words if word)
+        raise InputError(f"There is no module {quoted(module)}; expected all, {', '.join(known)}.")
+    found = sorted((n for n in names if layer in (None, layer_of(n))), key=layer_of)
+    if not found:
+        layers = sorted(set(map(layer_of, names)))
+        raise InputError(
+            f"There is no layer {layer}; expected one from {layers[0]} to {layers[-1]}."
+        )
+    return found
+
+
+def _groups(names: list[str], rows: str) -> dict[str, list[str]] | None:
+    """The matrices of each row by the row's name; None where every matrix has its own."""
+    if rows == "matrix" or len(names) <= FEW:
+        return None
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        layer = str(layer_of(name))
+        key = layer if rows == "layer" else name.split(f".{layer}.", 1)[1]
+        groups.setdefault(key, []).append(name)
+    return groups if 1 < len(groups) < len(names) else None
+
+
+def _padded(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows (r,) of several lengths as one array, NaN past their ends."""
+    values = np.full((len(rows), max(map(len, rows))), np.nan, dtype=np.float32)
+    for row, found in enumerate(rows):
+        values[row, : len(found)] = found
+    return values
+
+
+def _means(
+    changes: list[np.ndarray],  # (r,) each, of several lengths
+    size: int,
+) -> np.ndarray:
+    """The mean over all of them and over bins of so many neighbours."""
+    bins = -(-max(map(len, changes)) // size)
+    sums, counts = np.zeros(bins), np.zeros(bins)
+    for change in changes:
+        place = np.arange(len(change)) // size
+        sums += np.bincount(place, change, bins)
+        counts += np.bincount(place, minlength=bins)
+    return sums / counts
 
 
 def _binned(values: np.ndarray) -> tuple[np.ndarray, int]:

@@ -138,7 +138,9 @@ class ModelBackend:
     @_answer.register
     def _(self, request: Heatmap) -> Event:
         scales = self._mixed(request.mixture, request.normalise, request.session)
-        return inspection.heatmap(self.adapter.factors, scales, request.module)
+        minus = self._mixed(request.minus, request.minus_normalise, request.session)
+        what = request.module, minus, request.layer, request.rows
+        return inspection.heatmap(self.adapter.factors, scales, *what)
 
     @_answer.register
     def _(self, request: Component) -> Event:

@@ -1,6 +1,6 @@
 """The experts that there are, and a look inside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,15 +8,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Heatmap:
-    """z − 1 of an expert or a mixture (an expert is the mixture {name: 1.0}).
+    """z of a mixture minus z of another, by default of the base model, whose z is 1.
 
-    `module` is "all", a kind ("attention", "mlp") or a leaf name ("up_proj"). Event: HeatmapData.
+    An expert is the mixture {name: 1.0}. `module` is "all", a kind ("attention", "mlp") or a leaf
+    name ("up_proj"). `rows` says what a row is: a "matrix", or all matrices of a "layer" or of a
+    "kind" (q, k, v …) together. Event: HeatmapData.
     """
 
     mixture: dict[str, float]
     module: str = "all"
     normalise: bool = False
     session: str = ""  # its own experts can be looked at too
+    minus: dict[str, float] = field(default_factory=dict)
+    minus_normalise: bool = False
+    layer: int | None = None  # None: all
+    rows: str = "matrix"  # matrix | layer | kind
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,22 @@ class Experts:
 
 @dataclass(frozen=True)
 class HeatmapData:
-    """z − 1: one row per matrix, a column per singular index, largest first; NaN past the rank."""
+    """Differences of z by singular index, largest σ first; NaN past the end of a row.
 
-    names: tuple[str, ...]  # (rows,)
-    layers: tuple[int, ...]  # (rows,)
-    values: np.ndarray  # (rows, columns) float32; binned means when bin_size > 1
+    A row is a matrix and has its differences, or stands for several and has their mean absolute
+    differences: signed ones would cancel out. `rows` says which; few matrices, and those that make
+    one row only, are not taken together whatever was asked for.
+    """
+
+    names: tuple[str, ...]  # (rows,) of a matrix in full, else "3" (layer) or "mlp.up_proj" (kind)
+    layers: tuple[int, ...]  # (rows,) −1 for a kind of matrix
+    values: np.ndarray  # (rows, columns) float32; means over bins when bin_size > 1
     bin_size: int
-    mean_abs: np.ndarray  # (rows,) mean |z − 1| of each row
+    mean_abs: np.ndarray  # (rows,) mean absolute difference of all that the row stands for
     seconds: float
+    rows: str = "matrix"  # matrix | layer | kind
+    members: tuple[tuple[str, ...], ...] = ()  # (rows,) full names of the matrices, of taken ones
+    signed: np.ndarray | None = None  # (rows, columns) of those: the means with their signs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import gradio as gr
 
 from t2ui.ui.shared.panel import ASSETS
 
-STYLES = ("tokens.css", "layout.css", "panels.css")  # of all pages, in assets/shared
+STYLES = ("tokens.css", "layout.css", "panels.css", "touch.css")  # of all pages, in assets/shared
 
 
 def theme() -> gr.themes.Base:

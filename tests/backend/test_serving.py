@@ -561,6 +561,18 @@ def test_heatmap_and_component_show_the_mixture(backend):
         np.testing.assert_array_equal(part.sigma, backend.adapter.factors[name].S)
 
 
+def test_a_heatmap_of_two_is_their_difference(backend):
+    math = one(backend, Heatmap({"math": 1.0}), HeatmapData).values
+    both = {"math": 2.0, "code": 2.0}
+    half = one(backend, Heatmap(both, normalise=True), HeatmapData).values
+    data = one(
+        backend, Heatmap({"math": 1.0}, minus=both, minus_normalise=True, layer=1), HeatmapData
+    )
+    assert set(data.layers) == {1}
+    np.testing.assert_allclose(data.values, (math - half)[len(math) // 2 :], atol=1e-6)
+    assert "layer 9" in failure_of(backend, Heatmap({}, layer=9)).message
+
+
 def test_an_unknown_module_or_matrix_fails_with_one_line(backend):
     assert "up_proj" in failure_of(backend, Heatmap({}, "heads")).message
     assert "lm_head" in failure_of(backend, Component("lm_head", {})).message

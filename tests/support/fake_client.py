@@ -11,7 +11,9 @@ import uuid
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from t2ui.backend import inspection
 from t2ui.messages import (
     Adapt,
     Adapted,
@@ -32,7 +34,6 @@ from t2ui.messages import (
     Failed,
     Generation,
     Heatmap,
-    HeatmapData,
     Mixed,
     NextToken,
     NextTokens,
@@ -46,6 +47,7 @@ from t2ui.messages import (
     Tokens,
     TokenShift,
 )
+from t2ui.svf.decomposition import Factors
 
 LAYERS = 30
 SHAPES = {
@@ -419,28 +421,16 @@ class FakeClient:
         return 1 + total
 
     def _heatmap(self, request):
-        leaves = [
-            leaf
-            for leaf in SHAPES
-            if request.module in ("all", leaf)
-            or (request.module == "attention" and leaf in ATTENTION)
-            or (request.module == "mlp" and leaf not in ATTENTION)
-        ]
-        names, layers, rows = [], [], []
-        width = max(min(SHAPES[leaf]) for leaf in leaves)
+        ranks, z, minus = {}, {}, {}
         for layer in range(LAYERS):
-            for leaf in leaves:
+            for leaf in SHAPES:
                 block = "self_attn" if leaf in ATTENTION else "mlp"
                 name = f"model.layers.{layer}.{block}.{leaf}"
-                z = self.z(name, request.mixture) - 1
-                names.append(name)
-                layers.append(layer)
-                rows.append(np.pad(z, (0, width - len(z)), constant_values=np.nan))
-        values = np.stack(rows).astype(np.float32)
-        binned = values.reshape(len(rows), -1, 2).mean(axis=2)
-        mean = np.nanmean(np.abs(values), axis=1)
-        event = HeatmapData(tuple(names), tuple(layers), binned, 2, mean, 0.02)
-        return [(0.05, event), (0.05, Done())]
+                z[name] = torch.from_numpy(self.z(name, request.mixture))
+                minus[name] = torch.from_numpy(self.z(name, request.minus))
+                ranks[name] = Factors(None, torch.ones(len(z[name])), None)
+        what = request.module, minus, request.layer, request.rows
+        return [(0.05, inspection.heatmap(ranks, z, *what)), (0.05, Done())]
 
     def _component(self, request):
         z = self.z(request.name, request.mixture)

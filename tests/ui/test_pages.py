@@ -51,7 +51,7 @@ def test_its_tab_its_script_and_its_style_are_there(page):
     (poem,) = (one for one in props(demo, "html") if one.get("elem_id") == "poem")
     scripts = re.findall(r'src="gradio_api/file=([^"]+)"', poem["head"])
     assert scripts[0].endswith("shared/core.js") and scripts.count(str(page.scripts[0])) == 1
-    assert ui.launch_options()["css_paths"][-1 if ui.PAGES[-1] is page else 3] == page.styles[0]
+    assert ui.launch_options()["css_paths"][-1 if ui.PAGES[-1] is page else 4] == page.styles[0]
 
 
 def test_every_panel_loads_the_script_that_draws_it(page):

@@ -24,7 +24,6 @@ from t2ui.messages import (
     NextTokens,
 )
 from t2ui.ui.ask.next_token import next_token_view
-from t2ui.ui.inspect.page import choices
 from t2ui.ui.shared.components import library_of
 from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import empty_mixer, with_experts
@@ -158,34 +157,11 @@ def test_a_new_question_clears_the_receipt_of_the_last_one():
     assert first is None and last["model"]
 
 
-def chosen_after(mixer, *chosen, modules=("up_proj",), layers=2):
-    updates = choices(pack(mixer), {"modules": list(modules), "layers": layers}, *chosen)
-    return [update.get("value", "kept") for update in updates]
-
-
-def test_inspects_choices_stay_chosen_while_they_are_offered():
-    names = (expert_info("math"), expert_info("code"))
-    mixer = with_experts(empty_mixer(), names)
-    assert chosen_after(mixer, None, "", "all", "all") == ["expert:code", "", "all", "all"]
-    mine = ("expert:math", "mixture", "up_proj", "1")
-    assert chosen_after(mixer, *mine) == list(mine)
-    assert chosen_after(mixer, "mixture", "expert:gone", "no_proj", "7") == [
-        "mixture",
-        "",
-        "all",
-        "all",
-    ]
-    assert chosen_after({**mixer, "experts": []}, *mine) == ["kept"] * 4, "the worker is down"
-    more = with_experts(mixer, (*names, expert_info("rolls")))
-    offered = choices(pack(more), {"modules": [], "layers": 0}, *mine)[0]["choices"]
-    assert ("rolls expert", "expert:rolls") in offered
-
-
 def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     from t2ui.ui import build
 
     demo = build(FakeClient())
-    (choosing,) = (fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "choices")
+    (choosing,) = (fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "offer")
     ((library, event),) = choosing.targets
     assert event == "change"
     listing = {
@@ -243,7 +219,9 @@ def test_a_heatmap_that_failed_is_drawn_again_when_the_worker_is_back(shown, red
     redraw = handler(build(FakeClient(pace=0)), "redraw")
 
     async def last():
-        asked = redraw(NOBODY, pack(shown), "expert:math", "", "first", "all", "all", mixer)
+        asked = redraw(
+            NOBODY, pack(shown), "expert:math", "", "first", "layer", "all", "all", mixer
+        )
         return [news async for news in asked][-1]
 
     news = asyncio.run(last())

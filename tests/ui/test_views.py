@@ -1,27 +1,21 @@
 """ui: what the panels show, folded from a worker's events and arrays. Pure functions."""
 
-import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from fake_client import FakeClient, expert_info
+from fake_client import expert_info
 
 from t2ui.messages import (
     Classified,
     Compared,
-    Component,
     Done,
     Failed,
-    Heatmap,
     Mixed,
     Queued,
     Status,
     Tokens,
 )
-from t2ui.ui.inspect import matrices, sources
 from t2ui.ui.shared import mixture
-from t2ui.ui.shared.colours import FREE, other_colour
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.views import AskView, status_view
 
@@ -134,91 +128,6 @@ def test_a_questions_pass_one_keeps_its_stamp_and_another_question_has_another(m
     stamp = one.classification["stamp"]
     fold(one, Done(False, {"pass_one_share": 0.02}))
     assert one.classification["stamp"] == stamp != two.classification["stamp"]
-
-
-# --- inspect -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def drawn():
-    (_, data), _ = FakeClient()._heatmap(Heatmap({"math": 1.0}, "mlp"))
-    return data
-
-
-@pytest.fixture
-def matrix():
-    request = Component("model.layers.3.mlp.up_proj", {"math": 1.0})
-    (_, data), _ = FakeClient()._component(request)
-    return data
-
-
-@pytest.mark.parametrize(
-    ("z", "words"),
-    [
-        (1.12, "turned up by 12 %"),
-        (0.9, "turned down by 10 %"),
-        (1.004, "turned up by 0.4 %"),
-        (1.0, "left as it is"),
-        (-0.5, "turned around, × 0.50"),
-    ],
-)
-def test_changes_are_said_in_words(z, words):
-    assert matrices.in_words(z) == words
-
-
-def test_a_layer_is_cut_out_of_the_heatmap(drawn):
-    one = matrices.rows_of_layer(drawn, 4)
-    assert set(one.layers) == {4} and len(one.names) == 3
-    assert np.array_equal(one.values, drawn.values[12:15], equal_nan=True)
-    assert matrices.rows_of_layer(drawn, None) is drawn
-
-
-def test_the_difference_of_a_heatmap_with_itself_is_zero(drawn):
-    assert not np.nansum(np.abs(matrices.difference(drawn, drawn).values))
-
-
-def test_the_heatmap_panel_names_each_row_and_says_that_it_is_binned(drawn):
-    view = matrices.heatmap_view(drawn, "z − 1", "key", "file")
-    assert view["names"][1].endswith("0.mlp.up_proj") and view["labels"][1] == "layer 0 · up_proj"
-    assert "mean of 2" in view["caption"] and json.loads(view["figure"])["data"]
-
-
-def test_the_matrix_panel_lists_the_ten_most_changed(matrix):
-    view = matrices.component_view([("math", "#0072B2", matrix)], True, "file")
-    changes = np.abs(matrix.z - 1)
-    shown = [one["index"] for one in view["top"]]
-    assert len(shown) == 10 and set(shown) == set(np.argsort(-changes)[:10].tolist())
-    assert view["top"][0]["words"][0]["text"].startswith("turned")
-
-
-def test_csv_has_the_exact_numbers_and_no_number_past_a_rows_end(drawn, matrix):
-    header, first, *_ = matrices.heatmap_csv(drawn).splitlines()
-    assert header.startswith("matrix,layer,mean_abs,0,2,4")
-    assert np.allclose([float(x) for x in first.split(",")[3:13]], drawn.values[0, :10], rtol=1e-5)
-    (_, data), _ = FakeClient()._heatmap(Heatmap({"math": 1.0}, "attention"))
-    assert matrices.heatmap_csv(data).splitlines()[2].endswith(",,,")
-    lines = matrices.component_csv([("math", "", matrix)]).splitlines()
-    assert lines[0] == "component,sigma,captured_base,z_math,sigma_z_math,captured_math"
-    assert len(lines) == 1 + len(matrix.z)
-
-
-def test_what_to_look_at_is_an_expert_or_the_sliders(mixer):
-    mixer["alpha"]["math"] = 0.5
-    assert sources.source("mixture", mixer).mixture == {"math": 0.5}
-    assert sources.source("expert:code", mixer).mixture == {"code": 1.0}
-    assert sources.source("expert:nobody", mixer) is None
-    assert sources.source("../../etc/passwd", mixer) is None
-
-
-def test_an_expert_beside_sliders_that_are_mostly_itself_has_another_colour(mixer):
-    mixer["alpha"]["math"] = 0.5
-    for look, compare in (("expert:math", "mixture"), ("expert:math", "expert:math")):
-        first, second = sources.sources_of(look, compare, mixer)
-        assert first.colour == "#0072B2" and second.colour != first.colour
-        assert second.colour not in [one["colour"] for one in mixer["experts"]]
-    different = sources.sources_of("expert:code", "mixture", mixer)
-    assert [one.colour for one in different] == ["#E69F00", "#0072B2"]
-    assert other_colour(FREE[0], FREE) != FREE[0], "also where every colour is taken"
 
 
 def test_both_panes_of_a_question_carry_its_own_id(mixer):

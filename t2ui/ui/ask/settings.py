@@ -53,7 +53,7 @@ def settings_popover(shared: Shared) -> Settings:
     """
     default = Controls()
     with gr.Column(elem_id="settings-panel"):
-        gr.HTML("<h4>Answers</h4>", apply_default_css=False)
+        gr.HTML("<h2>Answers</h2>", apply_default_css=False)
         max_new_tokens = gr.Slider(
             8,
             MAX_NEW_TOKENS,
@@ -82,7 +82,7 @@ def settings_popover(shared: Shared) -> Settings:
                 maximum=MAX_SEED,
                 elem_id="seed",
             )
-        gr.HTML("<h4>From pass one to the sliders</h4>", apply_default_css=False)
+        gr.HTML("<h2>From pass one to the sliders</h2>", apply_default_css=False)
         routing = gr.Radio(
             [(ROUTING_WORDS[routing], routing) for routing in ROUTINGS],
             value=default.routing,

@@ -3,14 +3,18 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from t2ui.figures import heatmap as heatmaps
 from t2ui.figures import singular_values as figures
 from t2ui.messages import ComponentData, HeatmapData
+from t2ui.ui.inspect.rows import by_kind, caption, label, rows_of
 
 TOP = 10
+UNCHANGED = 5e-5  # of z: what is said to be left as it is
 
 
 def no_plot(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
@@ -20,6 +24,8 @@ def no_plot(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
         "message": message,
         "remedy": remedy,
         "figure": "",
+        "what": "",
+        "rows": "matrix",
         "names": [],
         "labels": [],
         "caption": "",
@@ -32,58 +38,25 @@ def no_plot(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
     }
 
 
-def leaf(name: str) -> str:
-    """ "up_proj" of "model.layers.0.mlp.up_proj"."""
-    return name.rsplit(".", 1)[-1]
-
-
-def label(name: str, layer: int) -> str:
-    """A matrix in words."""
-    return f"layer {layer} · {leaf(name)}"
-
-
-def rows_of_layer(data: HeatmapData, layer: int | None) -> HeatmapData:
-    """The rows of one layer, or all of them."""
-    if layer is None or layer not in data.layers:
-        return data
-    keep = [row for row, at in enumerate(data.layers) if at == layer]
-    return HeatmapData(
-        tuple(data.names[row] for row in keep),
-        tuple(data.layers[row] for row in keep),
-        data.values[keep],
-        data.bin_size,
-        data.mean_abs[keep],
-        data.seconds,
-    )
-
-
-def difference(first: HeatmapData, second: HeatmapData) -> HeatmapData:
-    """z of the first minus z of the second; `mean_abs` is taken over the (binned) values."""
-    values = first.values - second.values
-    mean = np.nanmean(np.abs(values), axis=1).astype(np.float32)
-    return HeatmapData(
-        first.names, first.layers, values, first.bin_size, mean, first.seconds + second.seconds
-    )
-
-
-def heatmap_view(data: HeatmapData, title: str, key: str, file: str) -> dict[str, Any]:
-    """The heatmap panel's value. `title` is the quantity, "z − 1" or "z₁ − z₂"."""
-    labels = [label(name, layer) for name, layer in zip(data.names, data.layers, strict=True)]
-    if len(set(labels)) != len(labels):  # two matrices of a layer with the same last name
-        labels = list(data.names)
-    figure = figures.heatmap(
-        data.values, labels, data.layers, data.mean_abs, data.bin_size, title, key
-    )
-    binned = f", each column the mean of {data.bin_size}" if data.bin_size > 1 else ""
-    changed = float(data.mean_abs.mean()) if len(data.mean_abs) else 0.0
-    amount = f"mean change {percent(changed)}" if title == "z − 1" else f"mean {percent(changed)}"
-    caption = f"{len(labels)} matrices{binned} · {amount} · click a row to open it"
+def heatmap_view(
+    data: HeatmapData, quantity: heatmaps.Quantity, what: str, file: str
+) -> dict[str, Any]:
+    """The heatmap panel's value. `what` says in a sentence what is drawn."""
+    data = by_kind(data)
+    rows = rows_of(data)
+    grouped = data.rows != "matrix"
+    shown = replace(quantity, magnitude=grouped)
+    figure = heatmaps.heatmap(data.values, rows, data.mean_abs, data.bin_size, shown, data.signed)
+    mean = percent(float(data.mean_abs.mean()))
+    amount = f"mean change {mean}" if quantity.name == "z − 1" else f"mean |{quantity.name}| {mean}"
     return {
         **no_plot("done"),
         "figure": figure.to_json(),
+        "what": what,
+        "rows": data.rows,
         "names": list(data.names),
-        "labels": labels,
-        "caption": caption,
+        "labels": list(rows.names),
+        "caption": caption(data, amount),
         "file": file,
     }
 
@@ -98,13 +71,15 @@ def in_words(z: float) -> str:
     """What a scale does to its component: "turned up by 12 %"."""
     if z < 0:
         return f"turned around, × {abs(z):.2f}".replace("-", "−")
-    if abs(z - 1) < 5e-5:
+    if abs(z - 1) < UNCHANGED:
         return "left as it is"
     return f"turned {'up' if z > 1 else 'down'} by {percent(z - 1)}"
 
 
 def short(z: float) -> str:
     """The same with an arrow, where two stand beside each other."""
+    if abs(z - 1) < UNCHANGED:
+        return "as it is"
     return f"× {z:.2f}".replace("-", "−") if z < 0 else f"{'↑' if z > 1 else '↓'} {percent(z - 1)}"
 
 
@@ -124,14 +99,15 @@ def component_view(
     top = first.top if len(series) == 1 else np.argsort(-changes, kind="stable")[:TOP]
     rank = len(first.sigma)
     half = int(np.searchsorted(first.captured, 0.5)) + 1
-    mean = float(np.abs(first.z - 1).mean())
+    means = [(name, percent(float(np.abs(data.z - 1).mean()))) for name, _, data in series]
+    mean = means[0][1] if len(means) == 1 else ", ".join(f"{name} {m}" for name, m in means)
     return {
         **no_plot("done"),
         "figure": figure.to_json(),
         "name": first.name,
         "title": label(first.name, first.layer),
         "facts": f"{first.shape[0]} × {first.shape[1]}, {rank} components · the first {half} hold "
-        f"half of Σσ · mean change {percent(mean)}",
+        f"half of Σσ · mean change {mean}",
         "top_coloured": len(series) > 1,
         "top": [_change(int(i), series) for i in top],
         "file": file,
@@ -146,14 +122,18 @@ def _change(i: int, series: Sequence[tuple[str, str, ComponentData]]) -> dict[st
         "index": i,
         "hint": f"component {i}: σ = {series[0][2].sigma[i]:.3g}; {'; '.join(of_each)}",
         "words": [
-            {"text": words(float(d.z[i])), "up": bool(d.z[i] > 1), "colour": colour}
+            {"text": words(float(d.z[i])), "turned": _turned(float(d.z[i])), "colour": colour}
             for _, colour, d in series
         ],
     }
 
 
+def _turned(z: float) -> str:
+    return "" if abs(z - 1) < UNCHANGED else "up" if z > 1 else "down"
+
+
 def heatmap_csv(data: HeatmapData) -> str:
-    """One line a matrix: name, layer, mean |z − 1|, then its values (empty past its end)."""
+    """One line a matrix: name, layer, mean |value|, then its values (empty past its end)."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     index = [i * data.bin_size for i in range(data.values.shape[1])]

@@ -1,53 +1,41 @@
 """The Inspect page: what an expert or the mixture does to the singular values. Layout, wiring."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Failed
-from t2ui.ui.inspect.matrices import (
-    component_csv,
-    component_view,
-    heatmap_csv,
-    heatmap_view,
-    no_plot,
+from t2ui.ui.inspect.choices import Choices, make_choices, offered, show_of
+from t2ui.ui.inspect.matrices import component_view, heatmap_view, no_plot
+from t2ui.ui.inspect.saving import saving_buttons
+from t2ui.ui.inspect.sources import (
+    Chosen,
+    map_data,
+    matrix_data,
+    no_difference,
+    pair_of,
+    sources_of,
 )
-from t2ui.ui.inspect.sources import MIXTURE, map_data, matrix_data, sources_of
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import PAGE, QUICK, WORKER
+from t2ui.ui.shared.events import QUICK, WORKER
 from t2ui.ui.shared.listen import YIELD_SECONDS, Client
-from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
 
-SLIDERS = ("mixture on the sliders", MIXTURE)
-NOTHING = ("nothing", "")
-KINDS = ("attention", "mlp")
 NO_EXPERTS = "No experts were found: there is nothing to look at yet."
-ALL_ZERO = "All sliders are at 0: the mixture is the base model itself."
+OTHERWISE = "Move a slider on Ask, or choose something else to look at."
 WAITING = "The model is loading or busy: this appears when it is its turn."
 LONG_SECONDS = 0.5  # before that, what was there stays
-NOTHING_YET = "Click a row of the heatmap: its singular values appear here."
-
-
-@dataclass(frozen=True)
-class InspectPage:
-    """The page's components."""
-
-    look: gr.Dropdown
-    compare: gr.Dropdown
-    show: gr.Radio
-    module: gr.Dropdown
-    layer: gr.Dropdown
-    log: gr.Checkbox
-    heatmap: gr.HTML
-    component: gr.HTML
+NOTHING_YET = "Click the row of a matrix in the heatmap: its singular values appear here."
+MAP_HINT = (
+    "Red is turned up, blue is turned down. Where a row stands for several matrices, the colour "
+    "says how much is changed, up or down. Grey: a matrix has no more components. Drag over a "
+    "part of it to see it larger."
+)
 
 
 def inspect_page(shared: Shared, tab: gr.Tab) -> None:
@@ -55,63 +43,22 @@ def inspect_page(shared: Shared, tab: gr.Tab) -> None:
     data = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="inspect"):
         with card("Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look"):
-            look = gr.Dropdown(  # nothing is chosen until there are experts, see `choices`
-                [SLIDERS], value=None, label="Expert or mixture", elem_id="inspect-look"
-            )
-            compare = gr.Dropdown(
-                [NOTHING], value="", label="Compare with", elem_id="inspect-compare"
-            )
-            show = gr.Radio(
-                ["first", "second", "difference"],
-                value="first",
-                label="Show",
-                visible=False,
-                elem_id="inspect-show",
-            )
-            module = gr.Dropdown(
-                ["all", *KINDS], value="all", label="Matrices", elem_id="inspect-module"
-            )
-            layer = gr.Dropdown(["all"], value="all", label="Layers", elem_id="inspect-layer")
-            log = gr.Checkbox(True, label="σ on a log scale", elem_id="inspect-log")
-            save_map = gr.Button("Heatmap as CSV", size="sm", elem_id="save-heatmap")
-            save_row = gr.Button("Matrix as CSV", size="sm", elem_id="save-component")
-        with card("Change of every singular value", "Red is turned up, blue down.", "", "map"):
+            choices = make_choices()
+            with gr.Column(elem_id="inspect-save"):
+                saving = gr.Column()  # filled below: it needs to know the matrix that is open
+        with card("Change of every singular value", MAP_HINT, "map-up", "map"):
             heatmap = panel("heatmap", no_plot("waiting"), "heatmap", data)
         with card("One matrix", "σ before and after, z, and captured variance.", "", "matrix"):
             component = panel("component", no_plot("empty", NOTHING_YET), "component-plot", data)
-    saved = panel("download", {"name": "", "text": "", "stamp": ""}, "download")
-    page = InspectPage(look, compare, show, module, layer, log, heatmap, component)
-    _wire_choices(shared, page)
-    _wire(shared.client, page, shared.mixer, tab)
-    _wire_saving(shared.client, page, shared.mixer, saved, (save_map, save_row))
+    with saving:
+        saving_buttons(shared, choices, component)
+    _wire_choices(shared, choices, heatmap)
+    _wire_map(shared, choices, heatmap, tab)
+    _wire_matrix(shared, choices, (heatmap, component), tab)
 
 
-def choices(mixer: str, library: dict, *chosen: Any) -> list[Any]:
-    """Updates of look, compare, module and layer for the library that was found.
-
-    What is `chosen` there stays, as long as it is still offered: the worker may have restarted.
-    """
-    names = [expert["name"] for expert in experts_of(unpack(mixer))]
-    if not names:  # an empty folder, or a worker that is down: nothing to choose from
-        return [gr.skip()] * 4
-    experts = [(f"{name} expert", f"expert:{name}") for name in names]
-    layers = map(str, range(library["layers"]))
-    offered = [
-        [*experts, SLIDERS],
-        [NOTHING, *experts, SLIDERS],
-        [(one, one) for one in ("all", *KINDS, *library["modules"])],
-        [(one, one) for one in ("all", *layers)],
-    ]
-    updates = []
-    for options, now in zip(offered, chosen, strict=True):
-        values = [value for _, value in options]
-        updates.append(gr.update(choices=options, value=now if now in values else values[0]))
-    return updates
-
-
-async def _map_now(
-    client: Client, look: str, compare: str, show: str, module: str, layer: str, mixer: str
-) -> str:
+async def _map_now(client: Client, look: str, compare: str, *rest: str) -> str:
+    *chosen, mixer = rest
     state = unpack(mixer)
     if state.get("experts") == []:
         none = no_plot("empty", NO_EXPERTS, "Put expert files into the experts folder.")
@@ -119,21 +66,38 @@ async def _map_now(
     sources = sources_of(look, compare, state)
     if not sources:  # drawn by `redraw` once they are known
         return pack({**no_plot("waiting", WAITING), "wanted": True})
-    if not all(one.mixture for one in sources):
-        return pack(no_plot("empty", ALL_ZERO, "Move a slider on Ask, or choose an expert."))
-    found = await map_data(client, sources, show, module, layer)
+    asked = Chosen(*map(str, chosen))
+    pair = pair_of(sources, asked.show)
+    if all(one is None or one.is_base for one in pair):
+        return pack(no_plot("empty", no_difference(*pair), OTHERWISE))
+    found = await map_data(client, sources, asked)
     if isinstance(found, Failed):
         return pack(no_plot("failed", found.message, found.remedy))
-    data, title, file = found
-    return pack(heatmap_view(data, title, f"{module}|{layer}", file))
+    if found.empty:
+        return pack(no_plot("empty", no_difference(*pair), OTHERWISE))
+    view = heatmap_view(found.data, found.quantity, found.what, found.file)
+    return pack({**view, "up": _wider(asked)})
 
 
-def _wire_choices(shared: Shared, page: InspectPage) -> None:
+def _wider(asked: Chosen) -> dict[str, str] | None:
+    """The way back from a part: what to choose to see more, and in words."""
+    if asked.layer_index is not None:
+        return {"layer": "all", "words": "all layers"}
+    if asked.module not in ("all", "attention", "mlp"):
+        return {"module": "all", "words": "all matrices"}
+    return None
+
+
+def _wire_choices(shared: Shared, choices: Choices, heatmap: gr.HTML) -> None:
     """Offer the experts whenever they were listed; then draw the heatmap, if somebody waits for it
     or saw it fail."""
     client, mixer = shared.client, shared.mixer
-    offered = [page.look, page.compare, page.module, page.layer]
-    filled = shared.library.change(choices, [mixer, shared.library, *offered], offered, **QUICK)
+
+    def offer(request: gr.Request, mixer: str, library: dict[str, Any], *chosen: Any) -> list[Any]:
+        return offered(mixer, library, chosen, dict(request.query_params))
+
+    boxes = choices.of_map
+    filled = shared.library.change(offer, [mixer, shared.library, *boxes], boxes, **QUICK)
 
     async def redraw(request: gr.Request, shown: str, *chosen: Any) -> AsyncIterator[Any]:
         before = unpack(shown)
@@ -153,14 +117,15 @@ def _wire_choices(shared: Shared, page: InspectPage) -> None:
         async for news in _patiently(_map_now(of(client, request), look, compare, *rest)):
             yield news
 
-    inputs = [page.heatmap, page.look, page.compare, page.show, page.module, page.layer, mixer]
-    filled.then(redraw, inputs, page.heatmap, **WORKER)
+    inputs = [heatmap, *boxes, mixer]
+    filled.then(redraw, inputs, heatmap, **WORKER)
     small = "(map, ...rest) => [JSON.stringify({wanted: JSON.parse(map).wanted}), ...rest]"
-    page.heatmap.change(late, inputs, page.heatmap, js=small, **WORKER)
+    heatmap.change(late, inputs, heatmap, js=small, **WORKER)
 
 
-def _wire(client: Client, page: InspectPage, mixer: gr.HTML, tab: gr.Tab) -> None:
-    inputs = [page.look, page.compare, page.show, page.module, page.layer, mixer]
+def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -> None:
+    client, mixer = shared.client, shared.mixer
+    inputs = [*choices.of_map, mixer]
 
     async def draw(request: gr.Request, *chosen: Any) -> AsyncIterator[Any]:
         async for news in _patiently(_map_now(of(client, request), *chosen)):
@@ -168,15 +133,47 @@ def _wire(client: Client, page: InspectPage, mixer: gr.HTML, tab: gr.Tab) -> Non
 
     # `.input`, not `.change`: filling in the choices when the page opens must draw nothing yet
     newest = {"trigger_mode": "always_last", **WORKER}
-    moved = [box.input for box in (page.look, page.show, page.module, page.layer)]
-    gr.on([tab.select, *moved], draw, inputs, page.heatmap, **newest)
+    moved = [
+        box.input
+        for box in (choices.look, choices.show, choices.rows, choices.module, choices.layer)
+    ]
+    gr.on([tab.select, *moved], draw, inputs, heatmap, **newest)
 
-    def offer_show(compare: str) -> dict:
-        return gr.update(visible=bool(compare), value="difference" if compare else "first")
+    def name_shows(look: str, compare: str, show: str, mixer: str) -> dict[str, Any]:
+        return show_of(look, compare, show, unpack(mixer))
 
-    page.compare.input(offer_show, page.compare, page.show, queue=False, **PAGE).then(
-        draw, inputs, page.heatmap, **WORKER
+    def compared(look: str, compare: str, mixer: str) -> dict[str, Any]:
+        """The difference, whatever was shown of what was compared before."""
+        return show_of(look, compare, "difference", unpack(mixer))
+
+    pair = [choices.look, choices.compare]
+    gr.on(
+        [tab.select, choices.look.input],
+        name_shows,
+        [*pair, choices.show, mixer],
+        choices.show,
+        **QUICK,
     )
+    choices.compare.input(compared, [*pair, mixer], choices.show, **QUICK).then(
+        draw, inputs, heatmap, **WORKER
+    )
+
+    def open_group(event: gr.EventData) -> tuple[Any, Any]:
+        """A row that stands for several matrices is opened: those alone; or they are left again."""
+        asked = event._data if isinstance(event._data, dict) else {}
+        return tuple(
+            str(asked[key]) if isinstance(asked.get(key), str) else gr.skip()
+            for key in ("module", "layer")
+        )
+
+    opened = heatmap.apply(open_group, None, [choices.module, choices.layer], **QUICK)
+    opened.then(draw, inputs, heatmap, **WORKER)
+
+
+def _wire_matrix(
+    shared: Shared, choices: Choices, plots: tuple[gr.HTML, gr.HTML], tab: gr.Tab
+) -> None:
+    client, (heatmap, component) = shared.client, plots
 
     async def open_matrix(
         request: gr.Request, name: str, look: str, compare: str, log: bool, mixer: str
@@ -189,7 +186,7 @@ def _wire(client: Client, page: InspectPage, mixer: gr.HTML, tab: gr.Tab) -> Non
         found = await matrix_data(of(client, request), sources, name)
         if isinstance(found, Failed):
             return pack({**no_plot("failed", found.message, found.remedy), "name": name})
-        file = f"{name}-{'-'.join(one.name for one in sources)}"
+        file = f"{name}-{'-'.join(one.name.replace(' ', '-') for one in sources)}"
         return pack(component_view(found, bool(log), file))
 
     async def on_row(
@@ -206,10 +203,11 @@ def _wire(client: Client, page: InspectPage, mixer: gr.HTML, tab: gr.Tab) -> Non
         async for news in _patiently(open_matrix(request, name, look, compare, log, mixer), name):
             yield news
 
-    what = [page.look, page.compare, page.log, mixer]
-    page.heatmap.select(on_row, what, page.component, **newest)
-    moved = [box.input for box in (page.look, page.compare, page.log)]
-    gr.on([tab.select, *moved], again, [*what, page.component], page.component, **newest)
+    newest = {"trigger_mode": "always_last", **WORKER}
+    what = [choices.look, choices.compare, choices.log, shared.mixer]
+    heatmap.select(on_row, what, component, **newest)
+    moved = [box.input for box in (choices.look, choices.compare, choices.log)]
+    gr.on([tab.select, *moved], again, [*what, component], component, **newest)
 
 
 async def _patiently(work: Coroutine[Any, Any, str], name: str = "") -> AsyncIterator[Any]:
@@ -225,54 +223,3 @@ async def _patiently(work: Coroutine[Any, Any, str], name: str = "") -> AsyncIte
         yield task.result()
     finally:
         task.cancel()
-
-
-def _wire_saving(
-    client: Client,
-    page: InspectPage,
-    mixer: gr.HTML,
-    saved: gr.HTML,
-    buttons: tuple[gr.Button, gr.Button],
-) -> None:
-    """CSV from the worker's exact values, not from the quantised picture."""
-
-    async def save_map(
-        request: gr.Request,
-        look: str,
-        compare: str,
-        show: str,
-        module: str,
-        layer: str,
-        mixer: str,
-    ) -> str:
-        sources = sources_of(look, compare, unpack(mixer))
-        found = (
-            await map_data(of(client, request), sources, show, module, layer) if sources else None
-        )
-        if isinstance(found, tuple):
-            return _file(f"{found[2]}.csv", heatmap_csv(found[0]))
-        gr.Warning("There is no heatmap to save: choose an expert first.")
-        return gr.skip()
-
-    async def save_row(request: gr.Request, look: str, compare: str, mixer: str, shown: str) -> str:
-        sources = sources_of(look, compare, unpack(mixer))
-        name = str(unpack(shown).get("name", ""))
-        mine = of(client, request)
-        found = await matrix_data(mine, sources, name) if sources and name else None
-        if isinstance(found, list):
-            return _file(f"{name}.csv", component_csv(found))
-        gr.Warning("No matrix is open: click a row of the heatmap first.")
-        return gr.skip()
-
-    buttons[0].click(
-        save_map,
-        [page.look, page.compare, page.show, page.module, page.layer, mixer],
-        saved,
-        **WORKER,
-    )
-    buttons[1].click(save_row, [page.look, page.compare, mixer, page.component], saved, **WORKER)
-
-
-def _file(name: str, text: str) -> str:
-    """A value of the download panel; the stamp makes the same file again a new value."""
-    return pack({"name": name, "text": text, "stamp": uuid.uuid4().hex})

@@ -4,26 +4,66 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from t2ui.errors import InputError
+import numpy as np
+
 from t2ui.figures.colours import BASE
+from t2ui.figures.heatmap import Quantity
 from t2ui.messages import Component, ComponentData, Failed, Heatmap, HeatmapData
-from t2ui.ui.inspect.matrices import difference, rows_of_layer
+from t2ui.ui.inspect.rows import shortened
 from t2ui.ui.shared.colours import other_colour
 from t2ui.ui.shared.listen import Client, answer
 from t2ui.ui.shared.mixture import experts_of, weights
 
 MIXTURE = "mixture"  # an expert may have that name: its choice has a prefix
 TIMEOUT_SECONDS = 60.0
+BASE_NAME = "base model"
+ALL_ZERO = "All sliders are at 0: the mixture is the base model itself."
 
 
 @dataclass(frozen=True)
 class Source:
     """One thing to look at: an expert alone, or the mixture on the sliders."""
 
-    name: str
+    name: str  # "math", "mixture", or "base model" where every slider is at 0
     colour: str
     mixture: dict[str, float]
     normalise: bool
+    words: str  # "the math expert"
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the mixture with every slider at 0."""
+        return not self.mixture
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the page's choices say, all of them untrusted."""
+
+    show: str = "first"  # of two sources: first | second | difference
+    rows: str = "matrix"  # matrix | layer | kind
+    module: str = "all"
+    layer: str = "all"
+
+    @property
+    def layer_index(self) -> int | None:
+        """The layer; None for all."""
+        return int(self.layer) if self.layer.isdecimal() else None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A heatmap with what it is of."""
+
+    data: HeatmapData
+    quantity: Quantity
+    what: str  # in a sentence
+    file: str
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no difference anywhere."""
+        return not np.nan_to_num(self.data.values).any()
 
 
 def source(choice: Any, mixer: Mapping[str, Any]) -> Source | None:
@@ -31,13 +71,17 @@ def source(choice: Any, mixer: Mapping[str, Any]) -> Source | None:
     experts = {expert["name"]: expert["colour"] for expert in experts_of(mixer)}
     if choice == MIXTURE:
         mixture = weights(mixer)
-        strongest = max(mixture, key=lambda name: abs(mixture[name]), default="")
-        colour = experts.get(strongest, BASE)
-        return Source("mixture", colour, mixture, bool(mixer.get("normalise")))
+        if not mixture:
+            return Source(BASE_NAME, BASE, {}, False, "the base model")
+        by_size = sorted(mixture, key=lambda name: -abs(mixture[name]))
+        named = shortened([f"{name} {mixture[name]:.2f}".replace("-", "−") for name in by_size], 3)
+        colour = experts.get(by_size[0], BASE)
+        words = f"the mixture on the sliders ({named})"
+        return Source("mixture", colour, mixture, bool(mixer.get("normalise")), words)
     name = str(choice).removeprefix("expert:")
     if name not in experts:
         return None
-    return Source(name, experts[name], {name: 1.0}, False)
+    return Source(name, experts[name], {name: 1.0}, False, f"the {name} expert")
 
 
 def sources_of(look: Any, compare: Any, mixer: Mapping[str, Any]) -> list[Source]:
@@ -49,35 +93,62 @@ def sources_of(look: Any, compare: Any, mixer: Mapping[str, Any]) -> list[Source
     return found
 
 
-async def map_data(
-    client: Client, sources: list[Source], show: str, module: str, layer: str
-) -> tuple[HeatmapData, str, str] | Failed:
-    """The heatmap to show, with its quantity ("z − 1") and a file name."""
-    second = len(sources) == 2 and show == "second"
-    both = len(sources) == 2 and show == "difference"
-    wanted = sources if both else [sources[1] if second else sources[0]]
-    maps = await _maps(client, wanted, module)
-    if isinstance(maps, Failed):
-        return maps
-    data = rows_of_layer(
-        difference(*maps) if both else maps[0], int(layer) if str(layer).isdigit() else None
+def shows(sources: list[Source]) -> list[tuple[str, str]]:
+    """What of two sources can be shown, in words, and the choice that stands for it."""
+    if len(sources) < 2:
+        return [("z − 1", "first")]
+    first, second = (one.name for one in sources)
+    return [(first, "first"), (second, "second"), (f"{first} − {second}", "difference")]
+
+
+def pair_of(sources: list[Source], show: str) -> tuple[Source, Source | None]:
+    """What is shown, and what it is compared with; None for the base model."""
+    if len(sources) == 2 and show == "difference":
+        return sources[0], sources[1]
+    return sources[1 if len(sources) == 2 and show == "second" else 0], None
+
+
+def in_words(one: Source, other: Source | None) -> str:
+    """A sentence that says what is drawn."""
+    zeros = "All sliders are at 0, so the mixture is the base model. "
+    if other is None:
+        start = zeros if one.is_base else ""
+        return f"{start}{_capital(one.words)} against the base model: z − 1."
+    start = zeros if one.is_base or other.is_base else ""
+    return (
+        f"{start}{_capital(one.words)} against {other.words}: z of {one.name} − z of {other.name}."
     )
-    title = f"{sources[0].name} − {sources[1].name}" if both else "z − 1"
-    return data, title, "-minus-".join(one.name for one in wanted) + f"-{module}"
 
 
-async def _maps(client: Client, sources: list[Source], module: str) -> list[HeatmapData] | Failed:
-    found = []
-    for one in sources:
-        try:
-            request = Heatmap(one.mixture, str(module), one.normalise)
-        except InputError as error:
-            return Failed(str(error))
-        event = await answer(client, request, HeatmapData, TIMEOUT_SECONDS)
-        if not isinstance(event, HeatmapData):
-            return event
-        found.append(event)
-    return found
+def no_difference(one: Source, other: Source | None) -> str:
+    """What to say where a heatmap would show nothing."""
+    if one.is_base and (other is None or other.is_base):
+        return ALL_ZERO
+    if other is None:
+        return f"{_capital(one.words)} leaves these matrices as they are: z = 1 everywhere."
+    return f"{_capital(one.words)} and {other.words} are the same here: nothing differs."
+
+
+async def map_data(client: Client, sources: list[Source], chosen: Chosen) -> Drawn | Failed:
+    """The heatmap to show."""
+    one, other = pair_of(sources, chosen.show)
+    request = Heatmap(
+        one.mixture,
+        chosen.module,
+        one.normalise,
+        minus=other.mixture if other else {},
+        minus_normalise=bool(other and other.normalise),
+        layer=chosen.layer_index,
+        rows=chosen.rows,
+    )
+    data = await answer(client, request, HeatmapData, TIMEOUT_SECONDS)
+    if not isinstance(data, HeatmapData):
+        return data
+    quantity = Quantity()
+    if other:
+        quantity = Quantity(f"{one.name} − {other.name}", "lower", "higher")
+    file = "-minus-".join(two.name for two in (one, other) if two).replace(" ", "-")
+    return Drawn(data, quantity, in_words(one, other), f"{file}-{chosen.module}")
 
 
 async def matrix_data(
@@ -92,3 +163,7 @@ async def matrix_data(
             return event
         found.append((one.name, one.colour, event))
     return found
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,105 @@
+"""What the Inspect page lets people choose: what to look at, how rows are made, and which."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.ui.inspect.link import from_link
+from t2ui.ui.inspect.rows import kinds
+from t2ui.ui.inspect.sources import MIXTURE, shows, sources_of
+from t2ui.ui.shared.mixture import experts_of
+from t2ui.ui.shared.panel import unpack
+
+SLIDERS = ("mixture on the sliders", MIXTURE)
+NOTHING = ("nothing", "")
+KINDS = ("attention", "mlp")
+ROWS = [("layers", "layer"), ("kinds of matrix", "kind"), ("every matrix", "matrix")]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The boxes, in the order of `link.CHOICES`, and the one that concerns the other plot."""
+
+    look: gr.Dropdown
+    compare: gr.Dropdown
+    show: gr.Radio
+    rows: gr.Dropdown
+    module: gr.Dropdown
+    layer: gr.Dropdown
+    log: gr.Checkbox
+
+    @property
+    def of_map(self) -> list[Component]:
+        """What the heatmap depends on."""
+        return [self.look, self.compare, self.show, self.rows, self.module, self.layer]
+
+
+def make_choices() -> Choices:
+    """Build the boxes. Nothing is chosen until there are experts, see `offered`."""
+    return Choices(
+        look=gr.Dropdown([SLIDERS], value=None, label="Expert or mixture", elem_id="inspect-look"),
+        compare=gr.Dropdown([NOTHING], value="", label="Compare with", elem_id="inspect-compare"),
+        show=gr.Radio(
+            shows([]), value="first", label="Show", visible=False, elem_id="inspect-show"
+        ),
+        rows=gr.Dropdown(ROWS, value="layer", label="Rows", elem_id="inspect-rows"),
+        module=gr.Dropdown(
+            ["all", *KINDS], value="all", label="Matrices", elem_id="inspect-module"
+        ),
+        layer=gr.Dropdown(["all"], value="all", label="Layers", elem_id="inspect-layer"),
+        log=gr.Checkbox(True, label="σ on a log scale", elem_id="inspect-log"),
+    )
+
+
+def offered(
+    mixer: str, library: dict[str, Any], chosen: tuple[Any, ...], query: Mapping[str, Any]
+) -> list[Any]:
+    """Updates of the boxes in `of_map` for the library that was found.
+
+    What is `chosen` there stays, as long as it is still offered: the worker may have restarted.
+    The first time, the link has a say.
+    """
+    state = unpack(mixer)
+    names = [expert["name"] for expert in experts_of(state)]
+    if not names:  # an empty folder, or a worker that is down: nothing to choose from
+        return [gr.skip()] * len(chosen)
+    experts = [(f"{name} expert", f"expert:{name}") for name in names]
+    layers = map(str, range(library["layers"]))
+    matrices = [(named, part) for part, named in kinds(library["modules"]).items()]
+    look, compare, show, *rest = chosen
+    if look is None:
+        asked = from_link(query)
+        look, compare = asked.get("look"), asked.get("compare", "")
+        show = asked.get("show", "difference")
+        keys = ("rows", "module", "layer")
+        rest = [asked.get(key, now) for key, now in zip(keys, rest, strict=True)]
+    look, looks = _kept(look, [*experts, SLIDERS])
+    compare, compares = _kept(compare, [NOTHING, *experts, SLIDERS])
+    lists = [
+        ROWS,
+        [*((one, one) for one in ("all", *KINDS)), *matrices],
+        [(one, one) for one in ("all", *layers)],
+    ]
+    updates = [_kept(now, options)[1] for now, options in zip(rest, lists, strict=True)]
+    return [looks, compares, show_of(look, compare, show, state), *updates]
+
+
+def show_of(look: Any, compare: Any, show: Any, mixer: Mapping[str, Any]) -> dict[str, Any]:
+    """An update of the radio: named after what is compared, hidden where nothing is."""
+    sources = sources_of(look, compare, mixer)
+    if not sources:  # the page asked before the experts were known: `offered` answers later
+        return gr.skip()
+    choices = shows(sources)
+    values = [value for _, value in choices]
+    value = show if show in values else values[-1]
+    return gr.update(choices=choices, value=value, visible=len(choices) > 1)
+
+
+def _kept(now: Any, options: list[tuple[str, str]]) -> tuple[Any, dict[str, Any]]:
+    """What is chosen of the options, and the update of the box."""
+    values = [value for _, value in options]
+    value = now if now in values else values[0]
+    return value, gr.update(choices=options, value=value)
