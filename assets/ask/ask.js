@@ -43,19 +43,34 @@
   const answering = () =>
     document.querySelector("#answers .t2-answer:is([data-state=streaming], [data-state=waiting])");
 
+  const STOP_MS = 3000; // in which a stop has surely gone through
+  let stopping = null; // a timer, from Stop until the answer has ended: Gradio would drop an Ask
+  let again = false; // there was one
+  window.t2ui.answerEnded = () => {
+    clearTimeout(stopping);
+    stopping = null;
+    if (again) setTimeout(() => document.getElementById("ask").click());
+    again = false;
+  };
+
   /** Before Gradio hears of it: there is one answer at a time, and it should be seen. */
   function asked(event) {
-    if (answering()) {
+    if (answering() || stopping) {
       event.preventDefault();
       event.stopImmediatePropagation();
-      return tell(document.getElementById("stop"), "Still answering. Press Stop first, then ask again.");
+      if (stopping) again = true;
+      else tell(document.getElementById("stop"), "Still answering. Press Stop first, then ask again.");
+      return;
     }
     if (fingers.matches) box().blur(); // the keyboard on the screen would hide the answer
     if (!narrow.matches) return;
     const card = document.getElementById("card-adapted");
     card.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
   }
-  document.addEventListener("click", (event) => event.target.closest?.("#ask") && asked(event), true);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#ask")) asked(event);
+    else if (event.target.closest?.("#stop") && answering()) stopping = setTimeout(window.t2ui.answerEnded, STOP_MS);
+  }, true);
   document.addEventListener("keydown", (event) => {
     const enter = event.key === "Enter" && !event.shiftKey && !event.isComposing;
     if (enter && event.target === box()) asked(event);
@@ -196,7 +211,7 @@
           title: "This card follows every move of a slider, so of a long prompt it reads the beginning and the end alone. Ask reads all of it.",
         }, `long prompt: ${shown.left_out.toLocaleString("en")} tokens in its middle left out here`),
         h("p.foot", null, old
-          ? h("span.old", null, page.ready ? "old: waiting for the new numbers" : "old: waiting for the model")
+          ? page.ready ? "old: the new numbers are on their way" : "old: waiting for the model"
           : [kl, ` · ${duration(shown.seconds)}`]));
     }
     return draw;

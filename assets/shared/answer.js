@@ -110,7 +110,7 @@
       const words = made && pane === "adapted" ? `${verb} with ${mixtureWords(made.mixture)}` : "";
       const why = { prompt: "another prompt", mixture: "sliders moved" }[old[0]];
       side.title = words && `${verb} with ${mixtureWords(made.mixture, Infinity)} · set by: ${made.set_by}`;
-      fill(side, h("span.made", null, words), why && h("span.old", {
+      fill(side, words && h("span.made", null, words), why && h("span.old", {
         title: old[0] === "prompt"
           ? "The prompt above is another one by now: press Ask to answer it."
           : "The sliders stand elsewhere by now: press Ask to answer with them.",

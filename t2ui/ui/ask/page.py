@@ -169,6 +169,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         [*panels.values(), page.footer],
         **ANSWERS,
     )
+    asked.then(None, None, None, js=once_loaded("answerEnded"), **PAGE)  # after Stop too
     panes = [page.classification, page.base, page.adapted]
     page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)
 
