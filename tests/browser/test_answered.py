@@ -256,6 +256,22 @@ def test_enter_and_ask_during_an_answer_say_what_to_do(visit, client):
     assert len([r for r in client.requests if isinstance(r, Ask)]) == 2
 
 
+@pytest.mark.parametrize("ms", [0, 20, 300])
+def test_a_question_right_after_stop_is_not_lost(visit, client, ms):
+    client.pace = 4.0
+    page = visit()
+    ask(page)
+    wait_state(page, "streaming")
+    client.pace = 0.1
+    page.evaluate(
+        "(ms) => { document.querySelector('#stop').click();"
+        "setTimeout(() => document.querySelector('#ask').click(), ms); }",
+        ms,
+    )
+    wait_state(page, "done")
+    assert len([r for r in client.requests if isinstance(r, Ask)]) == 2
+
+
 # --- tokens and the permalink --------------------------------------------------------------------
 
 
