@@ -6,7 +6,7 @@
   const RETRY_MS = 5000;
   const RETRIES = 12;
   const {
-    panels, page, hints, h, fill, hear, tell, number, percent, duration, quoted, mixColour, standing, outdated,
+    panels, page, hints, h, fill, hear, tell, hideTip, number, percent, duration, quoted, mixColour, standing, outdated,
   } = window.t2ui;
 
   Object.assign(hints, {
@@ -47,6 +47,7 @@
   let stopping = null; // a timer, from Stop until the answer has ended: Gradio would drop an Ask
   let again = false; // there was one
   window.t2ui.answerEnded = () => {
+    hideTip(); // there is nothing to stop any more
     clearTimeout(stopping);
     stopping = null;
     if (again) setTimeout(() => document.getElementById("ask").click());

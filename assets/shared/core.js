@@ -104,11 +104,10 @@ window.t2ui = (() => {
   }, true);
   addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
 
-  /** Say something beside an element, for as long as it takes to read. */
+  /** Say something beside an element, until a key or the pointer does something else. */
   function tell(anchor, text) {
     showTip(anchor, h("p", { role: "alert" }, text));
-    const shown = tip;
-    setTimeout(() => tip === shown && hideTip(), 4000);
+    for (const name of ["pointerdown", "keydown"]) addEventListener(name, hideTip, { capture: true, once: true });
   }
 
   /** Show `content(target)` while the pointer is on, or a finger taps, a child that matches. */

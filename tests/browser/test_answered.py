@@ -34,11 +34,12 @@ def answered(page):
 
 
 def test_an_answer_says_what_made_it_and_is_old_once_the_sliders_say_otherwise(visit, client):
-    client.pace = 1.0
+    client.hold_end = True
     page = visit()
     ask(page)
     wait_state(page, "streaming")
     assert answered(page) == "answering with code 1.00"
+    client.hold_end = False
     wait_state(page, "done")
     assert answered(page) == "answered with code 1.00"
     text = page.locator("#answer-adapted .text").inner_text()
@@ -105,13 +106,14 @@ def test_another_prompt_makes_both_answers_and_pass_one_old_until_it_is_taken_ba
 
 
 def test_an_answer_that_streams_is_old_as_soon_as_the_sliders_move(visit, client):
-    client.pace = 2.0
+    client.hold_end = True
     page = visit()
     ask(page)
     wait_state(page, "streaming")
     slide(page, "code", 0.5)
     eventually(lambda: is_old(page, "#answer-adapted"))
     assert answered(page) == "answering with code 1.00 old: sliders moved"
+    client.hold_end = False
     wait_state(page, "done")
     assert answered(page) == "answered with code 1.00 old: sliders moved"
 
@@ -140,7 +142,7 @@ def test_the_next_token_never_shows_old_numbers_in_new_colours(visit, client):
     bar = "#next-token .pair-bar.mix b"
     assert colour(page, bar, "backgroundColor") == ORANGE and not is_old(page, "#next-token")
     numbers = card.locator(".next-rows").inner_text()
-    client.pace = 30.0  # the answer takes 2 s
+    client.hold_next = True
     slide(page, "math", 1.5)
     eventually(lambda: is_old(page, "#next-token"))
     assert colour(page, ".gradio-container", "getPropertyValue('--t2-mix')") == "#0072B2"
@@ -149,11 +151,13 @@ def test_the_next_token_never_shows_old_numbers_in_new_colours(visit, client):
     foot = card.locator(".foot").last.inner_text()
     assert foot == "old: the new numbers are on their way" and "KL" not in card.inner_text()
     eventually(lambda: opacity(page, "#next-token .next-rows") < 0.7)
+    client.hold_next = False
     eventually(lambda: not is_old(page, "#next-token"))
     assert colour(page, bar, "backgroundColor") == BLUE and "KL" in card.inner_text()
-    client.pace = 30.0
+    client.hold_next = True
     page.locator("#prompt textarea").fill("Write a function in C")
     eventually(lambda: is_old(page, "#next-token"))
+    client.hold_next = False
     page.locator("#prompt textarea").fill("Write a function")
     eventually(lambda: not is_old(page, "#next-token"))
 
@@ -200,38 +204,43 @@ def long_answers(monkeypatch):
 
 
 def test_a_long_answer_is_followed_and_then_stands_at_its_beginning(visit, client, long_answers):
-    client.pace = 1.0
+    client.hold_end = True
     page = visit()
     ask(page)
     wait_state(page, "streaming")
-    eventually(lambda: scrolled(page)[0] > 40 and scrolled(page)[1] < 2)
+    eventually(lambda: scrolled(page)[0] > 90 and scrolled(page)[1] < 2)
+    client.hold_end = False
     wait_state(page, "done")
     assert [scrolled(page, pane)[0] for pane in ("adapted", "base")] == [0, 0]
 
 
 def test_a_long_answer_stays_where_a_hand_has_put_it(visit, client, long_answers):
-    client.pace = 1.0
+    client.hold_end = True
     page = visit()
     ask(page)
     wait_state(page, "streaming")
-    eventually(lambda: scrolled(page)[0] > 90)
+    eventually(lambda: scrolled(page)[0] > 90 and scrolled(page)[1] < 2)
     page.locator("#answer-adapted .text").hover()
     page.mouse.wheel(0, -70)
     eventually(lambda: scrolled(page)[1] > 60)
     place = scrolled(page)[0]
+    client.hold_end = False
     wait_state(page, "done")
     assert scrolled(page)[0] == place > 0, "no jump"
     assert scrolled(page, "base")[0] == 0
+    client.hold_end = True
     page.click("#ask")  # the next question is followed anew
-    eventually(lambda: scrolled(page)[0] > 40 and scrolled(page)[1] < 2)
-    page.click("#stop")
+    eventually(lambda: scrolled(page)[0] > 90 and scrolled(page)[1] < 2)
+    client.hold_end = False
+    wait_state(page, "done")
+    assert scrolled(page)[0] == 0
 
 
 # --- Enter during an answer ----------------------------------------------------------------------
 
 
 def test_enter_and_ask_during_an_answer_say_what_to_do(visit, client):
-    client.pace = 4.0
+    client.hold_end = True
     page = visit()
     ask(page)
     wait_state(page, "streaming")
@@ -249,25 +258,38 @@ def test_enter_and_ask_during_an_answer_say_what_to_do(visit, client):
     assert len([r for r in client.requests if isinstance(r, Ask)]) == 1
     page.click("#stop")
     wait_state(page, "stopped")
-    client.pace = 0.1
-    eventually(lambda: client.cancelled)
+    assert tip.count() == 0
+    client.hold_end = False
     box.press("Enter")
     wait_state(page, "done")
     assert len([r for r in client.requests if isinstance(r, Ask)]) == 2
 
 
-@pytest.mark.parametrize("ms", [0, 20, 300])
-def test_a_question_right_after_stop_is_not_lost(visit, client, ms):
-    client.pace = 4.0
+def test_what_was_said_goes_when_the_answer_has_ended(visit, client):
+    client.hold_end = True
     page = visit()
     ask(page)
     wait_state(page, "streaming")
-    client.pace = 0.1
+    page.locator("#prompt textarea").press("Enter")
+    page.get_by_role("alert").wait_for()
+    client.hold_end = False
+    wait_state(page, "done")
+    page.get_by_role("alert").wait_for(state="detached")
+
+
+@pytest.mark.parametrize("ms", [0, 20, 300])
+def test_a_question_right_after_stop_is_not_lost(visit, client, ms):
+    client.hold_end = True
+    page = visit()
+    ask(page)
+    wait_state(page, "streaming")
     page.evaluate(
         "(ms) => { document.querySelector('#stop').click();"
         "setTimeout(() => document.querySelector('#ask').click(), ms); }",
         ms,
     )
+    eventually(lambda: len([r for r in client.requests if isinstance(r, Ask)]) == 2)
+    client.hold_end = False
     wait_state(page, "done")
     assert len([r for r in client.requests if isinstance(r, Ask)]) == 2
 

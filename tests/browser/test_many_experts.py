@@ -97,7 +97,8 @@ def test_no_slider_hides_and_no_preset_is_cut(library):
     assert count <= 5 or first.startswith("code"), "of many labels the likeliest comes first"
     for theme in ("light", "dark"):
         page.evaluate("(dark) => t2ui.setDark(dark)", theme == "dark")
-        page.screenshot(path=SHOTS / f"experts-{count}-{theme}.png")
+        shot = SHOTS / f"experts-{count}-{theme}.png"
+        page.screenshot(path=shot, animations="disabled")
 
 
 @pytest.mark.parametrize("library", [12], indirect=True)

@@ -35,7 +35,7 @@ def in_view(page, selector, least):
 
 
 def test_the_answer_appears_under_ask_and_in_view(visit, client):
-    client.pace = 1.5
+    client.hold_end = True
     page = visit(**PHONE)
     assert page.evaluate("matchMedia('(pointer: coarse)').matches")
     ask(page, touch=True)
@@ -47,6 +47,7 @@ def test_the_answer_appears_under_ask_and_in_view(visit, client):
     assert tops == sorted(tops), "Ask, the answers, the cards, the line below"
     assert in_view(page, "#card-adapted", 240) and in_view(page, "#ask", 40)
     assert page.evaluate("document.activeElement.tagName") != "TEXTAREA", "the keyboard goes"
+    client.hold_end = False
     wait_state(page, "done")
     assert page.locator("#answer-adapted .text").evaluate("(e) => e.scrollTop") == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 390
@@ -63,7 +64,7 @@ def test_an_answer_out_of_view_is_brought_there(visit):
 
 
 def test_a_tap_on_ask_during_an_answer_says_what_to_do(visit, client):
-    client.pace = 4.0
+    client.hold_end = True
     page = visit(**PHONE)
     ask(page, touch=True)
     wait_state(page, "streaming")
