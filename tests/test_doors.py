@@ -241,7 +241,7 @@ def by_http(app, asked: Controls) -> Answer:
     """As the page's curl command says."""
     words = shlex.split(http(asked, app[1].rstrip("/")).replace("\\\n", " "))
     path = words[0].partition("/gradio_api/call/")[2]
-    kind, found = called(app[1], path, json.loads(words[words.index("-d") + 1]))
+    kind, found = called(app[1], path, json.loads(words[words.index("-d") + 1].removesuffix(")")))
     assert kind == "complete", found
     return answer_of(found["receipt"]["mixture"], found["receipt"], found["adapted"])
 

@@ -5,7 +5,9 @@
   const PAUSE_MS = 350; // of typing, before the next token is asked for
   const RETRY_MS = 5000;
   const RETRIES = 12;
-  const { panels, page, hints, h, hear, number, percent, duration, visible } = window.t2ui;
+  const {
+    panels, page, hints, h, fill, hear, tell, hideTip, number, percent, duration, quoted, mixColour, standing, outdated,
+  } = window.t2ui;
 
   Object.assign(hints, {
     "#dispatch-mode label:has([value=prompt])": "Pass one by prompt: the model itself is asked which kind the prompt is.",
@@ -28,9 +30,59 @@
   const message = (text, remedy) =>
     h("div.empty", null, h("p", null, text), remedy ? h("p.remedy", null, remedy) : null);
 
+  /* --- the prompt: right-to-left where its text is; Enter and Ask ----------------------------- */
+
+  const box = () => document.querySelector("#prompt textarea");
+  hear("prompt", () => {
+    if (box()) box().dir = "auto"; // Gradio says ltr
+  });
+
+  const narrow = matchMedia("(max-width: 899px)"); // as in ask.css: the cards stand in one column
+  const fingers = matchMedia("(pointer: coarse)");
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const answering = () =>
+    document.querySelector("#answers .t2-answer:is([data-state=streaming], [data-state=waiting])");
+
+  const STOP_MS = 3000; // in which a stop has surely gone through
+  let stopping = null; // a timer, from Stop until the answer has ended: Gradio would drop an Ask
+  let again = false; // there was one
+  window.t2ui.answerEnded = () => {
+    hideTip(); // there is nothing to stop any more
+    clearTimeout(stopping);
+    stopping = null;
+    if (again) setTimeout(() => document.getElementById("ask").click());
+    again = false;
+  };
+
+  /** Before Gradio hears of it: there is one answer at a time, and it should be seen. */
+  function asked(event) {
+    if (answering() || stopping) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      if (stopping) again = true;
+      else tell(document.getElementById("stop"), "Still answering. Press Stop first, then ask again.");
+      return;
+    }
+    if (fingers.matches) box().blur(); // the keyboard on the screen would hide the answer
+    if (!narrow.matches) return;
+    const card = document.getElementById("card-adapted");
+    card.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+  }
+  document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#ask")) asked(event);
+    else if (event.target.closest?.("#stop") && answering()) stopping = setTimeout(window.t2ui.answerEnded, STOP_MS);
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    const enter = event.key === "Enter" && !event.shiftKey && !event.isComposing;
+    if (enter && event.target === box()) asked(event);
+  }, true);
+
   /* --- pass one: a bar for each label; a click on another label corrects it ------------------- */
 
+  const MANY_LABELS = 7; // of more, the likeliest come first
+
   panels.classification = (host, api) => {
+    let shown = null;
     let mine = null; // the label clicked: what streams on still carries the one of pass one
     const correct = (label, stamp) => {
       mine = { label, stamp };
@@ -57,18 +109,29 @@
           row.raw === null ? null : h("u", { style: { "--w": `${100 * row.raw}%` } })),
         h("span.value", null, number(row.p)));
     };
-    return (value) => {
+    function draw(value) {
+      shown = value;
+      const old = value.state === "done" && value.prompt !== page.prompt;
       host.dataset.state = value.state;
-      if (value.state === "waiting") return host.replaceChildren(skeleton(4));
-      if (value.state !== "done") return host.replaceChildren(message(value.message, value.remedy));
+      host.toggleAttribute("data-old", old);
+      if (value.state === "waiting") return fill(host, skeleton(4));
+      if (value.state !== "done") return fill(host, message(value.message, value.remedy));
       const share = value.share === null ? "" : ` · ${percent(value.share)} of the answer`;
-      host.replaceChildren(
-        h("div.label-rows", null, value.rows.map((row) => bar(row, value))),
+      const rows = [...value.rows];
+      if (rows.length > MANY_LABELS) rows.sort((a, b) => b.p - a.p);
+      fill(host,
+        h("div.label-rows", null, rows.map((row) => bar(row, value))),
         h("p.said", { title: "The model's own words in pass one, right or wrong." },
           "it said ", h("code", null, value.said || "(nothing)")),
         h("p.foot", { title: "How long pass one took, and its share of the whole answer." },
+          old && h("span.old", { title: "The prompt above is another one by now." }, "old: another prompt"),
           `${value.method} · ${duration(value.seconds)}${share}`));
-    };
+    }
+    hear("prompt", () => {
+      const old = shown?.state === "done" && shown.prompt !== page.prompt;
+      if (old !== host.hasAttribute("data-old")) draw(shown);
+    });
+    return draw;
   };
 
   /* --- next token: base beside mixture, follows the sliders live ------------------------------ */
@@ -77,7 +140,7 @@
     let running = false;
     let again = false;
     let timer = null;
-    let shown = null;
+    let shown = null; // what the server said last, and `made`: for what
     let tries = 0; // since the last change; a busy or restarting model is asked again
 
     /** Newest wins: while one request runs, only the last change is remembered. */
@@ -89,12 +152,14 @@
         return;
       }
       running = true;
-      const asked = { prompt: page.prompt, ...page.mixture };
+      draw();
+      const made = standing();
       try {
-        shown = JSON.parse(await api.server.next_token(asked));
+        shown = JSON.parse(await api.server.next_token({ prompt: page.prompt, ...page.mixture }));
       } catch {
         shown = { error: "The server could not be reached.", remedy: "Reload the page." };
       }
+      shown.made = made;
       running = false;
       if (shown.error && !again && tries++ < RETRIES) timer = setTimeout(refresh, RETRY_MS);
       if (again) {
@@ -108,9 +173,13 @@
       tries = 0;
       return refresh();
     };
-    hear("mixture", anew);
+    hear("mixture", () => {
+      draw(); // also while a request runs: the numbers are not those of the sliders any more
+      anew();
+    });
     hear("ready", anew);
     hear("prompt", () => {
+      draw();
       clearTimeout(timer);
       timer = setTimeout(anew, PAUSE_MS);
     });
@@ -118,24 +187,33 @@
     const side = (kind, p) =>
       h(`span.pair-bar.${kind}`, null, h("b", { style: { "--w": `${100 * p}%` } }),
         h("em", null, p >= 0.995 ? "1.0" : number(p).replace(/^0/, "")));
+    /** The numbers stay until the new ones are there: in the colour of the mixture that gave them,
+        and marked as old. */
     function draw() {
+      host.toggleAttribute("data-old", false);
       if (!page.prompt.trim()) {
-        return host.replaceChildren(
-          message("The likeliest next tokens, base beside mixture, appear here as you type."));
+        return fill(host, message("The likeliest next tokens, base beside mixture, appear here as you type."));
       }
-      if (page.failed) return host.replaceChildren(message(page.failed));
-      if (!shown) return host.replaceChildren(skeleton(6));
-      if (shown.error) return host.replaceChildren(message(shown.error, shown.remedy));
+      if (page.failed) return fill(host, message(page.failed));
+      if (!shown) return fill(host, skeleton(6));
+      if (shown.error) return fill(host, message(shown.error, shown.remedy));
+      const old = outdated(shown.made).length > 0;
+      host.toggleAttribute("data-old", old);
+      host.style.setProperty("--t2-mix", mixColour(shown.made.mixture));
       const rows = shown.rows.map(([text, base, mixture]) =>
-        h("div.next-row", { title: `${JSON.stringify(text)}: base ${number(base, 3)}, mixture ${number(mixture, 3)}` },
-          h("code", null, visible(text)), side("base", base), side("mix", mixture)));
-      host.replaceChildren(
+        h("div.next-row", { title: `${quoted(text)}: base ${number(base, 3)}, mixture ${number(mixture, 3)}` },
+          h("code", { dir: "auto" }, quoted(text)), side("base", base), side("mix", mixture)));
+      const kl = h("span", { title: "Kullback–Leibler divergence of the mixture's next-token distribution from the base model's: 0 when they agree." },
+        `KL ${number(shown.kl)} nats`);
+      fill(host,
         h("div.next-head", null, h("span"), h("span", null, "base"), h("span", null, "mixture")),
         h("div.next-rows", null, rows),
-        h("p.foot", null,
-          h("span", { title: "Kullback–Leibler divergence of the mixture's next-token distribution from the base model's: 0 when they agree." },
-            `KL ${number(shown.kl)} nats`),
-          ` · ${duration(shown.seconds)}`));
+        shown.left_out > 0 && h("p.foot.left-out", {
+          title: "This card follows every move of a slider, so of a long prompt it reads the beginning and the end alone. Ask reads all of it.",
+        }, `long prompt: ${shown.left_out.toLocaleString("en")} tokens in its middle left out here`),
+        h("p.foot", null, old
+          ? page.ready ? "old: the new numbers are on their way" : "old: waiting for the model"
+          : [kl, ` · ${duration(shown.seconds)}`]));
     }
     return draw;
   };

@@ -2,7 +2,9 @@
 "use strict";
 
 (() => {
-  const { panels, page, h, number, percent, duration, visible, tips, copy, opens } = window.t2ui;
+  const {
+    panels, page, h, fill, hear, number, duration, quoted, tips, copy, opens, mixtureWords, mixColour, outdated,
+  } = window.t2ui;
   const LIMIT = 3; // nats at which a tint is full; the scale is symmetric
 
   /** Code between ``` fences, as [start, end, kind]: the newlines around it are not shown twice. */
@@ -30,7 +32,7 @@
         const inside = part && place >= part[0] ? part[2] : "";
         const piece = rest.slice(0, (part ? (inside ? part[1] : part[0]) : Infinity) - place);
         let node = decorate ? decorate(token, piece) : document.createTextNode(piece);
-        if (inside === "fence" && place === part[0]) block = box.appendChild(h("div.code"));
+        if (inside === "fence" && place === part[0]) block = box.appendChild(h("div.code", { dir: "ltr" }));
         if (!inside) block = null;
         if (inside === "gap" || inside === "fence") node = h(`span.${inside}`, null, node);
         (block || box).append(node);
@@ -48,7 +50,7 @@
 
   const list = (title, kind, candidates) =>
     h("div", null, h("h5", null, title), candidates.map(([text, p]) =>
-      h(`div.cand.${kind}`, null, h("code", null, visible(text)),
+      h(`div.cand.${kind}`, null, h("code", { dir: "auto" }, quoted(text)),
         h("b", { style: { "--w": `${100 * p}%` } }), h("em", null, number(p)))));
 
   function bubble(shift) {
@@ -56,16 +58,26 @@
     const factor = Math.exp(Math.abs(lp - base));
     const times = factor < 1.05 ? "about as likely as" : `${factor >= 1000 ? "over 1000" : number(factor, factor < 10 ? 1 : 0)} times ${lp > base ? "likelier" : "less likely"} than`;
     return h("div.bubble", null,
-      h("p", null, h("code", null, visible(text)), ` ${times} under the base model`),
+      h("p", null, h("code", { dir: "auto" }, quoted(text)), ` ${times} under the base model`),
       h("div.cands", null, list("adapted", "mix", mine), list("base", "base", others)));
   }
 
   panels.answer = (host) => {
     const pane = host.dataset.pane;
     let shifts = [];
-    const text = h("div.text", { tabIndex: 0, ariaLabel: `${pane} answer` });
+    const follows = (host.dataset.follows || "").split(" "); // of "prompt" and "mixture": see `outdated`
+    const text = h("div.text", { tabIndex: 0, dir: "auto", ariaLabel: `${pane} answer` });
     const foot = h("p.foot");
-    host.replaceChildren(text, foot);
+    const card = host.closest(".t2-card");
+    const side = card?.querySelector(".card-head .side");
+    let shown = null; // the value drawn last
+    let touched = false; // since the question: a hand was on the text, which then stays where it is
+    fill(host, text, foot);
+    for (const name of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      text.addEventListener(name, () => {
+        touched ||= text.scrollHeight > text.clientHeight;
+      }, { passive: true });
+    }
     tips(host, "[data-token]", (span) => shifts[span.dataset.token] && bubble(shifts[span.dataset.token]));
 
     function body(value) {
@@ -87,6 +99,26 @@
       });
     }
 
+    /** Say what made the text, and whether the page stands for something else by now. */
+    function mark() {
+      const made = shown?.answered;
+      const old = made && shown.pieces.length ? outdated(made).filter((part) => follows.includes(part)) : [];
+      host.toggleAttribute("data-old", old.length > 0);
+      card?.style.setProperty("--t2-mix", made ? mixColour(made.mixture) : ""); // not the sliders'
+      if (!side) return;
+      const verb = ["waiting", "streaming"].includes(shown?.state) ? "answering" : "answered";
+      const words = made && pane === "adapted" ? `${verb} with ${mixtureWords(made.mixture)}` : "";
+      const why = { prompt: "another prompt", mixture: "sliders moved" }[old[0]];
+      side.title = words && `${verb} with ${mixtureWords(made.mixture, Infinity)} · set by: ${made.set_by}`;
+      fill(side, words && h("span.made", null, words), why && h("span.old", {
+        title: old[0] === "prompt"
+          ? "The prompt above is another one by now: press Ask to answer it."
+          : "The sliders stand elsewhere by now: press Ask to answer with them.",
+      }, `old: ${why}`));
+    }
+    hear("prompt", mark);
+    hear("mixture", mark);
+
     function statistics(value) {
       if (!value.tokens) return [];
       const rate = value.tokens / value.seconds;
@@ -103,6 +135,9 @@
       // Sent before the question was stopped, come after: it would stream on for ever.
       const late = value.question && value.question === page.stopped && ["waiting", "streaming"].includes(value.state);
       if (late) value = { ...value, state: "stopped" };
+      const ended = shown?.state === "streaming" && value.state === "done";
+      if (value.question !== shown?.question) touched = false;
+      shown = value;
       const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
       host.dataset.state = value.state;
       text.replaceChildren();
@@ -117,12 +152,13 @@
       if (value.state === "streaming") {
         text.append(h("i.caret"));
         if (atEnd) text.scrollTop = text.scrollHeight;
-      }
+      } else if (ended && !touched) text.scrollTop = 0;
+      mark();
       const legend = value.shifts?.length
         ? h("span.legend", { title: "How much likelier (red) or less likely (blue) a token is under the adapted model than under the base model, in nats. Point at a token to see both models' candidates." },
             `−${LIMIT}`, h("i"), `+${LIMIT} nats`)
         : null;
-      foot.replaceChildren(h("span", null, statistics(value)), legend || "");
+      fill(foot, h("span", null, statistics(value)), legend);
     };
   };
 
@@ -157,7 +193,7 @@
     let tab = "Python";
     function drawCode(value) {
       const names = Object.keys(value.code);
-      code.replaceChildren(
+      fill(code,
         h("div.sheet-head", { role: "tablist" }, names.map((name) =>
           h("button.tab", { type: "button", role: "tab", ariaSelected: String(name === tab),
             onclick: () => { tab = name; drawCode(value); } }, name)),
@@ -165,7 +201,7 @@
         h("pre", null, value.code[tab] || ""));
     }
     return (value) => {
-      receipt.replaceChildren(
+      fill(receipt,
         h("div.sheet-head", null, h("b", null, "Receipt"), value.receipt ? copyable(JSON.stringify(value.receipt, null, 2)) : null),
         value.receipt
           ? h("pre", null, JSON.stringify(value.receipt, null, 2))
@@ -175,8 +211,8 @@
         const url = location.origin + location.pathname + value.link;
         const box = h("input", { type: "text", readOnly: true, value: url, ariaLabel: "Permalink" });
         const b = copyable(url);
-        link.replaceChildren(h("div.sheet-head", null, h("b", null, "Permalink"), b), box,
-          value.link_note ? h("p.remedy", null, value.link_note) : null);
+        fill(link, h("div.sheet-head", null, h("b", null, "Permalink"), b), box,
+          value.link_note && h("p.remedy", null, value.link_note));
         if (wanted === "link") {
           history.replaceState(null, "", url);
           copy(url, b);

@@ -21,9 +21,14 @@ window.t2ui = (() => {
       else if (key in node && key !== "list" && key !== "popover") node[key] = value;
       else node.setAttribute(key, value === true ? "" : value);
     }
-    node.append(...children.flat(2).filter((c) => c !== null && c !== undefined && c !== false));
+    node.append(...given(children));
     return node;
   }
+
+  const given = (children) => children.flat(2).filter((c) => c !== null && c !== undefined && c !== false);
+
+  /** Put these children in place of all that a node had; as in `h`, null is none. */
+  const fill = (node, ...children) => node.replaceChildren(...given(children));
 
   /** Called by every panel's js_on_load. */
   function mount(kind, element, api) {
@@ -66,9 +71,11 @@ window.t2ui = (() => {
     return `${text.replace("-", "−")} %`;
   };
   const duration = (s) => (s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(1)} s`);
-  /** Whitespace made visible, for single tokens. */
-  const visible = (text) =>
-    text === "" ? "∅" : text.replace(/ /g, "·").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
+  /** A token between quotes, with what would not be seen made visible. */
+  const SIGNS = { " ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥" };
+  const hidden = /[\s\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+  const code = (sign) => `⟨U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  const quoted = (text) => `“${text.replace(hidden, (sign) => SIGNS[sign] || code(sign))}”`;
 
   /* --- one tooltip for everything ------------------------------------------------------------ */
 
@@ -96,6 +103,12 @@ window.t2ui = (() => {
     if (tip && Math.abs(tipAnchor.getBoundingClientRect().top - tipTop) > 4) hideTip();
   }, true);
   addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
+
+  /** Say something beside an element, until a key or the pointer does something else. */
+  function tell(anchor, text) {
+    showTip(anchor, h("p", { role: "alert" }, text));
+    for (const name of ["pointerdown", "keydown"]) addEventListener(name, hideTip, { capture: true, once: true });
+  }
 
   /** Show `content(target)` while the pointer is on, or a finger taps, a child that matches. */
   function tips(host, selector, content) {
@@ -164,7 +177,7 @@ window.t2ui = (() => {
   }
 
   return {
-    panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, visible,
-    tips, showTip, hideTip, copy, save, isDark, setDark, opens,
+    panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
+    fill, tips, showTip, tell, hideTip, copy, save, isDark, setDark, opens,
   };
 })();

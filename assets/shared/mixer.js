@@ -1,12 +1,16 @@
 /* The sliders: α of every expert, the strength that multiplies them, and the share left to the base
-   model. The panel's value is the single state that everybody moves; a hand moves it here. */
+   model. The panel's value is the single state that everybody moves; a hand moves it here.
+
+   Few experts stand in a fixed order. Of many, those in use come first and the list scrolls; it is
+   ordered anew when somebody else than a hand moved them, or once the hand has gone. Presets stand
+   as chips as long as all of them fit; otherwise every row has a button for its expert alone. */
 "use strict";
 
 (() => {
-  const { panels, h, number, percent, setMixture } = window.t2ui;
+  const { panels, page, h, fill, number, percent, setMixture, mixColour } = window.t2ui;
 
-  /** What the sliders add up to: the weights that answer, and the base model's share. What
-      normalising does to the weights is the worker's business; here it leaves the base no share. */
+  /** What the sliders add up to: the weights that are sent, the same as they act (normalised by
+      the worker's rule), and the base model's share. */
   function effective(value, bounds) {
     const weights = {};
     for (const [name, a] of Object.entries(value.alpha)) {
@@ -18,7 +22,10 @@
     const divides = value.normalise && sizes.length > 0;
     const largest = Math.max(0, ...sizes.map(Math.abs));
     const refused = divides && (Math.abs(sum) < bounds.least_sum || largest > bounds.limit * Math.abs(sum));
-    return { weights, share: divides && !refused ? 0 : 1 - sum, refused };
+    const divided = () => Object.fromEntries(Object.entries(weights).map(([name, x]) => [name, x / sum]));
+    return divides && !refused
+      ? { weights, acts: divided(), share: 0, refused }
+      : { weights, acts: weights, share: 1 - sum, refused };
   }
 
   /** A row's bar from 0 to x, on a scale from `low` to `high`. */
@@ -30,62 +37,72 @@
     element.style.setProperty("--one", place(1));
   }
 
+  /** One slider with its number, its reset, and `only`, a button for this expert alone. */
+  function row(id, label, options) {
+    const { colour, hint, low, high, step, reset, move, only } = options;
+    const clamp = (text) => Math.min(high, Math.max(low, Number.parseFloat(text) || 0));
+    const range = h("input", {
+      type: "range", min: low, max: high, step, ariaLabel: label,
+      oninput: () => move(Number(range.value)),
+      ondblclick: () => move(reset),
+    });
+    const box = h("input.number", {
+      type: "number", min: low, max: high, step: 0.05, ariaLabel: `${label}, as a number`,
+      onchange: () => {
+        const x = clamp(box.value);
+        box.value = x.toFixed(2); // `show` leaves a box alone while it has the focus
+        move(x);
+      },
+    });
+    const back = h("button.quiet.back", {
+      type: "button", title: `Back to ${reset}`, ariaLabel: `Reset ${label}`,
+      onclick: () => move(reset),
+    }, "↺");
+    const element = h("div.mix-row", { id, style: { "--colour": colour } },
+      h("span.name", { title: hint }, h("i.dot"), h("span", null, label)),
+      h("span.slide", null, range), box,
+      only && h("button.quiet.only", { type: "button", title: only.hint, ariaLabel: only.hint, onclick: only.act }, "only"),
+      back);
+    const show = (x) => {
+      if (Number(range.value) !== x) range.value = x;
+      if (document.activeElement !== box) box.value = x.toFixed(2);
+      bar(element, x, low, high);
+      back.style.visibility = x === reset ? "hidden" : "";
+    };
+    return { element, show };
+  }
+
   panels.mixer = (host, api) => {
     const bounds = JSON.parse(host.dataset.bounds); // t2ui/ui/shared/mixture.py
     const rows = new Map();
+    const list = h("div.mix-rows", { role: "group", ariaLabel: "Experts" });
+    const search = h("input.search", { type: "search", ariaLabel: "Search the experts", oninput: () => arrange(plain()) });
     let built = "";
+    let byHand = ""; // the value that a hand on a slider made: the rows stay where they are
 
     const plain = () => JSON.parse(api.props.value);
-    function change(patch) {
+    function change(patch, stay = true) {
       const dispatch = document.querySelector("#dispatch-mode input:checked")?.value;
       const note = dispatch && dispatch !== host.dataset.manual ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
       const value = { ...plain(), set_by: "you", note, note_by_hand: note, ...patch };
       api.props.value = JSON.stringify(value);
+      byHand = stay ? api.props.value : "";
       draw(value);
       api.trigger("input");
     }
     const setAlpha = (name, x) => change({ alpha: { ...plain().alpha, [name]: x } });
 
-    function row(id, label, options) {
-      const { colour, hint, low, high, step, reset, move } = options;
-      const clamp = (text) => Math.min(high, Math.max(low, Number.parseFloat(text) || 0));
-      const range = h("input", {
-        type: "range", min: low, max: high, step, ariaLabel: label,
-        oninput: () => move(Number(range.value)),
-        ondblclick: () => move(reset),
-      });
-      const box = h("input.number", {
-        type: "number", min: low, max: high, step: 0.05, ariaLabel: `${label}, as a number`,
-        onchange: () => {
-          const x = clamp(box.value);
-          box.value = x.toFixed(2); // `show` leaves a box alone while it has the focus
-          move(x);
-        },
-      });
-      const back = h("button.quiet", {
-        type: "button", title: `Back to ${reset}`, ariaLabel: `Reset ${label}`,
-        onclick: () => move(reset),
-      }, "↺");
-      const element = h("div.mix-row", { id, style: { "--colour": colour } },
-        h("span.name", { title: hint }, h("i.dot"), h("span", null, label)),
-        h("span.slide", null, range), box, back);
-      const show = (x) => {
-        if (Number(range.value) !== x) range.value = x;
-        if (document.activeElement !== box) box.value = x.toFixed(2);
-        bar(element, x, low, high);
-        back.style.visibility = x === reset ? "hidden" : "";
-      };
-      return { element, show };
-    }
-
     function build(value) {
       rows.clear();
+      const presets = new Map(value.presets.filter((one) => one.colour).map((one) => [one.name, one]));
       for (const e of value.experts) {
         const tag = e.kind === "dispatcher" ? " (trained to classify)" : "";
+        const alone = presets.get(e.name);
         rows.set(e.name, row(`mix-${e.id}`, e.name, {
           colour: e.colour, low: bounds.low, high: bounds.high, step: 0.01, reset: 0,
           hint: `α of ${e.name}${tag}: 0 is the base model, 1 the expert, below 0 its opposite. ${e.hint}`,
           move: (x) => setAlpha(e.name, x),
+          only: { hint: alone.hint, act: () => change({ alpha: { ...alone.alpha } }) },
         }));
       }
       const strength = row("strength", "strength ×", {
@@ -98,19 +115,16 @@
       const base = h("div.mix-row.base-share", {
         title: "What is left to the base model: 1 − Σα. Below 0 % the experts together go beyond 1.",
       }, h("span.name", null, h("i.dot"), "base share"), h("span.slide", null, share), shareText);
-      const presets = h("div.presets", { role: "group", ariaLabel: "Presets" },
-        h("div.chips", null, value.presets.map((p) =>
-          h("button.chip", {
-            type: "button", title: p.hint, style: { "--colour": p.colour },
-            onclick: () => change({ alpha: { ...p.alpha } }),
-          }, p.colour ? h("i.dot") : null, p.name))),
-        h("button.chip", {
-          type: "button", title: "Reset: all sliders to 0, strength to 1.", ariaLabel: "Reset the mixture", id: "mix-reset",
-          onclick: () => change({ alpha: { ...value.zero }, strength: 1, set_by: "reset" }),
-        }, "↺"));
       const note = h("p.note", { role: "status" });
-      const experts = value.experts.map((e) => rows.get(e.name).element);
-      host.replaceChildren(h("div.mix-rows", null, experts), strength.element, base, presets, note);
+      const searched = value.experts.length >= bounds.search_from;
+      search.placeholder = `search ${value.experts.length} experts`;
+      search.value = "";
+      const chips = chipsOf(value);
+      host.classList.toggle("long", value.experts.length > bounds.few);
+      host.classList.toggle("searched", searched);
+      fill(host, searched && h("div.presets", null, search, chips), list, strength.element, base,
+        !searched && h("div.presets", null, chips), note);
+      fold(chips, searched);
       rows.set("base", {
         show: (x) => {
           bar(base, x, bounds.low, bounds.high);
@@ -127,6 +141,59 @@
       });
     }
 
+    /** The presets, those of one expert in its colour, and the reset. */
+    function chipsOf(value) {
+      return h("div.chips", { role: "group", ariaLabel: "Presets" }, value.presets.map((p) =>
+        h(p.colour ? "button.chip.one" : "button.chip", {
+          type: "button", title: p.hint, style: { "--colour": p.colour },
+          onclick: () => change({ alpha: { ...p.alpha } }, false),
+        }, p.colour ? h("i.dot") : null, p.name)),
+      h("button.chip", {
+        type: "button", title: "Reset: all sliders to 0, strength to 1.", ariaLabel: "Reset the mixture", id: "mix-reset",
+        onclick: () => change({ alpha: { ...value.zero }, strength: 1, set_by: "reset" }, false),
+      }, "↺"));
+    }
+
+    /** Chips that do not all fit give way to the rows' own buttons. */
+    function fold(chips, always) {
+      const measure = () => {
+        host.classList.remove("folded");
+        host.classList.toggle("folded", always || chips.scrollWidth > chips.clientWidth);
+      };
+      measure();
+      if (!always) new ResizeObserver(measure).observe(chips);
+    }
+
+    /** Put the rows in their order: of many, those in use first, then those that are searched for. */
+    function arrange(value) {
+      const few = value.experts.length <= bounds.few;
+      const wanted = search.value.trim().toLowerCase();
+      const says = (e) => [e.name, e.hint, ...e.labels].join(" ").toLowerCase().includes(wanted);
+      const used = few ? [] : value.experts.filter((e) => value.alpha[e.name]);
+      const others = value.experts.filter((e) => !used.includes(e));
+      const found = others.filter((e) => few || says(e));
+      const words = wanted
+        ? `${found.length || "none"} of the ${others.length} others found`
+        : `${others.length} not in use`;
+      const node = (e) => rows.get(e.name).element;
+      const nodes = [...used.map(node), ((used.length && others.length) || wanted) && h("p.rest", null, words), ...found.map(node)].filter(Boolean);
+      const same = nodes.length === list.childNodes.length
+        && nodes.every((one, i) => one === list.childNodes[i] || (!one.id && one.textContent === list.childNodes[i].textContent));
+      if (same) return;
+      const focused = list.contains(document.activeElement) ? document.activeElement : null;
+      fill(list, nodes);
+      focused?.focus({ preventScroll: true });
+      list.scrollTop = 0;
+    }
+    /** Once the hand has gone from the card, what it moved comes first too. */
+    const settle = () => {
+      if (!byHand || host.matches(":hover, :focus-within")) return;
+      byHand = "";
+      arrange(plain());
+    };
+    host.addEventListener("mouseleave", settle);
+    host.addEventListener("focusout", () => setTimeout(settle));
+
     function draw(value) {
       const setBy = document.getElementById("set-by");
       if (setBy) {
@@ -135,32 +202,32 @@
       }
       if (value.experts === null) {
         built = "";
-        return host.replaceChildren(h("div.skeleton", { ariaLabel: "loading the experts" },
+        return fill(host, h("div.skeleton", { ariaLabel: "loading the experts" },
           h("i"), h("i"), h("i"), h("i"), h("i"), h("i")));
       }
       if (!value.experts.length) {
         built = "";
-        return host.replaceChildren(h("div.empty", null,
+        return fill(host, h("div.empty", null,
           h("p", null, "No experts were found for this model."),
           h("p.remedy", null, value.note || "Put .safetensors files into the experts folder, or train one.")));
       }
       const key = JSON.stringify(value.experts.map((e) => e.name));
       if (key !== built) build(value);
+      if (key !== built || api.props.value !== byHand) {
+        byHand = "";
+        arrange(value);
+      }
       built = key;
       for (const e of value.experts) rows.get(e.name).show(value.alpha[e.name] || 0);
       rows.get("").show(value.strength);
-      const { weights, share, refused } = effective(value, bounds);
+      const { weights, acts, share, refused } = effective(value, bounds);
       rows.get("base").show(share);
       rows.get("note").show(
         refused ? "The coefficients nearly cancel, so they cannot be normalised: move one." : value.note || "", refused);
-      host.closest(".gradio-container")?.style.setProperty("--t2-mix", mixColour(value, weights));
+      page.acts = acts;
+      page.colours = new Map(value.experts.map((e) => [e.name, e.colour]));
+      host.closest(".gradio-container")?.style.setProperty("--t2-mix", mixColour(acts));
       setMixture({ weights, normalise: Boolean(value.normalise && !refused), allow_transfer: Boolean(value.allow_transfer) });
-    }
-
-    /** The colour that stands for the mixture: that of its largest weight, grey for none. */
-    function mixColour(value, weights) {
-      const [name] = Object.entries(weights).sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]))[0] || [];
-      return value.experts.find((e) => e.name === name)?.colour || "var(--t2-base)";
     }
     return draw;
   };

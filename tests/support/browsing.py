@@ -57,7 +57,7 @@ def client(app):
     """The double, as if new."""
     fake = app[0]
     fake.pace, fake.failure, fake.state, fake.queued = 0.3, None, None, 0
-    fake.loading = False
+    fake.loading = fake.hold_end = fake.hold_next = False
     fake.requests.clear()
     fake.cancelled.clear()
     yield fake

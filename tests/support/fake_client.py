@@ -137,6 +137,9 @@ class FakeJob:
         return None
 
     def _held(self):
+        held = {Compared: self._client.hold_end, NextTokens: self._client.hold_next}
+        if held.get(type(self._timetable[0][1])):
+            return True
         generations = sum(isinstance(event, Generation) for event in self._said)
         return self._client.hold_after is not None and generations >= self._client.hold_after
 
@@ -161,6 +164,8 @@ class FakeClient:
         self.cancelled = []
         self.open_jobs = set()
         self.failure = None  # a Failed that the next Ask or Adapt ends with
+        self.hold_end = False  # an answer whose text is written waits until this is False again
+        self.hold_next = False  # the same for next tokens
         self.hold_after = None  # generations after which a search waits until this is None again
         self.saved = {}  # experts saved in the app: name -> SaveExpert
         self.public = False  # what is saved is then its session's own

@@ -314,7 +314,7 @@ def test_the_python_code_parses_and_calls_what_the_library_has():
 def test_the_http_body_is_json_after_the_shell_has_read_it():
     text = http(Controls(EVIL, {"math": 0.7}, "none"), "http://localhost:1")
     words = shlex.split(text.replace("\\\n", " "))
-    body = json.loads(words[words.index("-d") + 1])
+    body = json.loads(words[words.index("-d") + 1].removesuffix(")"))
     assert body["prompt"] == EVIL and body["mixture"] == {"math": 0.7}
 
 

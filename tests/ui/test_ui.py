@@ -4,14 +4,18 @@ import asyncio
 import html
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from fake_client import FakeClient, expert_info
+from browsing import serve
+from fake_client import ADAPTED_TEXT, BASE_TEXT, FakeClient, expert_info
 
 from t2ui.config import Sampling
+from t2ui.http.limits import Limits
 from t2ui.messages import (
     Ask,
     Classified,
@@ -24,7 +28,9 @@ from t2ui.messages import (
     NextTokens,
 )
 from t2ui.ui.ask.next_token import next_token_view
+from t2ui.ui.ask.snippets import http
 from t2ui.ui.shared.components import library_of
+from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import empty_mixer, with_experts
 from t2ui.ui.shared.panel import pack, unpack
@@ -127,6 +133,8 @@ def test_the_sliders_numbers_come_from_python_and_no_script_has_its_own():
         "limit": config.ALPHA_LIMIT,
         "least_sum": config.LEAST_SUM,
         "decimals": 6,
+        "few": 5,
+        "search_from": 8,
     }
     script = (ROOT / "assets" / "shared" / "mixer.js").read_text(encoding="utf-8")
     used = set(re.findall(r"bounds\.(\w+)", script))
@@ -313,6 +321,49 @@ def test_bad_requests_by_name_are_told_what_to_do(api, arguments, message):
 
     with pytest.raises(AppError, match=message):
         api[0].predict(**arguments, api_name="/ask")
+
+
+def run_snippet(url, controls):
+    """The HTTP tab of "show the code", run as it is printed."""
+    if not (shutil.which("curl") and shutil.which("python3")):
+        pytest.skip("the snippet needs curl and python3")
+    code = http(controls, url.rstrip("/"))
+    return subprocess.run(["sh", "-c", code], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("controls", "answer"),
+    [
+        (Controls('It\'s "quoted"\n$(rm -rf ~) `x` \\ %s ☃'), ADAPTED_TEXT),
+        (Controls("Hi", {"math": 1.0}, "none"), ADAPTED_TEXT),
+        (Controls("Hi", {}, "none"), BASE_TEXT),
+    ],
+)
+def test_the_http_snippet_prints_the_answer_and_nothing_else(api, controls, answer):
+    run = run_snippet(api[0].src, controls)
+    assert (run.stdout, run.stderr, run.returncode) == (f"{answer}\n", "", 0)
+
+
+def test_the_http_snippet_says_what_went_wrong(api):
+    client, fake = api
+    fake.failure = Failed("The model worker died.", "It is restarting; ask again.")
+    failed = run_snippet(client.src, Controls("Hi"))
+    assert (failed.stdout, failed.returncode) == ("", 1)
+    assert failed.stderr == "The model worker died. It is restarting; ask again.\n"
+    nobody = run_snippet("http://127.0.0.1:9", Controls("Hi"))
+    assert not nobody.stdout and nobody.returncode and "connect" in nobody.stderr
+    assert "Traceback" not in nobody.stderr
+
+
+def test_the_http_snippet_says_why_it_was_refused():
+    """As by the door in front of the app, which `api` is without."""
+    url, close = serve(FakeClient(pace=0), Limits(body_bytes=10))
+    try:
+        refused = run_snippet(url, Controls("Hi"))
+    finally:
+        close()
+    assert (refused.stdout, refused.returncode) == ("", 1)
+    assert "bytes" in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_a_failed_worker_reaches_the_caller(api):

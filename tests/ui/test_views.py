@@ -77,6 +77,9 @@ def test_an_answered_question_moves_every_panel(mixer):
     assert view.panes["adapted"]["state"] == "streaming"
     changed |= fold(view, Tokens("adapted", ("dog",), 2, 0.2), Compared((), 1))
     assert view.panes["base"]["mark"] == len("The ")
+    assert {view.panes[pane]["answered"]["set_by"] for pane in view.panes} == {
+        "prompt dispatcher, 0.90"
+    }
     receipt = {"seed": 0}
     changed |= fold(view, Done(False, {"pass_one_share": 0.02}, receipt))
     assert view.panes["adapted"]["state"] == "done" and view.receipt == receipt
@@ -97,6 +100,26 @@ def test_a_manual_question_leaves_the_sliders_alone(mixer):
     view = AskView(Controls("x", {"math": 1.0}, "none"), mixer, READY)
     fold(view, Mixed({"math": 1.0}, 0.0, "you"))
     assert view.mixer == mixer and view.classification["state"] == "off"
+
+
+def test_an_answer_carries_what_made_it_whatever_the_sliders_say_by_then(mixer):
+    view = AskView(Controls("Why?", {"math": 1.0}, "none"), mixer, READY)
+    assert view.answered is None and view.panes["adapted"]["answered"] is None
+    fold(view, Mixed({"math": 0.7, "code": 0.0}, 0.3, "you"), Tokens("adapted", ("So",), 1, 0.1))
+    made = {"prompt": "Why?", "mixture": {"math": 0.7}, "set_by": "you"}
+    assert view.answered == made
+    assert [view.panes[pane]["answered"] for pane in ("base", "adapted")] == [made, made]
+    fold(view, Done())
+    assert view.panes["adapted"]["answered"] == made
+    fold(view, Mixed({"code": 1.0}, 0.0, "you"))
+    assert view.answered["mixture"] == {"code": 1.0}, "the newest, where they change in mid-answer"
+
+
+def test_pass_one_says_which_prompt_it_read(mixer):
+    view = AskView(Controls("Why?"), mixer, READY)
+    assert view.classification["prompt"] == ""
+    fold(view, CLASSIFIED)
+    assert view.classification["prompt"] == "Why?"
 
 
 def test_a_failure_says_what_to_do_and_keeps_what_was_written(mixer):

@@ -91,10 +91,12 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
     with gr.Row(elem_id="answers"):
-        with card("Base", "The model as it is, z = 1.", elem_id="card-base"):
-            base = panel("answer", no_answer("base"), "answer-base", {"pane": "base"})
-        with card("Adapted", "The same model with the mixture applied.", elem_id="card-adapted"):
-            adapted = panel("answer", no_answer("adapted"), "answer-adapted", {"pane": "adapted"})
+        hint = "The model as it is, z = 1."
+        with card("Base", hint, "answered-base", elem_id="card-base"):
+            base = _pane("base", follows="prompt")
+        hint = "The same model with the mixture applied."
+        with card("Adapted", hint, "answered-adapted", elem_id="card-adapted"):
+            adapted = _pane("adapted", follows="prompt mixture")
     footer = panel("footer", NO_FOOTER, "footer")
     page = AskPage(
         shared.prompt,
@@ -111,6 +113,11 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
     _wire_sliders(page)
     _wire_footer(client, page)
     fill_from_link(shared, settings)
+
+
+def _pane(name: str, follows: str) -> gr.HTML:
+    """One answer; its text is marked as old where what it `follows` is not what answered."""
+    return panel("answer", no_answer(name), f"answer-{name}", {"pane": name, "follows": follows})
 
 
 def _wire_ask(client: Client, page: AskPage) -> None:
@@ -162,6 +169,7 @@ def _wire_ask(client: Client, page: AskPage) -> None:
         [*panels.values(), page.footer],
         **ANSWERS,
     )
+    asked.then(None, None, None, js=once_loaded("answerEnded"), **PAGE)  # after Stop too
     panes = [page.classification, page.base, page.adapted]
     page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)
 

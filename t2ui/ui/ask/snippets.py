@@ -1,7 +1,7 @@
 """The same question from Python, from the command line and over HTTP, for the controls at hand.
 
 Text only; the prompt and the names of experts are quoted for the language they are pasted into.
-Each says everything that the page can: run as it stands, it gives the same answer.
+Each says everything that the page can: run as it stands, it prints the same answer.
 """
 
 import json
@@ -65,8 +65,17 @@ def command_line(controls: Controls, model: str) -> str:
     return " \\\n  ".join(parts)
 
 
+# The events hold the answer at every moment; the last one's is whole, or says what went wrong.
+# Where there are none, the first call was refused, and its reply says why.
+LAST_EVENT = """import json, sys
+data = [line[6:] for line in sys.stdin if line.startswith("data: ")]
+last = json.loads(data[-1] if data else sys.argv[1])
+print(last[0]["adapted"]) if isinstance(last, list) else sys.exit(last.get("error") or str(last))"""
+
+
 def http(controls: Controls, url: str) -> str:
-    """Two curl calls: Gradio's API answers a question with an id, and the id with the events."""
+    """Two curl calls, for a POSIX shell: Gradio's API answers a question with an id, and the id
+    with the events, of which the end of the last is printed."""
     arguments = {
         "prompt": controls.prompt,
         **settings_of(controls),
@@ -75,10 +84,10 @@ def http(controls: Controls, url: str) -> str:
     body = json.dumps(arguments, ensure_ascii=False)
     return (
         f"URL={url}/gradio_api/call/v2/ask\n"
-        "ID=$(curl -s $URL -H 'Content-Type: application/json' \\\n"
-        f"  -d {shlex.quote(body)} \\\n"
-        "  | sed 's/.*: *\"//; s/\".*//')\n"
-        "curl -sN $URL/$ID"
+        "REPLY=$(curl -sS $URL -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(body)}) &&\n"
+        'ID=$(echo "$REPLY" | sed -n \'s/.*"event_id": *"\\([^"]*\\).*/\\1/p\') &&\n'
+        f'curl -sN $URL/$ID | python3 -c {shlex.quote(LAST_EVENT)} "$REPLY"'
     )
 
 

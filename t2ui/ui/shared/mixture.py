@@ -14,6 +14,8 @@ from t2ui.messages import ExpertInfo
 from t2ui.ui.shared.colours import expert_colours
 
 DECIMALS = 6  # of a coefficient that answers
+FEW = 5  # so many sliders stand in the card at once, in a fixed order; of more, those in use first
+SEARCH_FROM = 8  # experts; from here on the list can be searched
 # What assets/shared/mixer.js has to know of the numbers above; it defines none itself.
 BOUNDS = {
     "low": SLIDER_LOW,
@@ -22,6 +24,8 @@ BOUNDS = {
     "limit": ALPHA_LIMIT,
     "least_sum": LEAST_SUM,
     "decimals": DECIMALS,
+    "few": FEW,
+    "search_from": SEARCH_FROM,
 }
 
 

@@ -20,7 +20,15 @@ from t2ui.config import shipped_folder
 ASSETS = shipped_folder("assets")
 PANEL_CLASS = "t2-panel"
 # Of all pages, in assets/shared. The first defines what the others use.
-SCRIPTS = ("core.js", "hints.js", "header.js", "mixer.js", "answer.js", "plots.js")
+SCRIPTS = (
+    "core.js",
+    "hints.js",
+    "answered.js",
+    "header.js",
+    "mixer.js",
+    "answer.js",
+    "plots.js",
+)
 
 
 def once_loaded(function: str) -> str:

@@ -49,6 +49,7 @@ def classification(state: str, message: str = "", remedy: str = "") -> dict[str,
         "message": message,
         "remedy": remedy,
         "stamp": "",
+        "prompt": "",
         "rows": [],
         "chosen": "",
         "said": "",
@@ -67,8 +68,10 @@ def no_classification(dispatch: str) -> dict[str, Any]:
     )
 
 
-def classified(event: Classified, mixer: Mapping[str, Any], stamp: str) -> dict[str, Any]:
-    """Pass one with its result: one row a label, in the worker's order.
+def classified(
+    event: Classified, mixer: Mapping[str, Any], stamp: str, prompt: str
+) -> dict[str, Any]:
+    """Pass one of a prompt with its result: one row a label, in the worker's order.
 
     The stamp is the question's own: a correction by hand holds for it alone.
     """
@@ -89,6 +92,7 @@ def classified(event: Classified, mixer: Mapping[str, Any], stamp: str) -> dict[
     return {
         **classification("done"),
         "stamp": stamp,
+        "prompt": prompt,
         "rows": rows,
         "chosen": event.label,
         "said": event.said,
@@ -102,6 +106,7 @@ def answer(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
     return {
         "state": state,
         "question": "",  # an id of its own: Stop holds for this question alone
+        "answered": None,  # what made the text, see `AskView.answered`
         "message": message,
         "remedy": remedy,
         "pieces": [],
@@ -143,7 +148,8 @@ class AskView:
             return no_classification(NO_DISPATCH)
         if answer.classified:
             share = answer.done.timings.get("pass_one_share") if answer.done else None
-            shown = classified(answer.classified, self._mixer, self._stamp)
+            prompt = self._asked.prompt
+            shown = classified(answer.classified, self._mixer, self._stamp, prompt)
             return {**shown, "share": None if share is None else float(share)}
         if answer.failed:
             return classification("failed", answer.failed.message, answer.failed.remedy)
@@ -158,6 +164,19 @@ class AskView:
         if mixed and self._asked.dispatch != NO_DISPATCH:
             return moved(self._mixer, mixed.mixture, mixed.set_by, mixed.note)
         return {**self._mixer, "note": mixed.note} if mixed and mixed.note else self._mixer
+
+    @property
+    def answered(self) -> dict[str, Any] | None:
+        """What makes the text in the panes: its prompt, and the coefficients as they act.
+
+        The only place that says so. The browser compares it with the prompt and the sliders of
+        the moment, and marks the text as old where they say otherwise by now.
+        """
+        mixed = self.answer.mixed
+        if mixed is None:
+            return None
+        mixture = {name: float(alpha) for name, alpha in mixed.mixture.items() if alpha}
+        return {"prompt": self._asked.prompt, "mixture": mixture, "set_by": mixed.set_by}
 
     @property
     def panes(self) -> dict[str, dict[str, Any]]:
@@ -198,6 +217,7 @@ class AskView:
         return {
             **shown,
             "question": self._question,
+            "answered": self.answered,
             "pieces": list(written.pieces),
             "tokens": written.tokens,
             "seconds": written.seconds,
