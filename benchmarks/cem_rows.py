@@ -2,9 +2,9 @@
 
 Beside it, in the same run, the authors' way: recompose U diag(σ ⊙ z) Vᵀ of every matrix for one
 member, write it into the model, score, next member; and rows in scope "answer", where the base
-model reads the examples once for all members (other scores: another way to use experts). Then how the time of one generation grows with
-members, examples and experts. Experts beyond the shipped ones are random perturbations: they cost
-what others cost, and their scores mean nothing.
+model reads the examples once for all members (other scores: another way to use experts). Then how
+the time of one generation grows with members, examples and experts. Experts beyond the shipped ones
+are random perturbations: they cost what others cost, and their scores mean nothing.
 """
 
 import argparse

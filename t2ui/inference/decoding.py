@@ -162,20 +162,40 @@ class Decoder:
         if not reading.ended:
             return []
         self._readings.remove(reading)
-        steps = self._advance(reading.rows, reading.logits)
+        steps = self._first_steps(reading)
         self._join(reading.rows, reading.cache, reading.attention)
         self._keep_unfinished(reading.dropped)
         return [step for step in steps if step.key not in reading.dropped]
 
     def _begin_reading(self) -> None:
-        """Put what waits into readings, one for each tail."""
+        """Put what waits into readings: each row with a draft alone, of the others one for each
+        tail."""
+        for running in [r for r in self._waiting if r.draft]:
+            self._waiting.remove(running)
+            self._read_together([running])
         for tail in tails(r.row for r in self._waiting) or (None,):
             together = [r for r in self._waiting if r.row.tail in (None, tail)]
             self._waiting = [r for r in self._waiting if r.row.tail not in (None, tail)]
             if together:
-                self._readings.append(
-                    Reading(self.model, self.adapter, together, self._base, self.store)
-                )
+                self._read_together(together)
+
+    def _read_together(self, rows: list[RunningRow]) -> None:
+        self._readings.append(Reading(self.model, self.adapter, rows, self._base, self.store))
+
+    def _first_steps(self, reading: Reading) -> list[Step]:
+        """The first token of every row; of a row with a draft, all that can be kept of it and the
+        one that differs, as decoding would have given them one by one."""
+        draft = reading.rows[0].draft if len(reading.rows) == 1 else ()
+        if not draft:
+            return self._advance(reading.rows, reading.logits)
+        steps: list[Step] = []
+        for place, logits in enumerate(reading.predictions):
+            steps += self._advance(reading.rows, logits[None])
+            same = place < len(draft) and steps[-1].token == draft[place]
+            if steps[-1].finished or not same:
+                reading.keep(place)
+                break
+        return steps
 
     @torch.inference_mode()
     def decode(self) -> list[Step]:

@@ -44,7 +44,7 @@ class Reading:
         """Without an adapter the rows run through the model as it is set at each call.
 
         Args:
-            rows: `tails` says which may be read together.
+            rows: `tails` says which may be read together; one with a draft is read alone.
             base: without an adapter, the block in which the base model reads what is before a
                 tail.
             store: keeps what the base model alone has read, for readings to come.
@@ -55,7 +55,11 @@ class Reading:
         self.dropped: set[object] = set()  # keys that nobody waits for any more
         self.cache = DynamicCache()
         self.logits = torch.empty(0)
+        # With a draft it is read as if it were the end of the prompt.
+        self._draft = tuple(self.rows[0].draft) if len(self.rows) == 1 else ()
         (self._tail,) = tails(row.row for row in self.rows) or (0,)
+        self._tail += len(self._draft) if self._tail else 0
+        self._kept: list[Tensor] = []  # logits that predict the draft and what comes behind it
         # Rollouts of one prompt differ only from their first token on: it is read once for all.
         place: dict[tuple, int] = {}
         self._place = [place.setdefault(self._read_as(r.row), len(place)) for r in self.rows]
@@ -63,7 +67,7 @@ class Reading:
         self._distinct = list({id(self._reader(r)): r for r in self._read_rows}.values())
         self._shared = self._worth_sharing()
         self.attention = self._padded_attention()
-        self.total = self.attention.shape[1]  # tokens of the longest prompt
+        self.total = self.attention.shape[1]  # tokens of the longest prompt, draft included
         self.done = 0  # of them, read so far
         self._setting: Setting | None = None
         self._take_from_store()
@@ -114,13 +118,30 @@ class Reading:
             attention = self.attention[:, :end]
         read = (end - self.done) * len(rows)
         scales = [row.scales if in_tail else self._reader(row) for row in rows]
-        self.logits = self._run(scales, ids, attention, by_base=self._tail > 0 and not in_tail)
+        keep = max(end - max(self.done, self.total - len(self._draft) - 1), 1)
+        found = self._run(scales, ids, attention, keep, self._tail > 0 and not in_tail)
+        self.logits = found[:, -1]
+        if end >= self.total - len(self._draft):
+            self._kept.append(found[0])
         self.done = end
         if end == self._shared:
             self._leave_shared()
         if end == self._before_tail:
             self._leave_prompts()
         return read
+
+    @property
+    def predictions(self) -> Tensor:  # (draft + 1, V)
+        """Once `ended`, of a row with a draft: the logits that predict each of its tokens, and the
+        one behind it."""
+        return torch.cat(self._kept)
+
+    def keep(self, tokens: int) -> None:
+        """Forget what was read of the draft but for its first tokens."""
+        spare = len(self._draft) - tokens
+        if spare:
+            self.cache.crop(-spare)
+            self.attention = self.attention[:, :-spare]
 
     def drop(self, keys: Collection[object]) -> bool:
         """Let rows go; whether any is left that somebody waits for."""
@@ -139,7 +160,7 @@ class Reading:
     def _read_as(self, row: Row) -> tuple:
         """What rows must have in common to be read as one."""
         # A prompt's length says where its tail begins: two that end before it are still two.
-        return tuple(self._head(row)), len(row.prompt_ids), id(self._reader(row))
+        return tuple(self._head(row)), len(self._ids(row)), id(self._reader(row))
 
     def _take_from_store(self) -> None:
         """Begin behind what was kept of a single prompt, or with all heads where all are kept."""
@@ -160,14 +181,18 @@ class Reading:
         read = all(self._reader(row) is None for row in self._read_rows)
         return self._adapter is not None and read
 
+    def _ids(self, row: Row) -> Sequence[int]:
+        """All that is read of a row."""
+        return [*row.prompt_ids, *self._draft] if self._draft else row.prompt_ids
+
     def _head(self, row: Row) -> Sequence[int]:
         """What is read of a row's prompt before its tail."""
-        return row.prompt_ids[: max(len(row.prompt_ids) - self._tail, 0)]
+        return self._ids(row)[: max(len(self._ids(row)) - self._tail, 0)]
 
     def _worth_sharing(self) -> int:
         """How many tokens at the beginning are read once, and not by every row; 0 for none."""
         rows = self._read_rows
-        prompts = [row.prompt_ids for row in rows]
+        prompts = [self._ids(row) for row in rows]
         shared = min(shared_length(prompts), min(map(len, prompts)) - max(self._tail, 1))
         windowed = getattr(self._model.config.get_text_config(), "sliding_window", None) is not None
         # transformers counts a window in columns of the cache, and padding would lie in between
@@ -177,18 +202,18 @@ class Reading:
 
     def _padded_attention(self) -> Tensor:  # (B, T)
         """1 for a token, 0 for the padding, which lies behind what is shared."""
-        length = max(len(row.prompt_ids) for row in self._read_rows)
+        length = max(len(self._ids(row)) for row in self._read_rows)
         attention = torch.ones(len(self._read_rows), length, dtype=torch.long)
         for i, row in enumerate(self._read_rows):
-            attention[i, self._shared : self._shared + length - len(row.prompt_ids)] = 0
+            attention[i, self._shared : self._shared + length - len(self._ids(row))] = 0
         return attention
 
     def _columns(self, row: Row, start: int, end: int) -> Tensor:  # (end - start,)
         """A row's ids in these columns behind the shared ones; 0 where there is padding."""
-        padding = self.total - len(row.prompt_ids)
+        padding = self.total - len(self._ids(row))
         own = [0] * max(0, min(end, self._shared + padding) - start)
         first = max(start - padding, self._shared)
-        return torch.tensor(own + list(row.prompt_ids[first : first + end - start - len(own)]))
+        return torch.tensor(own + list(self._ids(row)[first : first + end - start - len(own)]))
 
     def _leave_shared(self) -> None:
         """From one row for each of the scales to one for each prompt."""
@@ -214,21 +239,26 @@ class Reading:
         self._setting = None
 
     def _run(
-        self, scales: list[Scales | None], ids: Tensor, attention: Tensor, by_base: bool
+        self,
+        scales: list[Scales | None],
+        ids: Tensor,
+        attention: Tensor,
+        keep: int,
+        by_base: bool,
     ) -> Tensor:
-        """Logits (B, V) behind the last token; `attention` is of the cache and of `ids`."""
+        """Logits (B, keep, V) behind the last tokens; `attention` is of the cache and of `ids`."""
         if self._adapter is None:
             with self._base() if by_base else nullcontext():
-                return self._forward(ids, attention)
+                return self._forward(ids, attention, keep)
         with self._adapter.kept():
             if self._setting is None:  # S ⊙ z is cast and gathered once, not for every piece
                 self._adapter.set_rows(scales)
                 self._setting = self._adapter.current()
             else:
                 self._adapter.restore(self._setting)
-            return self._forward(ids, attention)
+            return self._forward(ids, attention, keep)
 
-    def _forward(self, ids: Tensor, attention: Tensor) -> Tensor:
+    def _forward(self, ids: Tensor, attention: Tensor, keep: int) -> Tensor:
         device = self._model.device
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with answering(self._model):
@@ -238,8 +268,8 @@ class Reading:
                 position_ids=positions.to(device),
                 **cached(self._model, self.cache),
                 use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+                logits_to_keep=keep,
+            ).logits
 
 
 def tails(rows: Iterable[Row]) -> tuple[int, ...]:

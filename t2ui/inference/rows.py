@@ -41,6 +41,9 @@ class Row:
     scales: Scales | None = None
     sampling: Sampling = field(default_factory=Sampling)
     tail: int | None = None  # at least 1
+    # What the answer may well be, without its end token: an earlier answer to the prompt, say. It
+    # is checked in one forward pass and kept up to the first token that differs.
+    draft: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class RunningRow:
         self.shown = 0  # characters handed out
         # the last characters are held back: a stop string may have begun in them
         self.hold = max((len(s) for s in row.sampling.stop), default=1) - 1
+
+    @property
+    def draft(self) -> Sequence[int]:
+        """As much of the row's draft as may be kept: one more token comes behind it."""
+        return self.row.draft[: self.row.sampling.max_new_tokens - 1]
 
     def advance(self, logits: Tensor, ends: Collection[int]) -> Step:
         """Choose the next token from the logits, (V,); `ends` are the ids that end an answer."""

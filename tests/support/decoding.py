@@ -23,8 +23,8 @@ def decoder(tiny_llama, tiny_tokenizer, llama):
     return Decoder(tiny_llama, tiny_tokenizer, llama)
 
 
-def row(key, ids, count=COUNT, scales=None, tail=None, **sampling) -> Row:
-    return Row(key, ids, scales, Sampling(max_new_tokens=count, **sampling), tail)
+def row(key, ids, count=COUNT, scales=None, tail=None, draft=(), **sampling) -> Row:
+    return Row(key, ids, scales, Sampling(max_new_tokens=count, **sampling), tail, draft)
 
 
 def tokens_of(model, tokenizer, adapter, *rows) -> list[list[int]]:
