@@ -6,7 +6,7 @@ step takes at most about twice as long as usual. Not thread-safe.
 """
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +23,7 @@ from t2ui.svf.adapter import Adapter
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 READING_SECONDS = 0.25  # between two reports of how far a prompt is read
+REMEMBERED_ANSWERS = 64  # of all sessions together, the latest
 LONG_PROMPT = 256  # tokens; how far a shorter one is read is not reported
 
 Envelope = tuple[str, Event | Exception]  # job id; an exception ends that answer alone
@@ -43,6 +44,7 @@ class _Asking:
     """One ask under way."""
 
     plan: Plan
+    session: str  # whose it is
     compare: bool  # the base model answers too
     began: float  # taken up; perf_counter seconds, as the three below
     decoding: float  # its rows joined the batch
@@ -80,6 +82,9 @@ class Answers:
         self._decoder = self._new_decoder()
         self._asking: dict[str, _Asking] = {}
         self._comparing: deque[_Comparison] = deque()
+        # (session, prompt) -> what each pane wrote last: the draft of the next answer to it. Most
+        # of an answer stays when a slider has moved.
+        self._last: OrderedDict[tuple[str, tuple[int, ...]], dict[str, list[int]]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._asking) + len(self._comparing)
@@ -89,16 +94,22 @@ class Answers:
         """Rows that decode, or whose prompt is being read."""
         return len(self._decoder)
 
-    def start(self, job_id: str, plan: Plan, compare: bool, began: float) -> None:
+    def start(
+        self, job_id: str, plan: Plan, compare: bool, began: float, session: str = ""
+    ) -> None:
         """Let a plan's rows join: the mixture's, and the base model's to `compare` with.
 
         Args:
             began: when the ask was taken up, perf_counter seconds.
+            session: whose it is; its last answer to the same prompt is checked first.
         """
-        asking = _Asking(plan, compare, began, decoding=time.perf_counter())
+        asking = _Asking(plan, session, compare, began, decoding=time.perf_counter())
         for pane in ("base", "adapted") if compare else ("adapted",):
             asking.panes[pane] = _Pane()
-        self._decoder.add(plan.row((job_id, pane), pane == "base") for pane in asking.panes)
+        last = self._last.get((session, tuple(plan.prompt_ids)), {})
+        self._decoder.add(
+            plan.row((job_id, pane), pane == "base", last.get(pane, ())) for pane in asking.panes
+        )
         self._asking[job_id] = asking
 
     def step(self) -> Iterator[Envelope]:
@@ -254,4 +265,9 @@ class Answers:
 
     def _remove(self, job_id: str) -> None:
         asking = self._asking.pop(job_id)
+        key = (asking.session, tuple(asking.plan.prompt_ids))
+        written = {name: pane.ids for name, pane in asking.panes.items()}
+        self._last[key] = self._last.pop(key, {}) | written
+        if len(self._last) > REMEMBERED_ANSWERS:
+            self._last.popitem(last=False)
         self._decoder.drop([(job_id, pane) for pane in asking.panes])

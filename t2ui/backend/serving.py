@@ -218,7 +218,7 @@ class ModelBackend:
         mixture = plan.mixture
         shares = mixture.at_layer(0), mixture.base_share
         yield Mixed(*shares, plan.set_by, plan.note, plan.scope)
-        self._answers.start(job_id, plan, ask.compare, began)
+        self._answers.start(job_id, plan, ask.compare, began, ask.session)
 
     def step(self) -> Iterator[Envelope]:
         """A token of every answer under way; an exception that comes with an id ends that ask

@@ -6,7 +6,7 @@ nothing: `two_pass.run_plan` runs a plan alone, the worker runs its rows in a ba
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,10 +45,14 @@ class Plan:
     scales: Mapping[str, Tensor]  # z′ by matrix; {} is the base model
     seconds: float  # of pass one; 0 without
 
-    def row(self, key: Any, base: bool = False) -> Row:
-        """The row that a decoder writes: with the mixture, or `base`, the model as it is."""
+    def row(self, key: Any, base: bool = False, draft: Sequence[int] = ()) -> Row:
+        """The row that a decoder writes: with the mixture, or `base`, the model as it is.
+
+        Args:
+            draft: see `Row`.
+        """
         scales = None if base else self.scales
-        return Row(key, self.prompt_ids, scales, self.settings.sampling, self.tail)
+        return Row(key, self.prompt_ids, scales, self.settings.sampling, self.tail, draft)
 
 
 def make_plan(

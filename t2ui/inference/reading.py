@@ -167,8 +167,9 @@ class Reading:
         if self._store is None or not self._by_base_alone:
             return
         if len(self._read_rows) == 1:
-            ids = self._read_rows[0].prompt_ids
-            length, cache = self._store.beginning(ids[: self.total - max(self._tail, 1)])
+            ids = self._ids(self._read_rows[0])
+            unread = max(self._tail, len(self._draft) + 1)  # whose logits are wanted, at least
+            length, cache = self._store.beginning(ids[: self.total - unread])
             if cache is not None:
                 self.cache, self.done = cache, length
         elif self._tail and (cache := self._store.whole([self._head(r) for r in self._read_rows])):
@@ -226,7 +227,8 @@ class Reading:
         if self._shared:  # the padding goes where others expect it
             read = padding_first(self.cache, self.attention[:, : self.done])
             self.attention = torch.cat([read, self.attention[:, self.done :]], dim=1)
-        if self._store is not None and self._by_base_alone and self.done:
+        drafted = self._draft and not self._tail  # what was read is no prompt
+        if self._store is not None and self._by_base_alone and self.done and not drafted:
             for place, row in enumerate(self._read_rows):
                 self._store.put(self._head(row), self.cache, place)
         if len(self._read_rows) < len(self.rows):

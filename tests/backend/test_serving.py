@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import serving
 import torch
+from serving import GREEDY, alone, listing, make_expert, one, run, texts
 
 from t2ui.backend import answers, token_shift
 from t2ui.backend.serving import ModelBackend
@@ -34,92 +36,15 @@ from t2ui.messages import (
     Tokens,
 )
 from t2ui.models.chat import chat_ids
-from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.worker.scheduler import Scheduler
 
-GREEDY = Sampling(max_new_tokens=12)
-
-
-@pytest.fixture(scope="module")
-def adapter(tiny_llama, tmp_path_factory):
-    with adapt(tiny_llama, cache_dir=tmp_path_factory.mktemp("svd")) as made:
-        yield made
-
-
-def make_expert(adapter, name, seed, **more):
-    """A random expert that changes answers."""
-    generator = torch.Generator().manual_seed(seed)
-    scales = {
-        matrix: 1 + 0.5 * torch.randn(factors.S.numel(), generator=generator)
-        for matrix, factors in adapter.factors.items()
-    }
-    return Expert(name, scales, base_model="tiny-llama", fingerprint=adapter.fingerprint, **more)
-
-
-@pytest.fixture
-def folder(adapter, tmp_path):
-    """An experts folder with two experts and a classification expert."""
-    for name, seed in [("math", 1), ("code", 2)]:
-        make_expert(adapter, name, seed, labels=(name,)).save(
-            tmp_path / "tiny-llama" / f"{name}.safetensors"
-        )
-    make_expert(
-        adapter, "dispatch", 3, labels=("math", "code", "others"), objective="dispatch"
-    ).save(tmp_path / "tiny-llama" / "dispatch.safetensors")
-    return tmp_path / "tiny-llama"
-
-
-@pytest.fixture
-def backend(adapter, tiny_tokenizer, folder):
-    return ModelBackend(adapter.model, tiny_tokenizer, adapter, folder.parent)
-
-
-@pytest.fixture
-def empty(adapter, tiny_tokenizer, tmp_path):
-    return ModelBackend(adapter.model, tiny_tokenizer, adapter, tmp_path / "nothing here")
-
-
-def run(backend, *requests, **config):
-    """All events of each request, sent at once."""
-    loop = Scheduler(backend, WorkerConfig(model="tiny", **config))
-    for number, request in enumerate(requests):
-        loop.take(str(number), request)
-    events = {str(number): [] for number in range(len(requests))}
-    while not loop.idle:
-        for job_id, event in loop.turn():
-            events[job_id].append(event)
-    return list(events.values())
-
-
-def one(backend, request, kind):
-    (events,) = run(backend, request)
-    found = [e for e in events if isinstance(e, kind)]
-    assert found, events
-    return found[0]
-
-
-def listing(backend):
-    """The list of experts, as the page is shown it."""
-    return backend._experts.listing()
-
-
-def texts(events):
-    """The two panes' texts, from the streamed pieces."""
-    assert isinstance(events[-1], Done), events[-1]
-    streamed = {"base": "", "adapted": ""}
-    for event in events:
-        if isinstance(event, Tokens):
-            streamed[event.pane] += "".join(event.pieces)
-    return streamed
-
-
-def alone(backend, prompt, weights, sampling=GREEDY):
-    """The answer that a single row gives, without any worker."""
-    scales = backend._mixed(weights, False)
-    row = Row(0, chat_ids(backend.tokenizer, prompt), scales, sampling)
-    return generate(backend.model, backend.tokenizer, [row], backend.adapter)[0]
-
+adapter, folder, backend, empty = (  # fixtures
+    serving.adapter,
+    serving.folder,
+    serving.backend,
+    serving.empty,
+)
 
 # --- asks ----------------------------------------------------------------------------------------
 
@@ -225,7 +150,7 @@ def test_panes_move_in_step_about_ten_times_a_second(backend, monkeypatch):
     # the first token at once, the rest together when both have ended
     assert panes in (["base", "adapted"], ["base", "adapted"] * 2)
     monkeypatch.setattr(answers, "FLUSH_SECONDS", 0)
-    (events,) = run(backend, Ask("Hello", {"math": 1.0}, sampling=GREEDY))
+    (events,) = run(backend, Ask("Hello", {"math": 1.0}, sampling=GREEDY, session="another"))
     assert sum(isinstance(e, Tokens) for e in events) > 4
 
 

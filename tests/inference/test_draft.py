@@ -29,7 +29,7 @@ def answered(decoder: Decoder, *rows) -> dict:
     return found
 
 
-@pytest.mark.parametrize("tail", [None, 1, 4])
+@pytest.mark.parametrize("tail", [None, 4])
 def test_two_hundred_mixtures_answer_as_plain_decoding_does(
     decoder, tiny_llama, tiny_tokenizer, llama, tail
 ):
@@ -118,3 +118,14 @@ def test_a_draft_longer_than_the_answer_may_get(decoder, tiny_llama, llama):
     plain = answered(decoder, row(0, prompt_ids(8), COUNT, z))[0]
     assert answered(decoder, row(1, prompt_ids(8), 3, z, None, plain))[1] == plain[:3]
     assert answered(decoder, row(2, prompt_ids(8), 1, z, None, plain))[2] == plain[:1]
+
+
+@pytest.mark.parametrize("tail", [None, 3])
+def test_drafts_of_the_base_model_with_a_store(tiny_llama, tiny_tokenizer, llama, tail):
+    """What is kept is prompts, never a draft: the next one may differ in its middle."""
+    store, prompt = PromptStore(), prompt_ids(20)
+    first = Decoder(tiny_llama, tiny_tokenizer, llama, store=store)
+    plain = answered(first, row(0, prompt, COUNT, None, tail))[0]
+    for draft in (plain, plain, [*plain[:3], 7, *plain[4:]], plain[:6], plain):
+        decoder = Decoder(tiny_llama, tiny_tokenizer, llama, store=store)
+        assert answered(decoder, row(0, prompt, COUNT, None, tail, draft))[0] == plain

@@ -1,0 +1,66 @@
+"""In the worker the last answer to a prompt is the draft of the next, and prompts are kept."""
+
+import pytest
+import serving
+from serving import run, texts
+
+from t2ui.config import Sampling
+from t2ui.messages import Ask, NextToken
+from t2ui.models.chat import answer_tail
+
+adapter, folder, backend = serving.adapter, serving.folder, serving.backend  # fixtures
+LONG = Sampling(max_new_tokens=40)
+
+
+@pytest.fixture
+def reads(backend):
+    """(rows, tokens) of every forward pass."""
+    seen = []
+    hook = backend.model.register_forward_pre_hook(
+        lambda _, __, given: seen.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    yield seen
+    hook.remove()
+
+
+def ask(alpha: float, session: str = "mine", prompt: str = "Hello", **more) -> Ask:
+    return Ask(prompt, {"math": alpha}, sampling=LONG, session=session, compare=True, **more)
+
+
+@pytest.mark.parametrize("scope", ["all", "answer"])
+def test_a_moved_slider_answers_as_if_asked_for_the_first_time(backend, reads, scope):
+    alphas = (1.0, 1.0, 0.97, 0.6, -0.4, 1.0)
+    fresh = [texts(run(backend, ask(a, f"visitor {i}", scope=scope))[0])
+             for i, a in enumerate(alphas)]  # fmt: skip
+    assert len({said["adapted"] for said in fresh}) > 2
+    assert [texts(run(backend, ask(a, scope=scope))[0]) for a in alphas] == fresh
+
+
+def test_the_same_question_again_is_confirmed_in_few_forward_passes(backend, reads):
+    run(backend, ask(1.0))
+    first, reads[:] = len(reads), []
+    run(backend, ask(1.0))
+    assert first > 40 and len(reads) < 10, "each pane in one, then the comparison"
+
+
+def test_nobody_elses_answer_is_the_draft(backend, reads):
+    run(backend, ask(1.0, "mine"))
+    first, reads[:] = len(reads), []
+    run(backend, ask(1.0, "theirs"))
+    assert len(reads) > first - 3
+
+
+def test_in_scope_answer_a_slider_reads_the_prompts_end_alone(backend, reads):
+    prompt = "one two three four five six seven eight nine ten " * 6
+    run(backend, NextToken(prompt, {"math": 0.5}, scope="answer"))
+    reads.clear()
+    for alpha in (0.6, 0.7):
+        run(backend, NextToken(prompt, {"math": alpha}, scope="answer"))
+    assert reads == [(1, answer_tail(backend.tokenizer))] * 2
+
+
+def test_only_the_latest_answers_are_remembered(backend, monkeypatch):
+    monkeypatch.setattr("t2ui.backend.answers.REMEMBERED_ANSWERS", 2)
+    for number in range(4):
+        run(backend, ask(1.0, f"visitor {number}"))
+    assert len(backend._answers._last) == 2
