@@ -85,8 +85,8 @@ def http(controls: Controls, url: str) -> str:
         f"URL={url}/gradio_api/call/v2/ask\n"
         "REPLY=$(curl -sS $URL -H 'Content-Type: application/json' \\\n"
         f"  -d {shlex.quote(body)}) &&\n"
-        "ID=$(echo \"$REPLY\" | sed -n 's/.*\"event_id\": *\"\\([^\"]*\\).*/\\1/p') &&\n"
-        f"curl -sN $URL/$ID | python3 -c {shlex.quote(LAST_EVENT)} \"$REPLY\""
+        'ID=$(echo "$REPLY" | sed -n \'s/.*"event_id": *"\\([^"]*\\).*/\\1/p\') &&\n'
+        f'curl -sN $URL/$ID | python3 -c {shlex.quote(LAST_EVENT)} "$REPLY"'
     )
 
 
