@@ -21,7 +21,8 @@ INSIDE = """(selector) => {
     const box = e.getBoundingClientRect();
     const cut = [...e.querySelectorAll('*'), e].some((x) => {
       const { overflowX, textOverflow } = getComputedStyle(x);
-      return x.scrollWidth > x.clientWidth + 1 && overflowX === 'hidden' && textOverflow !== 'ellipsis';
+      const hides = overflowX === 'hidden' && textOverflow !== 'ellipsis';
+      return hides && x.scrollWidth > x.clientWidth + 1;
     });
     return box.left >= host.left && box.right <= host.right && box.top >= host.top
       && box.bottom <= host.bottom && !cut;
