@@ -19,8 +19,11 @@ INSIDE = """(selector) => {
   const host = document.querySelector('#mixer').closest('.t2-card').getBoundingClientRect();
   return [...document.querySelectorAll(selector)].filter((e) => e.checkVisibility()).map((e) => {
     const box = e.getBoundingClientRect();
-    const cut = [...e.querySelectorAll('*'), e].some((x) => x.scrollWidth > x.clientWidth + 1
-      && getComputedStyle(x).overflowX === 'hidden' && getComputedStyle(x).textOverflow !== 'ellipsis');
+    const cut = [...e.querySelectorAll('*'), e].some((x) => {
+      const { overflowX, textOverflow } = getComputedStyle(x);
+      const hides = overflowX === 'hidden' && textOverflow !== 'ellipsis';
+      return hides && x.scrollWidth > x.clientWidth + 1;
+    });
     return box.left >= host.left && box.right <= host.right && box.top >= host.top
       && box.bottom <= host.bottom && !cut;
   });
