@@ -221,10 +221,14 @@ class AnswerSettings:
     allow_transfer: bool = False  # use experts made for other weights of the same shapes
     scope: str = ""  # one of SCOPES; "": the one that the mixture's experts were trained for
     sampling: Sampling = field(default_factory=Sampling)
+    # (place, mixture), by place: from the answer's token at that place on, counted from 0 and at
+    # least 1, this mixture answers.
+    timeline: tuple[tuple[int, Mapping[str, Alpha]], ...] = ()
 
     def __post_init__(self) -> None:
         if self.scope != "":
             check_scope(self.scope)
+        object.__setattr__(self, "timeline", _checked_timeline(self.timeline))
         if self.dispatch:
             _check_choice("dispatch", self.dispatch, tuple(DISPATCHERS))
         _check_choice("routing", self.routing, ROUTINGS)
@@ -239,6 +243,26 @@ class AnswerSettings:
                 raise InputError("A mixture and a dispatcher were both given: choose one of them.")
             object.__setattr__(self, "mixture", check_mixture(self.mixture))
             object.__setattr__(self, "dispatch", NO_DISPATCH)
+
+
+def _checked_timeline(timeline: Any) -> tuple[tuple[int, Mapping[str, Alpha]], ...]:
+    """A timeline as it came from a receipt.
+
+    Raises:
+        InputError: no list of places, each after the one before, with mixtures.
+    """
+    try:
+        pairs = [(place, dict(mixture)) for place, mixture in timeline]
+    except (TypeError, ValueError):
+        pairs = [(0, {})]
+    places = [place for place, _ in pairs]
+    whole = all(isinstance(place, int) and not isinstance(place, bool) for place in places)
+    if not whole or places != sorted(set(places)) or (places and places[0] < 1):
+        raise InputError(
+            f"The timeline is {quoted(timeline)}; expected pairs of a token's place, from 1 on and "
+            "each after the one before, and a mixture: take the receipt as it was written."
+        )
+    return tuple((place, check_mixture(mixture)) for place, mixture in pairs)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ step takes at most about twice as long as usual. Not thread-safe.
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
@@ -16,10 +16,11 @@ from t2ui.backend import token_shift
 from t2ui.backend.pace import Pace
 from t2ui.errors import InputError
 from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
-from t2ui.inference.plan import Plan, receipt_of
+from t2ui.inference.plan import Change, Plan, receipt_of
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.messages import Compared, Done, Event, Reading, Tokens
 from t2ui.svf.adapter import Adapter
+from t2ui.svf.mixture import Mixture
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 READING_SECONDS = 0.25  # between two reports of how far a prompt is read
@@ -50,6 +51,7 @@ class _Asking:
     decoding: float  # its rows joined the batch
     first_token: float | None = None
     flushed: float = 0.0  # events were last handed out
+    steered: dict[int, Change] = field(default_factory=dict)  # by the first token's place
     panes: dict[str, _Pane] = field(default_factory=dict)
 
 
@@ -140,6 +142,32 @@ class Answers:
         if not self._decoder.reading:
             yield from self._compare()
 
+    def steer(
+        self, job_id: str, session: str, change: Callable[[Plan], Change]
+    ) -> tuple[int, Mixture]:
+        """Let an adapted answer go on with another mixture.
+
+        Args:
+            change: what takes over in an answer that was planned like this.
+
+        Returns:
+            The place of the first token that it answers, and the mixture.
+
+        Raises:
+            InputError: no such answer of this session is being written, or what `change` raises.
+        """
+        asking = self._asking.get(job_id)
+        if asking is None or asking.session != session or asking.panes["adapted"].ended:
+            raise InputError(
+                "That answer has ended, so it cannot be steered any more: ask again with the new "
+                "coefficients."
+            )
+        new = change(asking.plan)
+        place = self._decoder.steer((job_id, "adapted"), new.scales)
+        assert place is not None, "an answer without a row"
+        asking.steered[place] = new
+        return place, new.mixture
+
     def stop(self, job_id: str) -> list[Event]:
         """Take an answer out of the batch: what was decoded since the last tokens, then Done."""
         for comparison in list(self._comparing):
@@ -217,7 +245,7 @@ class Answers:
     def _written(self, job_id: str, asking: _Asking) -> Iterator[Envelope]:
         """All panes have ended: Done, or the comparison is queued."""
         self._remove(job_id)
-        if not asking.compare:
+        if not asking.compare or asking.steered:  # no one mixture to compare with
             yield job_id, self._done(asking)
             return
         pieces = token_shift.compare(
@@ -261,7 +289,9 @@ class Answers:
         for name, pane in asking.panes.items():
             seconds = max(ends[name] - asking.decoding, 1e-9)
             timings[f"{name}_tokens_per_second"] = pane.steps / seconds
-        return Done(cancelled, timings, receipt_of(asking.plan, self._adapter, timings))
+        return Done(
+            cancelled, timings, receipt_of(asking.plan, self._adapter, timings, asking.steered)
+        )
 
     def _remove(self, job_id: str) -> None:
         asking = self._asking.pop(job_id)

@@ -25,7 +25,7 @@ from t2ui.backend.saved_experts import SavedExperts
 from t2ui.backend.session_folders import SessionFolders
 from t2ui.config import WorkerConfig
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import make_plan, refuse_transfers
+from t2ui.inference.plan import Change, Plan, changed, make_plan, refuse_transfers
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.messages import (
     Adapt,
@@ -46,6 +46,8 @@ from t2ui.messages import (
     Request,
     SaveExpert,
     SessionEnded,
+    Steer,
+    Steered,
 )
 from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import load_model, model_name
@@ -219,6 +221,20 @@ class ModelBackend:
         shares = mixture.at_layer(0), mixture.base_share
         yield Mixed(*shares, plan.set_by, plan.note, plan.scope)
         self._answers.start(job_id, plan, ask.compare, began, ask.session)
+
+    def steer(self, request: Steer) -> Steered:
+        """Another mixture for the rest of an answer; what its own job is told.
+
+        Raises:
+            InputError: the answer has ended, or the mixture cannot be used.
+        """
+        experts = self._experts.library(request.session).experts
+
+        def change(plan: Plan) -> Change:
+            return changed(self.adapter, experts, request.mixture, plan.settings)
+
+        place, mixture = self._answers.steer(request.job_id, request.session, change)
+        return Steered(place, mixture.weights, mixture.base_share)
 
     def step(self) -> Iterator[Envelope]:
         """A token of every answer under way; an exception that comes with an id ends that ask

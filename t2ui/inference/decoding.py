@@ -126,6 +126,18 @@ class Decoder:
         self._readings = [reading for reading in self._readings if reading.drop(keys)]
         self._keep([i for i, r in enumerate(self._rows) if r.row.key not in keys])
 
+    def steer(self, key: Any, scales: Scales | None) -> int | None:
+        """Let a row's answer go on under other scales, from its next token on.
+
+        Returns:
+            That token's place in the answer, from 0; None where no such row is under way.
+        """
+        reading = [r for one in self._readings for r in one.rows if r.row.key not in one.dropped]
+        for running in (*self._waiting, *reading, *self._rows):
+            if running.row.key == key:
+                return running.steer(scales)
+        return None
+
     def clear(self) -> None:
         """Remove all rows, after an error inside a step."""
         self._waiting, self._readings, self._rows = [], [], []
@@ -249,14 +261,15 @@ class Decoder:
         """Set the rows' scales; merged into W′ where they are all the same and the answer is long
         enough to pay for it."""
         # The scales themselves are held, not their ids: a freed one's address may be used again.
-        plan = [r.row.scales or None for r in self._rows]
+        plan = [r.at_its_place().scales for r in self._rows]
         same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
         if same and self._setting is not None:
             adapter.restore(self._setting)
             return
         self._setting, self._plan = None, []  # the old W′ goes before a new one is made
         longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in self._rows)
-        if len(set(map(id, plan))) == 1 and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
+        alike = len(set(map(id, plan))) == 1 and not any(r.steered for r in self._rows)
+        if alike and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
             adapter.set(plan[0], "merged")
         else:
             adapter.set_rows(plan)

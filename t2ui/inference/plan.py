@@ -14,7 +14,7 @@ from torch import Tensor
 
 from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
-from t2ui.config import LEAST_SUM, OTHERS, AnswerSettings, check_prompt
+from t2ui.config import LEAST_SUM, OTHERS, Alpha, AnswerSettings, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row
 from t2ui.inference.dispatch import Classification, route
@@ -25,6 +25,15 @@ from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import dispatcher_in
 from t2ui.svf.mixture import Mixture, mix, mixture_of, scope_of, scopes_of, used
+
+
+@dataclass(frozen=True)
+class Change:
+    """A mixture that takes over in mid-answer."""
+
+    mixture: Mixture
+    experts: Mapping[str, Expert]  # those that it names
+    scales: Mapping[str, Tensor]  # its z′ by matrix
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Plan:
     scope: str  # which tokens the mixture acts on, one of config.SCOPES
     tail: int | None  # of the prompt, that it acts on in scope "answer"; see `Row`
     scales: Mapping[str, Tensor]  # z′ by matrix; {} is the base model
+    timeline: tuple[tuple[int, Mapping[str, Tensor]], ...]  # (place, z′ from there on)
     seconds: float  # of pass one; 0 without
 
     def row(self, key: Any, base: bool = False, draft: Sequence[int] = ()) -> Row:
@@ -51,8 +61,12 @@ class Plan:
         Args:
             draft: see `Row`.
         """
-        scales = None if base else self.scales
-        return Row(key, self.prompt_ids, scales, self.settings.sampling, self.tail, draft)
+        sampling = self.settings.sampling
+        if base:
+            return Row(key, self.prompt_ids, None, sampling, self.tail, draft)
+        if self.timeline:
+            draft = ()  # it would be checked under the first scales alone
+        return Row(key, self.prompt_ids, self.scales, sampling, self.tail, draft, self.timeline)
 
 
 def make_plan(
@@ -96,6 +110,10 @@ def make_plan(
         notes.append(
             f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
         )
+    later = {
+        place: changed(adapter, experts, weights, settings) for place, weights in settings.timeline
+    }
+    named = {*mixture.weights, *(name for change in later.values() for name in change.experts)}
     return Plan(
         prompt=prompt,
         settings=settings,
@@ -104,13 +122,32 @@ def make_plan(
         mixture=mixture,
         set_by=set_by,
         note="; ".join(filter(None, notes)),
-        experts={name: experts[name] for name in mixture.weights},
+        experts={name: experts[name] for name in experts if name in named},
         prompt_ids=chat_ids(dispatchers.tokenizer, prompt),
         scope=scope,
         tail=answer_tail(dispatchers.tokenizer) if scope == "answer" else None,
         scales=scales,
+        timeline=tuple((place, change.scales) for place, change in later.items()),
         seconds=seconds,
     )
+
+
+def changed(
+    adapter: Adapter,
+    experts: Mapping[str, Expert],
+    weights: Mapping[str, Alpha],
+    settings: AnswerSettings,
+) -> Change:
+    """The change to a mixture with these coefficients. The answer's other settings stay.
+
+    Raises:
+        InputError: an unknown expert, a transfer that nobody allowed, or coefficients that cannot
+            be normalised.
+    """
+    mixture = mixture_of(weights, settings.normalise, settings.scope)
+    scales = mix(experts, mixture)
+    refuse_transfers(adapter, experts, mixture, settings.allow_transfer)
+    return Change(mixture, {name: experts[name] for name in mixture.weights}, scales)
 
 
 def default_dispatch(usable: Mapping[str, Expert]) -> str:
@@ -181,16 +218,32 @@ def _said_of(passed_over: list[str]) -> str:
     )
 
 
-def receipt_of(plan: Plan, adapter: Adapter, timings: Mapping[str, float]) -> dict[str, Any]:
+def plain_weights(weights: Mapping[str, Alpha]) -> dict[str, float | list[float]]:
+    """As JSON has them."""
+    return {n: list(a) if isinstance(a, tuple) else a for n, a in weights.items()}
+
+
+def receipt_of(
+    plan: Plan,
+    adapter: Adapter,
+    timings: Mapping[str, float],
+    steered: Mapping[int, Change] | None = None,
+) -> dict[str, Any]:
     """Plain data that says what answered, and what `two_pass.replay` needs to answer so again.
 
     Args:
         timings: seconds, by what took them.
+        steered: what was changed while it was written, by the first token's place, beyond the
+            plan's own timeline.
     """
     import torch
     import transformers
 
     found, sampling = plan.classification, plan.settings.sampling
+    timeline, used_experts = dict(plan.settings.timeline), dict(plan.experts)
+    for place, change in (steered or {}).items():
+        timeline[place] = change.mixture.weights
+        used_experts |= change.experts
     return {
         "model": model_name(adapter.model),
         "fingerprint": adapter.fingerprint,
@@ -203,12 +256,11 @@ def receipt_of(plan: Plan, adapter: Adapter, timings: Mapping[str, float]) -> di
         "probabilities": found.probabilities if found else {},
         "set_by": plan.set_by,
         "note": plan.note,
-        "mixture": {
-            n: list(a) if isinstance(a, tuple) else a for n, a in plan.mixture.weights.items()
-        },
+        "mixture": plain_weights(plan.mixture.weights),
+        "timeline": [[place, plain_weights(timeline[place])] for place in sorted(timeline)],
         "normalise": plan.mixture.normalise,
         "scope": plan.scope,
-        "experts": {name: expert.sha256 for name, expert in plan.experts.items()},
+        "experts": {name: expert.sha256 for name, expert in used_experts.items()},
         "sampling": {**asdict(sampling), "stop": list(sampling.stop)},
         "timings": {key: round(value, 4) for key, value in timings.items()},
         "versions": {

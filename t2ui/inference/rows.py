@@ -44,6 +44,9 @@ class Row:
     # What the answer may well be, without its end token: an earlier answer to the prompt, say. It
     # is checked in one forward pass and kept up to the first token that differs.
     draft: Sequence[int] = ()
+    # (place, scales), by place: from the answer's token at that place on, at least 1, its scales
+    # are these.
+    timeline: Sequence[tuple[int, Scales | None]] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ class RunningRow:
 
     def __init__(self, row: Row, tokenizer: PreTrainedTokenizerBase):
         self.row, self.tokenizer = row, tokenizer
+        self.scales = row.scales or None  # at the moment
+        self._ahead = list(row.timeline)  # what is left of it
+        self.steered = bool(row.timeline)  # whether its scales change on its way
         self.tokens: list[int] = []
         self.finished: str | None = None
         self.random = torch.Generator().manual_seed(row.sampling.seed)
@@ -82,6 +88,19 @@ class RunningRow:
         self.shown = 0  # characters handed out
         # the last characters are held back: a stop string may have begun in them
         self.hold = max((len(s) for s in row.sampling.stop), default=1) - 1
+
+    def steer(self, scales: Scales | None) -> int:
+        """New scales from the next token on, in place of what the timeline says; that token's
+        place. What predicts the first token may have been read already: it keeps its scales."""
+        place = max(1, len(self.tokens))
+        self._ahead, self.steered = [(place, scales)], True
+        return place
+
+    def at_its_place(self) -> "RunningRow":
+        """Itself, with the scales that its next token is computed with."""
+        while self._ahead and self._ahead[0][0] <= len(self.tokens):
+            self.scales = self._ahead.pop(0)[1] or None
+        return self
 
     @property
     def draft(self) -> Sequence[int]:

@@ -5,13 +5,13 @@ take turns between its steps. Every answer carries a receipt that replays it.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.config import AnswerSettings, Sampling, check_prompt
+from t2ui.config import Alpha, AnswerSettings, Sampling, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatch import Classification
@@ -57,6 +57,7 @@ def two_pass_infer(
     sampling: Sampling | None = None,
     allow_transfer: bool = AnswerSettings.allow_transfer,
     scope: str = AnswerSettings.scope,
+    timeline: Sequence[tuple[int, Mapping[str, Alpha]]] = (),
 ) -> TwoPassResult:
     """Classify the prompt, adapt the model accordingly, answer.
 
@@ -75,6 +76,8 @@ def two_pass_infer(
         scope: which tokens the mixture acts on: "all", as in the paper, or "answer", from the end
             of the prompt on; by default what its experts were trained for, and "all" where they
             differ.
+        timeline: (place, coefficients), by place: from the answer's token at that place on,
+            counted from 0 and at least 1, these answer. Receipts of steered answers hold it.
 
     Raises:
         InputError: a bad prompt, setting or expert; one line says what to do.
@@ -89,6 +92,7 @@ def two_pass_infer(
         allow_transfer=allow_transfer,
         scope=scope or given.scope,
         sampling=sampling or Sampling(),
+        timeline=tuple(timeline),
     )
     return answer(model, tokenizer, prompt, experts, settings)
 
@@ -156,7 +160,8 @@ def replay(
                 f"The receipt used an expert {name!r} with hash {digest[:12]}…, there is {have}: "
                 "load the expert file it was made with."
             )
-    weights = {n: tuple(a) if isinstance(a, list) else a for n, a in receipt["mixture"].items()}
+    weights = receipt["mixture"]
+    timeline = receipt.get("timeline", ())
     settings = {**receipt["sampling"], "stop": tuple(receipt["sampling"]["stop"])}
     if receipt["dtype"] != dtype_name(model):
         raise InputError(
@@ -182,6 +187,7 @@ def replay(
             experts,
             mixture=Mixture(weights, receipt["normalise"]),
             scope=receipt.get("scope", "all"),  # older receipts do not say
+            timeline=timeline,
             sampling=Sampling(**settings),
             allow_transfer=True,
         )

@@ -20,6 +20,8 @@ from t2ui.messages.ask import (
     NextToken,
     NextTokens,
     Reading,
+    Steer,
+    Steered,
     Tokens,
     TokenShift,
 )
@@ -65,12 +67,14 @@ Request = (
     | DeleteExpert
     | ReadExpert
     | EndSession
+    | Steer
 )
 Event = (
     Queued
     | Classified
     | Mixed
     | Reading
+    | Steered
     | Tokens
     | Compared
     | NextTokens
@@ -127,6 +131,8 @@ __all__ = [
     "SearchEstimate",
     "SessionEnded",
     "Status",
+    "Steer",
+    "Steered",
     "TokenShift",
     "Tokens",
     "Written",

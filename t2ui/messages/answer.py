@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from t2ui.messages.ask import Classified, Compared, Mixed, Reading, Tokens
+from t2ui.messages.ask import Classified, Compared, Mixed, Reading, Steered, Tokens
 from t2ui.messages.worker import Done, Failed, Queued
 
 PANES = ("base", "adapted")
@@ -28,6 +28,7 @@ class AnswerSoFar:
 
     queued: Queued | None = None  # its place in the queue; None: it never waited
     reading: Reading | None = None  # how far a long prompt is read
+    steered: tuple[Steered, ...] = ()  # changes of the mixture in mid-answer
     classified: Classified | None = None
     mixed: Mixed | None = None
     base: Written = Written()
@@ -42,6 +43,8 @@ class AnswerSoFar:
             return replace(self, queued=event)
         if isinstance(event, Reading):
             return replace(self, reading=event)
+        if isinstance(event, Steered):
+            return replace(self, steered=(*self.steered, event))
         if isinstance(event, Classified):
             return replace(self, classified=event)
         if isinstance(event, Mixed):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from t2ui.config import Alpha, AnswerSettings, Sampling, check_alpha, check_prompt
+from t2ui.config import Alpha, AnswerSettings, Sampling, check_alpha, check_mixture, check_prompt
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,19 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Steer:
+    """Let an answer under way go on with other coefficients, from its next token on. The Ask's
+    other settings stay. Its own job's events: Done or Failed; the answer's job gets Steered."""
+
+    job_id: str  # of the Ask
+    mixture: Mapping[str, Alpha] = field(default_factory=dict)
+    session: str = ""  # whose it is: nobody else's answer can be steered
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mixture", check_mixture(self.mixture))
+
+
+@dataclass(frozen=True)
 class NextToken:
     """The most likely next tokens after the prompt, base beside mixture. Event: NextTokens."""
 
@@ -91,6 +104,15 @@ class Mixed:
     set_by: str
     note: str = ""
     scope: str = "all"  # which tokens it acts on, one of config.SCOPES
+
+
+@dataclass(frozen=True)
+class Steered:
+    """From the adapted answer's token at this place on, counted from 0, another mixture answers."""
+
+    token: int
+    mixture: Mapping[str, Alpha]
+    base_share: float  # 1 − Σα
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from t2ui.messages import (
     Queued,
     Request,
     SessionEnded,
+    Steer,
+    Steered,
 )
 
 SHORT_PER_TURN = 4  # pieces of short requests, so that a cancel is seen between them
@@ -69,6 +71,9 @@ class Backend(Protocol):
 
         Once `stopped()` is true it goes straight to its end, with the best so far.
         """
+
+    def steer(self, request: Steer) -> Steered:
+        """Another mixture for the rest of an ask's answer; what the ask's own job is told."""
 
     def stop(self, job_id: str) -> list[Event]:
         """Take an ask out of the batch; its last events, none if it is not there."""
@@ -154,6 +159,9 @@ class Scheduler:
         """Accept a request or a cancel; what is to be said about it comes with the next turn."""
         if isinstance(message, Cancel):
             self._cancel(job_id)
+            return
+        if isinstance(message, Steer):
+            self._steer(job_id, message)
             return
         if isinstance(message, NextToken) and message.session:
             self._replace_next_token(message.session)
@@ -335,6 +343,15 @@ class Scheduler:
                 self._shares["search"].spend(time.perf_counter() - began)
             if event is not None:
                 yield search.job_id, event
+
+    def _steer(self, job_id: str, request: Steer) -> None:
+        """At once: the next decode step is the first with the new coefficients."""
+        try:
+            steered = self._backend.steer(request)
+        except Exception as error:
+            self._out.append((job_id, self._failed(error)))
+        else:
+            self._out += [(request.job_id, steered), (job_id, Done())]
 
     def _cancel(self, job_id: str) -> None:
         if self._search is not None and self._search.job_id == job_id:
