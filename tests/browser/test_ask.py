@@ -411,7 +411,7 @@ def test_trouble_with_the_worker_is_in_the_header(visit, client, state):
 
 
 def test_the_queue_is_said(visit, client):
-    client.queued, client.pace = 3, 3.0
+    client.queued, client.pace = 3, 30.0  # until Stop
     page = visit()
     ask(page)
     page.locator("#answer-base", has_text="busy: 3 before you").wait_for()
