@@ -17,7 +17,7 @@
   panels.saved = (host, api) => {
     const open = h("button.chip", { type: "button", id: "saved-open", title: "The experts that were saved on this page." });
     const sheet = h("div.t2.saved-sheet", { id: "saved-sheet" });
-    document.body.append(sheet);
+    host.closest(".contain").append(sheet); // where rules inside @media reach it
     opens(open, sheet);
     let last = null;
 

@@ -6,6 +6,8 @@
 (() => {
   const { panels, page, hints, h, say, isDark, setDark } = window.t2ui;
 
+  document.documentElement.classList.toggle("fingers", matchMedia("(pointer: coarse)").matches);
+
   const CHOICE = "t2ui-theme";
   const remembered = () => {
     try {

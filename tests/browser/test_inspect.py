@@ -35,21 +35,89 @@ def choose(page, box, option):
     page.wait_for_selector("[role=option]", state="detached")
 
 
+def every_matrix(page):
+    """A row each, as many as there are."""
+    choose(page, "inspect-rows", "every matrix")
+    page.locator("#heatmap .foot", has_text="210 matrices").wait_for()
+
+
+def row_names(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('#heatmap .ytick text')].map((t) => t.textContent)"
+    )
+
+
+def chosen(page, box):
+    return page.locator(f"#{box} input").input_value()
+
+
+def drawn(page):
+    return page.locator("#heatmap .drawn").inner_text()
+
+
+def test_rows_are_named_and_say_what_they_stand_for(visit):
+    page = visit()
+    open_inspect(page)
+    assert row_names(page) == [str(layer) for layer in range(30)]
+    words = page.locator("#heatmap .foot").inner_text()
+    assert "one a layer, each cell the mean of 7 matrices (q, k, v, o, gate, up, down)" in words
+    choose(page, "inspect-rows", "kinds of matrix")
+    eventually(lambda: row_names(page) == ["q", "k", "v", "o", "gate", "up", "down"])
+    page.screenshot(path=SHOTS / "inspect-kinds.png")
+    every_matrix(page)
+    eventually(lambda: row_names(page)[0] == "q 0" and "down 0" in row_names(page))
+    page.screenshot(path=SHOTS / "inspect-every.png")
+    overlaps = page.evaluate("""() => {
+        const rows = [...document.querySelectorAll('#heatmap .ytick text')]
+            .map((t) => t.getBoundingClientRect());
+        return rows.slice(1).filter((row, i) => row.top < rows[i].top + 9).length;
+    }""")
+    assert not overlaps, "names stand upon each other"
+
+
+def test_a_row_of_several_matrices_opens_into_them_and_back(visit, client):
+    page = visit()
+    open_inspect(page)
+    box = page.locator("#heatmap .nsewdrag").first.bounding_box()
+    page.mouse.click(box["x"] + 30, box["y"] + 14.5 / 30 * box["height"])
+    eventually(lambda: row_names(page) == ["q", "k", "v", "o", "gate", "up", "down"])
+    assert chosen(page, "inspect-layer") == "14"
+    click_row(page, 0.5 / 7)
+    assert page.locator("#component-plot .matrix b").inner_text() == "layer 14 · q"
+    page.get_by_role("button", name="all layers").click()
+    eventually(lambda: len(row_names(page)) == 30)
+    assert chosen(page, "inspect-layer") == "all"
+    page.locator("#heatmap .plot").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.locator("#heatmap .foot", has_text="layer 1 · Enter shows its matrices").wait_for()
+    page.keyboard.press("Enter")
+    eventually(lambda: chosen(page, "inspect-layer") == "1")
+    choose(page, "inspect-layer", "all")
+    choose(page, "inspect-rows", "kinds of matrix")
+    eventually(lambda: row_names(page)[:2] == ["q", "k"])
+    box = page.locator("#heatmap .nsewdrag").first.bounding_box()
+    page.mouse.click(box["x"] + 30, box["y"] + 5.5 / 7 * box["height"])
+    page.locator("#heatmap .foot", has_text="30 matrices").wait_for()
+    assert chosen(page, "inspect-module") == "up"
+
+
 def test_a_click_on_the_heatmap_opens_that_matrix(visit, client):
     page = visit()
     open_inspect(page)
     assert client.requests[-1].mixture == {"code": 1.0}
+    every_matrix(page)
     click_row(page, 0.999)
-    assert page.locator("#component-plot .matrix b").inner_text() == "layer 29 · down_proj"
+    assert page.locator("#component-plot .matrix b").inner_text() == "layer 29 · down"
     assert page.locator("#component-plot .changes li").count() == 10
     assert "turned" in page.locator("#component-plot .changes li").first.inner_text()
     page.screenshot(path=SHOTS / "inspect.png")
     page.locator("#heatmap .plot").focus()
     page.keyboard.press("ArrowUp")
-    page.locator("#component-plot .matrix b", has_text="layer 29 · up_proj").wait_for()
+    page.locator("#component-plot .matrix b", has_text="layer 28 · down").wait_for()
     client.requests.clear()
     page.keyboard.press("Enter")
-    eventually(lambda: [r.name.endswith("29.mlp.up_proj") for r in client.requests] == [True])
+    eventually(lambda: [r.name.endswith("28.mlp.down_proj") for r in client.requests] == [True])
     values = page.evaluate("document.querySelector('#heatmap .plot').data[0].z[0].slice(0, 5)")
     assert all(abs(value) < 1 for value in values) and any(values)
 
@@ -66,7 +134,7 @@ def test_a_link_opens_the_page_and_what_is_on_it(visit, client):
 def test_module_layer_and_scale_are_selectable(visit, client):
     page = visit()
     open_inspect(page)
-    choose(page, "inspect-module", "up_proj")
+    choose(page, "inspect-module", "up")
     page.locator("#heatmap .foot", has_text="30 matrices").wait_for()
     choose(page, "inspect-layer", "7")
     page.locator("#heatmap .foot", has_text="1 matri").wait_for()
@@ -85,6 +153,13 @@ def test_two_experts_are_compared_and_the_sliders_can_be_inspected(visit, client
     eventually(lambda: page.locator("#inspect-show input:checked").count() == 1)
     template = "document.querySelector('#heatmap .plot').data[0].hovertemplate"
     page.wait_for_function(f"{template}.includes('code − reasoning')")
+    assert chosen(page, "inspect-look") == "code expert"
+    assert chosen(page, "inspect-compare") == "reasoning expert"
+    offered = [words.strip() for words in page.locator("#inspect-show label").all_inner_texts()]
+    assert offered == ["code", "reasoning", "code − reasoning"]
+    assert "The code expert against the reasoning expert" in drawn(page)
+    page.screenshot(path=SHOTS / "inspect-compare.png")
+    every_matrix(page)
     click_row(page)
     names = page.evaluate("document.querySelector('#component-plot .plot').data.map((t) => t.name)")
     assert {"base", "code", "reasoning", "z of code − reasoning"} <= set(names)
@@ -92,6 +167,47 @@ def test_two_experts_are_compared_and_the_sliders_can_be_inspected(visit, client
     choose(page, "inspect-look", "mixture on the sliders")
     asked = lambda: [r.mixture for r in client.requests if isinstance(r, Heatmap)]  # noqa: E731
     eventually(lambda: asked()[-1] == {"math": 0.5})
+
+
+def test_a_link_brings_back_what_is_compared_with_what(visit, app):
+    page = visit()
+    slide(page, "math", 0.5)
+    open_inspect(page)
+    choose(page, "inspect-look", "reasoning expert")
+    choose(page, "inspect-compare", "mixture on the sliders")
+    page.locator("#inspect-show").get_by_text("mixture", exact=True).click()
+    choose(page, "inspect-rows", "every matrix")
+    choose(page, "inspect-module", "attention")
+    choose(page, "inspect-layer", "3")
+    page.locator("#heatmap .foot", has_text="4 matrices").wait_for()
+    page.get_by_role("button", name="permalink").locator("visible=true").click()
+    link = page.locator("#inspect-link-sheet input")
+    link.wait_for()
+    eventually(lambda: "compare=mixture" in link.input_value())
+    assert page.url == link.input_value(), "a reload shows the same"
+    other = visit(link.input_value().removeprefix(app[1]))
+    other.locator("#heatmap .foot", has_text="4 matrices").wait_for()
+    assert drawn(other) == drawn(page) and "(math 0.50)" in drawn(other)
+    for box in ("look", "compare", "rows", "module", "layer"):
+        assert chosen(other, f"inspect-{box}") == chosen(page, f"inspect-{box}")
+    assert chosen(other, "inspect-compare") == "mixture on the sliders"
+    shown = other.locator("#inspect-show label:has(input:checked)")
+    assert shown.inner_text().strip() == "mixture"
+
+
+def test_sliders_at_zero_beside_an_expert_are_said_to_be_the_base_model(visit):
+    page = visit()
+    open_inspect(page)
+    choose(page, "inspect-look", "mixture on the sliders")
+    page.locator("#heatmap", has_text="All sliders are at 0").wait_for()
+    assert page.locator("#heatmap .cover .remedy").is_visible()
+    choose(page, "inspect-compare", "math expert")
+    page.locator("#heatmap .drawn", has_text="z of base model − z of math").wait_for()
+    assert drawn(page).startswith("All sliders are at 0, so the mixture is the base model.")
+    assert page.locator("#inspect-show").get_by_text("base model − math").is_visible()
+    page.screenshot(path=SHOTS / "inspect-zeros.png")
+    page.locator("#inspect-show").get_by_text("base model", exact=True).click()
+    page.locator("#heatmap .cover", has_text="All sliders are at 0").wait_for()
 
 
 def test_a_slow_answer_says_so_and_comes(visit, client):
@@ -117,7 +233,7 @@ def test_a_worker_that_restarts_leaves_the_choices_and_draws_again(visit, client
     page = visit()
     open_inspect(page)
     choose(page, "inspect-look", "math expert")
-    choose(page, "inspect-module", "up_proj")
+    choose(page, "inspect-module", "up")
     lost = Failed("The model worker stopped.", "It is restarting.")
     with monkeypatch.context() as patch:
         patch.setattr(client, "_heatmap", lambda request: [(0.0, lost)])
@@ -134,7 +250,11 @@ def test_a_worker_that_restarts_leaves_the_choices_and_draws_again(visit, client
 def test_csv_and_png_are_saved(visit):
     page = visit()
     open_inspect(page)
+    choose(page, "inspect-layer", "3")
+    page.locator("#heatmap .foot", has_text="7 matrices").wait_for()
     click_row(page)
+    choose(page, "inspect-layer", "all")
+    page.locator("#heatmap .foot", has_text="30 rows").wait_for()
     with page.expect_download() as saved:
         page.click("#save-heatmap")
     assert saved.value.suggested_filename == "code-all.csv"
@@ -169,6 +289,7 @@ def test_plots_and_page_follow_the_theme(visit):
     wait_state(page, "done")
     page.screenshot(path=SHOTS / "ask-dark.png")
     open_inspect(page)
+    every_matrix(page)
     click_row(page)
     paper = "document.querySelector('#heatmap .plot')._fullLayout.paper_bgcolor"
     dark = page.evaluate(paper)
@@ -178,6 +299,7 @@ def test_plots_and_page_follow_the_theme(visit):
     page.reload()
     page.wait_for_function("!document.body.classList.contains('dark')")
     open_inspect(page)
+    every_matrix(page)
     scale = "document.querySelector('#heatmap .plot')._fullData[0].colorscale"
     assert page.evaluate(scale)[1][1] != page.evaluate(scale)[0][1]
 
@@ -194,6 +316,8 @@ def test_a_phone_shows_everything_in_one_column(visit):
     page.locator(".t2-tip").wait_for()
     page.screenshot(path=SHOTS / "phone.png", full_page=True)
     open_inspect(page)
+    choose(page, "inspect-layer", "3")
+    page.locator("#heatmap .foot", has_text="7 matrices").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.screenshot(path=SHOTS / "phone-inspect.png", full_page=True)
     plot = page.locator("#heatmap .nsewdrag").first
@@ -256,6 +380,7 @@ def test_the_whole_way_on_the_embedded_model(visit, real_cache):
         eventually(lambda: card.locator(".next-rows").inner_text() != before, 60)
         page.screenshot(path=SHOTS / "real-ask.png")
         open_inspect(page)
+        every_matrix(page)
         click_row(page)
         assert re.match(r"layer \d+ · \w+", page.locator("#component-plot .matrix b").inner_text())
         page.wait_for_timeout(500)
