@@ -167,7 +167,7 @@ def run_to_its_steps(run):
 
 
 def test_stopping_keeps_the_best_so_far(model, tiny_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr("t2ui.training.validation.greedy_right", improving())
+    monkeypatch.setattr("t2ui.training.validation.greedy_scores", improving())
     run = train_lora(
         model,
         make_task(),

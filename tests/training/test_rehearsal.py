@@ -128,7 +128,7 @@ def test_with_rehearsal_the_last_step_is_kept(
     """The task's accuracy alone would keep a step that has rehearsed little, or nothing."""
     right = iter([4, 6, 2, 3])  # of eight rows: at the start, then every five steps
     monkeypatch.setattr(
-        "t2ui.training.validation.greedy_right",
+        "t2ui.training.validation.greedy_scores",
         lambda *_: [i < n for n in [next(right)] for i in range(8)],
     )
     settings = config(rehearsal=count, steps=15)
