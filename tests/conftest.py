@@ -5,6 +5,7 @@ fixture checks at the end that all of them did. torch is imported only by fixtur
 tests of the light half of the project stay light.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,46 @@ import pytest
 
 from t2ui.config import DATA_VARIABLE, default_cache_dir, default_data_dir
 
+PROCESSES = 2  # among which all tests are divided, where pytest-xdist is there
+# Before torch is imported, here and in every process that a test starts: tiny models gain nothing
+# from threads, and two processes' threads stand in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 REAL_CACHE = default_cache_dir()  # before the fixture below points T2UI_CACHE elsewhere
 REAL_DATA = default_data_dir()  # before it takes T2UI_DATA away
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads its options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """`python -m pytest`, which runs all tests, divides them among processes; a choice of files
+    runs in one. `-n` and `--dist` say otherwise."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    inside = hasattr(config, "workerinput")  # one of these processes
+    option = config.option
+    if not everything or inside or getattr(option, "numprocesses", 0) is not None:
+        return
+    if not (option.collectonly or config.getoption("usepdb", False)):
+        option.numprocesses = PROCESSES
+    if option.dist == "no":
+        option.dist = "loadgroup"
+        option.loadscopereorder = False  # see below
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A file's tests run in one process, since they share its fixtures; so do all that share the
+    default model, or Chromium. These come first: they take the longest."""
+    first = {"browser": 0, "model": 1}
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: first.get(groups[item], len(first)))
+
+
+def _group(item: pytest.Item) -> str:
+    path = item.nodeid.partition("::")[0]
+    if "/browser/" in path:
+        return "browser"
+    return "model" if item.get_closest_marker("model") else path
 
 
 @pytest.fixture(scope="session", autouse=True)

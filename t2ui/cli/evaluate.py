@@ -1,13 +1,14 @@
 """`python -m t2ui evaluate`: methods × tasks beside the base model, in a table with intervals."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2ui.catalogue import DISPATCHERS, NO_DISPATCH, TASKS, names_of
+from t2ui.catalogue import TASKS, names_of
+from t2ui.cli.methods import asked_methods, check_methods, two_passes
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -37,11 +38,7 @@ if TYPE_CHECKING:
     from t2ui.svf.adapter import Adapter
     from t2ui.svf.expert import Expert
     from t2ui.svf.mixture import Mixture
-
-
-def two_passes() -> list[str]:
-    """The dispatchers that can be measured as methods."""
-    return [name for name in DISPATCHERS if name != NO_DISPATCH]
+    from t2ui.tasks.base import Example, Task
 
 
 def evaluate(
@@ -119,16 +116,24 @@ def evaluate(
     }
     chosen = asked_tasks(typed, flags, option or ())
     check_tasks([asked.name for asked in chosen], data)
+    check_methods(methods, experts, model)
+    if out and out.exists() and not out.is_dir():
+        raise InputError(f"{out} cannot be written: it is no folder; choose another place.")
     from t2ui.evaluation.comparison import Comparison
     from t2ui.evaluation.result_log import ResultLog
-    from t2ui.models.loading import dtype_name, load_model, model_name
+    from t2ui.models.loading import dtype_name, load_model, load_tokenizer, model_name
     from t2ui.svf.adapter import adapt
+    from t2ui.tasks.batching import check_context
 
+    reader = load_tokenizer(model, progress=progress)
+    sets = [_set(asked, reader, data, limit, seed) for asked in chosen]
     loaded, tokenizer = (
         load(model, device)
         if dtype == "auto"
         else load_model(model, device=device, dtype=dtype, progress=progress)
     )
+    for one_set in sets:
+        check_context(loaded, one_set.examples, one_set.task.max_new_tokens)
     with adapt(loaded, progress=progress) as adapter:
         measured, files = _methods(methods, adapter, tokenizer, experts, scope)
         settings = {
@@ -139,8 +144,8 @@ def evaluate(
         with ResultLog(out / "results.jsonl" if out else None, settings) as log:
             comparison = Comparison(adapter, tokenizer, measured, log, batch_rows)
             try:
-                for asked in chosen:
-                    _measure(comparison, asked, data, limit, seed)
+                for one_set in sets:
+                    _measure(comparison, one_set)
             except KeyboardInterrupt:
                 if out:
                     note(f"stopped; the same command goes on from {out / 'results.jsonl'}")
@@ -171,7 +176,7 @@ def _methods(
     report_problems(library)
     library = library.fitting(adapter)
     reader = LabelReader(adapter.model, tokenizer, adapter)
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = asked_methods(names)
     if "all" in wanted:
         own = usable_experts(adapter, library.experts, allow_transfer=False)
         usable = Dispatchers(adapter.model, tokenizer, adapter).usable(own)
@@ -220,25 +225,48 @@ def _mixture(text: str, model: "PreTrainedModel", experts: "Mapping[str, Expert]
     return Mixture(alphas)
 
 
-def _measure(
-    comparison: "Comparison", asked: Asked, data: Path | None, limit: int, seed: int
-) -> None:
-    """All methods on one task."""
+@dataclass(frozen=True)
+class _Set:
+    """A task and those of its test rows that are measured."""
+
+    shown: str
+    task: "Task"
+    examples: "Sequence[Example]"
+
+
+def _set(
+    asked: Asked,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: Path | None,
+    limit: int,
+    seed: int,
+) -> _Set:
+    """The rows of one task, all of them read and checked.
+
+    Raises:
+        InputError: there are none, or one is malformed.
+    """
     from t2ui.evaluation.measure import sample
     from t2ui.tasks import load_task
 
-    task = load_task(asked.name, comparison.tokenizer, data, **asked.options)
+    task = load_task(asked.name, tokenizer, data, **asked.options)
     if not task.test:
         raise InputError(f"{asked.name} has no test rows to measure on.")
-    if task.classifies:
-        prompts = [(task.labels[e.correct], e.family, e.prompt) for e in task.test]
-        return _follow(asked.typed, len(prompts), comparison.add_dispatch(prompts))
-    tell_of_sandbox(task)
-    examples = sample(task.test, limit, seed)
+    if task.classifies:  # it limits each family itself
+        return _Set(asked.typed, task, task.test)
     layout = f", {asked.options['style']}" if "style" in asked.options else ""
     layout += " with end token" if asked.options.get("end") else ""
-    shown = f"{task.name} test{layout}"
-    _follow(shown, len(examples), comparison.add_set(shown, task, examples))
+    return _Set(f"{task.name} test{layout}", task, sample(task.test, limit, seed))
+
+
+def _measure(comparison: "Comparison", one_set: _Set) -> None:
+    """All methods on one set."""
+    task, examples = one_set.task, one_set.examples
+    if task.classifies:
+        prompts = [(task.labels[e.correct], e.family, e.prompt) for e in examples]
+        return _follow(one_set.shown, len(prompts), comparison.add_dispatch(prompts))
+    tell_of_sandbox(task)
+    _follow(one_set.shown, len(examples), comparison.add_set(one_set.shown, task, examples))
 
 
 def _write_tables(comparison: "Comparison", folder: Path) -> None:

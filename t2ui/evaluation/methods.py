@@ -27,7 +27,7 @@ from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.expert import Expert, policy_temperature
 from t2ui.svf.mixture import Mixture, mix, scope_of
 from t2ui.tasks.base import Example
-from t2ui.training.lora import lora_on, training_record
+from t2ui.training.lora import WEIGHTS, check_lora, lora_on, training_record
 
 # The block in which a method answers. It gives how prompts are read: None, all as the model is set;
 # in scope "answer" by the base model, up to their tails.
@@ -138,10 +138,9 @@ def _shown(alpha: float | tuple[float, ...]) -> str:
 def of_lora(adapter: Adapter, reader: LabelReader, folder: Path) -> Method:
     """A LoRA as peft writes it, on the base model, for every prompt; one that was trained on
     dispatch can be measured there too."""
-    weights = folder / "adapter_model.safetensors"
-    if not weights.is_file():
-        raise InputError(f"{folder} holds no adapter_model.safetensors: give a LoRA's folder.")
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    check_lora(folder)
+    with lora_on(adapter.model, folder):  # of this model, or refused before any row is answered
+        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     name = f"lora:{folder.resolve().parent.name}"
     method = fixed(name, digest, lambda: lora_on(adapter.model, folder))
     method = replace(method, training=training_record(folder), is_lora=True)

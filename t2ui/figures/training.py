@@ -48,8 +48,9 @@ def training_curves(events: Sequence[dict[str, Any]]) -> go.Figure:
                 legendgroup="training",
                 showlegend=row == 1,
             )
-        if key == "accuracy" and checks:
-            x, y = zip(*((e["step"], e["values"][key]) for e in checks), strict=True)
+        seen = [(e["step"], e["values"][key]) for e in checks if key in e["values"]]
+        if key in ("accuracy", "cross_entropy") and seen:
+            x, y = zip(*seen, strict=True)
             figure.add_scatter(
                 x=x,
                 y=y,
@@ -58,6 +59,8 @@ def training_curves(events: Sequence[dict[str, Any]]) -> go.Figure:
                 row=row,
                 col=1,
                 line={"color": GREEN, "width": 2.5},
+                legendgroup="validation",
+                showlegend=key == "accuracy",
             )
             figure.add_hline(
                 y=y[0],

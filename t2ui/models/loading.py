@@ -94,6 +94,21 @@ def load_model(
     return model.eval().requires_grad_(False), tokenizer
 
 
+def load_tokenizer(
+    name: str | Path = DEFAULT_MODEL,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model alone, as `load_model` gives it.
+
+    Raises:
+        InputError: nothing by that name, no network, or no tokenizer.
+    """
+    with _quiet_transformers():
+        source, shown = _locate(name, Path(cache_dir or default_cache_dir()), progress or _silent)
+        return _load_tokenizer(source, shown)
+
+
 def dtype_name(model: PreTrainedModel) -> str:
     """As settings, receipts and records write it: "float32", "bfloat16"."""
     return str(model.dtype).removeprefix("torch.")

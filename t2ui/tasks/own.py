@@ -175,12 +175,13 @@ def _example(tokenizer: "PreTrainedTokenizerBase", row: dict, where: str, reward
         except (SyntaxError, ValueError, RecursionError) as error:
             raise InputError(f"{where}: the tests are no Python ({error}).") from None
         answer = answer_of(tests, str(row.get("entry", "")))
-        target = f"```python\n{target}\n```" if target else "pass"
+        target = f"```python\n{target}\n```" if target else ""
     else:
         check_answer(answer, where, reward)
+    known = (answer_ids(tokenizer, target),) if target else ()  # tests alone tell what is right
     return asked, Example(
         str(row.get("id", where)),
-        Question(tuple(chat_ids(tokenizer, prompt)), (answer_ids(tokenizer, target),)),
+        Question(tuple(chat_ids(tokenizer, prompt)), known),
         family=str(row.get("family", "")),
         answer=answer,
         prompt=prompt,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RECORD = "training.json"  # beside peft's files
+WEIGHTS = "adapter_model.safetensors"  # peft's name
 OTHER_FORMS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias")
 
 
@@ -170,6 +171,17 @@ def _save(lora: LoRA, trainer: Trainer, folder: Path, command: str) -> None:
             f"{folder} cannot be written ({error}): free some space and give the same command "
             "again; it writes the LoRA from the checkpoint."
         ) from None
+
+
+def check_lora(folder: Path) -> None:
+    """Whether a folder holds a LoRA that `LoRA` can go on from.
+
+    Raises:
+        InputError: it holds none, or one of another form.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder} holds no {WEIGHTS}: give a LoRA's folder.")
+    _settings(folder)
 
 
 def training_record(folder: Path) -> dict[str, Any]:

@@ -30,11 +30,12 @@ from t2ui.training.objectives import settled
 from t2ui.training.objectives.base import LossTerm, Setup, Values
 from t2ui.training.parameters import Trainable
 from t2ui.training.rehearsal import SOURCE, Rehearsal
-from t2ui.training.validation import validate
+from t2ui.training.validation import Rank, rank, validate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+WORST: Rank = (-math.inf, -math.inf, -math.inf)
 SAVE_AFTER = (
     180.0  # seconds since the last checkpoint, after which the next step is followed by one
 )
@@ -96,6 +97,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters, config.learning_rate, weight_decay=0.0)
         self.step, self.seconds = 0, 0.0
         self.best, self.best_step = -math.inf, -1
+        self.best_rank: Rank = WORST
         self.best_values = checkpoint.flat(self.parameters)
         self.schedule = [[0, config.steps]]  # (from step, steps in all): a resume may change them
         self.peak = 0  # MB that the run's earlier processes have held at most
@@ -185,6 +187,7 @@ class Trainer:
                 "step": self.step,
                 "best": self.best,
                 "best_step": self.best_step,
+                "best_rank": self.best_rank,
                 "seconds": self.seconds,
                 "fingerprint": self.trainable.fingerprint,
                 "schedule": self.schedule,
@@ -219,6 +222,9 @@ class Trainer:
         self.best_values = tensors["best"].to(device)
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.best, self.best_step = facts["best"], facts["best_step"]
+        # A checkpoint of an older version knows the accuracy alone: no tie is better than that.
+        accuracy, reward, loss = facts.get("best_rank") or (self.best, math.inf, math.inf)
+        self.best_rank = (accuracy, reward, loss)
         self.peak = facts.get("peak") or 0
         self.schedule = facts.get("schedule") or [[0, facts["config"]["steps"]]]
         if self.schedule[-1][1] != self.config.steps:
@@ -310,13 +316,21 @@ class Trainer:
         accuracy = values["accuracy"]
         # With rehearsal the last step is kept: the task's accuracy does not say what was unlearned,
         # and early steps, the one that it went on from above all, have rehearsed the least.
-        better = self.step > 0 if self.config.rehearsal else accuracy > self.best
+        better = self.step > 0 if self.config.rehearsal else rank(values) > self.best_rank
         if better:
             self.best, self.best_step = accuracy, self.step
+            self.best_rank = rank(values) if self.step > 0 else self._start_rank(values)
             self.best_values = checkpoint.flat(self.parameters)
         self.seconds += time.perf_counter() - started
         values = {**values, "best": max(self.best, 0.0)}
         return self._log(TrainEvent("validation", self.step, values))
+
+    def _start_rank(self, values: Values) -> Rank:
+        """What the first step has to beat: the loss alone does not make an expert better."""
+        if not self.objective.must_beat_start:
+            return WORST
+        accuracy, reward, _ = rank(values)
+        return accuracy, reward, math.inf
 
     def _validation_is_due(self) -> bool:
         return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps

@@ -2,10 +2,12 @@
 
 import json
 import re
+import sys
 
 import pytest
 from reference import random_scales
 from tiny import make_tiny, make_tokenizer
+from transformers import AutoModelForCausalLM
 
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
@@ -157,10 +159,10 @@ def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
         (["math", "jsonl", "--batch-rows", "0"], "batch_rows is 0"),
         (["mix:math", "jsonl"], "mix: has 'math'; expected name=coefficient"),
         (["mix:", "jsonl"], "mix: names no expert"),
-        (["expert", "jsonl"], "needs a classification expert"),
+        (["expert", "jsonl", "--reward", "exact"], "needs a classification expert"),
         (["math", " , "], "no task to measure on"),
         (["math", "jsonl", "--reward", "exact", "--max-new-tokens", "500"], "context holds 512"),
-        (["math", "jsonl", "--out", __file__], "cannot be written"),
+        (["math", "jsonl", "--reward", "exact", "--out", __file__], "cannot be written"),
     ],
 )
 def test_bad_input_is_one_line(run, arguments, said, tmp_path):
@@ -168,3 +170,70 @@ def test_bad_input_is_one_line(run, arguments, said, tmp_path):
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert said in err and err.count("\n") == 1
+
+
+ROWS = ("--reward", "exact")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["math,poetry", "jsonl", *ROWS], "no expert named 'poetry'"),
+        (["math,mix:math=1+poetry=1", "jsonl", *ROWS], "no expert named 'poetry'"),
+        (["math,mix:math=one", "jsonl", *ROWS], "coefficient of 'math' is 'one'"),
+        (["math,mix:nowhere.json", "jsonl", *ROWS], "There is no mixture file at nowhere.json"),
+        (["math,nowhere.safetensors", "jsonl", *ROWS], "nowhere.safetensors"),
+        (["math,lora:nowhere", "jsonl", *ROWS], "nowhere holds no adapter_model.safetensors"),
+        (["math", "jsonl,poems", *ROWS], "no task 'poems'"),
+        (["math", "jsonl,arith:loud", *ROWS], "style is 'loud'"),
+        (["math", "jsonl,arith", *ROWS], "There is no data file at"),
+        (["math", "jsonl,gsm8k", *ROWS], "There is no data file at"),
+        (["math", "jsonl,rg:lcms", *ROWS], "no generator 'lcms'"),
+        (["math", "jsonl", "--reward", "loud"], "reward is 'loud'"),
+        (["math", "jsonl", *ROWS, "--option", "rows=3"], "--option has 'rows=3'"),
+        (["math", "jsonl", *ROWS, "--experts", "nowhere"], "There is no folder nowhere"),
+        (["math", "jsonl", *ROWS, "--data", "nowhere"], "There is no folder nowhere"),
+        (["math", "jsonl", *ROWS, "--out", __file__], "cannot be written: it is no folder"),
+    ],
+)
+def test_what_is_wrong_shows_before_the_model_is_loaded(run, arguments, said, monkeypatch):
+    def loaded(*_, **__):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("t2ui.models.loading.load_model", loaded)
+    monkeypatch.setitem(sys.modules, "datasets", None)  # nothing is fetched
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", ["lora", "expert", "rows"])
+def test_what_does_not_fit_the_model_shows_before_any_row_is_answered(
+    wrong, run, tmp_path, monkeypatch
+):
+    """Two sets and two methods: the second ones are wrong."""
+    from t2ui.training.lora import LoRA
+
+    wider = make_tiny("llama").config
+    wider.hidden_size, wider.name_or_path = 48, "wider"
+    other = AutoModelForCausalLM.from_config(wider)
+    lora = LoRA(other, rank=2)
+    lora.save(tmp_path / "lora")
+    lora.remove()
+    with adapt(other) as adapter:
+        scales = random_scales(other, adapter.names, seed=1)
+        Expert("wide", scales, fingerprint=adapter.fingerprint).save(tmp_path / "w.safetensors")
+    method = {"lora": f"lora:{tmp_path}/lora", "expert": f"{tmp_path}/w.safetensors"}
+    monkeypatch.setattr(
+        "t2ui.evaluation.measure.greedy_texts", lambda *_: pytest.fail("a row was answered")
+    )
+    rows = ["jsonl,rg:rectangle_count"] if wrong == "rows" else ["jsonl"]
+    arguments = [f"math,{method.get(wrong, 'code')}", *rows, *ROWS, "--limit", 2]
+    status, out, err = run(*arguments)
+    said = {
+        "lora": "is a LoRA of another model",
+        "expert": "does not fit",
+        "rows": "context holds 512",
+    }
+    assert (status, out) == (2, "")
+    assert said[wrong] in err and err.count("\n") == 1

@@ -31,22 +31,28 @@ SLOW = (
     *("sudoku", "word_ladder", "zebra_puzzles"),
 )
 ONLY_SCORED = ("boxnet", "rush_hour")
-TEXTS = (
-    "",
-    "banana 12",
-    "{",
-    "1/0",
-    "[[1,2],[3",
-    "-1e99999999",
-    "9" * 5000,
-    "9**9**9**9",
-    "(" * 999,
-)
+NONSENSE = ("", "banana", "{", "(" * 999)
+TEXTS = (*NONSENSE, "1/0", "[[1,2],[3", "-1e99999999", "9**9**9**9", "9" * 5000)
 
 
 @pytest.fixture(scope="module")
 def sums(tiny_tokenizer):
     return load_task(SUMS, tiny_tokenizer, train_rows=20, validation_rows=5, limit=10)
+
+
+@pytest.fixture(scope="module")
+def ask():
+    """One process that is asked for any generator: to start one takes seconds."""
+    child = process._Child()
+
+    def asked(**what):
+        reply = child.asked(json.dumps(what), 300)
+        if "refused" in reply:
+            raise InputError(reply["refused"])
+        return reply
+
+    yield asked
+    process._end(child)
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +80,21 @@ def test_settings_stand_behind_the_name_and_a_style_behind_them():
 
 def test_a_name_keeps_the_settings_that_are_not_at_their_default():
     assert opened("rg:chain_sum:min_terms=2:max_digits=1").name == "rg:chain_sum:max_digits=1"
-    made = opened("rg:basic_arithmetic:operators=+:operators=-:allow_negation=false")
-    assert made.name == "rg:basic_arithmetic:operators=+:operators=-:allow_negation=false"
-    questions = [made.row(i).question for i in range(8)]
+
+
+def test_settings_are_read_as_their_types(ask):
+    typed = ["operators=+", "operators=-", "allow_negation=false"]
+    assert ask(name="basic_arithmetic", settings=typed)["settings"] == typed
+    questions = [ask(row=i)["question"] for i in range(8)]
     assert not re.search(r"[*/]", " ".join(questions))
-    assert opened("rg:word_sorting:transformation=uppercase").row(0).answer.isupper()
-    early = opened("rg:time_intervals:task_types=time:max_time=01.30").row(0).question
-    assert all(hour in ("00", "01") for hour in re.findall(r"(\d\d):\d\d", early))
+    ask(name="word_sorting", settings=["transformation=uppercase"])
+    assert ask(row=0)["answer"].isupper()
+    typed = ["min_time=08.30", "min_date=1999-12-31"]
+    written = ask(name="time_intervals", settings=typed)["settings"]
+    assert written == ["min_time=08.30.00", "min_date=1999-12-31"]
+    ask(name="number_sorting", settings=["min_value=0", "max_value=9.5"])
+    ask(name="figlet_font", settings=["static_word=on", "static_font=standard"])
+    assert ask(row=0)["answer"] == "on"
 
 
 @pytest.mark.parametrize(
@@ -92,17 +106,18 @@ def test_a_name_keeps_the_settings_that_are_not_at_their_default():
         ("rg:lcm:bound=3", "rg:lcm has no setting 'bound=3'. Its settings: min_numbers=2, "),
         ("rg:lcm:seed=3", "rg:lcm has no setting 'seed=3'"),
         ("rg:lcm:5", "rg:lcm has no setting '5'"),
-        ("rg:lcm:max_value=0", "rg:lcm refuses these settings (max_value must be >= min_value)"),
+        ("rg:lcm:max_value=0", "rg:lcm refuses these settings (max_value must be > min_value)"),
         ("rg:lcm:max_value=5:max_value=6", "max_value is given 2 times; once is enough"),
-        ("rg:maze:min_dist=3:max_dist=x", "expected a whole number"),
+        ("rg:number_sorting:max_value=x", "max_value is 'x'; expected a number"),
         ("rg:chain_sum:allow_negation=yes", "expected true or false"),
         ("rg:word_sorting:transformation=x", "expected lowercase, uppercase, original, randomcase"),
         ("rg:list_functions:x=1", "It has no settings."),
     ],
 )
-def test_what_there_is_none_of_is_one_line(name, said):
+def test_what_there_is_none_of_is_one_line(name, said, ask):
+    kind, *typed = name.removeprefix("rg:").split(":")
     with pytest.raises(InputError) as refused:
-        opened(name)
+        ask(name=kind, settings=typed)
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -116,8 +131,8 @@ def test_a_package_that_is_not_installed_is_named(package, tmp_path, monkeypatch
 
 
 def test_settings_under_which_there_are_no_rows(tiny_tokenizer):
-    with pytest.raises(InputError, match="rg:time_intervals:task_types=zz makes no rows with th"):
-        load_task("rg:time_intervals:task_types=zz", tiny_tokenizer)
+    with pytest.raises(InputError, match="rg:spell_backward:min_word_len=30:max_word_len=40 makes"):
+        load_task("rg:spell_backward:min_word_len=30:max_word_len=40", tiny_tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +200,19 @@ def test_parts_have_about_their_share_of_all_prompts():
     assert part_of("What  is\n7?") == part_of("What is 7?")
 
 
-def test_rows_are_the_same_in_every_process_and_order():
+def test_rows_are_the_same_in_every_process_and_order(ask):
     """Some generators go through sets, whose order depends on the process, or draw from the
     generator that Python shares."""
-    for kind in ("isomorphic_strings", "ransom_note", "list_functions", "pool_matrix"):
-        one, other = Generator(kind, []), Generator(kind, [])
-        rows = [one.row(i) for i in range(6)]
-        assert [other.row(i) for i in reversed(range(6))] == rows[::-1], kind
+    other = process._Child()
+    try:
+        for kind in ("isomorphic_strings", "ransom_note", "list_functions", "pool_matrix"):
+            ask(name=kind, settings=[])
+            rows = [ask(row=i) for i in range(6)]
+            other.asked(json.dumps({"name": kind, "settings": []}), 300)
+            again = [other.asked(json.dumps({"row": i}), 300) for i in reversed(range(6))]
+            assert again == rows[::-1], kind
+    finally:
+        process._end(other)
 
 
 def test_training_rows_are_made_only_where_they_are_looked_at(tiny_tokenizer, monkeypatch):
@@ -264,6 +285,17 @@ def test_no_text_that_a_scorer_would_run_reaches_it():
     assert not is_safe("coin_flip", "1e99999999") and is_safe("coin_flip", "1e-5")
 
 
+def test_a_scorer_that_takes_nonsense_is_not_asked(ask):
+    """In this generator any text without "true" is right where the answer is False."""
+    ask(name="game_of_life_halting", settings=[])
+    rows = {i: ask(row=i)["answer"] for i in range(30)}
+    assert {"True", "False"} == set(rows.values())
+    for i, right in rows.items():
+        assert ask(row=i, score=[right])["score"] == 1
+        for wrong in ("banana", "False" if right == "True" else "True", "False " * 3):
+            assert ask(row=i, score=[wrong])["score"] < RIGHT, (right, wrong)
+
+
 def test_a_scorer_that_does_not_end_or_dies_costs_its_answer_only(monkeypatch, tmp_path):
     """The next answer is scored by a new process, which makes the same row."""
     code = process.CHILD.read_text(encoding="utf-8")
@@ -286,6 +318,9 @@ def test_a_scorer_that_does_not_end_or_dies_costs_its_answer_only(monkeypatch, t
         assert made.score(5, [bad]) == 0
         assert made.score(5, [row.answer]) == 1
     assert made.row(5) == row
+    made._child.process.kill()  # by somebody else: the answer is not to blame
+    made._child.process.wait()
+    assert made.score(5, [row.answer]) == 1
 
 
 def test_the_process_ends_with_what_asked_it():
@@ -305,23 +340,17 @@ def test_the_process_ends_with_what_asked_it():
 
 
 @pytest.fixture(scope="module")
-def all_kinds():
+def all_kinds(ask):
     with pytest.raises(InputError) as refused:
-        Generator("none", [])
+        ask(name="none", settings=[])
     kinds = str(refused.value).split("there are: ")[1].rstrip(".").split(", ")
     assert len(kinds) > 100 and set(SLOW) < set(kinds) and set(INSTRUCTIONS) < set(kinds)
     return kinds
 
 
-def tried(kinds, rows: int) -> list[str]:
-    """What is wrong with any of these, each asked for a few rows, in one process."""
-    child, wrong = process._Child(), []
-
-    def ask(**asked):
-        reply = child.asked(json.dumps(asked), 300)
-        assert "refused" not in reply, reply
-        return reply
-
+def tried(ask, kinds, rows: int) -> list[str]:
+    """What is wrong with any of these, each asked for a few rows."""
+    wrong = []
     for kind in kinds:
         ask(name=kind, settings=[])
         found = [(i, ask(row=i)) for i in range(rows)]
@@ -330,10 +359,11 @@ def tried(kinds, rows: int) -> list[str]:
             wrong.append(f"{kind}: {found[0][1]}")
             continue
         for i, row in made:
-            texts = [t for text in TEXTS for t in readings(kind, text, row["answer"])]
-            scores = [ask(row=i, score=[text])["score"] for text in texts]
-            if any(score >= RIGHT for score in scores):
-                wrong.append(f"{kind}: nonsense is right, {texts[scores.index(max(scores))][:20]}")
+            for text in TEXTS:
+                seen = readings(kind, text, row["answer"])
+                score = ask(row=i, score=seen)["score"] if seen else 0.0
+                if not 0 <= score <= 1 or (text in NONSENSE and score >= RIGHT):
+                    wrong.append(f"{kind}: {text[:20]!r} scores {score}")
             if (row["answer"] is None) != (kind in ONLY_SCORED):
                 wrong.append(f"{kind}: the answer is {row['answer']!r}")
             elif row["answer"] is not None:
@@ -342,18 +372,17 @@ def tried(kinds, rows: int) -> list[str]:
                     wrong.append(f"{kind}: its own answer is wrong, {row['answer'][:40]!r}")
             if not asked(kind, row["question"], "chat", None):
                 wrong.append(f"{kind}: no question")
-    process._end(child)
     return wrong
 
 
-def test_every_generator_makes_rows_and_takes_their_answers(all_kinds):
-    assert tried([kind for kind in all_kinds if kind not in SLOW], 3) == []
+def test_every_generator_makes_rows_and_takes_their_answers(ask, all_kinds):
+    assert tried(ask, [kind for kind in all_kinds if kind not in SLOW], 3) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_the_slow_ones_too():
-    assert tried(SLOW, 2) == []
+def test_the_slow_ones_too(ask):
+    assert tried(ask, SLOW, 2) == []
 
 
 # --- every door ----------------------------------------------------------------------------------
@@ -386,7 +415,7 @@ def test_its_scorer_trains(cli, folder, tmp_path):
 
 def test_next_tokens_need_right_answers(cli, folder, tmp_path):
     given = ("--model", folder / "tiny", "--out", tmp_path / "run", "--objective", "next_token")
-    few = ("--option", "train_rows=4", "--option", "validation_rows=2")
+    few = ("--option", "train_rows=4", "--option", "validation_rows=2", "--max-new-tokens", 4)
     status, out, err = cli("train", "rg:rush_hour", *given, *few)
     assert status == 2 and "has no right answers to learn from, only a scorer" in err
 

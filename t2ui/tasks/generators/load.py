@@ -1,5 +1,6 @@
 """The task `rg:NAME`, with settings behind the name: `rg:chain_sum:min_terms=2:max_terms=3`."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,10 @@ def load(
         prompt = asked(generator.kind, row.question, style, instruction)
         answer = () if row.answer is None else (answer_ids(tokenizer, row.answer),)
         return Example(
-            f"{generator.kind} {row.index}",
+            f"{generator.kind} {row.number}",
             Question(tuple(chat_ids(tokenizer, prompt)), answer),
             family=generator.kind,
-            answer=str(row.index),
+            answer=str(row.number),
             prompt=prompt,
         )
 
@@ -78,7 +79,7 @@ def load(
     def part(name: str, count: int) -> Rows:
         def make() -> list[Example]:
             rows = stream.part(name, count)
-            rights.update((row.index, row.answer) for row in rows)
+            rights.update((row.number, row.answer) for row in rows)
             return [example(row) for row in rows]
 
         return Rows(make)
@@ -101,6 +102,7 @@ def load(
     )
 
 
+@lru_cache(maxsize=4)  # a process each, which takes seconds to start
 def opened(name: str) -> Generator:
     """The generator that "rg:chain_sum:max_terms=3" names.
 

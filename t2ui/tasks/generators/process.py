@@ -15,7 +15,7 @@ from t2ui.errors import InputError
 
 CHILD = Path(__file__).with_name("inside") / "child.py"
 STARTING = 300.0  # seconds until a generator is there; the slowest reads its data for fifteen
-MAKING = 300.0  # seconds for a row
+MAKING = 180.0  # seconds for a row
 SCORING = 20.0  # seconds for an answer
 
 
@@ -84,7 +84,7 @@ class Generator:
 
     def _answered(self, asked: dict[str, Any], seconds: float) -> dict[str, Any]:
         """The reply of a process that knows the row: started again where it is gone."""
-        if self._child.process is None:
+        if not self._child.is_there():
             self._asked({"name": self.kind, "settings": self.typed}, STARTING)
             if "score" in asked:  # which makes the row first: not in the time for its score
                 self._asked({"row": asked["row"]}, MAKING)
@@ -103,6 +103,12 @@ class _Child:
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def is_there(self) -> bool:
+        """Whether it runs; one that was ended by something else is put away."""
+        if self.process is not None and self.process.poll() is not None:
+            _end(self)
+        return self.process is not None
 
     def asked(self, line: str, seconds: float) -> dict[str, Any]:
         process = self.process or self._started()

@@ -25,7 +25,7 @@ FAILED = 25  # so many in a row that could not be made: the settings do not go t
 class Row:
     """One that was made."""
 
-    index: int
+    number: int  # its index
     question: str
     answer: str | None  # None: there is only a scorer
 

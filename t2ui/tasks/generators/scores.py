@@ -26,7 +26,9 @@ EXPRESSIONS = (
 _WORDS = "sin|cos|tan|exp|log|ln|sqrt|asin|acos|atan|sinh|cosh|tanh|sec|csc|cot|pi|Integral"
 _EXPRESSION = re.compile(rf"(?:(?<![a-zA-Z])(?:[a-zA-Z]|{_WORDS})(?![a-zA-Z])|[\d\s+*/().,-])*")
 # Powers by at most two digits, and at most one of a bracket with powers in it.
-_POWER = re.compile(r"\*\*(?!\s*(?:-?\d{1,2}(?![\d.])|\(\s*-?\d{1,2}(?:\s*/\s*\d{1,2})?\s*\)))")
+_POWER = re.compile(
+    r"\*\*(?!\s*(?:-?\d{1,2}(?![\d.])|\(\s*-?\d{1,2}(?:\s*/\s*\d{1,2})?\s*\))(?!\s*\*\*))"
+)
 _TOWER = re.compile(r"\)\s*\*\*[^()]*\)\s*\*\*")
 
 

@@ -63,6 +63,8 @@ class Objective(ABC):
 
     # Of the tokens: losses are taken under π ∝ exp(logits / temperature).
     token_temperature: float = 1.0
+    # Whether no expert is written where validation never got better than the start.
+    must_beat_start: bool = True
 
     def __init__(self, setup: Setup):
         self.setup = setup

@@ -10,6 +10,7 @@ import copy
 import json
 import os
 import random
+import signal
 import warnings
 from typing import Any
 
@@ -20,6 +21,8 @@ BLOCK = 20_000  # rows of one dataset object; word_ladder takes no more
 BLOCKS = {"acre": 500}  # makes all its rows at once
 LEFT_OUT = ("composite",)  # joins other generators, which settings of one line cannot name
 RIGHT = 0.99  # as `t2ui.tasks.base.RIGHT`, which this process does not import
+LONGEST = 600  # seconds for an answer
+NONSENSE = "?"  # no generator's answer
 MEMORY = 8 * 2**30  # bytes
 # Where an entry has no answer of its own, what its metadata has as an example of a right one.
 EXAMPLES = ("example_answer", "example_correct_answer", "possible_answer")
@@ -45,6 +48,7 @@ class Generator:
         self.block = BLOCKS.get(name, BLOCK)
         self.datasets: dict[int, Any] = {}
         self.entries: dict[int, Any] = {}
+        self.takes_nonsense: dict[int, bool] = {}
         self.dataset(0)
 
     def facts(self) -> Reply:
@@ -69,7 +73,16 @@ class Generator:
         return {"question": str(entry["question"]), "answer": answer}
 
     def score(self, index: int, text: str) -> float:
-        """From 0 to 1. A text that the scorer fails on is no answer that it can read: 0."""
+        """From 0 to 1. A text that the scorer fails on is no answer that it can read: 0. Where the
+        scorer takes nonsense as well, the right answer alone is right."""
+        if index not in self.takes_nonsense:
+            self.takes_nonsense[index] = self._scored(index, NONSENSE) >= RIGHT
+        if self.takes_nonsense[index]:
+            answer = known_answer(self.entry(index)) or ""
+            return float(text.strip().casefold() == answer.strip().casefold())
+        return self._scored(index, text)
+
+    def _scored(self, index: int, text: str) -> float:
         entry = copy.deepcopy(self.entry(index))
         try:
             found = float(self.dataset(index // self.block).score_answer(text, entry))
@@ -95,7 +108,7 @@ class Generator:
             except ImportError:
                 raise
             except Exception as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
                 raise Refused(
                     f"rg:{self.name} refuses these settings ({reason}). "
                     f"{listed(self.configuration)}"
@@ -169,9 +182,23 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # what generators print goes nowhere
     lines = open(0, encoding="utf-8", closefd=False)
-    for reply in replies(lines):
+    for reply in replies(map(in_time, lines)):
         channel.write(json.dumps(reply) + "\n")
         channel.flush()
+        end_in(0)
+
+
+def in_time(line: str) -> str:
+    """The line, which has to be answered in time: the one that asks is less patient, but where it
+    was killed nobody else ends this process."""
+    end_in(LONGEST)
+    return line
+
+
+def end_in(seconds: int) -> None:
+    """End this process then, whatever it does; 0: do not."""
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(seconds)
 
 
 if __name__ == "__main__":

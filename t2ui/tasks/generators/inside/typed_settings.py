@@ -105,7 +105,7 @@ def _read(kind: type, text: str) -> Any:
             raise ValueError(text)
         return text == "true"
     if issubclass(kind, datetime.time):
-        return kind.fromisoformat(text.replace(".", ":"))  # a colon divides settings
+        return kind.fromisoformat(text.replace(".", ":", 2))
     if issubclass(kind, datetime.date):
         return kind.fromisoformat(text)
     return kind(text)
@@ -131,7 +131,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
+        return value.isoformat().replace(":", ".")  # a colon divides settings
     return str(value.value) if isinstance(value, Enum) else str(value)
 
 
