@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from t2ui.models.likelihood import Question, batched_log_likelihoods
+from t2ui.models.likelihood import batched_log_likelihoods
+from t2ui.models.questions import Question
 from t2ui.tasks.answering import greedy_scores, reward_of
 from t2ui.tasks.base import RIGHT, Example
 from t2ui.training.objectives.base import Setup, Values

@@ -158,7 +158,7 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
         draw, inputs, heatmap, **WORKER
     )
 
-    def open_group(event: gr.EventData) -> tuple[Any, Any]:
+    def open_group(event: gr.EventData) -> tuple[Any, ...]:
         """A row that stands for several matrices is opened: those alone; or they are left again."""
         asked = event._data if isinstance(event._data, dict) else {}
         return tuple(

@@ -51,8 +51,8 @@ def rows_of(data: HeatmapData) -> Rows:
     if data.rows == "layer":
         return Rows([f"layer {name}" for name in data.names], list(data.names), title="layer")
     if data.rows == "kind":
-        named = [kinds(data.names)[name] for name in data.names]
-        return Rows(named, named, title="kind of matrix")
+        each = [kinds(data.names)[name] for name in data.names]
+        return Rows(each, each, title="kind of matrix")
     parts = [part_of(name, layer) for name, layer in zip(data.names, data.layers, strict=True)]
     named = kinds(parts)
     full = [f"layer {at} · {named[part]}" for at, part in zip(data.layers, parts, strict=True)]
