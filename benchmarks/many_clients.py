@@ -7,6 +7,7 @@ other.
 """
 
 import argparse
+import itertools
 import statistics
 import threading
 import time
@@ -24,6 +25,7 @@ QUESTIONS = (
     "What is the capital of France?",
 )
 EXPERTS = ("math", "code", "reasoning")
+TIMES = itertools.count()
 
 
 def plan(client: int) -> tuple[str, dict[str, float]]:
@@ -33,11 +35,11 @@ def plan(client: int) -> tuple[str, dict[str, float]]:
 
 
 def answer(worker: WorkerClient, client: int, tokens: int) -> str:
-    """The adapted answer's text; "" where it failed."""
+    """The adapted answer's text; "" where it failed. Each time as if asked for the first time: the
+    last answer is not its draft."""
     question, mixture = plan(client)
-    request = Ask(
-        question, mixture, sampling=Sampling(tokens), compare=False, session=f"client {client}"
-    )
+    session = f"client {client}, {next(TIMES)}"
+    request = Ask(question, mixture, sampling=Sampling(tokens), compare=False, session=session)
     text, ended = [], False
     for event in worker.submit(request).events():
         if isinstance(event, Tokens):

@@ -7,6 +7,7 @@ requests with 5,000 characters each.
 """
 
 import argparse
+import itertools
 import statistics
 import threading
 import time
@@ -19,6 +20,7 @@ from t2ui.worker.client import WorkerClient
 QUESTION = "Which gas do plants take in from the air, and what do they make of it?"
 WORDS = "The farmer counted the sheep again and wrote the number into the old book. "
 SENDERS, CHARACTERS = 8, 5_000
+VISITORS = itertools.count()
 
 
 def gaps(job, seconds: float) -> list[float]:
@@ -37,11 +39,16 @@ def gaps(job, seconds: float) -> list[float]:
     return found
 
 
+def a_visitor() -> str:
+    """A session that asks for the first time: the last answer of none is its draft."""
+    return f"visitor {next(VISITORS)}"
+
+
 def short_answer(client: WorkerClient) -> float:
     """Seconds until an answer of 12 tokens is complete."""
     began = time.perf_counter()
-    sampling = Sampling(max_new_tokens=12)
-    for event in client.submit(Ask(QUESTION, {"reasoning": 1.0}, sampling=sampling)).events():
+    how = {"sampling": Sampling(max_new_tokens=12), "session": a_visitor()}
+    for event in client.submit(Ask(QUESTION, {"reasoning": 1.0}, **how)).events():
         if isinstance(event, Failed):
             raise SystemExit(event.message)
     return time.perf_counter() - began
@@ -69,10 +76,11 @@ def main() -> None:
 
 
 def measure(client: WorkerClient, long: str, seconds: float, number: int) -> None:
-    streaming = client.submit(Ask(QUESTION, {"math": 1.0}, sampling=Sampling(2000)))
+    how = {"sampling": Sampling(2000), "session": a_visitor()}
+    streaming = client.submit(Ask(QUESTION, {"math": 1.0}, **how))
     gaps(streaming, 3)  # it has begun
     alone = gaps(streaming, seconds)
-    reading = client.submit(Ask(long, {"code": 1.0}, sampling=Sampling(8)))
+    reading = client.submit(Ask(f"{a_visitor()}: {long}", {"code": 1.0}, sampling=Sampling(8)))
     beside = gaps(streaming, seconds)
     still = not reading.finished
     reading.cancel(), streaming.cancel()
@@ -82,7 +90,7 @@ def measure(client: WorkerClient, long: str, seconds: float, number: int) -> Non
     )
     print(f"  median gap {ratio:.2f} times the usual one; still read at the end: {still}")
     free = short_answer(client)
-    reading = client.submit(Ask(long, {"code": 1.0}, sampling=Sampling(8)))
+    reading = client.submit(Ask(f"{a_visitor()}: {long}", {"code": 1.0}, sampling=Sampling(8)))
     time.sleep(1.0)
     busy = short_answer(client)
     reading.cancel()
