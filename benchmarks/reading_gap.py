@@ -18,6 +18,7 @@ from t2ui.messages import Ask, Failed, NextToken, Tokens
 from t2ui.worker.client import WorkerClient
 
 QUESTION = "Which gas do plants take in from the air, and what do they make of it?"
+STORY = "Write a very long story about a lighthouse keeper and the sea, in ten chapters."
 WORDS = "The farmer counted the sheep again and wrote the number into the old book. "
 SENDERS, CHARACTERS = 8, 5_000
 VISITORS = itertools.count()
@@ -57,7 +58,7 @@ def short_answer(client: WorkerClient) -> float:
 def spread(values: list[float]) -> str:
     ordered = sorted(values)
     nine = ordered[int(0.95 * (len(ordered) - 1))]
-    return f"{statistics.median(values):.3f} s (95 % below {nine:.3f} s)"
+    return f"{statistics.mean(values):.3f} s on average (95 % below {nine:.3f} s)"
 
 
 def main() -> None:
@@ -77,18 +78,21 @@ def main() -> None:
 
 def measure(client: WorkerClient, long: str, seconds: float, number: int) -> None:
     how = {"sampling": Sampling(2000), "session": a_visitor()}
-    streaming = client.submit(Ask(QUESTION, {"math": 1.0}, **how))
+    streaming = client.submit(Ask(STORY, {"code": 0.2}, **how))
     gaps(streaming, 3)  # it has begun
     alone = gaps(streaming, seconds)
     reading = client.submit(Ask(f"{a_visitor()}: {long}", {"code": 1.0}, sampling=Sampling(8)))
     beside = gaps(streaming, seconds)
     still = not reading.finished
     reading.cancel(), streaming.cancel()
-    ratio = statistics.median(beside) / statistics.median(alone)
+    if not alone or not beside:
+        raise SystemExit("the story ended too early to measure beside it: choose fewer --seconds")
+    ratio = statistics.mean(beside) / statistics.mean(alone)
     print(
         f"round {number + 1}: gaps alone {spread(alone)}, while a prompt is read {spread(beside)}"
     )
-    print(f"  median gap {ratio:.2f} times the usual one; still read at the end: {still}")
+    print(f"  mean gap {ratio:.2f} times the usual one; still read at the end: {still}")
+    short_answer(client)  # what was cancelled is gone
     free = short_answer(client)
     reading = client.submit(Ask(f"{a_visitor()}: {long}", {"code": 1.0}, sampling=Sampling(8)))
     time.sleep(1.0)

@@ -84,6 +84,7 @@ class Answers:
         self._decoder = self._new_decoder()
         self._asking: dict[str, _Asking] = {}
         self._comparing: deque[_Comparison] = deque()
+        self._reads_next = False  # of this step: a prompt is read, or else an answer compared
         # (session, prompt) -> what each pane wrote last: the draft of the next answer to it. Most
         # of an answer stays when a slider has moved.
         self._last: OrderedDict[tuple[str, tuple[int, ...]], dict[str, list[int]]] = OrderedDict()
@@ -139,7 +140,7 @@ class Answers:
                     yield job_id, event
             if ended:
                 yield from self._written(job_id, asking)
-        if not self._decoder.reading:
+        if self._comparing and not self._reads_next:
             yield from self._compare()
 
     def steer(
@@ -200,11 +201,14 @@ class Answers:
         return steps
 
     def _read(self) -> list[Step]:
-        if not self._decoder.reading:
+        beside = self._decoder.decoding > 0
+        # Prompts and whole answers take turns: a short answer must not wait for a long prompt.
+        self._reads_next = self._decoder.reading and not (self._comparing and self._reads_next)
+        if not self._reads_next or not self._pace.may_read(beside):
             return []
         began, before = time.perf_counter(), self._decoder.tokens_read
-        steps = self._decoder.read(self._pace.tokens(beside=self._decoder.decoding > 0))
-        self._pace.read(self._decoder.tokens_read - before, time.perf_counter() - began)
+        steps = self._decoder.read(self._pace.tokens(beside))
+        self._pace.read(self._decoder.tokens_read - before, time.perf_counter() - began, beside)
         return steps
 
     def _told_of_reading(self, now: float) -> Iterator[Envelope]:
@@ -248,14 +252,16 @@ class Answers:
         if not asking.compare or asking.steered:  # no one mixture to compare with
             yield job_id, self._done(asking)
             return
+        tokens = self._pace.tokens(beside=self._decoder.decoding > 0)
         pieces = token_shift.compare(
             self._tokenizer,
             token_shift.Reader(self._adapter, asking.plan.tail, self._store),
             asking.plan.prompt_ids,
             asking.plan.scales,
             (asking.panes["base"].ids, asking.panes["adapted"].ids),
-            self._pace.tokens(beside=True),
+            tokens,
         )
+        pieces = self._pace.measured(pieces, tokens)
         self._comparing.append(_Comparison(job_id, asking, pieces, time.perf_counter()))
 
     def _compare(self) -> Iterator[Envelope]:

@@ -192,7 +192,8 @@ class ModelBackend:
         self, reader: token_shift.Reader, prompt_ids: list[int], scales: Mapping[str, Tensor]
     ) -> token_shift.Pieces[Tensor]:
         tokens = self._pace.tokens(beside=len(self._answers) > 0)
-        return token_shift.next_token_log_probs(reader, prompt_ids, scales, tokens)
+        pieces = token_shift.next_token_log_probs(reader, prompt_ids, scales, tokens)
+        return self._pace.measured(pieces, tokens)
 
     def _base_next(
         self, reader: token_shift.Reader, prompt_ids: list[int]
