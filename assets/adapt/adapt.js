@@ -50,6 +50,7 @@
 
   panels.examples = (host, api) => {
     hints["#adapt-method"] = host.dataset.methods; // what each search method does
+    say("hints");
     let rows = [];
     let drawn = "";
     let timer = null;

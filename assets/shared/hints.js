@@ -35,11 +35,13 @@
   /** Where there is no pointer to find out with, fields that have a hint say so. */
   const marks = new CSSStyleSheet();
   document.adoptedStyleSheets.push(marks);
-  hear("ready", () => {
+  function mark() {
     const names = Object.keys(hints).map((selector) => `${selector} [data-testid=block-info]`);
     marks.replaceSync(`@media (hover: none) { ${names.join(", ")} {
       text-decoration: underline dotted var(--t2-faint); text-underline-offset: 4px; } }`);
-  });
+  }
+  hear("ready", mark);
+  hear("hints", mark); // a page has more of them
 
   /* --- by keyboard ----------------------------------------------------------------------------- */
 

@@ -238,6 +238,18 @@ def test_hints_open_by_touch(visit):
     assert page.locator("#inspect-compare [data-testid=block-info]").evaluate(marked) == "underline"
 
 
+def test_where_there_is_no_pointer_fields_with_a_hint_are_marked(visit):
+    page = visit(**PHONE)
+    page.get_by_role("tab", name="Adapt").tap()
+    for field in ("method", "objective", "budget"):
+        name = page.locator(f"#adapt-{field} [data-testid=block-info]")
+        assert name.evaluate("e => getComputedStyle(e).textDecorationLine") == "underline"
+    page = visit()
+    page.get_by_role("tab", name="Adapt").click()
+    name = page.locator("#adapt-method [data-testid=block-info]")
+    assert name.evaluate("e => getComputedStyle(e).textDecorationLine") == "none"
+
+
 def test_a_long_press_says_what_a_button_does_and_does_not_press_it(visit, client):
     page = visit(**PHONE)
     page.get_by_role("tab", name="Adapt").tap()
