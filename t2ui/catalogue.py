@@ -80,10 +80,10 @@ TASKS: dict[str, TaskEntry] = {
     "dispatch": TaskEntry("t2ui.tasks.dispatch_rows:load", "which kind a prompt is, for pass one"),
     "jsonl": TaskEntry("t2ui.tasks.own:load", "your own JSON Lines"),
     "rg:": TaskEntry(
-        "t2ui.tasks.generators.load:load",
+        "t2ui.tasks.generated:load",
         "rows without end from a generator of reasoning_gym",
         reads_data=False,
-        check="t2ui.tasks.generators.load:check",
+        check="t2ui.tasks.generated:check",
     ),
 }
 

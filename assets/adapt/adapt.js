@@ -59,13 +59,14 @@
     const note = h("p.note", { role: "status" });
     const bar = h("div.ex-bar");
     const pasted = h("textarea.mono", { rows: 8, dir: "auto", ariaLabel: "Text to add", placeholder:
-      "prompt,answer\n\"I have 3 apples and eat 1. How many are left?\",2\n\nor one JSON object a line:\n{\"prompt\": \"…\", \"answer\": \"…\"}" });
+      "prompt,answer\n\"I have 3 apples and eat 1. How many are left?\",2\n\nor one JSON object a line:\n{\"prompt\": \"…\", \"answer\": \"…\"}\n\nor a generator of reasoning_gym, and how many rows:\nrg:chain_sum:max_terms=2 12" });
     const sheet = h("div.sheet", { id: "adapt-paste-sheet", popover: "auto", ariaLabel: "Paste examples" },
-      h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines"),
+      h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines, or name a generator"),
         h("button.chip", { type: "button", id: "adapt-paste-add", onclick: () => {
           sent = { text: pasted.value, before: plain().stamp };
           api.trigger("upload", { text: pasted.value });
           sheet.hidePopover();
+          if (pasted.value.trim().startsWith("rg:")) tell("The generator makes its rows …", false);
         } }, "Add")), pasted);
     const file = h("input", { type: "file", accept: ".csv,.tsv,.txt,.json,.jsonl", hidden: true, ariaLabel: "A file of examples",
       onchange: async () => {
@@ -143,7 +144,7 @@
 
     return (value) => {
       if (!bar.childElementCount) {
-        const paste = h("button.chip", { type: "button", title: "CSV, cells of a spreadsheet, or JSON lines." }, "paste");
+        const paste = h("button.chip", { type: "button", title: "CSV, cells of a spreadsheet, JSON lines, or a generator's name." }, "paste");
         bar.append(h("span", null, "sample"), ...value.samples.map((sample) =>
           h("button.chip", { type: "button", title: sample.hint, onclick: () => api.trigger("select", { sample: sample.name }) }, sample.name)),
           h("i.gap"), paste,

@@ -10,8 +10,8 @@ MOST_TOKENS = 512  # in one piece
 FIRST_TOKENS = 64  # in one piece as long as nothing is measured
 LEAST_TOKENS = 8  # below this a forward pass costs about the same
 ALONE_SECONDS = 0.4  # of a piece where no answer is decoding: who comes, or cancels, waits for it
-# The last measurement's share of the moving average: a longer time may be a hiccup, a shorter one is
-# what the machine can do.
+# The last measurement's share of the moving average: a longer time may be a hiccup, a shorter one
+# is what the machine can do.
 SLOWER, FASTER = 0.3, 0.6
 
 

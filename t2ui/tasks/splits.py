@@ -7,12 +7,11 @@ differ in white space only.
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
+from t2ui.generators.stream import same_prompt
+
+__all__ = ["hold_out", "kept_apart", "same_prompt"]
+
 T = TypeVar("T")
-
-
-def same_prompt(prompt: str) -> str:
-    """A prompt without differences in white space."""
-    return " ".join(prompt.split())
 
 
 def hold_out(

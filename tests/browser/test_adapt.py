@@ -287,6 +287,17 @@ def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):
     page.locator("#adapt-examples .note.bad", has_text="more.jsonl has 600,000 bytes").wait_for()
 
 
+def test_a_generator_is_named_and_its_rows_come(visit, client):
+    page = visit()
+    open_adapt(page, sample="")
+    page.get_by_role("button", name="paste").click()
+    page.fill("#adapt-paste-sheet textarea", "rg:gcd:max_value=50 5")
+    page.click("#adapt-paste-add")
+    eventually(lambda: len([row for row in rows(page) if row[0]]) == 5, 60)
+    assert all(prompt.startswith("Find the Greatest Common Divisor") for prompt, _ in rows(page))
+    assert "5 examples added." in page.locator("#adapt-examples .note").inner_text()
+
+
 def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):
     page = visit()
     open_adapt(page, sample="")

@@ -9,17 +9,17 @@ import pytest
 from tiny import make_tiny, make_tokenizer
 
 from t2ui.errors import InputError
+from t2ui.generators import process
+from t2ui.generators.process import Generator
+from t2ui.generators.stream import SHARES, part_of
+from t2ui.generators.wording import INSTRUCTIONS, asked
 from t2ui.models.questions import Question
 from t2ui.svf.expert import Expert
 from t2ui.tasks import load_task, name_and_style
 from t2ui.tasks.answering import sample_groups
 from t2ui.tasks.base import RIGHT
-from t2ui.tasks.generators import process
-from t2ui.tasks.generators.load import opened
-from t2ui.tasks.generators.process import Generator
-from t2ui.tasks.generators.rows import SHARES, part_of
-from t2ui.tasks.generators.scores import is_safe, readings
-from t2ui.tasks.generators.wording import INSTRUCTIONS, asked
+from t2ui.tasks.generated import opened
+from t2ui.tasks.generator_scores import is_safe, readings
 from t2ui.tasks.splits import same_prompt
 from t2ui.training.objectives.sampled import rollout_values
 

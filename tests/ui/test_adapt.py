@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import BEST_METHODS, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.figures import search as figures_adapt
+from t2ui.generators.stream import part_of
 from t2ui.messages import (
     Adapt,
     Adapted,
@@ -32,6 +34,7 @@ from t2ui.ui.adapt.examples import (
     rows_of,
     samples,
 )
+from t2ui.ui.adapt.generated import MadeRows, names_a_generator
 from t2ui.ui.adapt.page import request_of
 from t2ui.ui.adapt.search_view import SearchView, methods_hint
 from t2ui.ui.adapt.searches import GONE, Searches
@@ -121,6 +124,74 @@ def test_rows_keep_their_places_when_blank_ones_are_left_out():
         [("a", "1"), ("b", "")],
         [1, 3],
     )
+
+
+# --- rows from a generator -----------------------------------------------------------------------
+
+
+def test_a_generators_rows_are_examples():
+    """The first that no training reads, and no evaluation."""
+    made = asyncio.run(MadeRows(False).rows(" rg:chain_sum:max_terms=2:max_digits=2 5\n"))
+    assert len(set(made)) == 5
+    Adapt(tuple(made))
+    for prompt, right in made:
+        question, line = prompt.split("\n")
+        left, sign, other = question.split(":")[1].strip(" =").split()
+        assert int(right) == int(left) + int(other) * (1 if sign == "+" else -1)
+        assert line == "Answer with the number only." and part_of(question) == "validation"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rg:lcms", "no generator 'lcms'"),
+        ("rg:lcm:bound=3 4", "has no setting 'bound=3'"),
+        ("rg:lcm four", "names no generator; expected e.g."),
+        ("rg:lcm 0", "0 rows were asked for; 1 to 64 fit"),
+        ("rg:lcm 65", "65 rows were asked for"),
+        ("rg:boxnet 2", "rg:boxnet has no rows with a right answer"),
+        ("rg:rectangle_count 2", "at most 4,000 fit: choose smaller settings"),
+    ],
+)
+def test_rows_that_cannot_be_made_say_why(text, words):
+    with pytest.raises(InputError, match=words):
+        asyncio.run(MadeRows(False).rows(text))
+
+
+def test_a_slow_generator_is_given_up(monkeypatch):
+    monkeypatch.setattr("t2ui.ui.adapt.generated.SECONDS", 0.0)
+    with pytest.raises(InputError, match="rg:gcd made 0 rows in 0 s: ask for fewer, or choose eas"):
+        asyncio.run(MadeRows(False).rows("rg:gcd"))
+
+
+def test_rows_are_made_for_one_at_a_time_and_not_for_strangers(monkeypatch):
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(name, count, seconds):
+        began.set()
+        assert go_on.wait(20)
+        return [("1 + 1?", "2")] * count
+
+    monkeypatch.setattr("t2ui.ui.adapt.generated.sample_rows", slow)
+
+    async def two():
+        made = MadeRows(False)
+        first = asyncio.create_task(made.rows("rg:gcd 3"))
+        await asyncio.to_thread(began.wait, 20)
+        with pytest.raises(InputError, match="being made for somebody else"):
+            await made.rows("rg:gcd 3")
+        go_on.set()
+        assert len(await first) == 3
+        assert len(await made.rows("rg:gcd 4")) == 4
+
+    asyncio.run(two())
+    with pytest.raises(InputError, match="A public app makes no rows"):
+        asyncio.run(MadeRows(True).rows("rg:gcd"))
+
+
+def test_only_a_name_asks_for_rows():
+    assert names_a_generator(" rg:gcd") and names_a_generator("rg:")
+    assert not any(map(names_a_generator, ("a,b", '{"prompt": "rg:"}', "", None, 3)))
 
 
 # --- what is asked for ---------------------------------------------------------------------------
@@ -438,7 +509,7 @@ def begin(searches, *asked, **more):
     return asyncio.run(start())
 
 
-def until(condition, seconds=5.0):
+def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"

@@ -18,6 +18,7 @@ from t2ui.errors import InputError
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
+from t2ui.ui.adapt.generated import MadeRows, names_a_generator
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
 from t2ui.ui.adapt.saved import saved_experts
 from t2ui.ui.adapt.search_view import OBJECTIVES, methods_hint
@@ -122,7 +123,9 @@ def request_of(examples: str, method: Any, objective: Any, budget: Any) -> Adapt
 
 
 def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
-    """Rows from samples, pasted text and files; the split and the time that a search will take."""
+    """Rows from samples, pasted text, files and generators; the split and the time that a search
+    will take."""
+    made = MadeRows(shared.public)
 
     async def add_sample(examples: str, event: gr.EventData) -> str:
         sample = samples().get(str(event._data.get("sample")))
@@ -131,9 +134,10 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         return pack(_table(*merged(rows_of(unpack(examples)), sample["rows"])))
 
     async def add_text(examples: str, event: gr.EventData) -> str:
-        rows = rows_of(unpack(examples))
+        rows, text = rows_of(unpack(examples)), event._data.get("text")
         try:
-            return pack(_table(*merged(rows, parse(event._data.get("text")))))
+            more = await made.rows(text) if names_a_generator(text) else parse(text)
+            return pack(_table(*merged(rows, more)))
         except InputError as error:
             return pack({**_table(rows, str(error)), "bad": True})
 

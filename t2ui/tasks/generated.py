@@ -1,23 +1,24 @@
 """The task `rg:NAME`, with settings behind the name: `rg:chain_sum:min_terms=2:max_terms=3`."""
 
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from t2ui.config import check_text
 from t2ui.errors import InputError
+from t2ui.generators.named import STYLES, named
+from t2ui.generators.process import Generator
+from t2ui.generators.stream import Row, Stream
+from t2ui.generators.wording import asked
 from t2ui.models.chat import answer_ids, chat_ids
 from t2ui.models.questions import Question
 from t2ui.tasks.base import RIGHT, Example, Task
-from t2ui.tasks.generators.process import Generator
-from t2ui.tasks.generators.rows import Row, Rows, Stream
-from t2ui.tasks.generators.scores import readings
-from t2ui.tasks.generators.wording import asked
+from t2ui.tasks.generator_scores import readings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-STYLES = ("chat", "question")
 LOOKED_AT = 32  # rows whose answers say how long an answer may get
 LEAST_TOKENS, MOST_TOKENS = 32, 512  # for one; and where there is only a scorer, the least is:
 WITHOUT_ANSWER = 128
@@ -109,8 +110,7 @@ def opened(name: str) -> Generator:
     Raises:
         InputError: see `load`.
     """
-    kind, *typed = name.partition(":")[2].split(":")
-    return Generator(kind, typed)
+    return named(name)
 
 
 def check(name: str) -> None:
@@ -120,6 +120,33 @@ def check(name: str) -> None:
         InputError: see `load`.
     """
     opened(name)
+
+
+class Rows(Sequence[Example]):
+    """A part's examples, which are made when the first of them is looked at: what is measured needs
+    no training rows."""
+
+    def __init__(self, make: Callable[[], list[Example]]):
+        self._make = make
+        self._made: tuple[Example, ...] | None = None
+
+    def _all(self) -> tuple[Example, ...]:
+        if self._made is None:
+            self._made = tuple(self._make())
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Example, ...]: ...
+    def __getitem__(self, place: int | slice) -> Example | tuple[Example, ...]:
+        return self._all()[place]
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", stream: Stream) -> int:

@@ -6,14 +6,10 @@ with which settings. In a part every prompt stands once.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple
 
 from t2ui.errors import InputError
-from t2ui.tasks.base import Example
-from t2ui.tasks.generators.process import Generator
-from t2ui.tasks.splits import same_prompt
+from t2ui.generators.process import Generator
 
 SHARES = {"test": 25, "validation": 10, "train": 65}  # percent of all prompts
 # So many rows in a row without a new prompt for the part: the generator has no more.
@@ -21,13 +17,17 @@ STALE = 500
 FAILED = 25  # so many in a row that could not be made: the settings do not go together
 
 
-@dataclass(frozen=True, order=True)
-class Row:
+class Row(NamedTuple):
     """One that was made."""
 
     number: int  # its index
     question: str
     answer: str | None  # None: there is only a scorer
+
+
+def same_prompt(prompt: str) -> str:
+    """A prompt without differences in white space: two that are the same in it are one."""
+    return " ".join(prompt.split())
 
 
 def part_of(question: str) -> str:
@@ -84,30 +84,3 @@ class Stream:
         if key not in self._asked:
             self._asked.add(key)
             self._parts[part_of(made.question)].append(Row(index, made.question, made.answer))
-
-
-class Rows(Sequence[Example]):
-    """A part's examples, which are made when the first of them is looked at: what is measured needs
-    no training rows."""
-
-    def __init__(self, make: Callable[[], list[Example]]):
-        self._make = make
-        self._made: tuple[Example, ...] | None = None
-
-    def _all(self) -> tuple[Example, ...]:
-        if self._made is None:
-            self._made = tuple(self._make())
-        return self._made
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __iter__(self) -> Iterator[Example]:
-        return iter(self._all())
-
-    @overload
-    def __getitem__(self, place: int) -> Example: ...
-    @overload
-    def __getitem__(self, place: slice) -> tuple[Example, ...]: ...
-    def __getitem__(self, place: int | slice) -> Example | tuple[Example, ...]:
-        return self._all()[place]
