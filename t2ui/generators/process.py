@@ -47,7 +47,13 @@ class Generator:
         self._lock = threading.Lock()
         self._child = _Child()
         weakref.finalize(self, _end, self._child)
-        facts = self._asked({"name": kind, "settings": typed}, STARTING)
+        try:
+            facts = self._asked({"name": kind, "settings": typed}, STARTING)
+        except TooLong:
+            raise InputError(
+                f"rg:{kind} did not start: its process ended, or took more than {STARTING:.0f} s. "
+                "Free some memory, or choose other settings."
+            ) from None
         self.settings: list[str] = facts["settings"]  # as typed, without those at their default
         self.version: str = facts["version"]  # of reasoning_gym
 

@@ -323,6 +323,14 @@ def test_a_scorer_that_does_not_end_or_dies_costs_its_answer_only(monkeypatch, t
     assert made.score(5, [row.answer]) == 1
 
 
+def test_a_process_that_does_not_start_is_one_line(monkeypatch, tmp_path):
+    here = tmp_path / "child.py"
+    here.write_text("raise SystemExit(3)", encoding="utf-8")
+    monkeypatch.setattr(process, "CHILD", here)
+    with pytest.raises(InputError, match="rg:gcd did not start: its process ended"):
+        Generator("gcd", [])
+
+
 def test_the_process_ends_with_what_asked_it():
     made = Generator("gcd", [])
     pid = made._child.process.pid
