@@ -85,7 +85,7 @@ def compare(task, loaded, library, log, arguments) -> None:
         for shots in arguments.shots
     }
     mixed = {
-        shots: [of_mixture(adapter, experts, saved.mixture) for saved in each]
+        shots: [of_mixture(adapter, dispatcher, experts, saved.mixture) for saved in each]
         for shots, each in found.items()
     }
     methods = {m.name: m for m in [*plain, *(m for each in mixed.values() for m in each)]}

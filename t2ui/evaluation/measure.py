@@ -107,7 +107,8 @@ def measure(
     known = _known(log, name, method, asked)
     missing = [example for example in examples if example.id not in known]
     for places, context in method.parts(missing) if missing else ():
-        with context() as reading:
+        with context() as given:
+            reading = given if isinstance(given, BaseReading) else None  # any block can be a method
             for key, outcome in found([missing[i] for i in places], reading):
                 outcome = {**outcome, "asked": asked[key]}
                 log.add(name, method.name, method.digest, key, outcome)

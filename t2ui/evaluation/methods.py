@@ -116,7 +116,8 @@ def of_mixture(
     exact = json.dumps([digest_of(used), dict(mixture.weights), mixture.normalise])
     scope = scope_of(mixture, experts)
     said = " normalised" if mixture.normalise else ""
-    said += f" in scope {mixture.scope}" if mixture.scope else ""
+    own = scope_of(replace(mixture, scope=""), experts)
+    said += f" in scope {scope}" if scope != own else ""
     return fixed(
         f"mix:{weights}{said}",
         _in_scope(hashlib.sha256(exact.encode()).hexdigest(), scope),

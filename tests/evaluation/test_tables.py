@@ -33,6 +33,7 @@ from t2ui.evaluation.tables import (
     route_grid,
 )
 from t2ui.inference.dispatch import Classification, LabelReader
+from t2ui.models.chat import answer_tail
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 
@@ -54,7 +55,7 @@ def test_every_method_runs_with_its_own_weights_and_leaves_the_base(setup, tiny_
     chosen = [
         base(adapter, dispatcher, LABELS),
         of_expert(adapter, dispatcher, experts["math"]),
-        of_mixture(adapter, experts, half),
+        of_mixture(adapter, dispatcher, experts, half),
     ]
     with ResultLog(None, SETTINGS) as log:
         comparison = Comparison(adapter, tiny_tokenizer, chosen, log)
@@ -93,7 +94,7 @@ def test_two_passes_answer_each_prompt_with_the_expert_that_pass_one_picks(
                 "s",
                 method,
                 task.test,
-                lambda part: outcomes(adapter.model, tiny_tokenizer, task, part),
+                lambda part, _: outcomes(adapter.model, tiny_tokenizer, task, part),
             )
         )
         found = right_by_row(log, "s", method, task.test)["sum"]
@@ -140,10 +141,30 @@ def test_anything_with_a_context_is_a_method(tiny_llama, tiny_tokenizer):
             "s",
             method,
             task.test,
-            lambda part: outcomes(tiny_llama, tiny_tokenizer, task, part),
+            lambda part, _: outcomes(tiny_llama, tiny_tokenizer, task, part),
         ):
             events.append("row")
     assert events == ["on", "row", "row", "off"]
+
+
+def test_in_another_scope_a_method_has_another_name_digest_and_reading(setup, tiny_tokenizer):
+    """Results in one scope are never taken for those in the other."""
+    adapter, dispatcher, experts = setup
+    mixture = Mixture({"math": 1.0})
+    pairs = [
+        [of_expert(adapter, dispatcher, experts["math"], scope) for scope in ("", "answer")],
+        [
+            of_mixture(adapter, dispatcher, experts, Mixture({"math": 1.0}, scope=scope))
+            for scope in ("all", "answer")
+        ],
+    ]
+    assert of_mixture(adapter, dispatcher, experts, mixture).name == "mix:math=1"
+    for plain, answer in pairs:
+        assert answer.name == f"{plain.name} in scope answer" and answer.digest != plain.digest
+        for method, tail in ((plain, None), (answer, answer_tail(tiny_tokenizer))):
+            [(_, context)] = method.parts([None])
+            with context() as reading:
+                assert (reading and reading.tail) == tail
 
 
 def test_methods_that_cannot_be(setup):
@@ -152,7 +173,7 @@ def test_methods_that_cannot_be(setup):
     with pytest.raises(InputError, match="'expert' needs a classification expert"):
         of_dispatch(adapter, dispatcher, experts, "expert")
     with pytest.raises(InputError, match="no expert named 'poetry'"):
-        of_mixture(adapter, experts, Mixture({"poetry": 1.0}))
+        of_mixture(adapter, dispatcher, experts, Mixture({"poetry": 1.0}))
     other = {next(iter(adapter.names)): torch.ones(3)}
     with pytest.raises(InputError, match="does not fit"):
         of_expert(adapter, dispatcher, Expert("wrong", other))
