@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, wait_state
+from browsing import SHOTS, ask, eventually, slide, wait_state
 
 pytestmark = pytest.mark.browser
 
@@ -79,8 +79,14 @@ PALE = """async () => {
         if (!node) return [255, 255, 255];
         return over(parse(getComputedStyle(node).backgroundColor), ground(node.parentElement));
     };
-    const opacity = (node) =>
-        node ? getComputedStyle(node).opacity * opacity(node.parentElement) : 1;
+    // what is seen of a colour inside a node, once all that is see-through around it has faded it
+    const seen = (colour, node) => {
+        for (; node; node = node.parentElement) {
+            const opacity = Number(getComputedStyle(node).opacity);
+            if (opacity < 1) colour = over([...colour, opacity], ground(node.parentElement));
+        }
+        return colour;
+    };
     const found = [];
     for (const e of document.querySelectorAll('body *')) {
         const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
@@ -90,10 +96,10 @@ PALE = """async () => {
         if (e.closest('script, style, .hoverlayer, .unseen')) continue;
         if (!e.getClientRects().length) continue;
         const style = getComputedStyle(e, holds && !e.value ? '::placeholder' : null);
-        const behind = ground(e.ownerSVGElement ? e.closest('.plot') : e);
-        const [r, g, b, a] = parse(e.ownerSVGElement ? style.fill : style.color);
-        const front = over([r, g, b, a * opacity(e)], behind);
-        const [high, low] = [light(front), light(behind)].sort((x, y) => y - x);
+        const node = e.ownerSVGElement ? e.closest('.plot') : e;
+        const front = over(parse(e.ownerSVGElement ? style.fill : style.color), ground(node));
+        const lights = [front, ground(node)].map((colour) => light(seen(colour, node)));
+        const [high, low] = lights.sort((x, y) => y - x);
         const contrast = (high + 0.05) / (low + 0.05);
         if (contrast < 4.5) found.push([contrast.toFixed(2), e.className?.baseVal ?? e.className,
             (e.textContent || e.placeholder).trim().slice(0, 40)]);
@@ -110,6 +116,13 @@ def test_all_text_stands_out_from_its_ground(visit, client, theme):
     assert page.evaluate(PALE) == [], "Ask, while it answers"
     wait_state(page, "done")
     assert page.evaluate(PALE) == [], "Ask"
+    slide(page, "math", 0.6)
+    page.locator("#set-by", has_text="you").wait_for()
+    assert page.evaluate(PALE) == [], "Ask, with an answer of other sliders"
+    page.click("#settings-open")
+    page.locator("#settings-panel:popover-open").wait_for()
+    assert page.evaluate(PALE) == [], "the settings"
+    page.keyboard.press("Escape")
     open_page(page, "Adapt")
     assert page.evaluate(PALE) == [], "Adapt"
     client.hold_after = 1
