@@ -7,7 +7,9 @@ tests of the light half of the project stay light.
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,26 +35,38 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if not (option.collectonly or config.getoption("usepdb", False)):
         option.numprocesses = PROCESSES
     if option.dist == "no":
-        option.dist = "loadgroup"
-        option.loadscopereorder = False  # see below
+        option.dist = "loadfile"
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)  # it is xdist's
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together, since they share its fixtures; so do all that drive Chromium,
+    which wants a processor to itself."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False  # `pytest_collection_modifyitems` has ordered them
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A file's tests run in one process, since they share its fixtures; so do all that share the
-    default model, or Chromium. These come first: they take the longest."""
-    first = {"browser": 0, "model": 1}
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: first.get(groups[item], len(first)))
+    """Where processes divide the tests, the largest groups come first: at the end none waits long
+    for the other."""
+    if not hasattr(config, "workerinput"):
+        return
+    sizes = Counter(_group(item.nodeid) for item in items)
+    sizes["browser"] = len(items)
+    items.sort(key=lambda item: (-sizes[_group(item.nodeid)], _group(item.nodeid)))
 
 
-def _group(item: pytest.Item) -> str:
-    path = item.nodeid.partition("::")[0]
-    if "/browser/" in path:
-        return "browser"
-    return "model" if item.get_closest_marker("model") else path
+def _group(nodeid: str) -> str:
+    path = nodeid.partition("::")[0]
+    return "browser" if "/browser/" in path else path
 
 
 @pytest.fixture(scope="session", autouse=True)
