@@ -74,7 +74,7 @@ def refused(response, status, says):
 
 
 def ask(visitor):
-    return visitor.join("run", "Fibonacci", "prompt", MIXER, "hard", 0, 16, 0, 1, 0)
+    return visitor.join("run", "Fibonacci", "prompt", MIXER, "hard", 0, "", 16, 0, 1, 0)
 
 
 # --- one answer ----------------------------------------------------------------------------------
