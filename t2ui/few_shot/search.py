@@ -25,7 +25,7 @@ from t2ui.few_shot.scoring import (
 from t2ui.records import Generation
 from t2ui.svf.adapter import Scales
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Alpha, Mixture
+from t2ui.svf.mixture import Alpha, Mixture, scope_of
 from t2ui.tasks.base import Example
 
 Result = TypeVar("Result")
@@ -100,7 +100,9 @@ class MixtureSearch:
             for name, row in zip(self.experts, rows, strict=True)
         }
         scope = "all" if self.scorer.tail is None else "answer"
-        return Mixture(weights, self.config.normalise, scope)
+        plain = Mixture(weights, self.config.normalise)
+        # said where its experts alone would not: some that were searched may have α = 0
+        return plain if scope_of(plain, self.experts) == scope else replace(plain, scope=scope)
 
     def _unless_stopped(
         self, steps: Generator[None, None, Result]

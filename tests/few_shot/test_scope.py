@@ -19,6 +19,7 @@ from t2ui.models.chat import answer_tail
 from t2ui.models.likelihood import option_log_likelihoods
 from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import adapt
+from t2ui.svf.mixture import scope_of
 
 adapter, experts = tiny_examples.adapter, tiny_examples.experts  # fixtures
 
@@ -125,7 +126,7 @@ def test_a_search_finds_a_mixture_of_that_scope_and_costs_what_was_said(
     config = FewShotConfig(method, population=5, generations=3, held_out=0.0, floor=0.0)
     rows = [closed_example(number, (2, 3), seed=number) for number in range(4)]
     *_, found = search(adapter, tiny_tokenizer, rows, trained_for_answers, config)
-    assert found.mixture.scope == "answer"
+    assert scope_of(found.mixture, trained_for_answers) == "answer"
     tail = tail_of(tiny_tokenizer, trained_for_answers, config)
     assert tail == answer_tail(tiny_tokenizer)
     assert found.tokens == search_tokens(rows, config, len(trained_for_answers), tail)

@@ -338,7 +338,7 @@ def test_a_receipt_replays_to_the_same_tokens(
     receipt = json.loads(json.dumps(result.receipt))  # it is plain data
     again = replay(tiny_llama, tiny_tokenizer, receipt, experts)
     assert (again.token_ids, again.text) == (result.token_ids, result.text)
-    assert again.mixture == result.mixture
+    assert (again.mixture.weights, again.scope) == (result.mixture.weights, result.scope)
     assert again.receipt["sampling"] == receipt["sampling"]
 
 
