@@ -66,7 +66,7 @@
     const pane = host.dataset.pane;
     let shifts = [];
     const follows = (host.dataset.follows || "").split(" "); // of "prompt" and "mixture": see `outdated`
-    const text = h("div.text", { tabIndex: 0, dir: "auto", ariaLabel: `${pane} answer` });
+    const text = h("div.text", { tabIndex: 0, role: "group", dir: "auto", ariaLabel: `${pane} answer` });
     const foot = h("p.foot");
     const card = host.closest(".t2-card");
     const side = card?.querySelector(".card-head .side");

@@ -115,8 +115,9 @@
         host.addEventListener("touchstart", () => (touched = top()), { passive: true, capture: true });
         host.on("plotly_click", (event) => {
           if (touched !== null && Math.abs(top() - touched) > 8) return;
-          const place = event.points[0].pointNumber;
-          onrow(Array.isArray(place) ? place[0] : place);
+          // the row under the pointer: `event.points` may still be what lay there before a redraw
+          const area = host.querySelector(".nsewdrag").getBoundingClientRect();
+          onrow(Math.round(host._fullLayout.yaxis.p2l(event.event.clientY - area.top)));
         });
       }
       host.dataset.ready = Number(host.dataset.ready || 0) + 1;

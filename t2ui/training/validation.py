@@ -44,7 +44,7 @@ def _cross_entropy(setup: Setup, rows: Sequence[Example]) -> Values:
     if not rows:
         return {}
     questions = [Question(row.question.prompt, (row.target,)) for row in rows]
-    tokens = setup.config.micro_batch_tokens
-    found = batched_log_likelihoods(setup.trainable.model, questions, tokens)
+    model, tokens = setup.trainable.model, setup.config.micro_batch_tokens
+    found = batched_log_likelihoods(model, questions, tokens, reading=setup.reading)
     losses = [-float(scores[0]) / len(row.target) for scores, row in zip(found, rows, strict=True)]
     return {"cross_entropy": sum(losses) / len(losses)}
