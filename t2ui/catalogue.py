@@ -160,6 +160,12 @@ DISPATCHERS = {
         "classification expert",
         "Pass one with the expert that was trained to classify prompts.",
     ),
+    "router": Entry(
+        "t2ui.inference.dispatchers.router:RouterDispatcher",
+        "router",
+        "Pass one by likeness: the model's state behind the prompt, beside those of the experts' "
+        "examples.",
+    ),
     NO_DISPATCH: Entry(
         "t2ui.inference.dispatchers.none:NoDispatcher",
         "no dispatcher",

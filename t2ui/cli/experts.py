@@ -20,6 +20,8 @@ from t2ui.cli.options import (
     report_problems,
     shipped,
 )
+from t2ui.cli.tasks import Data, asked_tasks, check_tasks
+from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 
 experts_app = typer.Typer(no_args_is_help=True, help="Look at, check and document expert files.")
@@ -157,3 +159,49 @@ def experts_compact(
         f"{out}: {after / 1000:,.0f} kB ({before / 1000:,.0f} kB before); no scale differs by "
         f"more than {moved:.2g}"
     )
+
+
+@experts_app.command("examples")
+def experts_examples(
+    expert: Annotated[str, typer.Argument(help="A name in the experts folder, or a file.")],
+    task: Annotated[str, typer.Option(help="Take training prompts of this task.")] = "",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Take these instead: JSON Lines with a `prompt`.", show_default=False),
+    ] = None,
+    data: Data = None,
+    model: Annotated[
+        str, typer.Option(help="The model that it was made for.", show_default=False)
+    ] = DEFAULT_MODEL,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write into an expert's file how the model reads prompts of its kind, for `--dispatch router`.
+
+    Its scales, and so its hash, stay as they are.
+    """
+    from t2ui.inference.dispatchers.router import EXAMPLES, with_examples
+    from t2ui.svf.adapter import adapt
+    from t2ui.tasks import load_task
+    from t2ui.tasks.jsonl import read_jsonl
+    from t2ui.training.svf import example_prompts
+
+    if bool(task) == bool(prompts):
+        raise InputError("Say where the prompts come from: --task NAME or --prompts FILE.")
+    loaded, path = one(expert, folder)
+    if task:
+        check_tasks([task], data)
+    found = (
+        [row["prompt"] for row in read_jsonl(prompts, ("prompt",), ("prompt",))] if prompts else []
+    )
+    made, tokenizer = load(model, "auto")
+    if task:
+        (asked,) = asked_tasks([task], {})
+        found = example_prompts(load_task(asked.name, tokenizer, data, **asked.options))
+    found = [text for text in dict.fromkeys(found) if text.strip()][:EXAMPLES]
+    with_examples(loaded, found, adapt(made, progress=progress), tokenizer).save(path)
+    size = path.stat().st_size
+    if as_json:
+        print_json({"file": str(path), "examples": len(found), "bytes": size})
+    else:
+        print(f"{path}: {len(found)} examples for the router; {size / 1000:,.0f} kB")

@@ -27,6 +27,8 @@ from t2ui.svf.expert_limits import MOST_CHARACTERS, check_expert, check_file, ch
 FORMAT, VERSION = "t2ui.svf", "1"
 SUFFIXES = (".safetensors", ".svf")
 _SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
+# int8 (n, width), and float32 (n,): what they are multiplied by
+_EXAMPLES, _EXAMPLES_STEPS = "router.examples", "router.examples.scales"
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _MOST_NESTED = 50  # of metadata: what is nested hundreds deep cannot be pickled for the app
 
@@ -50,12 +52,16 @@ class Expert:
     license: str = ""
     sha256: str = ""  # of the tensors as stored; by default as they would be stored in float32
     compact: bool = False  # the file holds int8 (set when it is loaded or saved)
+    # (n, width) float32: the base model's states on n prompts of its kind, which the router
+    # compares a prompt with (t2ui/inference/dispatchers/router.py). No part of `sha256`.
+    examples: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.strip():
             raise InputError("An expert needs a name.")
         object.__setattr__(self, "labels", tuple(self.labels))
-        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scales"}
+        tensors = ("scales", "examples")
+        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
         for what, value in {**said, "matrices": list(self.scales)}.items():
             check_texts(f"the {what} of expert {quoted(self.name)}", value)
         check_expert(
@@ -71,6 +77,8 @@ class Expert:
             )
         if not self.scales:
             raise InputError(f"Expert {quoted(self.name)} has no scale vectors.")
+        if self.examples is not None:
+            object.__setattr__(self, "examples", _checked_examples(self.name, self.examples))
         if self.fingerprint and not leading_values(self.fingerprint):
             raise InputError(
                 f"Expert {quoted(self.name)} has the fingerprint {quoted(self.fingerprint[:80])}; "
@@ -132,6 +140,7 @@ class Expert:
                 f"{path.name} is of format version {quoted(metadata.get('version'))}; this t2ui "
                 f"reads {VERSION!r}: update t2ui."
             )
+        examples = _unpack_examples(path.name, stored)
         digest = tensors_sha256(stored)
         if metadata.get("sha256") != digest:
             raise InputError(
@@ -151,9 +160,14 @@ class Expert:
             scope=metadata.get("scope", "all"),  # older files do not say
             sha256=digest,
             compact=_SCALES in stored,
+            examples=examples,
             **{key: metadata.get(key, "") for key in texts},
             **details,
         )
+
+    def with_examples(self, examples: Tensor | None) -> "Expert":
+        """The same expert, for the router's use with these examples, (n, width)."""
+        return replace(self, examples=examples)
 
     def save(self, path: str | Path, compact: bool | None = None) -> "Expert":
         """Write the file, whole or not at all; returns the expert as stored.
@@ -179,6 +193,7 @@ class Expert:
             compact=compact,
             sha256=tensors_sha256(stored),
         )
+        tensors = {**stored, **_pack_examples(self.examples)}
         metadata = {
             "format": FORMAT,
             "version": VERSION,
@@ -197,7 +212,7 @@ class Expert:
             "sha256": saved.sha256,
         }
         with writing(path) as beside:
-            save_file({k: v.contiguous() for k, v in stored.items()}, beside, metadata=metadata)
+            save_file({k: v.contiguous() for k, v in tensors.items()}, beside, metadata=metadata)
         return saved
 
 
@@ -255,6 +270,36 @@ def _check_scale(expert: str, matrix: str, z: Tensor) -> None:
             f"Expert {quoted(expert)}, {matrix}: {bad} of {z.numel()} scales are NaN or infinite; "
             "the file cannot be used: train or export it again."
         )
+
+
+def _checked_examples(expert: str, examples: Tensor) -> Tensor:
+    """As float32 (n, width)."""
+    found = examples.detach().to("cpu", torch.float32, copy=True)
+    if found.ndim != 2 or not found.numel() or not bool(torch.isfinite(found).all()):
+        raise InputError(
+            f"Expert {quoted(expert)} has router examples of shape {tuple(found.shape)}; expected "
+            "finite numbers, one row for each example prompt: make them again."
+        )
+    return found
+
+
+def _pack_examples(examples: Tensor | None) -> dict[str, Tensor]:
+    """int8 rows and a step for each."""
+    if examples is None:
+        return {}
+    steps = (examples.abs().amax(1) / 127).clamp(min=1e-12)
+    packed = (examples / steps[:, None]).round().to(torch.int8)
+    return {_EXAMPLES: packed, _EXAMPLES_STEPS: steps}
+
+
+def _unpack_examples(file_name: str, stored: dict[str, Tensor]) -> Tensor | None:
+    """Takes them out of what a file holds."""
+    rows, steps = stored.pop(_EXAMPLES, None), stored.pop(_EXAMPLES_STEPS, None)
+    if rows is None and steps is None:
+        return None
+    if rows is None or steps is None or rows.ndim != 2 or steps.shape != rows.shape[:1]:
+        raise InputError(f"{file_name}: its router examples are damaged: get it again.")
+    return rows.float() * steps.float()[:, None]
 
 
 def _metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: type) -> Any:

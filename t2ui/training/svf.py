@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from t2ui.config import TrainConfig, check_texts
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
+from t2ui.inference.dispatchers.router import EXAMPLES, with_examples
+from t2ui.inference.kinds import LEAST_EXAMPLES
 from t2ui.models.loading import model_name
 from t2ui.svf.adapter import adapted
 from t2ui.svf.expert import Expert
@@ -66,7 +68,20 @@ def train_svf(
             raise
         trainer.check_improved()
         if trainer.processes.is_main_process:
-            _save(_expert(trainer, offsets, name, start, **details), folder)
+            expert = _expert(trainer, offsets, name, start, **details)
+            prompts = example_prompts(task)
+            if tokenizer is not None and not expert.is_dispatcher and prompts:
+                expert = with_examples(expert, prompts, adapter, tokenizer)
+            _save(expert, folder)
+
+
+def example_prompts(task: Task) -> list[str]:
+    """Training prompts as people type them, from all over the rows, by which the router knows the
+    expert's kind; none where there are too few."""
+    step = max(1, len(task.train) // EXAMPLES)
+    rows = (task.train[i] for i in range(0, len(task.train), step))
+    found = list(dict.fromkeys(row.prompt for row in rows if row.prompt))[:EXAMPLES]
+    return found if len(found) >= LEAST_EXAMPLES else []
 
 
 def _save(expert: Expert, folder: Path) -> None:

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from coin_dispatcher import ENTRY
 from fake_client import FakeClient
 from reference import matrix_names, random_scales
@@ -65,6 +67,9 @@ def test_each_is_one_file_of_its_name_and_does_what_the_protocol_says(
     assert (ROOT / "t2ui" / "inference" / "dispatchers" / f"{name}.py").is_file()
     assert DISPATCHERS[name].words and DISPATCHERS[name].hint.endswith(".")
     sorter = Expert("sorter", experts["math"].scales, objective="dispatch", labels=("a", "others"))
+    told = torch.randn(9, 2 * tiny_llama.config.hidden_size)
+    experts = {**experts, "told": replace(experts["math"], name="told").with_examples(told)}
+    bare = {"math": experts["math"]}
     with adapt(tiny_llama) as adapter:
         dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
         assert dispatchers[name] is dispatchers[name], "it is kept"
@@ -74,7 +79,7 @@ def test_each_is_one_file_of_its_name_and_does_what_the_protocol_says(
         if found:
             labels = dispatchers[name].labels({**experts, "sorter": sorter})
             assert tuple(found.probabilities) == labels
-        assert dispatchers.usable(experts) == ("prompt", "none")
+        assert dispatchers.usable(bare) == ("prompt", "none")
         with pytest.raises(InputError, match="no dispatcher 'magic'; there are: prompt, expert"):
             dispatchers["magic"]
 
@@ -189,7 +194,9 @@ def test_the_worker_page_and_http_answer_with_one_that_was_added(coin, place):
 
 
 def test_without_it_nobody_knows_it():
-    with pytest.raises(InputError, match="dispatch is 'coin'; expected prompt, expert, none"):
+    with pytest.raises(
+        InputError, match="dispatch is 'coin'; expected prompt, expert, router, none"
+    ):
         AnswerSettings(dispatch="coin")
     with pytest.raises(InputError, match="dispatch is 'coin'"):
         Ask("x", dispatch="coin")

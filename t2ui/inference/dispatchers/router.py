@@ -1,0 +1,118 @@
+"""Pass one without asking the model anything: its state behind the prompt says the kind.
+
+The base model reads the prompt, and its hidden state is compared with those of the example prompts
+that experts bring in their files (`Kinds`). Nothing is trained; an expert joins by its examples. A
+prompt unlike all of them is `others`: the base model answers.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from torch import Tensor, cat
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from t2ui.config import OTHERS
+from t2ui.errors import InputError
+from t2ui.inference.dispatch import Classification
+from t2ui.inference.dispatchers import Experts
+from t2ui.inference.kinds import LEAST_EXAMPLES, Kinds
+from t2ui.models.prompt_states import prompt_state, prompt_states
+from t2ui.svf.adapter import Adapter
+from t2ui.svf.expert import Expert
+
+EXAMPLES = 64  # that an expert brings
+KEPT_STATES = 256  # of prompts that were read last
+
+
+class RouterDispatcher:
+    """Compares a prompt's state with the experts' examples."""
+
+    remedy = "give an expert examples with `t2ui experts examples`, or choose dispatch prompt"
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, adapter: Adapter
+    ) -> None:
+        self._model, self._tokenizer, self._adapter = model, tokenizer, adapter
+        self._states: OrderedDict[str, Tensor] = OrderedDict()  # by prompt
+        self._fitted: tuple[list[Tensor], Kinds] | None = None  # to these examples
+
+    def usable(self, experts: Experts) -> bool:
+        return bool(self._with_examples(experts))
+
+    def labels(self, experts: Experts) -> tuple[str, ...]:
+        found = self._examples(experts)
+        return (*found, OTHERS) if found else ()
+
+    def classify(self, prompt: str, experts: Experts) -> Classification:
+        kinds = self._kinds(experts)
+        began = time.perf_counter()
+        probabilities = kinds.probabilities(self._state(prompt))
+        label = max(probabilities, key=probabilities.__getitem__)
+        seconds = time.perf_counter() - began
+        return Classification(label, probabilities, probabilities, "", seconds)
+
+    def _with_examples(self, experts: Experts) -> Experts:
+        """Those that bring examples of this very model: in another one states mean other things."""
+        return {
+            name: expert
+            for name, expert in experts.items()
+            if expert.examples is not None and not self._adapter.is_transfer(expert)
+        }
+
+    def _examples(self, experts: Experts) -> dict[str, Tensor]:
+        """The examples by label; experts with the same label bring them together."""
+        found: dict[str, list[Tensor]] = {}
+        for name, expert in self._with_examples(experts).items():
+            label = expert.labels[0] if expert.labels else name
+            assert expert.examples is not None  # `_with_examples` sees to it
+            found.setdefault(label, []).append(expert.examples)
+        return {label: cat(rows) for label, rows in found.items() if label != OTHERS}
+
+    def _kinds(self, experts: Experts) -> Kinds:
+        used = [e.examples for e in self._with_examples(experts).values() if e.examples is not None]
+        if self._fitted is not None:
+            before, kinds = self._fitted
+            if len(before) == len(used) and all(a is b for a, b in zip(before, used, strict=True)):
+                return kinds
+        kinds = Kinds.of(self._examples(experts))
+        self._fitted = used, kinds
+        return kinds
+
+    def _state(self, prompt: str) -> Tensor:
+        if prompt not in self._states:
+            with self._adapter.disabled():
+                self._states[prompt] = prompt_state(self._model, self._tokenizer, prompt)
+            if len(self._states) > KEPT_STATES:
+                self._states.popitem(last=False)
+        return self._states[prompt]
+
+
+def with_examples(
+    expert: Expert,
+    prompts: Iterable[str],
+    adapter: Adapter,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Expert:
+    """The expert with its examples, by which the router knows its kind of prompt.
+
+    Args:
+        prompts: of that kind, different ones; the base model reads every one, alone.
+        adapter: of the model that the expert was made for.
+
+    Raises:
+        InputError: a classification expert, an expert of another model, or too few prompts.
+    """
+    if expert.is_dispatcher:
+        raise InputError(
+            f"Expert {expert.name!r} classifies prompts: it answers none, so it needs no examples."
+        )
+    adapter.check(expert)
+    chosen = list(dict.fromkeys(prompts))
+    if len(chosen) < LEAST_EXAMPLES:
+        raise InputError(
+            f"Expert {expert.name!r} was given {len(chosen)} different example prompts; at least "
+            f"{LEAST_EXAMPLES} are needed, {EXAMPLES} are a good number."
+        )
+    with adapter.disabled():
+        return expert.with_examples(prompt_states(adapter.model, tokenizer, chosen))

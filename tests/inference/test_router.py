@@ -1,0 +1,132 @@
+"""The router on a tiny model: it reads the base model, joins experts by their examples, and says
+`others` to what is unlike them."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import matrix_names, random_scales
+
+from t2ui.config import OTHERS, AnswerSettings
+from t2ui.errors import InputError
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.dispatchers.router import with_examples
+from t2ui.inference.plan import make_plan
+from t2ui.models.chat import chat_ids
+from t2ui.models.prompt_states import prompt_state
+from t2ui.svf.adapter import adapt
+from t2ui.svf.expert import Expert
+
+SUMS = [f"{a} + {b} = " for a in range(10, 26) for b in range(20, 28)]
+WORDS = [
+    f"say {what} {how}"
+    for what in "apple bread cloud dream earth flame grass house inlet jewel".split()
+    for how in "again aloud first gladly later never often slowly softly twice".split()
+]
+random.Random(1).shuffle(SUMS)
+random.Random(2).shuffle(WORDS)
+
+
+@pytest.fixture
+def adapter(tiny_llama):
+    with adapt(tiny_llama) as adapter:
+        yield adapter
+
+
+@pytest.fixture
+def experts(adapter, tiny_llama, tiny_tokenizer):
+    found = {}
+    for seed, (name, prompts) in enumerate({"sums": SUMS, "words": WORDS}.items()):
+        scales = random_scales(tiny_llama, matrix_names("llama"), seed, spread=0.5)
+        mark = {"fingerprint": adapter.fingerprint, "labels": (name,)}
+        expert = Expert(name, scales, **mark)
+        found[name] = with_examples(expert, prompts[::2], adapter, tiny_tokenizer)
+    return found
+
+
+def test_a_state_is_the_text_s_own_under_the_base_model(adapter, tiny_llama, tiny_tokenizer):
+    prompt = "What is 7 + 5?"
+    ids = torch.tensor([chat_ids(tiny_tokenizer, prompt)])
+    text = tiny_tokenizer.decode(ids[0])
+    length = len(tiny_tokenizer.encode(text[: text.index(prompt) + len(prompt)]))
+    first = len(tiny_tokenizer.encode(text[: text.index(prompt)]))
+    with torch.inference_mode():
+        states = tiny_llama(input_ids=ids[:, :length], output_hidden_states=True).hidden_states
+    layer = states[round(2 / 3 * (len(states) - 1))][0, first:]
+    found = prompt_state(tiny_llama, tiny_tokenizer, prompt)
+    torch.testing.assert_close(found, torch.cat([layer[-1], layer.mean(0)]), rtol=1e-4, atol=1e-5)
+
+
+def test_prompts_go_to_the_expert_whose_examples_they_are_like(
+    adapter, tiny_llama, tiny_tokenizer, experts
+):
+    dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
+    router = dispatchers["router"]
+    assert router.labels(experts) == ("sums", "words", OTHERS)
+    for name, prompts in {"sums": SUMS[1::2], "words": WORDS[1::2]}.items():
+        found = [router.classify(prompt, experts) for prompt in prompts]
+        assert sum(f.label == name for f in found) >= 0.85 * len(prompts)
+        assert all(f.said == "" and f.raw == f.probabilities for f in found)
+    strange = router.classify("Ω≈ç√∫ " * 12, experts)
+    assert strange.label == OTHERS
+
+
+def test_it_reads_the_base_model_whatever_is_set(adapter, tiny_llama, tiny_tokenizer, experts):
+    router = Dispatchers(tiny_llama, tiny_tokenizer, adapter)["router"]
+    wanted = router.classify("11 + 23 = ", experts).probabilities
+    again = Dispatchers(tiny_llama, tiny_tokenizer, adapter)["router"]
+    with adapter.applied(experts["words"].scales):
+        assert again.classify("11 + 23 = ", experts).probabilities == pytest.approx(wanted)
+
+
+def test_the_plan_routes_by_it(adapter, tiny_llama, tiny_tokenizer, experts):
+    dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
+    settings = AnswerSettings(dispatch="router")
+    plan = make_plan(dispatchers, SUMS[1], experts, settings)
+    assert plan.mixture.weights == {"sums": 1.0} and plan.set_by.startswith("router, ")
+    plan = make_plan(dispatchers, "Ω≈ç√∫ " * 12, experts, settings)
+    assert plan.mixture.weights == {} and plan.note == "others: the base model answers"
+
+
+def test_an_expert_joins_and_leaves_by_its_examples(adapter, tiny_llama, tiny_tokenizer, experts):
+    router = Dispatchers(tiny_llama, tiny_tokenizer, adapter)["router"]
+    bare = {name: expert.with_examples(None) for name, expert in experts.items()}
+    assert router.usable(experts) and not router.usable(bare)
+    some = {**bare, "words": experts["words"]}
+    assert router.labels(some) == ("words", OTHERS)
+    assert set(router.classify(SUMS[1], some).probabilities) == {"words", OTHERS}
+    assert router.classify(SUMS[1], experts).label == "sums", "fitted anew for these"
+    head, _, rest = experts["words"].fingerprint.partition(":")
+    other = replace(experts["words"], fingerprint=f"{head[::-1]}:{rest}")
+    if adapter.is_transfer(other):
+        assert not router.usable({"words": other}), "another model's states mean other things"
+
+
+def test_examples_are_in_the_file_and_no_part_of_the_hash(tmp_path, experts):
+    file = tmp_path / "sums.safetensors"
+    bare = experts["sums"].with_examples(None)
+    for compact in (False, True):
+        saved = experts["sums"].save(file, compact)
+        loaded = Expert.load(file)
+        assert loaded.sha256 == saved.sha256 == bare.save(tmp_path / "b.svf", compact).sha256
+        assert loaded.scales.keys() == bare.scales.keys()
+        step = experts["sums"].examples.abs().amax(1, keepdim=True) / 127
+        assert bool(((loaded.examples - experts["sums"].examples).abs() <= step * 0.51).all())
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda e, a, t: with_examples(e, ["one"] * 20, a, t), "given 1 different example prompts"),
+        (
+            lambda e, a, t: with_examples(replace(e, objective="dispatch"), SUMS, a, t),
+            "classifies prompts",
+        ),
+        (lambda e, a, t: e.with_examples(torch.zeros(3)), r"router examples of shape \(3,\)"),
+        (lambda e, a, t: e.with_examples(torch.full((9, 2), torch.nan)), "finite numbers"),
+    ],
+)
+def test_bad_examples_are_one_clear_line(change, said, adapter, tiny_tokenizer, experts):
+    with pytest.raises(InputError, match=said):
+        change(experts["sums"], adapter, tiny_tokenizer)
