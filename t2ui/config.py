@@ -222,7 +222,7 @@ class AnswerSettings:
     scope: str = ""  # one of SCOPES; "": the one that the mixture's experts were trained for
     sampling: Sampling = field(default_factory=Sampling)
     # (place, mixture), by place: from the answer's token at that place on, counted from 0 and at
-    # least 1, this mixture answers.
+    # least 1, this mixture answers, as it is: `normalise` is for the first one alone.
     timeline: tuple[tuple[int, Mapping[str, Alpha]], ...] = ()
 
     def __post_init__(self) -> None:

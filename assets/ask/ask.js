@@ -6,7 +6,7 @@
   const RETRY_MS = 5000;
   const RETRIES = 12;
   const {
-    panels, page, hints, h, fill, hear, tell, hideTip, number, percent, duration, quoted, mixColour, standing, outdated,
+    panels, page, hints, h, fill, say, hear, tell, hideTip, number, percent, duration, quoted, mixColour, standing, outdated,
   } = window.t2ui;
 
   Object.assign(hints, {
@@ -51,11 +51,13 @@
     clearTimeout(stopping);
     stopping = null;
     if (again) setTimeout(() => document.getElementById("ask").click());
+    say(again ? "asked" : "ended");
     again = false;
   };
 
   /** Before Gradio hears of it: there is one answer at a time, and it should be seen. */
   function asked(event) {
+    if (!stopping && window.t2ui.dropLive?.()) stopping = setTimeout(window.t2ui.answerEnded, STOP_MS);
     if (answering() || stopping) {
       event.preventDefault();
       event.stopImmediatePropagation();
@@ -63,6 +65,7 @@
       else tell(document.getElementById("stop"), "Still answering. Press Stop first, then ask again.");
       return;
     }
+    say("asked");
     if (fingers.matches) box().blur(); // the keyboard on the screen would hide the answer
     if (!narrow.matches) return;
     const card = document.getElementById("card-adapted");
@@ -70,7 +73,10 @@
   }
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#ask")) asked(event);
-    else if (event.target.closest?.("#stop") && answering()) stopping = setTimeout(window.t2ui.answerEnded, STOP_MS);
+    else if (event.target.closest?.("#stop") && answering()) {
+      stopping = setTimeout(window.t2ui.answerEnded, STOP_MS);
+      say("stop");
+    }
   }, true);
   document.addEventListener("keydown", (event) => {
     const enter = event.key === "Enter" && !event.shiftKey && !event.isComposing;

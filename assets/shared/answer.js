@@ -3,9 +3,10 @@
 
 (() => {
   const {
-    panels, page, h, fill, hear, number, duration, quoted, tips, copy, opens, mixtureWords, mixColour, outdated,
+    panels, page, h, fill, say, hear, number, duration, quoted, tips, copy, opens, mixtureWords, madeWords, mixColour, outdated,
   } = window.t2ui;
   const LIMIT = 3; // nats at which a tint is full; the scale is symmetric
+  const CLOSE = 8; // tokens: of marks that stand closer to the next one only a tick is drawn
 
   /** Code between ``` fences, as [start, end, kind]: the newlines around it are not shown twice. */
   function fences(text) {
@@ -20,12 +21,13 @@
     return parts;
   }
 
-  /** Append `tokens` ({text, …}) to `box`, fenced code in a block of its own. */
+  /** Append `tokens` ({text, …}, or {node, text: ""}) to `box`, fenced code in a block of its own. */
   function write(box, tokens, decorate) {
     const parts = fences(tokens.map((t) => t.text).join(""));
     let place = 0;
     let block = null;
     for (const token of tokens) {
+      if (token.node) (block || box).append(token.node);
       let rest = token.text;
       while (rest) {
         const part = parts.find(([, end]) => place < end);
@@ -47,6 +49,26 @@
     const colour = shift < 0 ? "var(--t2-down)" : "var(--t2-up)";
     return size < 0.02 ? "" : `color-mix(in srgb, ${colour} ${Math.round(46 * size)}%, transparent)`;
   };
+
+  /** "from here on: math 0.60", in the text, where the answer was steered; a tick where the next such
+      place is near. Not selected: whoever copies the text gets the model's words. */
+  function steerMark([token, mixture], next) {
+    const words = `from here on: ${mixtureWords(mixture)}`;
+    const tick = next && next[0] - token < CLOSE;
+    return h(tick ? "span.steer.tick" : "span.steer", {
+      role: tick ? "img" : "note", ariaLabel: tick ? words : null, dir: "ltr",
+      title: `From token ${token + 1} on: ${mixtureWords(mixture, Infinity)}. The sliders were moved while the answer was written.`,
+      style: { "--colour": mixColour(mixture) }, data: { token },
+    }, tick ? null : words);
+  }
+
+  /** The place of the first token that differs from another answer's; null where none does so far. */
+  function firstChange(value, before) {
+    const [now, then] = [value.pieces, before.pieces];
+    const place = now.findIndex((piece, i) => piece !== then[i]);
+    if (place >= 0) return place;
+    return value.state !== "streaming" && now.length < then.length ? now.length : null;
+  }
 
   const list = (title, kind, candidates) =>
     h("div", null, h("h5", null, title), candidates.map(([text, p]) =>
@@ -70,7 +92,12 @@
     const foot = h("p.foot");
     const card = host.closest(".t2-card");
     const side = card?.querySelector(".card-head .side");
+    const follower = follows.includes("mixture"); // the answer that the sliders move
     let shown = null; // the value drawn last
+    let written = null; // the last one with text of its own
+    let whole = null; // the last complete one before the text that is shown
+    let before = null; // the one that a live answer is compared with
+    let changed = null; // the place of the first token that differs from it
     let touched = false; // since the question: a hand was on the text, which then stays where it is
     fill(host, text, foot);
     for (const name of ["wheel", "touchmove", "pointerdown", "keydown"]) {
@@ -82,15 +109,7 @@
 
     function body(value) {
       shifts = value.shifts || [];
-      if (!shifts.length) {
-        const all = value.pieces.join("");
-        const cut = value.mark;
-        if (cut === null || cut >= all.length) return write(text, [{ text: all }]);
-        const word = all.slice(cut).match(/^\s*\S+/)?.[0] || all.slice(cut, cut + 1);
-        const parts = [{ text: all.slice(0, cut) }, { text: word, first: true }, { text: all.slice(cut + word.length) }];
-        return write(text, parts, (t, part) =>
-          t.first ? h("mark.first", { title: "The first difference between the answers." }, part) : part);
-      }
+      if (!shifts.length) return plain(value);
       write(text, shifts.map((s, i) => ({ text: s[0], i })), (token, part) => {
         const shift = shifts[token.i];
         const first = token.i === value.first;
@@ -99,17 +118,47 @@
       });
     }
 
+    /** Text without tints: the first difference underlined, and marked where it was steered. */
+    function plain(value) {
+      const all = value.pieces.join("");
+      const at = (token) => value.pieces.slice(0, token).join("").length;
+      const cut = changed !== null ? at(changed) : (!alone && value.mark) || all.length;
+      const word = all.slice(cut).match(/^\s*\S+/)?.[0] || all.slice(cut, cut + 1);
+      const title = changed !== null
+        ? "The first difference from the answer before the sliders moved."
+        : "The first difference between the answers.";
+      const steered = value.steered || [];
+      const stops = steered.map((one, i) => ({ at: at(one[0]), node: steerMark(one, steered[i + 1]), text: "" }));
+      const parts = [];
+      let place = 0;
+      const until = (end) => {
+        for (const [from, to, first] of [[0, cut, false], [cut, cut + word.length, true], [cut + word.length, all.length, false]]) {
+          const piece = all.slice(Math.max(place, from), Math.min(end, to));
+          if (piece) parts.push({ text: piece, first });
+        }
+        place = Math.max(place, end);
+      };
+      for (const stop of stops) {
+        until(stop.at);
+        parts.push(stop);
+      }
+      until(all.length);
+      write(text, parts, (t, part) => (t.first ? h("mark.first", { title }, part) : part));
+    }
+
     /** Say what made the text, and whether the page stands for something else by now. */
     function mark() {
       const made = shown?.answered;
-      const old = made && shown.pieces.length ? outdated(made).filter((part) => follows.includes(part)) : [];
+      const coming = Boolean(follower && made && page.follows?.(shown)); // what the sliders say by now
+      const differs = (part) => follows.includes(part) && !(coming && part === "mixture");
+      const old = made && shown.pieces.length ? outdated(made).filter(differs) : [];
       host.toggleAttribute("data-old", old.length > 0);
       card?.style.setProperty("--t2-mix", made ? mixColour(made.mixture) : ""); // not the sliders'
       if (!side) return;
       const verb = ["waiting", "streaming"].includes(shown?.state) ? "answering" : "answered";
-      const words = made && pane === "adapted" ? `${verb} with ${mixtureWords(made.mixture)}` : "";
+      const words = made && pane === "adapted" ? `${verb} with ${madeWords(made)}` : "";
       const why = { prompt: "another prompt", mixture: "sliders moved" }[old[0]];
-      side.title = words && `${verb} with ${mixtureWords(made.mixture, Infinity)} · set by: ${made.set_by}`;
+      side.title = words && `${verb} with ${madeWords(made, Infinity)} · set by: ${made.set_by}`;
       fill(side, words && h("span.made", null, words), why && h("span.old", {
         title: old[0] === "prompt"
           ? "The prompt above is another one by now: press Ask to answer it."
@@ -118,6 +167,15 @@
     }
     hear("prompt", mark);
     hear("mixture", mark);
+    hear("follows", mark);
+    // the first difference between two answers is none any more once one of them is another
+    const other = () => pane === "base" && follows.includes("prompt") && Boolean(page.adapted?.live);
+    let alone = false;
+    hear("adapted", () => {
+      if (other() === alone || !shown?.pieces.length) return;
+      alone = other();
+      draw(shown);
+    });
 
     function statistics(value) {
       if (!value.tokens) return [];
@@ -125,16 +183,46 @@
       const speed = value.seconds > 0 ? ` · ${number(rate, rate < 10 ? 1 : 0)} tokens/s` : "";
       const parts = [`${value.tokens} ${value.tokens === 1 ? "token" : "tokens"} · ${duration(value.seconds)}${speed}`];
       if (value.state === "stopped") parts.push(" · stopped");
+      if (value.live && value.state === "done" && before) {
+        parts.push(changed === null ? " · unchanged" : ` · changed from token ${changed + 1} on`);
+      }
       if (pane === "adapted" && value.state === "done" && value.compared) {
         parts.push(value.first === null ? " · the same as the base model's" : ` · first difference at token ${value.first + 1}`);
       }
       return parts;
     }
 
-    return (value) => {
+    /** A finished answer is read from its beginning, a live one from where it is another. */
+    function toItsBeginning(again) {
+      const first = text.querySelector("mark.first");
+      if (!again) text.scrollTop = 0;
+      else if (first) text.scrollTop += first.getBoundingClientRect().top - text.getBoundingClientRect().top - 30;
+    }
+
+    /** Until a live answer has text, the text before it stays, with what made it. */
+    const standing = (value) => ({
+      ...written, question: value.question, job: value.job, message: value.message, remedy: value.remedy,
+      state: value.state === "stopped" ? written.state : value.state,
+    });
+
+    /** Take in a value with text: what a live answer is compared with, and where it differs first. */
+    function compare(value) {
+      if (value.question !== written?.question) {
+        before = value.live && whole?.answered.prompt === value.answered?.prompt ? whole : null;
+      }
+      changed = before && firstChange(value, before);
+      written = value;
+      // a live answer that gave way to a newer one is no answer to compare with
+      if (value.answered && (value.state === "done" || (value.state === "stopped" && !value.live))) whole = value;
+    }
+
+    function draw(value) {
       // Sent before the question was stopped, come after: it would stream on for ever.
       const late = value.question && value.question === page.stopped && ["waiting", "streaming"].includes(value.state);
       if (late) value = { ...value, state: "stopped" };
+      const again = value.live;
+      if (again && !value.pieces.length && written) value = standing(value);
+      else if (value.pieces.length) compare(value);
       const ended = shown?.state === "streaming" && value.state === "done";
       if (value.question !== shown?.question) touched = false;
       shown = value;
@@ -152,14 +240,19 @@
       if (value.state === "streaming") {
         text.append(h("i.caret"));
         if (atEnd) text.scrollTop = text.scrollHeight;
-      } else if (ended && !touched) text.scrollTop = 0;
+      } else if (ended && !touched) toItsBeginning(again);
       mark();
+      if (follower) {
+        page.adapted = { ...value, again };
+        say("adapted");
+      }
       const legend = value.shifts?.length
         ? h("span.legend", { title: "How much likelier (red) or less likely (blue) a token is under the adapted model than under the base model, in nats. Point at a token to see both models' candidates." },
             `−${LIMIT}`, h("i"), `+${LIMIT} nats`)
         : null;
       fill(foot, h("span", null, statistics(value)), legend);
-    };
+    }
+    return draw;
   };
 
   /* --- receipt, code, permalink --------------------------------------------------------------- */

@@ -1,5 +1,6 @@
-/* What made an answer, {prompt, mixture}: in words, in a colour, and whether the page still stands
-   for it. `mixture` has the coefficients as they act; those on the sliders are `page.acts`. */
+/* What made an answer, {prompt, mixture, before}: in words, in a colour, and whether the page still
+   stands for it. `mixture` has the coefficients as they act, `before` those that the answer began
+   with and was steered away from; those on the sliders are `page.acts`. */
 "use strict";
 
 (() => {
@@ -14,6 +15,13 @@
     const all = bySize(mixture).map(([name, a]) => `${name} ${number(a)}`);
     if (!all.length) return "the base model";
     return all.length > most ? `${all.slice(0, most).join(", ")} and ${all.length - most} more` : all.join(", ");
+  }
+
+  /** "code 1.00, then math 0.60": all that an answer went through, or its first and last. */
+  function madeWords(made, most = MOST_WORDS) {
+    const all = [...(made.before || []), made.mixture].map((mixture) => mixtureWords(mixture, most));
+    const between = most < Infinity && all.length > 3 ? [`then ${all.length - 2} others`] : all.slice(1, -1).map((words) => `then ${words}`);
+    return all.length < 2 ? all[0] : [all[0], ...between, `then ${all.at(-1)}`].join(", ");
   }
 
   /** The colour that stands for a mixture: that of its largest coefficient, grey for none. */
@@ -34,5 +42,5 @@
   }
 
   Object.assign(page, { acts: {}, colours: new Map() });
-  Object.assign(window.t2ui, { mixtureWords, mixColour, standing, outdated });
+  Object.assign(window.t2ui, { mixtureWords, madeWords, mixColour, standing, outdated });
 })();

@@ -18,9 +18,8 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
 from t2ui.inference.plan import Change, Plan, receipt_of
 from t2ui.inference.prompt_store import PromptStore
-from t2ui.messages import Compared, Done, Event, Reading, Tokens
+from t2ui.messages import Compared, Done, Event, Reading, Steered, Tokens
 from t2ui.svf.adapter import Adapter
-from t2ui.svf.mixture import Mixture
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
 READING_SECONDS = 0.25  # between two reports of how far a prompt is read
@@ -35,7 +34,7 @@ class _Pane:
     """One of the answers to an ask, the base model's or the mixture's, under way."""
 
     ids: list[int] = field(default_factory=list)  # without the end token
-    pieces: list[str] = field(default_factory=list)  # text that is not handed out yet
+    pieces: list[str] = field(default_factory=list)  # texts of tokens, not handed out yet
     steps: int = 0  # the end token's included
     ended: float | None = None  # perf_counter seconds
 
@@ -143,16 +142,14 @@ class Answers:
         if self._comparing and not self._reads_next:
             yield from self._compare()
 
-    def steer(
-        self, job_id: str, session: str, change: Callable[[Plan], Change]
-    ) -> tuple[int, Mixture]:
+    def steer(self, job_id: str, session: str, change: Callable[[Plan], Change]) -> list[Event]:
         """Let an adapted answer go on with another mixture.
 
         Args:
             change: what takes over in an answer that was planned like this.
 
         Returns:
-            The place of the first token that it answers, and the mixture.
+            What was decoded so far, then Steered.
 
         Raises:
             InputError: no such answer of this session is being written, or what `change` raises.
@@ -167,7 +164,11 @@ class Answers:
         place = self._decoder.steer((job_id, "adapted"), new.scales)
         assert place is not None, "an answer without a row"
         asking.steered[place] = new
-        return place, new.mixture
+        asking.flushed = time.perf_counter()
+        return [
+            *self._flush(asking),
+            Steered(place, new.mixture.at_layer(0), new.mixture.base_share),
+        ]
 
     def stop(self, job_id: str) -> list[Event]:
         """Take an answer out of the batch: what was decoded since the last tokens, then Done."""
@@ -233,7 +234,7 @@ class Answers:
         pane.steps += 1
         if step.finished != "end":
             pane.ids.append(step.token)
-        if step.text:
+        if step.finished != "end" or step.text:
             pane.pieces.append(step.text)
         if step.finished:
             pane.ended = now

@@ -24,6 +24,7 @@ from t2ui.backend.pace import Pace
 from t2ui.backend.saved_experts import SavedExperts
 from t2ui.backend.session_folders import SessionFolders
 from t2ui.config import WorkerConfig
+from t2ui.errors import InputError
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import Change, Plan, changed, make_plan, refuse_transfers
 from t2ui.inference.prompt_store import PromptStore
@@ -47,7 +48,6 @@ from t2ui.messages import (
     SaveExpert,
     SessionEnded,
     Steer,
-    Steered,
 )
 from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import load_model, model_name
@@ -223,19 +223,25 @@ class ModelBackend:
         yield Mixed(*shares, plan.set_by, plan.note, plan.scope)
         self._answers.start(job_id, plan, ask.compare, began, ask.session)
 
-    def steer(self, request: Steer) -> Steered:
-        """Another mixture for the rest of an answer; what its own job is told.
+    def steer(self, request: Steer) -> list[Event]:
+        """Another mixture for the rest of an answer; what the answer's own job is told.
 
         Raises:
-            InputError: the answer has ended, or the mixture cannot be used.
+            InputError: the answer has ended or has another scope, or the mixture cannot be used.
         """
         experts = self._experts.library(request.session).experts
 
         def change(plan: Plan) -> Change:
-            return changed(self.adapter, experts, request.mixture, plan.settings)
+            if request.scope not in ("", plan.scope):
+                raise InputError(
+                    f"The answer under way has scope {plan.scope}, and scope {request.scope} was "
+                    "asked for: ask again, or set the scope back."
+                )
+            mixture = mixture_of(request.mixture, request.normalise)
+            allowed = request.allow_transfer or plan.settings.allow_transfer
+            return changed(self.adapter, experts, mixture, allowed)
 
-        place, mixture = self._answers.steer(request.job_id, request.session, change)
-        return Steered(place, mixture.weights, mixture.base_share)
+        return self._answers.steer(request.job_id, request.session, change)
 
     def step(self) -> Iterator[Envelope]:
         """A token of every answer under way; an exception that comes with an id ends that ask

@@ -204,6 +204,8 @@ class Decoder:
         for place, logits in enumerate(reading.predictions):
             steps += self._advance(reading.rows, logits[None])
             same = place < len(draft) and steps[-1].token == draft[place]
+            # once steered, other scales predict what comes behind the first token
+            same = same and not reading.rows[0].steered
             if steps[-1].finished or not same:
                 reading.keep(place)
                 break

@@ -31,7 +31,7 @@ from t2ui.svf.mixture import Mixture, mix, mixture_of, scope_of, scopes_of, used
 class Change:
     """A mixture that takes over in mid-answer."""
 
-    mixture: Mixture
+    mixture: Mixture  # as it acts, see `Mixture.as_it_acts`
     experts: Mapping[str, Expert]  # those that it names
     scales: Mapping[str, Tensor]  # its z′ by matrix
 
@@ -111,7 +111,8 @@ def make_plan(
             f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
         )
     later = {
-        place: changed(adapter, experts, weights, settings) for place, weights in settings.timeline
+        place: changed(adapter, experts, mixture_of(weights), settings.allow_transfer)
+        for place, weights in settings.timeline
     }
     named = {*mixture.weights, *(name for change in later.values() for name in change.experts)}
     return Plan(
@@ -135,18 +136,17 @@ def make_plan(
 def changed(
     adapter: Adapter,
     experts: Mapping[str, Expert],
-    weights: Mapping[str, Alpha],
-    settings: AnswerSettings,
+    mixture: Mixture,
+    allow_transfer: bool,
 ) -> Change:
-    """The change to a mixture with these coefficients. The answer's other settings stay.
+    """The change to a mixture in mid-answer. The answer keeps its scope: what is read is read.
 
     Raises:
-        InputError: an unknown expert, a transfer that nobody allowed, or coefficients that cannot
-            be normalised.
+        InputError: an unknown expert, or a transfer that nobody allowed.
     """
-    mixture = mixture_of(weights, settings.normalise, settings.scope)
+    mixture = mixture.as_it_acts
     scales = mix(experts, mixture)
-    refuse_transfers(adapter, experts, mixture, settings.allow_transfer)
+    refuse_transfers(adapter, experts, mixture, allow_transfer)
     return Change(mixture, {name: experts[name] for name in mixture.weights}, scales)
 
 

@@ -77,7 +77,8 @@ def two_pass_infer(
             of the prompt on; by default what its experts were trained for, and "all" where they
             differ.
         timeline: (place, coefficients), by place: from the answer's token at that place on,
-            counted from 0 and at least 1, these answer. Receipts of steered answers hold it.
+            counted from 0 and at least 1, these answer, never divided by their sum. Receipts of
+            steered answers hold it.
 
     Raises:
         InputError: a bad prompt, setting or expert; one line says what to do.

@@ -44,7 +44,8 @@ class AnswerSoFar:
         if isinstance(event, Reading):
             return replace(self, reading=event)
         if isinstance(event, Steered):
-            return replace(self, steered=(*self.steered, event))
+            before = [one for one in self.steered if one.token < event.token]
+            return replace(self, steered=(*before, event))  # of two at one place the last counts
         if isinstance(event, Classified):
             return replace(self, classified=event)
         if isinstance(event, Mixed):

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from t2ui.config import Alpha, AnswerSettings, Sampling, check_alpha, check_mixture, check_prompt
+from t2ui.config import (
+    Alpha,
+    AnswerSettings,
+    Sampling,
+    check_alpha,
+    check_mixture,
+    check_prompt,
+    check_scope,
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,14 @@ class Steer:
     job_id: str  # of the Ask
     mixture: Mapping[str, Alpha] = field(default_factory=dict)
     session: str = ""  # whose it is: nobody else's answer can be steered
+    normalise: bool = False  # divide these coefficients by their sum
+    allow_transfer: bool = False  # besides the Ask's own leave
+    scope: str = ""  # one of config.SCOPES: refused where the answer has another; "": the answer's
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mixture", check_mixture(self.mixture))
+        if self.scope != "":
+            check_scope(self.scope)
 
 
 @dataclass(frozen=True)
@@ -108,10 +121,14 @@ class Mixed:
 
 @dataclass(frozen=True)
 class Steered:
-    """From the adapted answer's token at this place on, counted from 0, another mixture answers."""
+    """From the adapted answer's token at this place on, counted from 0, another mixture answers.
+
+    All text of the tokens before has been sent by then, but for the first token's: it may still
+    be on its way.
+    """
 
     token: int
-    mixture: Mapping[str, Alpha]
+    mixture: Mapping[str, float]  # as it acts: already divided where it is normalised
     base_share: float  # 1 − Σα
 
 
@@ -128,7 +145,7 @@ class Tokens:
     """New text of one pane. `pieces` joined over all events are the answer so far."""
 
     pane: str  # base | adapted
-    pieces: tuple[str, ...]
+    pieces: tuple[str, ...]  # one for each token, "" where its text comes with a later one
     tokens: int  # so far, in this pane
     seconds: float  # since decoding of this request began
 

@@ -75,6 +75,18 @@ class Mixture:
         return divided
 
     @property
+    def as_it_acts(self) -> "Mixture":
+        """The same mixture with its weights divided already, if `normalise` asks for it."""
+        if not self.normalise:
+            return self
+        count = _layers(self.weights)
+        if count is None:
+            return Mixture(self.at_layer(0), scope=self.scope)
+        layers = [self.at_layer(layer) for layer in range(count)]
+        divided = {name: tuple(alphas[name] for alphas in layers) for name in self.weights}
+        return Mixture(divided, scope=self.scope)
+
+    @property
     def base_share(self) -> float:
         """1 − Σα, what the base model keeps; the mean over layers for per-layer weights."""
         count = _layers(self.weights) or 1

@@ -31,7 +31,6 @@ from t2ui.messages import (
     Request,
     SessionEnded,
     Steer,
-    Steered,
 )
 
 SHORT_PER_TURN = 4  # pieces of short requests, so that a cancel is seen between them
@@ -72,7 +71,7 @@ class Backend(Protocol):
         Once `stopped()` is true it goes straight to its end, with the best so far.
         """
 
-    def steer(self, request: Steer) -> Steered:
+    def steer(self, request: Steer) -> list[Event]:
         """Another mixture for the rest of an ask's answer; what the ask's own job is told."""
 
     def stop(self, job_id: str) -> list[Event]:
@@ -347,11 +346,11 @@ class Scheduler:
     def _steer(self, job_id: str, request: Steer) -> None:
         """At once: the next decode step is the first with the new coefficients."""
         try:
-            steered = self._backend.steer(request)
+            told = self._backend.steer(request)
         except Exception as error:
             self._out.append((job_id, self._failed(error)))
         else:
-            self._out += [(request.job_id, steered), (job_id, Done())]
+            self._out += [*((request.job_id, event) for event in told), (job_id, Done())]
 
     def _cancel(self, job_id: str) -> None:
         if self._search is not None and self._search.job_id == job_id:

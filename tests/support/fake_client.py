@@ -44,6 +44,8 @@ from t2ui.messages import (
     SearchBegan,
     SearchEstimate,
     Status,
+    Steer,
+    Steered,
     Tokens,
     TokenShift,
 )
@@ -136,8 +138,28 @@ class FakeJob:
             time.sleep(0.002)
         return None
 
+    def steered(self, mixture):
+        """Another mixture from the next token on; whether there is one."""
+        with self._lock:
+            coming = [event for _, event in self._timetable]
+            if self._start is None or not any(isinstance(e, Tokens) for e in coming):
+                return False
+            written = [e for e in self._said if isinstance(e, Tokens) and e.pane == "adapted"]
+            place = max(1, sum(len(e.pieces) for e in written))
+            told = Steered(place, mixture, 1 - sum(mixture.values()))
+            rest = [(at, e) for at, e in self._timetable if not isinstance(e, Compared)]
+            due, done = rest.pop()
+            change = {**done.receipt, "timeline": [*done.receipt["timeline"], [place, mixture]]}
+            self._timetable = [(0.0, told), *rest, (due, replace(done, receipt=change))]
+            return True
+
     def _held(self):
-        held = {Compared: self._client.hold_end, NextTokens: self._client.hold_next}
+        if self._client.hold_text and isinstance(self._timetable[0][1], Tokens):
+            return len([e for e in self._said if isinstance(e, Tokens)]) >= self._client.hold_text
+        said = {type(event) for event in self._said}
+        uncompared = Tokens in said and Compared not in said
+        held = {Done: self._client.hold_end and uncompared}
+        held |= {Compared: self._client.hold_end, NextTokens: self._client.hold_next}
         if held.get(type(self._timetable[0][1])):
             return True
         generations = sum(isinstance(event, Generation) for event in self._said)
@@ -163,8 +185,10 @@ class FakeClient:
         self.requests = []
         self.cancelled = []
         self.open_jobs = set()
+        self.jobs = {}  # asks and searches by their ids
         self.failure = None  # a Failed that the next Ask or Adapt ends with
         self.hold_end = False  # an answer whose text is written waits until this is False again
+        self.hold_text = 0  # batches of text after which an answer waits until this is 0 again
         self.hold_next = False  # the same for next tokens
         self.hold_after = None  # generations after which a search waits until this is None again
         self.saved = {}  # experts saved in the app: name -> SaveExpert
@@ -186,6 +210,7 @@ class FakeClient:
         self.requests.append(request)
         make = {
             Ask: self._ask,
+            Steer: self._steer,
             NextToken: self._next_token,
             Heatmap: self._heatmap,
             Component: self._component,
@@ -204,6 +229,7 @@ class FakeClient:
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
         if isinstance(request, (Ask, Adapt)):
             self.open_jobs.add(job.id)
+            self.jobs[job.id] = job
         return job
 
     def close(self):
@@ -233,22 +259,37 @@ class FakeClient:
         base, adapted = words(BASE_TEXT), words(ADAPTED_TEXT)
         if not any(mixture.values()):
             adapted = base
+        elif not ask.compare:  # asked again: its end differs
+            adapted = words(
+                ADAPTED_TEXT.replace("needs n steps", f"takes {len(self.requests)} steps")
+            )
         limit = ask.sampling.max_new_tokens
         base, adapted = base[:limit], adapted[:limit]
         for i in range(0, max(len(base), len(adapted)), 3):
             due = at + 0.2 + 0.033 * i
-            for pane, pieces in (("base", base), ("adapted", adapted)):
+            for pane, pieces in (("base", base if ask.compare else ()), ("adapted", adapted)):
                 if i < len(pieces):
                     some = tuple(pieces[i : i + 3])
                     events.append((due, Tokens(pane, some, i + len(some), 0.03 * (i + 3))))
         pairs = enumerate(zip(base, adapted, strict=False))
         first = next((i for i, (a, b) in pairs if a != b), None)
         end = events[-1][0] + 0.1
-        shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted)) if ask.compare else ()
-        events.append((end, Compared(shifts, first)))
+        if ask.compare:
+            shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted))
+            events.append((end, Compared(shifts, first)))
         timings = {"pass_one": 0.084, "decode": 4.1, "total": 4.2, "pass_one_share": 0.02}
         receipt = {"model": "smollm2-135m-instruct", "mixture": mixture, "seed": ask.sampling.seed}
+        receipt["timeline"] = []
         return [*events, (end + 0.05, Done(timings=timings, receipt=receipt))]
+
+    def _steer(self, request):
+        job = self.jobs.get(request.job_id)
+        unknown = sorted(set(request.mixture) - set(self.names) - {"dispatch"})
+        if unknown:
+            return [(0.02, Failed(f"There is no expert named {unknown[0]!r}; there are: math."))]
+        if job is None or job.finished or not job.steered(request.mixture):
+            return [(0.02, Failed("That answer has ended: ask again with the new coefficients."))]
+        return [(0.02, Done())]
 
     @staticmethod
     def _shift(i, token):

@@ -106,7 +106,7 @@ def test_an_answer_carries_what_made_it_whatever_the_sliders_say_by_then(mixer):
     view = AskView(Controls("Why?", {"math": 1.0}, "none"), mixer, READY)
     assert view.answered is None and view.panes["adapted"]["answered"] is None
     fold(view, Mixed({"math": 0.7, "code": 0.0}, 0.3, "you"), Tokens("adapted", ("So",), 1, 0.1))
-    made = {"prompt": "Why?", "mixture": {"math": 0.7}, "set_by": "you"}
+    made = {"prompt": "Why?", "mixture": {"math": 0.7}, "before": [], "set_by": "you"}
     assert view.answered == made
     assert [view.panes[pane]["answered"] for pane in ("base", "adapted")] == [made, made]
     fold(view, Done())

@@ -14,6 +14,7 @@ from gradio.components import Component
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
 from t2ui.ui.ask.link import fill_from_link
+from t2ui.ui.ask.live import live_switch, wire_live
 from t2ui.ui.ask.next_token import next_token_card
 from t2ui.ui.ask.settings import Settings, settings_popover
 from t2ui.ui.ask.snippets import snippets
@@ -21,7 +22,7 @@ from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_controls
 from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK
-from t2ui.ui.shared.listen import YIELD_SECONDS, Client, listed, listen
+from t2ui.ui.shared.listen import YIELD_SECONDS, Client, follow, listed
 from t2ui.ui.shared.mixture import corrected, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
@@ -40,11 +41,12 @@ STARTERS = (
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 # Text that was on its way to the browser may arrive after it: assets/shared/answer.js knows which
 # question was stopped.
-STOPPED_JS = """(...panes) => panes.map((text) => t2ui.edit(text, (pane) => {
+LET_GO_JS = """(text) => t2ui.edit(text, (pane) => {
     if (!['waiting', 'streaming'].includes(pane.state)) return pane;
     if (pane.question) t2ui.page.stopped = pane.question;
     return {...pane, state: 'stopped', message: 'Stopped before it was done.'};
-}))"""
+})"""
+STOPPED_JS = f"(...panes) => panes.map({LET_GO_JS})"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class AskPage:
     base: gr.HTML
     adapted: gr.HTML
     footer: gr.HTML
+    live: gr.HTML
     settings: Settings
     buttons: dict[str, gr.Button]
 
@@ -86,7 +89,9 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
     with gr.Row(elem_id="cards"):
         with card("Pass one", "The model reads the prompt once and says which kind it is."):
             classification = panel("classification", no_classification(""), "classification")
-        with card("Mixture", "z′ = 1 + Σ α (z − 1): how much of each expert is in.", "set-by"):
+        hint = "z′ = 1 + Σ α (z − 1): how much of each expert is in."
+        with card("Mixture", hint, "set-by", elem_id="card-mixture"):
+            live = live_switch(client)
             shared.mixer.render()
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
@@ -106,6 +111,7 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
         base,
         adapted,
         footer,
+        live,
         settings,
         {"ask": ask, "stop": stop},
     )
@@ -153,7 +159,9 @@ def _wire_ask(client: Client, page: AskPage) -> None:
             controls = clean_controls(prompt, dispatch, mixer, *settings)
             view = AskView(controls, mixer, client.status())  # the model is there now
             yield shown(view)
-        async with aclosing(listen(mine, controls.request())) as batches:
+        job = mine.submit(controls.request())
+        view.job = job.id
+        async with aclosing(follow(job)) as batches:
             async for batch in batches:
                 changed = {name for event in batch for name in view.apply(event)}
                 now = view.values()
@@ -171,7 +179,10 @@ def _wire_ask(client: Client, page: AskPage) -> None:
     )
     asked.then(None, None, None, js=once_loaded("answerEnded"), **PAGE)  # after Stop too
     panes = [page.classification, page.base, page.adapted]
-    page.buttons["stop"].click(None, panes, panes, js=STOPPED_JS, cancels=[asked], **PAGE)
+    moves = page.adapted, page.footer
+    again = wire_live(client, page.live, page.controls, moves, NO_FOOTER, LET_GO_JS)
+    stop = page.buttons["stop"]
+    stop.click(None, panes, panes, js=STOPPED_JS, cancels=[asked, again], **PAGE)
 
 
 def _wire_sliders(page: AskPage) -> None:

@@ -46,11 +46,17 @@ def listed(client: Client) -> Experts | Failed | None:
 
 
 async def listen(client: Client, request: Request) -> AsyncGenerator[list[Event], None]:
-    """The events of a request in batches, in order; an empty batch when nothing came for a while.
+    """The events of a request, as `follow` gives them."""
+    async with aclosing(follow(client.submit(request))) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def follow(job: Job) -> AsyncGenerator[list[Event], None]:
+    """A job's events in batches, in order; an empty batch when nothing came for a while.
 
     The last batch ends with Done or Failed. The job is cancelled if the iterator is closed before.
     """
-    job = client.submit(request)
     loop = asyncio.get_running_loop()
     last = 0.0
     batch: list[Event] = []

@@ -198,5 +198,6 @@ def expert_of(mixer: Mapping[str, Any], label: str) -> str | None:
 def corrected(mixer: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The mixer after a click on another label: its expert alone at 1, or the base model."""
     expert = expert_of(mixer, label)
-    note = f"Corrected to {label}: press Ask to answer with {expert or 'the base model'}."
+    who = expert or "the base model"
+    note = f"Corrected to {label}: {who} answers from now on; Ask begins anew."
     return moved(mixer, {expert: 1.0} if expert else {}, "you", note)

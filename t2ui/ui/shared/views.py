@@ -106,7 +106,10 @@ def answer(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
     return {
         "state": state,
         "question": "",  # an id of its own: Stop holds for this question alone
+        "job": "",  # the worker's id of it, by which it is steered
+        "live": False,  # it was asked again because the sliders moved
         "answered": None,  # what made the text, see `AskView.answered`
+        "steered": [],  # [token's place, mixture from there on]
         "message": message,
         "remedy": remedy,
         "pieces": [],
@@ -126,11 +129,19 @@ def no_answer(pane: str) -> dict[str, Any]:
     return answer("empty", "The same model with the mixture on the sliders answers here.")
 
 
+def _used(mixture: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(alpha) for name, alpha in mixture.items() if alpha}
+
+
 class AskView:
     """The four panels an Ask moves: classification, mixer, base and adapted."""
 
-    def __init__(self, controls: Controls, mixer: Mapping[str, Any], status: Status) -> None:
+    def __init__(
+        self, controls: Controls, mixer: Mapping[str, Any], status: Status, live: bool = False
+    ) -> None:
         self.answer = AnswerSoFar()
+        self.job = ""  # the worker's id, once it was asked
+        self._live = live
         self._asked, self._mixer = controls, dict(mixer)
         self._question, self._stamp = uuid.uuid4().hex, uuid.uuid4().hex
         self._loading = status.state in ("loading", "restarting")
@@ -170,13 +181,20 @@ class AskView:
         """What makes the text in the panes: its prompt, and the coefficients as they act.
 
         The only place that says so. The browser compares it with the prompt and the sliders of
-        the moment, and marks the text as old where they say otherwise by now.
+        the moment, and marks the text as old where they say otherwise by now. `mixture` is the one
+        in force, `before` are those that it was steered away from.
         """
         mixed = self.answer.mixed
         if mixed is None:
             return None
-        mixture = {name: float(alpha) for name, alpha in mixed.mixture.items() if alpha}
-        return {"prompt": self._asked.prompt, "mixture": mixture, "set_by": mixed.set_by}
+        steered = self.answer.steered
+        *before, mixture = (_used(one.mixture) for one in (mixed, *steered))
+        return {
+            "prompt": self._asked.prompt,
+            "mixture": mixture,
+            "before": before,
+            "set_by": "you" if steered else mixed.set_by,
+        }
 
     @property
     def panes(self) -> dict[str, dict[str, Any]]:
@@ -217,12 +235,19 @@ class AskView:
         return {
             **shown,
             "question": self._question,
+            "job": self.job,
+            "live": self._live,
             "answered": self.answered,
+            "steered": self._steered if name == "adapted" else [],
             "pieces": list(written.pieces),
             "tokens": written.tokens,
             "seconds": written.seconds,
             **self._compared(name),
         }
+
+    @property
+    def _steered(self) -> list[list[Any]]:
+        return [[one.token, _used(one.mixture)] for one in self.answer.steered]
 
     def _compared(self, name: str) -> dict[str, Any]:
         """What a pane shows once both answers were compared token by token."""
