@@ -50,7 +50,13 @@ async def listen(client: Client, request: Request) -> AsyncGenerator[list[Event]
 
     The last batch ends with Done or Failed. The job is cancelled if the iterator is closed before.
     """
-    job = client.submit(request)
+    async with aclosing(follow(client.submit(request))) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def follow(job: Job) -> AsyncGenerator[list[Event], None]:
+    """`listen` to a job that was submitted before."""
     loop = asyncio.get_running_loop()
     last = 0.0
     batch: list[Event] = []
