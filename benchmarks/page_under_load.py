@@ -20,6 +20,7 @@ from benchmarks.common import describe_machine
 from t2ui.config import DEFAULT_MODEL, WorkerConfig
 from t2ui.http.launch import launch_options, visitors_folder
 from t2ui.http.limits import Limits
+from t2ui.http.service import Service
 from t2ui.ui import build
 from t2ui.worker.client import connect
 
@@ -73,8 +74,9 @@ def main() -> None:
             connect(WorkerConfig(model=options.model, sessions_dir=sessions))
         )
         print(client.wait_ready(1800).state)
-        demo = build(client, limits.public)
-        _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(limits))
+        service = Service(client, limits)
+        demo = build(service.client, limits.public)
+        _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(service))
         stack.callback(demo.close)
         http = stack.enter_context(httpx.Client(base_url=url, timeout=120))
         open_page(http)  # what is made once

@@ -25,6 +25,9 @@ SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
 MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 ROUTINGS = ("hard", "soft")
+ROLES = ("system", "user", "assistant")  # who says a turn of a conversation
+MOST_TURNS = 200
+MAX_CONVERSATION_CHARS = 200_000
 SCOPES = ("all", "answer")  # which tokens z acts on: every one (paper), or the answer's
 DATA_VARIABLE = "T2UI_DATA"  # what `--data` is where it is left out
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
@@ -121,6 +124,39 @@ def check_alpha(name: str, value: float | str) -> float:
             f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
         )
     return number
+
+
+Turn = tuple[str, str]  # (one of ROLES, what was said)
+
+
+def check_turns(turns: Any) -> tuple[Turn, ...]:
+    """Return the turns of a conversation that come before its last request.
+
+    Raises:
+        InputError: no pairs of a role and a text, too many or too long, or with half a character.
+    """
+    try:
+        checked = tuple((role, text) for role, text in turns)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The conversation is {quoted(turns)}; expected pairs of a role and a text."
+        ) from None
+    for number, (role, text) in enumerate(checked, start=1):
+        if role not in ROLES:
+            raise InputError(
+                f"Message {number} has the role {quoted(role)}; expected {', '.join(ROLES)}."
+            )
+        if not isinstance(text, str):
+            raise InputError(f"Message {number} holds {quoted(text)}; expected text.")
+        check_text(f"message {number}", text)
+    characters = sum(len(text) for _, text in checked)
+    if len(checked) > MOST_TURNS or characters > MAX_CONVERSATION_CHARS:
+        raise InputError(
+            f"The conversation has {len(checked)} messages with {characters:,} characters before "
+            f"its last; at most {MOST_TURNS} with {MAX_CONVERSATION_CHARS:,} are accepted: leave "
+            "out the oldest."
+        )
+    return checked
 
 
 Alpha = float | tuple[float, ...]  # one coefficient for the whole model, or one per layer
@@ -224,16 +260,25 @@ class AnswerSettings:
     # (place, mixture), by place: from the answer's token at that place on, counted from 0 and at
     # least 1, this mixture answers, as it is: `normalise` is for the first one alone.
     timeline: tuple[tuple[int, Mapping[str, Alpha]], ...] = ()
+    # what was said before the prompt: the chat format takes the whole conversation, pass one reads
+    # the prompt alone
+    before: tuple[Turn, ...] = ()
+    plain: bool = False  # the model goes on writing the prompt, without any chat format
 
     def __post_init__(self) -> None:
         if self.scope != "":
             check_scope(self.scope)
         object.__setattr__(self, "timeline", _checked_timeline(self.timeline))
+        object.__setattr__(self, "before", check_turns(self.before))
+        if self.plain and self.before:
+            raise InputError(
+                "A conversation and a plain text to go on with were both given: choose one of them."
+            )
         if self.dispatch:
             _check_choice("dispatch", self.dispatch, tuple(DISPATCHERS))
         _check_choice("routing", self.routing, ROUTINGS)
         _check_range("threshold", self.threshold, 0, 1)
-        for what in ("normalise", "allow_transfer"):
+        for what in ("normalise", "allow_transfer", "plain"):
             if not isinstance(getattr(self, what), bool):
                 raise InputError(
                     f"{what} is {quoted(getattr(self, what))}; expected true or false."
@@ -277,13 +322,15 @@ class WorkerConfig:
     max_rows: int = 16  # rows decoded in one batch; further requests queue
     max_queue: int = 200
     sessions_dir: Path | None = None  # public: what each visitor saves, and nobody writes elsewhere
+    tenants_dir: Path | None = None  # with keys: a folder for each tenant, by name
     session_hours: float = 2.0  # public: what a visitor saved goes when unused for so long
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "experts_dir", Path(self.experts_dir))
         object.__setattr__(self, "cache_dir", Path(self.cache_dir))
-        if self.sessions_dir is not None:
-            object.__setattr__(self, "sessions_dir", Path(self.sessions_dir))
+        for name in ("sessions_dir", "tenants_dir"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         _check_range("session_hours", self.session_hours, 0, 10_000)
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(

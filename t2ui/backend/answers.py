@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase
 
@@ -18,7 +19,8 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
 from t2ui.inference.plan import Change, Plan, receipt_of
 from t2ui.inference.prompt_store import PromptStore
-from t2ui.messages import Compared, Done, Event, Reading, Steered, Tokens
+from t2ui.inference.rows import Scored
+from t2ui.messages import Ask, Compared, Done, Ending, Event, Reading, Steered, Tokens, TokenScore
 from t2ui.svf.adapter import Adapter
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
@@ -33,10 +35,27 @@ Envelope = tuple[str, Event | Exception]  # job id; an exception ends that answe
 class _Pane:
     """One of the answers to an ask, the base model's or the mixture's, under way."""
 
+    name: str  # base | adapted
+    sample: int = 0  # which of the mixture's answers
     ids: list[int] = field(default_factory=list)  # without the end token
     pieces: list[str] = field(default_factory=list)  # texts of tokens, not handed out yet
     steps: int = 0  # the end token's included
+    finished: str = ""  # see `Step`
     ended: float | None = None  # perf_counter seconds
+    shown: int = 0  # characters, those in `pieces` included
+    scored: list[Scored] = field(default_factory=list)  # tokens that are not handed out yet
+
+    @property
+    def key(self) -> str:
+        """Tells the panes of an ask apart."""
+        return f"{self.name} {self.sample}" if self.sample else self.name
+
+    def scores(self) -> tuple[TokenScore, ...]:
+        """Of the tokens whose text is handed out: one that a stop string begins with is not."""
+        whole = self.finished in ("end", "length")
+        told = [one for one in self.scored if whole or one.start < self.shown]
+        self.scored = self.scored[len(told) :]
+        return tuple(TokenScore(one.text, one.logprob, one.top) for one in told)
 
 
 @dataclass
@@ -44,14 +63,13 @@ class _Asking:
     """One ask under way."""
 
     plan: Plan
-    session: str  # whose it is
-    compare: bool  # the base model answers too
+    ask: Ask
     began: float  # taken up; perf_counter seconds, as the three below
     decoding: float  # its rows joined the batch
     first_token: float | None = None
     flushed: float = 0.0  # events were last handed out
     steered: dict[int, Change] = field(default_factory=dict)  # by the first token's place
-    panes: dict[str, _Pane] = field(default_factory=dict)
+    panes: dict[str, _Pane] = field(default_factory=dict)  # by key
 
 
 @dataclass
@@ -96,21 +114,24 @@ class Answers:
         """Rows that decode, or whose prompt is being read."""
         return len(self._decoder)
 
-    def start(
-        self, job_id: str, plan: Plan, compare: bool, began: float, session: str = ""
-    ) -> None:
-        """Let a plan's rows join: the mixture's, and the base model's to `compare` with.
+    def start(self, job_id: str, plan: Plan, ask: Ask, began: float) -> None:
+        """Let a plan's rows join: the mixture's, and the base model's where they are compared.
+
+        A session's last answer to the same prompt is checked first.
 
         Args:
             began: when the ask was taken up, perf_counter seconds.
-            session: whose it is; its last answer to the same prompt is checked first.
         """
-        asking = _Asking(plan, session, compare, began, decoding=time.perf_counter())
-        for pane in ("base", "adapted") if compare else ("adapted",):
-            asking.panes[pane] = _Pane()
-        last = self._last.get((session, tuple(plan.prompt_ids)), {})
+        asking = _Asking(plan, ask, began, decoding=time.perf_counter())
+        base = [_Pane("base")] if ask.compare else []
+        for pane in (*base, *(_Pane("adapted", sample) for sample in range(ask.samples))):
+            asking.panes[pane.key] = pane
+        last = self._last.get((ask.session, tuple(plan.prompt_ids)), {})
         self._decoder.add(
-            plan.row((job_id, pane), pane == "base", last.get(pane, ())) for pane in asking.panes
+            plan.row(
+                (job_id, key), pane.name == "base", last.get(key, ()), pane.sample, ask.logprobs
+            )
+            for key, pane in asking.panes.items()
         )
         self._asking[job_id] = asking
 
@@ -155,7 +176,9 @@ class Answers:
             InputError: no such answer of this session is being written, or what `change` raises.
         """
         asking = self._asking.get(job_id)
-        if asking is None or asking.session != session or asking.panes["adapted"].ended:
+        if asking is not None and asking.ask.samples > 1:
+            raise InputError("One of several answers cannot be steered: ask for one.")
+        if asking is None or asking.ask.session != session or asking.panes["adapted"].ended:
             raise InputError(
                 "That answer has ended, so it cannot be steered any more: ask again with the new "
                 "coefficients."
@@ -236,21 +259,26 @@ class Answers:
             pane.ids.append(step.token)
         if step.finished != "end" or step.text:
             pane.pieces.append(step.text)
+            pane.shown += len(step.text)
+        if step.scored:
+            pane.scored.append(step.scored)
         if step.finished:
-            pane.ended = now
+            pane.ended, pane.finished = now, step.finished
 
     def _flush(self, asking: _Asking) -> Iterator[Tokens]:
         """The new text of all panes together, so that they move in step."""
         now = time.perf_counter()
-        for name, pane in asking.panes.items():
-            if pane.pieces:
+        for pane in asking.panes.values():
+            if pane.pieces or (pane.scored and pane.finished in ("end", "length")):
                 pieces, pane.pieces = tuple(pane.pieces), []
-                yield Tokens(name, pieces, len(pane.ids), (pane.ended or now) - asking.decoding)
+                seconds = (pane.ended or now) - asking.decoding
+                told = pane.sample, pane.scores()
+                yield Tokens(pane.name, pieces, len(pane.ids), seconds, *told)
 
     def _written(self, job_id: str, asking: _Asking) -> Iterator[Envelope]:
         """All panes have ended: Done, or the comparison is queued."""
         self._remove(job_id)
-        if not asking.compare or asking.steered:  # no one mixture to compare with
+        if not asking.ask.compare or asking.steered:  # no one mixture to compare with
             yield job_id, self._done(asking)
             return
         tokens = self._pace.tokens(beside=self._decoder.decoding > 0)
@@ -293,18 +321,27 @@ class Answers:
             "total": now - asking.began,
             "pass_one_share": asking.plan.seconds / max(asking.plan.seconds + decode, 1e-9),
         }
-        for name, pane in asking.panes.items():
-            seconds = max(ends[name] - asking.decoding, 1e-9)
-            timings[f"{name}_tokens_per_second"] = pane.steps / seconds
-        return Done(
-            cancelled, timings, receipt_of(asking.plan, self._adapter, timings, asking.steered)
-        )
+        for name in ("base", "adapted"):
+            panes = [pane for pane in asking.panes.values() if pane.name == name]
+            if panes:
+                seconds = max(max(ends[pane.key] for pane in panes) - asking.decoding, 1e-9)
+                steps = sum(pane.steps for pane in panes)
+                timings[f"{name}_tokens_per_second"] = steps / seconds
+        receipt = receipt_of(asking.plan, self._adapter, timings, asking.steered)
+        length = len(asking.plan.prompt_ids)
+        endings = tuple(_ending(pane, length) for pane in asking.panes.values())
+        return Done(cancelled, timings, receipt, endings)
 
     def _remove(self, job_id: str) -> None:
         asking = self._asking.pop(job_id)
-        key = (asking.session, tuple(asking.plan.prompt_ids))
+        key = (asking.ask.session, tuple(asking.plan.prompt_ids))
         written = {name: pane.ids for name, pane in asking.panes.items()}
         self._last[key] = self._last.pop(key, {}) | written
         if len(self._last) > REMEMBERED_ANSWERS:
             self._last.popitem(last=False)
         self._decoder.drop([(job_id, pane) for pane in asking.panes])
+
+
+def _ending(pane: _Pane, prompt_tokens: int) -> Ending:
+    hashed = sha256(",".join(map(str, pane.ids)).encode()).hexdigest()
+    return Ending(pane.name, pane.sample, pane.finished, pane.steps, prompt_tokens, hashed)

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t2ui.backend.session_folders import SessionFolders
-from t2ui.errors import quoted
+from t2ui.errors import InputError, quoted
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import default_dispatch, usable_experts
-from t2ui.messages import ExpertInfo, Experts, SessionEnded
+from t2ui.messages import ExpertInfo, Experts, SessionEnded, owner_of
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.decomposition import layer_of, leaf_of
 from t2ui.svf.expert import Expert
 from t2ui.svf.expert_limits import shown_name
 from t2ui.svf.library import Library, expert_files, experts_folder, load_library
+from t2ui.svf.mixture import Mixture
 
 SAVED_ON = "saved_on"  # in an expert's training record: "page" where the page made the file
 
@@ -49,12 +50,26 @@ class ExpertsFolder:
     def library(self, session: str = "") -> Library:
         """The experts that fit the model: the shared ones, and the session's own after them."""
         self.sessions.heard_of(session)
-        return self._library(session)
+        return self._library(owner_of(session))
+
+    def mixture(self, name: str, session: str = "") -> Mixture:
+        """A mixture that is saved beside the experts.
+
+        Raises:
+            InputError: there is none of that name; lists those that there are.
+        """
+        mixtures = self.library(session).mixtures
+        if name not in mixtures:
+            raise InputError(
+                f"There is no saved mixture named {quoted(name)}; there are: "
+                f"{', '.join(sorted(mixtures)) or 'none'}."
+            )
+        return mixtures[name].mixture
 
     def saved(self, session: str) -> dict[str, Path]:
         """The files that the page saved and that this session may change, by expert."""
         if self.sessions.public:
-            return self._own_library(session).files
+            return self._own_library(owner_of(session)).files
         library = self._shared_library()
         return {
             name: file
@@ -64,8 +79,7 @@ class ExpertsFolder:
 
     def listing(self, session: str = "") -> Experts:
         """The library as the app shows it to this session; where it is not public, to everybody."""
-        if not self.sessions.public:
-            session = ""
+        session = owner_of(session) if self.sessions.public else ""
         if session:  # it may end before `changed` is asked: that has to be told too
             self._told.setdefault(session, None)
         library, saved = self._library(session), self.saved(session)
@@ -83,6 +97,7 @@ class ExpertsFolder:
             dispatchers=self._dispatchers.usable(usable),
             dispatch=default_dispatch(usable),
             session=session,
+            mixtures=tuple(library.mixtures),
         )
 
     def changed(self) -> Iterator[Experts | SessionEnded]:
@@ -120,6 +135,7 @@ class ExpertsFolder:
             {**shared.experts, **{n: e for n, e in own.experts.items() if n not in hidden}},
             {**shared.files, **{n: f for n, f in own.files.items() if n not in hidden}},
             (*shared.problems, *own.problems, *taken),
+            {**own.mixtures, **shared.mixtures},
         )
 
     def _info(self, expert: Expert, file: Path, saved: bool) -> ExpertInfo:
@@ -166,7 +182,7 @@ class _Read:
 def _signature(folder: Path) -> tuple:
     """Names, times and sizes of the expert files, to see whether anything changed."""
     found = []
-    for path in expert_files(folder):
+    for path in (*expert_files(folder), *folder.glob("*.json")):
         try:
             stat = path.stat()
         except FileNotFoundError:  # removed since it was listed; the next signature lacks it

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from t2ui.backend.experts_folder import SAVED_ON, ExpertsFolder
 from t2ui.errors import InputError, quoted
 from t2ui.messages import (
+    TENANT,
     DeleteExpert,
     EndSession,
     ExpertDeleted,
@@ -132,13 +133,14 @@ class SavedExperts:
                 "This app is public and nobody writes into its experts folder: download the "
                 "mixture instead."
             )
-        count = len(expert_files(folder))
-        if count >= MOST_OWN:
+        count, tenant = len(expert_files(folder)), session.startswith(TENANT)
+        most = MOST_EXPERTS if tenant else MOST_OWN
+        if count >= most:
             raise InputError(
-                f"You have saved {count} experts; at most {MOST_OWN} are kept for a visitor: "
-                "download one and delete it here."
+                f"You have saved {count} experts; at most {most} are kept for you: download one "
+                "and delete it here."
             )
-        if not count and len(sessions.sessions()) >= MOST_SESSIONS:
+        if not tenant and not count and len(sessions.sessions()) >= MOST_SESSIONS:
             raise InputError(
                 "There is no room for more visitors' experts now: download the mixture instead, "
                 "or try again later."

@@ -9,6 +9,7 @@ import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import singledispatchmethod
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from t2ui.backend.experts_folder import ExpertsFolder
 from t2ui.backend.pace import Pace
 from t2ui.backend.saved_experts import SavedExperts
 from t2ui.backend.session_folders import SessionFolders
+from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.dispatchers import Dispatchers
@@ -70,7 +72,7 @@ def load_backend(
         config.model, config.device, config.dtype, config.cache_dir, progress
     )
     adapter = adapt(model, cache_dir=config.cache_dir, progress=progress)
-    sessions = SessionFolders(config.sessions_dir, config.session_hours)
+    sessions = SessionFolders(config.sessions_dir, config.session_hours, config.tenants_dir)
     return ModelBackend(model, tokenizer, adapter, config.experts_dir, sessions)
 
 
@@ -213,7 +215,17 @@ class ModelBackend:
         """Pass one, then the rows into the batch; they are decoded by `step`."""
         began = time.perf_counter()
         experts = self._experts.library(ask.session).experts
-        plan = make_plan(self._dispatchers, ask.prompt, experts, ask.settings)
+        settings = ask.settings
+        if ask.saved:
+            saved = self._experts.mixture(ask.saved, ask.session)
+            settings = replace(
+                settings,
+                mixture=saved.weights,
+                dispatch=NO_DISPATCH,
+                normalise=settings.normalise or saved.normalise,
+                scope=settings.scope or saved.scope,
+            )
+        plan = make_plan(self._dispatchers, ask.prompt, experts, settings)
         if found := plan.classification:
             yield Classified(
                 found.label, found.probabilities, found.raw, found.said, plan.dispatch, plan.seconds
@@ -221,7 +233,7 @@ class ModelBackend:
         mixture = plan.mixture
         shares = mixture.at_layer(0), mixture.base_share
         yield Mixed(*shares, plan.set_by, plan.note, plan.scope)
-        self._answers.start(job_id, plan, ask.compare, began, ask.session)
+        self._answers.start(job_id, plan, ask, began)
 
     def steer(self, request: Steer) -> list[Event]:
         """Another mixture for the rest of an answer; what the answer's own job is told.

@@ -4,7 +4,6 @@ Every command has `--json` for machines. Bad input is one line on stderr and exi
 """
 
 import sys
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -14,13 +13,13 @@ from t2ui.catalogue import DISPATCHERS
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
+from t2ui.cli.keys import keys_app
 from t2ui.cli.options import (
     AsJson,
     Device,
     Folder,
     Model,
     coefficients,
-    existing,
     library_of,
     load,
     mixture_file,
@@ -29,13 +28,14 @@ from t2ui.cli.options import (
     progress,
     report_problems,
 )
+from t2ui.cli.replay import replay
+from t2ui.cli.serve import serve
 from t2ui.cli.train import train
 from t2ui.config import (
     DEFAULT_MODEL,
     AnswerSettings,
     Sampling,
     check_prompt,
-    default_experts_dir,
 )
 from t2ui.errors import InputError
 
@@ -45,9 +45,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experts_app, name="experts")
+app.add_typer(keys_app, name="keys")
 app.command("adapt")(adapt_command)
 app.command()(train)
 app.command()(evaluate)
+app.command()(replay)
+app.command()(serve)
 
 
 def _show_version(wanted: bool) -> None:
@@ -174,52 +177,3 @@ def ask(
     answering = ", ".join(f"{n} {a:g}" for n, a in result.mixture.weights.items()) or "base model"
     note(f"mixture: {answering}{'; ' + result.note if result.note else ''}")
     print(result.text)
-
-
-@app.command()
-def serve(
-    model: Model = DEFAULT_MODEL,
-    experts: Folder = None,
-    device: Device = "auto",
-    host: Annotated[
-        str, typer.Option(envvar="GRADIO_SERVER_NAME", help="0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT")] = 7860,
-    public: Annotated[
-        bool,
-        typer.Option(
-            "--public",
-            help="For strangers: nobody writes into the experts folder, and lower limits "
-            "(t2ui/http/limits.py). A Hugging Face Space is public by itself.",
-        ),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Open the app; the same as `python app.py`."""
-    from t2ui.config import WorkerConfig
-    from t2ui.http.launch import launch_options, visitors_folder
-    from t2ui.http.limits import Limits, is_space
-    from t2ui.ui import build
-    from t2ui.worker.client import connect
-
-    folder = existing(experts) if experts else default_experts_dir()
-    limits = Limits.of(public or is_space())
-    if as_json:
-        print_json({"url": f"http://{host}:{port}", "model": model, "public": limits.public})
-    with ExitStack() as stack:
-        config = WorkerConfig(
-            model=model,
-            device=device,
-            experts_dir=folder,
-            sessions_dir=stack.enter_context(visitors_folder(limits)),
-            session_hours=limits.session_hours,
-        )
-        client = stack.enter_context(connect(config))
-        try:
-            build(client, limits.public).launch(
-                server_name=host, server_port=port, quiet=as_json, **launch_options(limits)
-            )
-        except (OSError, OverflowError) as error:  # taken, not allowed, or no port number
-            raise InputError(
-                f"Cannot listen on {host}:{port} ({error}): choose another --port."
-            ) from None

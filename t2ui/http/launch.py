@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gradio.blocks import Blocks
 from gradio.routes import App
 
 from t2ui.figures.singular_values import plotly_file
@@ -16,38 +17,48 @@ from t2ui.http.addresses import Keys
 from t2ui.http.door import Door
 from t2ui.http.gradio_queue import GradioQueue
 from t2ui.http.limits import Limits
+from t2ui.http.logs import log_event
+from t2ui.http.service import Service
 from t2ui.ui import PAGES
 from t2ui.ui import launch_options as page_options
 from t2ui.ui.shared.panel import ASSETS
 
 
-def launch_options(limits: Limits | None = None) -> dict[str, Any]:
+def launch_options(service: Service) -> dict[str, Any]:
     """What `Blocks.launch` needs: the page's own options, and the door."""
-    return {**page_options(), "app_kwargs": {"lifespan": _lifespan(limits or Limits())}}
+    return {**page_options(), "app_kwargs": {"lifespan": _lifespan(service)}}
 
 
 @contextmanager
 def visitors_folder(limits: Limits) -> Iterator[Path | None]:
     """Where a public app keeps what visitors save, for as long as the block runs; else None.
 
-    The folder goes when the app ends, by Ctrl-C or because the system asks it to (SIGTERM).
+    The folder goes when the app ends.
     """
     if not limits.public:
         yield None
         return
-    before = signal.signal(signal.SIGTERM, _end)
+    with TemporaryDirectory(prefix="t2ui-visitors-") as folder:
+        yield Path(folder)
+
+
+def run_until_asked(service: Service, demo: Blocks) -> None:
+    """Serve until the system asks the app to end (SIGTERM): then what runs is answered to its end,
+    and nothing new is taken. Ctrl-C ends it at once.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: service.drain.begin())
     try:
-        with TemporaryDirectory(prefix="t2ui-visitors-") as folder:
-            yield Path(folder)
+        while not service.drain.wait_begun(0.5):
+            pass
+        left = service.drain.finish(service.limits.drain_seconds)
+        if left:
+            log_event("stopped before all was answered", left=left)
     finally:
         signal.signal(signal.SIGTERM, before)
+        demo.close()
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(0)
-
-
-def _lifespan(limits: Limits) -> Callable[[App], AbstractAsyncContextManager[None]]:
+def _lifespan(service: Service) -> Callable[[App], AbstractAsyncContextManager[None]]:
     """Hangs the door in before the first request.
 
     Not as one of the app's middlewares: Gradio puts its own around those, and what they answer
@@ -60,7 +71,7 @@ def _lifespan(limits: Limits) -> Callable[[App], AbstractAsyncContextManager[Non
         shipped = tuple(folder.resolve() for folder in folders)
         keys = Keys(secrets.token_bytes(32))
         stack: Any = app.middleware_stack  # built by now
-        door = Door(stack, GradioQueue(app.get_blocks()), limits, keys, shipped)
+        door = Door(stack, GradioQueue(app.get_blocks()), service, keys, shipped)
         app.middleware_stack = door
         sweeping = asyncio.create_task(door.sweep())
         try:

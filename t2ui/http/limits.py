@@ -48,10 +48,16 @@ class Limits:
     pages_per_address: float = 50  # of the page itself and its configuration
     sessions_per_address: float = 50  # new ones: each costs Gradio 20 ms
 
+    answer_tokens: int = 2048  # that one answer over /v1 may have
+    receipt_days: float = 30  # after which an answer's receipt goes
+    receipt_megabytes: float = 200  # of all receipts; the oldest go first
+    receipt_texts: bool = False  # whether receipts keep the prompts
+
     # bytes and seconds
     body_bytes: int = 2_000_000  # of a post
     body_seconds: float = 20  # in which a post must arrive
     send_seconds: float = 30  # in which a reader must take what waits for it
+    drain_seconds: float = 60  # in which answers may end when the server is asked to stop
     unheard_seconds: float = 8  # after which a job ends whose events nobody reads
     session_hours: float = 2  # public: after which what a visitor saved goes, if it is not used
 
@@ -72,6 +78,7 @@ class Limits:
             api_posts_per_address=2,
             pages_per_address=2,
             sessions_per_address=2,
+            answer_tokens=512,
         )
 
     @classmethod

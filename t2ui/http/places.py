@@ -24,6 +24,7 @@ class Entry:
     lane: str  # ANSWERS, WORKER, TOKENS, or "" for what waits for nobody
     visitor: Visitor
     api: bool = False  # posted to the API by name: it counts for its address
+    limits: Limits | None = None  # a tenant's own; None: everybody's
 
 
 @dataclass
@@ -53,6 +54,10 @@ class Places:
         found = {id(one): one for one in (*self._coming, *self.queue.entries())}
         return [one for one in found.values() if one.lane == lane]
 
+    def count(self) -> int:
+        """Requests that were let in and have not ended, of all lanes."""
+        return len({id(one) for one in (*self._coming, *self.queue.entries()) if one.lane})
+
     def _check(self, entry: Entry) -> None:
         if not entry.lane:
             return
@@ -76,9 +81,9 @@ class Places:
 
     def _most(self, entry: Entry) -> tuple[int, int, int]:
         """At once: of one's own, from one address, and of everybody."""
-        limits = self.limits
+        limits = entry.limits or self.limits
         if entry.api:
-            return limits.api_answers_per_address, limits.answers_per_address, limits.answers
+            return limits.api_answers_per_address, limits.answers_per_address, self.limits.answers
         return {
             ANSWERS: (limits.answers_per_session, limits.answers_per_address, limits.answers),
             WORKER: (limits.tasks_per_session, limits.tasks_per_address, limits.tasks),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 from starlette.types import Send
 
@@ -9,25 +10,56 @@ from starlette.types import Send
 class Refusal(Exception):
     """A request that goes no further: its status, and a line for the person who sent it.
 
-    `retry` is in seconds, for 429 and 503.
+    `retry` is in seconds, for 429 and 503. `param` and `code` are for programs: the field that is
+    wrong, and a word for what is wrong with it.
     """
 
-    def __init__(self, status: int, message: str, retry: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry: float | None = None,
+        param: str | None = None,
+        code: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.retry = status, message, retry
+        self.param, self.code = param, code
 
-    async def send(self, send: Send) -> None:
-        """Answer the request with it."""
-        body = json.dumps({"error": self.message}).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ]
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that belong to its status."""
+        found = {}
         if self.retry is not None:
-            headers.append((b"retry-after", str(max(1, math.ceil(self.retry))).encode()))
-        start = {"type": "http.response.start", "status": self.status, "headers": headers}
-        await send(start)
+            found["retry-after"] = str(max(1, math.ceil(self.retry)))
+        if self.status == 401:  # a browser then asks for a password, which is the key
+            found["www-authenticate"] = 'Basic realm="t2ui: any name, and your key"'
+        return found
+
+    def openai(self) -> dict[str, Any]:
+        """As OpenAI's API shapes an error."""
+        kinds = {401: "authentication_error", 429: "rate_limit_error"}
+        kind = kinds.get(self.status, "invalid_request_error")
+        return {
+            "error": {
+                "message": self.message,
+                "type": "server_error" if self.status >= 500 else kind,
+                "param": self.param,
+                "code": self.code or CODES.get(self.status),
+            }
+        }
+
+    async def send(self, send: Send, openai: bool = False) -> None:
+        """Answer the request with it, in the shape of OpenAI's API or plainly."""
+        said = self.openai() if openai else {"error": self.message}
+        body = json.dumps(said).encode()
+        given = {"content-type": "application/json", "content-length": str(len(body))}
+        headers = [(key.encode(), value.encode()) for key, value in (given | self.headers).items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 
 
 def busy(message: str, retry: float = 5) -> Refusal:

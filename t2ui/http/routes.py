@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 API = "/gradio_api"
+OPENAI = "/v1"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ OPEN = (
     Route("POST", f"{API}/cancel", "cancel"),
     Route("POST", f"{API}/reset/?", "small"),
     Route("POST", f"{API}/component_server/?", "server"),
+    # the API that is like OpenAI's
+    Route("GET", f"{OPENAI}/models", "openai"),
+    Route("GET", f"{OPENAI}/models/.+", "openai"),
+    Route("POST", f"{OPENAI}/(chat/)?completions", "openai"),
+    # for operators
+    Route("GET HEAD", "/health", "health"),
+    Route("GET", "/metrics", "metrics"),
     # the API by name
     Route("POST", f"{API}/call/(v2/)?(?P<name>[^/]+)/?", "call"),
     Route("GET", f"{API}/call/(v2/)?(?P<name>[^/]+)/(?P<event>[^/]+)", "hear"),

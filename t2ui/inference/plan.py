@@ -7,19 +7,19 @@ nothing: `two_pass.run_plan` runs a plan alone, the worker runs its rows in a ba
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
-from t2ui.config import LEAST_SUM, OTHERS, Alpha, AnswerSettings, check_prompt
+from t2ui.config import LEAST_SUM, OTHERS, Alpha, AnswerSettings, Sampling, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row
 from t2ui.inference.dispatch import Classification, route
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.models.chat import answer_tail, chat_ids
+from t2ui.models.chat import answer_tail, chat_ids, plain_ids
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
@@ -55,18 +55,32 @@ class Plan:
     timeline: tuple[tuple[int, Mapping[str, Tensor]], ...]  # (place, z′ from there on)
     seconds: float  # of pass one; 0 without
 
-    def row(self, key: Any, base: bool = False, draft: Sequence[int] = ()) -> Row:
+    def row(
+        self,
+        key: Any,
+        base: bool = False,
+        draft: Sequence[int] = (),
+        sample: int = 0,
+        logprobs: int | None = None,
+    ) -> Row:
         """The row that a decoder writes: with the mixture, or `base`, the model as it is.
 
         Args:
-            draft: see `Row`.
+            draft, logprobs: see `Row`.
+            sample: which of several answers to the prompt, from 0; see `nth`.
         """
-        sampling = self.settings.sampling
+        sampling = nth(self.settings.sampling, sample)
         if base:
-            return Row(key, self.prompt_ids, None, sampling, self.tail, draft)
+            return Row(key, self.prompt_ids, None, sampling, self.tail, draft, logprobs=logprobs)
         if self.timeline:
             draft = ()  # it would be checked under the first scales alone
-        return Row(key, self.prompt_ids, self.scales, sampling, self.tail, draft, self.timeline)
+        prompt, later = self.prompt_ids, self.timeline
+        return Row(key, prompt, self.scales, sampling, self.tail, draft, later, logprobs)
+
+
+def nth(sampling: Sampling, sample: int) -> Sampling:
+    """The settings of one of several answers to a prompt, from 0: each has the next seed."""
+    return replace(sampling, seed=(sampling.seed + sample) % 2**63) if sample else sampling
 
 
 def make_plan(
@@ -110,6 +124,9 @@ def make_plan(
         notes.append(
             f"{expert.name}: a cross-model transfer from {expert.base_model or 'other weights'}"
         )
+    tokenizer, tail = dispatchers.tokenizer, None
+    if scope == "answer":
+        tail = 1 if settings.plain else answer_tail(tokenizer)
     later = {
         place: changed(adapter, experts, mixture_of(weights), settings.allow_transfer)
         for place, weights in settings.timeline
@@ -124,9 +141,13 @@ def make_plan(
         set_by=set_by,
         note="; ".join(filter(None, notes)),
         experts={name: experts[name] for name in experts if name in named},
-        prompt_ids=chat_ids(dispatchers.tokenizer, prompt),
+        prompt_ids=(
+            plain_ids(tokenizer, prompt)
+            if settings.plain
+            else chat_ids(tokenizer, prompt, before=settings.before)
+        ),
         scope=scope,
-        tail=answer_tail(dispatchers.tokenizer) if scope == "answer" else None,
+        tail=tail,
         scales=scales,
         timeline=tuple((place, change.scales) for place, change in later.items()),
         seconds=seconds,
@@ -251,6 +272,8 @@ def receipt_of(
         "dtype": dtype_name(adapter.model),
         "device": adapter.model.device.type,
         "prompt": plan.prompt,
+        "before": [list(turn) for turn in plan.settings.before],
+        "plain": plan.settings.plain,
         "dispatch": plan.dispatch,
         "label": found.label if found else None,
         "probabilities": found.probabilities if found else {},

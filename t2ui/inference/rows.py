@@ -47,6 +47,18 @@ class Row:
     # (place, scales), by place: from the answer's token at that place on, at least 1, its scales
     # are these.
     timeline: Sequence[tuple[int, Scales | None]] = ()
+    # Each step says its token's log-likelihood and so many of the likeliest ones; None: it does not
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A token of an answer with its log-likelihood, before temperature and top-p, in nats."""
+
+    text: str  # of this token alone: signs for the bytes of half a character
+    logprob: float
+    top: tuple[tuple[str, float], ...]  # the likeliest tokens at this place and their own
+    start: int  # characters of the answer before it
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,7 @@ class Step:
     # −inf where the row failed
     log_likelihood: float | None = None
     error: Exception | None = None  # why the row failed; None: its logits were not finite
+    scored: Scored | None = None  # where the row asks for `logprobs`; not for an end token
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,25 @@ class RunningRow:
             until = min(until, len(text.rstrip("\ufffd")))
         new = text[self.shown : max(until, self.shown)]
         self.shown += len(new)
-        return Step(self.row.key, token, new, self.finished)
+        told = self.row.logprobs is not None and token not in ends
+        scored = self._scored(logits, token) if told else None
+        return Step(self.row.key, token, new, self.finished, scored=scored)
+
+    def _scored(self, logits: Tensor, token: int) -> Scored:  # (V,)
+        scores = logits.float().log_softmax(-1)
+        top = scores.topk(min(self.row.logprobs or 0, len(scores)))
+        return Scored(
+            self._text_of(token),
+            float(scores[token]),
+            tuple(
+                (self._text_of(one), value)
+                for one, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            ),
+            len(text_of(self.tokenizer, self.tokens[:-1])),
+        )
+
+    def _text_of(self, token: int) -> str:
+        return text_of(self.tokenizer, [token], special=True)
 
     def fail(self, error: Exception | None = None) -> Step:
         """End without a token: the logits hold none, or reading the prompt failed."""

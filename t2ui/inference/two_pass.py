@@ -11,12 +11,12 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.config import Alpha, AnswerSettings, Sampling, check_prompt
+from t2ui.config import Alpha, AnswerSettings, Sampling, Turn, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatch import Classification
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import Plan, make_plan, receipt_of
+from t2ui.inference.plan import Plan, make_plan, nth, receipt_of
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.decomposition import same_model
@@ -58,6 +58,8 @@ def two_pass_infer(
     allow_transfer: bool = AnswerSettings.allow_transfer,
     scope: str = AnswerSettings.scope,
     timeline: Sequence[tuple[int, Mapping[str, Alpha]]] = (),
+    before: Sequence[Turn] = (),
+    plain: bool = AnswerSettings.plain,
 ) -> TwoPassResult:
     """Classify the prompt, adapt the model accordingly, answer.
 
@@ -79,6 +81,9 @@ def two_pass_infer(
         timeline: (place, coefficients), by place: from the answer's token at that place on,
             counted from 0 and at least 1, these answer, never divided by their sum. Receipts of
             steered answers hold it.
+        before: what was said before the prompt, as (role, text): the chat format takes the whole
+            conversation, pass one reads the prompt alone.
+        plain: go on writing the prompt, without any chat format.
 
     Raises:
         InputError: a bad prompt, setting or expert; one line says what to do.
@@ -94,6 +99,8 @@ def two_pass_infer(
         scope=scope or given.scope,
         sampling=sampling or Sampling(),
         timeline=tuple(timeline),
+        before=tuple(before),
+        plain=plain,
     )
     return answer(model, tokenizer, prompt, experts, settings)
 
@@ -144,11 +151,15 @@ def replay(
     tokenizer: PreTrainedTokenizerBase,
     receipt: Mapping[str, Any],
     experts: Mapping[str, Expert],
+    sample: int = 0,
 ) -> TwoPassResult:
     """Answer again as a receipt says.
 
     Token for token in float32 on the same kind of device and with the same versions; on another
     device, or where the receipt's answer was decoded in 16 bits beside others, up to rounding.
+
+    Args:
+        sample: which of several answers to one prompt, from 0.
 
     Raises:
         InputError: the model has other weights or another dtype than the receipt's, or an expert
@@ -189,6 +200,8 @@ def replay(
             mixture=Mixture(weights, receipt["normalise"]),
             scope=receipt.get("scope", "all"),  # older receipts do not say
             timeline=timeline,
-            sampling=Sampling(**settings),
+            before=receipt.get("before", ()),
+            plain=receipt.get("plain", False),
+            sampling=nth(Sampling(**settings), sample),
             allow_transfer=True,
         )

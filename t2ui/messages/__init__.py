@@ -13,9 +13,12 @@ from t2ui.messages.adapt import (
 )
 from t2ui.messages.answer import PANES, AnswerSoFar, Written
 from t2ui.messages.ask import (
+    MOST_LOGPROBS,
+    MOST_SAMPLES,
     Ask,
     Classified,
     Compared,
+    Ending,
     Mixed,
     NextToken,
     NextTokens,
@@ -23,6 +26,7 @@ from t2ui.messages.ask import (
     Steer,
     Steered,
     Tokens,
+    TokenScore,
     TokenShift,
 )
 from t2ui.messages.inspect import (
@@ -35,6 +39,7 @@ from t2ui.messages.inspect import (
 )
 from t2ui.messages.saved import (
     EXPERT_NAME,
+    TENANT,
     DeleteExpert,
     EndSession,
     ExpertDeleted,
@@ -43,6 +48,7 @@ from t2ui.messages.saved import (
     ReadExpert,
     RenameExpert,
     SaveExpert,
+    owner_of,
 )
 from t2ui.messages.worker import (
     Begun,
@@ -106,6 +112,7 @@ __all__ = [
     "Done",
     "EXPERT_NAME",
     "EndSession",
+    "Ending",
     "EstimateAdapt",
     "Event",
     "ExpertDeleted",
@@ -117,6 +124,8 @@ __all__ = [
     "Generation",
     "Heatmap",
     "HeatmapData",
+    "MOST_LOGPROBS",
+    "MOST_SAMPLES",
     "Mixed",
     "NextToken",
     "NextTokens",
@@ -133,7 +142,10 @@ __all__ = [
     "Status",
     "Steer",
     "Steered",
+    "TENANT",
+    "TokenScore",
     "TokenShift",
     "Tokens",
     "Written",
+    "owner_of",
 ]

@@ -7,11 +7,16 @@ from t2ui.config import (
     Alpha,
     AnswerSettings,
     Sampling,
+    Turn,
     check_alpha,
     check_mixture,
     check_prompt,
     check_scope,
 )
+from t2ui.errors import InputError
+
+MOST_SAMPLES = 8  # answers to one prompt at once
+MOST_LOGPROBS = 20  # likeliest tokens that are told at each place
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,23 @@ class Ask:
     # whose it is: answers under way are shared out fairly between sessions, and a session's own
     # experts are seen by its own requests alone
     session: str = ""
+    before: tuple[Turn, ...] = AnswerSettings.before
+    plain: bool = AnswerSettings.plain
+    saved: str = ""  # the name of a mixture that is saved with the experts: it answers
+    samples: int = 1  # answers, each with the next seed
+    # log-likelihoods come with the tokens, and so many of the likeliest at each place; None: none
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
+        if self.saved and self.mixture is not None:
+            raise InputError("A saved mixture and coefficients were both given: choose one.")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise InputError(f"samples is {self.samples}; expected between 1 and {MOST_SAMPLES}.")
+        if not 0 <= (self.logprobs or 0) <= MOST_LOGPROBS:
+            raise InputError(
+                f"logprobs is {self.logprobs}; expected between 0 and {MOST_LOGPROBS}."
+            )
         object.__setattr__(self, "dispatch", self.settings.dispatch)  # checks all of them
 
     @property
@@ -53,7 +72,14 @@ class Ask:
             self.allow_transfer,
             self.scope,
             self.sampling,
+            before=self.before,
+            plain=self.plain,
         )
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the batch it takes."""
+        return self.samples + self.compare
 
 
 @dataclass(frozen=True)
@@ -148,6 +174,30 @@ class Tokens:
     pieces: tuple[str, ...]  # one for each token, "" where its text comes with a later one
     tokens: int  # so far, in this pane
     seconds: float  # since decoding of this request began
+    sample: int = 0  # which of the adapted answers, from 0
+    scored: tuple["TokenScore", ...] = ()  # of the new text, where the Ask wants `logprobs`
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """A token of an answer with its log-likelihood under the model that wrote it, in nats, before
+    temperature and top-p."""
+
+    text: str  # of this token alone: U+FFFD where it is a part of a character
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()  # the likeliest tokens at this place and their own
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one of the answers ended."""
+
+    pane: str  # base | adapted
+    sample: int
+    finished: str  # end (its end token) | stop (a stop string) | length | "" (it was stopped)
+    tokens: int  # written, the end token included
+    prompt_tokens: int
+    sha256: str  # of its token ids without the end token, as decimal numbers with commas between
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class Experts:
     dispatchers: tuple[str, ...] = ()  # those that can be used here without a transfer
     dispatch: str = ""  # the one that is used where nobody chooses
     session: str = ""  # whose list it is: with the session's own experts, "" for everybody's
+    mixtures: tuple[str, ...] = ()  # names of those that are saved beside the experts
 
 
 @dataclass(frozen=True)

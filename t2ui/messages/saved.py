@@ -13,7 +13,14 @@ from t2ui.config import check_alpha
 from t2ui.errors import InputError, quoted
 from t2ui.messages.inspect import Experts
 
+TENANT = "@"  # a session that begins with it is a tenant's: "@NAME", or "@NAME/…" of an open page
 EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+def owner_of(session: str) -> str:
+    """Whose files a session sees: its own, or its tenant's."""
+    return session.partition("/")[0] if session.startswith(TENANT) else session
+
 
 # --- requests ------------------------------------------------------------------------------------
 

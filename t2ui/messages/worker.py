@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from t2ui.messages.ask import Ending
+
 
 @dataclass(frozen=True)
 class Queued:
@@ -18,6 +20,12 @@ class Failed:
 
     message: str
     remedy: str = ""
+    # whose fault: "input" (the request's), "busy" (too many wait), "worker" (it stopped, or cannot
+    # start), "" (a bug, or too little memory)
+    cause: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Done:
     cancelled: bool = False
     timings: dict[str, float] = field(default_factory=dict)
     receipt: dict[str, Any] | None = None
+    endings: tuple[Ending, ...] = ()  # of an Ask's answers
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,9 @@ class Status:
     progress: float | None = None  # of loading, in [0, 1]
     running: int = 0  # asks being decoded, and the search that runs
     queued: int = 0  # asks and searches waiting
+    rows: int = 0  # of the batch: being decoded, or whose prompt is being read
+    memory: int = 0  # bytes that the worker's process holds; 0: not known
+    restarts: int = 0  # of the worker, after it died
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ models and experts.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from t2ui.config import check_text
+from t2ui.config import Turn, check_text
 from t2ui.errors import InputError
 
 PLACE = "_t2ui_special_tokens"  # the tokenizer's attribute that keeps what was found of it
@@ -30,23 +30,32 @@ class _Specials(NamedTuple):
 
 
 def chat_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    system: str | None = None,
+    before: Sequence[Turn] = (),
 ) -> list[int]:
     """Token ids of the prompt in the model's chat format, ready for the answer's first token.
 
-    Where the template knows no system role, the system text goes before the prompt. Where the
-    tokenizer has no template, prompt and answer stand on lines of their own.
+    Where the template knows no system role, the system text goes before the next request. Where
+    the tokenizer has no template, every turn and the answer stand on lines of their own.
+
+    Args:
+        before: the turns of the conversation before the prompt.
 
     Raises:
-        InputError: half of a surrogate pair in a text.
+        InputError: half of a surrogate pair in a text, or turns that the template refuses.
     """
     check_text("the prompt", prompt)
+    turns = [*before, ("user", prompt)]
     if system is not None:
         check_text("the system text", system)
-        if not (tokenizer.chat_template and _accepts_system(tokenizer)):
-            prompt, system = f"{system}\n\n{prompt}", None
-    mark = _unused_mark(prompt, system or "")
-    ids = _encoded(tokenizer, _rendered(tokenizer, prompt, system, mark), mark)
+        turns.insert(0, ("system", system))
+    told = any(role == "system" for role, _ in turns)
+    if told and not (tokenizer.chat_template and _accepts_system(tokenizer)):
+        turns = _told_in_requests(turns)
+    mark = _unused_mark(*(text for _, text in turns))
+    ids = _encoded(tokenizer, _rendered(tokenizer, turns, mark), mark)
     return ids if tokenizer.chat_template else [*_opening(tokenizer), *ids]
 
 
@@ -66,7 +75,7 @@ def chat_around(
     check_text("the prompt", begun)
     mark = _unused_mark(begun, answer)
     place = mark * 2
-    parts = _rendered(tokenizer, begun, None, mark, end=place).split(place)
+    parts = _rendered(tokenizer, [("user", begun)], mark, end=place).split(place)
     if len(parts) != 2:
         raise InputError(
             f"The model's chat template shows a prompt {len(parts) - 1} times; once is expected: "
@@ -118,20 +127,42 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, answer: str) -> tuple[int, ..
 
 
 def _rendered(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None, mark: str, end: str = ""
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Turn], mark: str, end: str = ""
 ) -> str:
     """The chat up to the answer, a mark inside every special token that was typed.
 
     Args:
-        end: goes behind the prompt as it is.
+        end: goes behind the last turn as it is.
     """
-    prompt = _cut(tokenizer, prompt, mark) + end
+    from jinja2 import TemplateError
+
+    cut = [(role, _cut(tokenizer, text, mark)) for role, text in turns]
+    cut[-1] = cut[-1][0], cut[-1][1] + end
     if not tokenizer.chat_template:
-        return f"{prompt}\n"
-    messages = [{"role": "user", "content": prompt}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": _cut(tokenizer, system, mark)})
-    return _template_text(tokenizer, messages, add_generation_prompt=True)
+        return "".join(f"{text}\n" for _, text in cut)
+    messages = [{"role": role, "content": text} for role, text in cut]
+    try:
+        return _template_text(tokenizer, messages, add_generation_prompt=True)
+    except TemplateError as error:
+        raise InputError(
+            f"The model's chat format refuses this conversation ({error}): most want user and "
+            "assistant in turn."
+        ) from None
+
+
+def _told_in_requests(turns: Sequence[Turn]) -> list[Turn]:
+    """The conversation without a system role: what was said in it goes before the next request."""
+    told: list[Turn] = []
+    waiting: list[str] = []
+    for role, text in turns:
+        if role == "system":
+            waiting.append(text)
+        elif role == "user":
+            told.append((role, "\n\n".join([*waiting, text])))
+            waiting = []
+        else:
+            told.append((role, text))
+    return told
 
 
 def _template_text(

@@ -9,6 +9,7 @@ from t2ui.config import OTHERS
 from t2ui.errors import InputError, quoted
 from t2ui.svf.expert import SUFFIXES, Expert
 from t2ui.svf.expert_limits import shown_name
+from t2ui.svf.mixture import FORMAT, SavedMixture
 
 if TYPE_CHECKING:
     from t2ui.svf.adapter import Adapter
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Library:
-    """What a folder holds: experts by name, their files, and (file name, reason) for the rest."""
+    """What a folder holds: experts by name, their files, and (file name, reason) for the rest.
+
+    A mixture file beside the experts has its file's name, without the ending.
+    """
 
     experts: dict[str, Expert] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     problems: tuple[tuple[str, str], ...] = ()
+    mixtures: dict[str, SavedMixture] = field(default_factory=dict)
 
     @property
     def answering(self) -> dict[str, Expert]:
@@ -48,7 +53,7 @@ class Library:
             except InputError as error:
                 problems.append((self.files[name].name, str(error)))
         files = {name: path for name, path in self.files.items() if name in experts}
-        return Library(experts, files, tuple(problems))
+        return Library(experts, files, tuple(problems), self.mixtures)
 
 
 def dispatcher_in(experts: Mapping[str, Expert]) -> Expert | None:
@@ -77,6 +82,16 @@ def expert_files(folder: str | Path) -> list[Path]:
     return sorted(found)
 
 
+def mixture_files(folder: str | Path) -> list[Path]:
+    """The mixture files of a folder, by name. Other JSON files may stand there."""
+    found = []
+    for path in sorted(Path(folder).glob("[!.]*.json")):
+        with path.open("rb") as file:
+            if f'"{FORMAT}"'.encode() in file.read(2000):
+                found.append(path)
+    return found
+
+
 def experts_folder(root: Path, model: str) -> Path:
     """Where a model's experts are: the sub-folder of its name, or the folder itself."""
     own = root / Path(model).name
@@ -84,7 +99,7 @@ def experts_folder(root: Path, model: str) -> Path:
 
 
 def load_library(folder: str | Path) -> Library:
-    """Read every .safetensors and .svf file of a folder (not of its subfolders).
+    """Read every .safetensors and .svf file of a folder, and its mixtures (not of its subfolders).
 
     A folder that does not exist is an empty library. Two files with the same expert name: the
     first by file name is kept, the other is reported.
@@ -104,4 +119,10 @@ def load_library(folder: str | Path) -> Library:
             problems.append((shown_name(path), str(error)))
             continue
         experts[expert.name], files[expert.name] = expert, path
-    return Library(experts, files, tuple(problems))
+    mixtures = {}
+    for path in mixture_files(folder):
+        try:
+            mixtures[path.stem] = SavedMixture.load(path)
+        except InputError as error:
+            problems.append((shown_name(path), str(error)))
+    return Library(experts, files, tuple(problems), mixtures)

@@ -25,12 +25,13 @@ from t2ui.messages import (
     Request,
     SessionEnded,
     Status,
+    owner_of,
 )
 
 RETRY_SECONDS = 30.0  # a request this long after a failed start tries to start again
 
-STOPPED = Failed("The model worker stopped unexpectedly.", "It is restarting; ask again.")
-CLOSED = Failed("The model worker was closed.", "Start the app again.")
+STOPPED = Failed("The model worker stopped unexpectedly.", "It is restarting; ask again.", "worker")
+CLOSED = Failed("The model worker was closed.", "Start the app again.", "worker")
 
 
 class Job:
@@ -86,6 +87,7 @@ class OpenJobs:
         self._status = Status("loading", model, "", "not started yet")
         self._experts: dict[str, Experts] = {}  # the last list of each session, "" everybody's
         self._restarting = False
+        self._restarts = 0
         self._failure: Failed | None = None
         self._failed_at = 0.0
         self._wanted = False
@@ -160,6 +162,7 @@ class OpenJobs:
                 self._end(self._open[job_id], STOPPED)
             self._begun.clear()
             self._restarting = True
+            self._restarts += 1
             self._set("restarting", "starting the model worker again")
 
     def fail(self, failure: Failed) -> None:
@@ -168,13 +171,14 @@ class OpenJobs:
         with self._changed:
             self._outbox = None
             self._wanted = False
+            failure = dataclasses.replace(failure, cause="worker")
             self._failure, self._failed_at = failure, time.monotonic()
             self._end_all(failure)
             self._set("failed", f"{failure.message} {failure.remedy}".strip())
 
     def status(self) -> Status:
         """The worker's state as last heard."""
-        status = self._status
+        status = dataclasses.replace(self._status, restarts=self._restarts)
         if status.state in ("loading", "restarting"):
             return dataclasses.replace(status, queued=len(self._open))
         return status
@@ -182,7 +186,7 @@ class OpenJobs:
     def experts(self, session: str = "") -> Experts | None:
         """The last list of experts heard of, the session's own where it has one."""
         experts = self._experts
-        return experts.get(session) or experts.get("")
+        return experts.get(owner_of(session)) or experts.get("")
 
     def wait_ready(self, timeout: float) -> Status:
         """Block until the worker is up or has failed, at most `timeout` seconds."""

@@ -5,6 +5,7 @@ thread. `t2ui.worker.scheduler` decides what is worked on when, the backend what
 Imports no torch itself.
 """
 
+import dataclasses
 import importlib
 import os
 import queue
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from t2ui.config import WorkerConfig
@@ -32,6 +34,7 @@ class StatusReporter:
     def __init__(self, model: str, send: Send) -> None:
         self._send = send
         self._status = Status("loading", model, "", "starting the model worker")
+        self._memory = 0
         self._sent_at = 0.0
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, name="t2ui-heartbeat", daemon=True).start()
@@ -43,10 +46,11 @@ class StatusReporter:
             self._sent_at = now
             self._set(Status("loading", self._status.model, "", detail, fraction))
 
-    def working(self, backend: Backend, running: int, queued: int) -> None:
+    def working(self, backend: Backend, running: int, queued: int, rows: int = 0) -> None:
         """Report how many asks are being decoded, and how many wait."""
         state = "busy" if running or queued else "ready"
-        self._set(Status(state, backend.name, backend.device, running=running, queued=queued))
+        name, device = backend.name, backend.device
+        self._set(Status(state, name, device, running=running, queued=queued, rows=rows))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -54,11 +58,15 @@ class StatusReporter:
     def _set(self, status: Status) -> None:
         if status != self._status:
             self._status = status
-            self._send("", status)
+            self._tell()
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
-            self._send("", self._status)
+            self._memory = memory_held()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._send("", dataclasses.replace(self._status, memory=self._memory))
 
 
 def serve(
@@ -125,13 +133,13 @@ def _serve_loop(
     listings = ListingReporter(backend, send)
     while True:
         listings.look()  # first, so that whoever hears that it is ready knows the experts
-        reporter.working(backend, loop.running, loop.queued)
+        reporter.working(backend, loop.running, loop.queued, loop.rows)
         messages = _read(inbox, LISTING_SECONDS if loop.idle else 0)
         if None in messages:
             return
         for job_id, message in messages:
             loop.take(job_id, message)
-        reporter.working(backend, loop.running, loop.queued)
+        reporter.working(backend, loop.running, loop.queued, loop.rows)
         for envelope in loop.turn():
             send(*envelope)
 
@@ -159,6 +167,15 @@ def _serve_bursts(
         except Exception as error:  # the Space's quota is spent, or its fork died
             for job_id, _ in messages:
                 send(job_id, failure(error))
+
+
+def memory_held() -> int:
+    """Bytes of memory that this process holds now; 0 where the system does not say (no Linux)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _read(inbox: queue.SimpleQueue, seconds: float) -> list[Any]:

@@ -151,6 +151,10 @@ class Scheduler:
         return self._backend.asks + (self._search is not None)
 
     @property
+    def rows(self) -> int:
+        return self._backend.rows
+
+    @property
     def queued(self) -> int:
         return len(self._asks) + len(self._searches)
 
@@ -261,8 +265,7 @@ class Scheduler:
         yield from out
 
     def _fits(self, ask: Ask) -> bool:
-        rows = 2 if ask.compare else 1
-        return self._backend.asks == 0 or self._backend.rows + rows <= self._max_rows
+        return self._backend.asks == 0 or self._backend.rows + ask.rows <= self._max_rows
 
     def _short_in_turn(self) -> Iterator[Envelope]:
         """Some pieces of short requests, as long as answers that stream leave the time."""
@@ -377,7 +380,7 @@ class Scheduler:
 def failure(error: Exception) -> Failed:
     """An exception as data. One that nobody expected is also printed with its traceback."""
     if isinstance(error, InputError):
-        return Failed(str(error))
+        return Failed(str(error), cause="input")
     traceback.print_exception(error, file=sys.stderr)
     if is_out_of_memory(error):
         return Failed(
@@ -390,4 +393,5 @@ def failure(error: Exception) -> Failed:
 
 
 def _busy(waiting: int) -> Failed:
-    return Failed(f"The model is busy: {waiting} requests wait already.", "Try again in a minute.")
+    message = f"The model is busy: {waiting} requests wait already."
+    return Failed(message, "Try again in a minute.", "busy")

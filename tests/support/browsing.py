@@ -36,10 +36,13 @@ def browser():
 def serve(client, limits=None):
     """The app on a client: its URL, and what closes it."""
     from t2ui.http.launch import launch_options
+    from t2ui.http.limits import Limits
+    from t2ui.http.service import Service
     from t2ui.ui import build
 
-    demo = build(client, limits is not None and limits.public)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(limits))
+    service = Service(client, limits or Limits())
+    demo = build(service.client, service.limits.public)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(service))
     return url, demo.close
 
 

@@ -14,15 +14,16 @@ _NUMBERS = itertools.count()
 
 
 @contextmanager
-def opened(limits: Limits | None = None, client=None, **fake):
+def opened(limits: Limits | None = None, client=None, service=None, **fake):
     """(client, base URL, the app's blocks), for as long as the block runs."""
     from t2ui.http.launch import launch_options
+    from t2ui.http.service import Service
     from t2ui.ui import build
 
-    limits = limits or Limits()
     client = client or FakeClient(**fake)
-    demo = build(client, public=limits.public)
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(limits))
+    service = service or Service(client, limits or Limits())
+    demo = build(service.client, public=service.limits.public)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(service))
     try:
         yield client, url.rstrip("/"), demo
     finally:

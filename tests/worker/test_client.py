@@ -154,7 +154,8 @@ def test_a_model_that_cannot_be_loaded_fails_every_request_with_the_reason():
             status = client.wait_ready(60)
             assert status.state == "failed" and "no such model" in status.detail
             for job in (early, client.submit(NextToken("late"))):
-                assert read(job)[-1] == Failed("There is no such model: check its name.")
+                reason = "There is no such model: check its name."
+                assert read(job)[-1] == Failed(reason, cause="worker")
 
 
 def test_requests_wait_while_the_model_loads(tmp_path):

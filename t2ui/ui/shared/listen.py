@@ -22,7 +22,9 @@ class Job(Protocol):
     """What `client.submit` returns."""
 
     id: str
-    finished: bool
+
+    @property
+    def finished(self) -> bool: ...
 
     def next(self, timeout: float = 0.25) -> Event | None: ...
 

@@ -1,0 +1,130 @@
+"""`python -m t2ui serve`: the app, its API and the model worker, on one port."""
+
+import ipaddress
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from t2ui.cli.options import AsJson, Device, Folder, Model, existing, note, print_json
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.errors import InputError
+
+
+def serve(
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    device: Device = "auto",
+    host: Annotated[
+        str, typer.Option(envvar="GRADIO_SERVER_NAME", help="0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="GRADIO_SERVER_PORT")] = 7860,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="For strangers: nobody writes into the experts folder, and lower limits "
+            "(t2ui/http/limits.py). A Hugging Face Space is public by itself.",
+        ),
+    ] = False,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="T2UI_KEYS",
+            help="Let in only who has a key in this file; `t2ui keys add FILE NAME` makes one.",
+            show_default=False,
+        ),
+    ] = None,
+    open_to_all: Annotated[
+        bool,
+        typer.Option("--open", envvar="T2UI_OPEN", help="Listen beyond this machine without keys."),
+    ] = False,
+    json_log: Annotated[
+        bool,
+        typer.Option("--log-json", envvar="T2UI_LOG_JSON", help="A line of JSON for each request."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Open the app and its API; the same as `python app.py`."""
+    from t2ui.http.limits import Limits, is_space
+
+    limits = Limits.of(public or is_space())
+    _check_open(host, keys is not None or limits.public or open_to_all)
+    folder = existing(experts) if experts else default_experts_dir()
+    from t2ui.config import WorkerConfig
+    from t2ui.http.launch import launch_options, run_until_asked, visitors_folder
+    from t2ui.http.logs import log_json
+    from t2ui.http.service import Service
+    from t2ui.http.tenants import Tenants
+    from t2ui.receipts import Receipts, receipts_file
+    from t2ui.ui import build
+    from t2ui.worker.client import connect
+
+    tenants = Tenants(keys) if keys else None
+    if as_json:
+        print_json({"url": f"http://{host}:{port}", "model": model, "public": limits.public})
+    with ExitStack() as stack:
+        kept = limits.receipt_days, limits.receipt_megabytes, limits.receipt_texts
+        receipts = Receipts(receipts_file(), *kept)
+        stack.callback(receipts.close)
+        config = WorkerConfig(
+            model=model,
+            device=device,
+            experts_dir=folder,
+            sessions_dir=stack.enter_context(visitors_folder(limits)),
+            session_hours=limits.session_hours,
+            tenants_dir=tenants.folders if tenants else None,
+        )
+        client = stack.enter_context(connect(config))
+        service = Service(client, limits, tenants, receipts)
+        demo = build(service.client, limits.public)
+        try:
+            demo.launch(
+                server_name=host,
+                server_port=port,
+                quiet=as_json or json_log,
+                prevent_thread_lock=True,
+                **launch_options(service),
+            )
+        except (OSError, OverflowError) as error:  # taken, not allowed, or no port number
+            raise InputError(
+                f"Cannot listen on {host}:{port} ({error}): choose another --port."
+            ) from None
+        if json_log:
+            log_json()
+        elif not as_json:
+            _tell(host, port, keys)
+        run_until_asked(service, demo)
+
+
+def _check_open(host: str, allowed: bool) -> None:
+    """Without keys only this machine is let in, unless somebody says otherwise.
+
+    Raises:
+        InputError: nobody does.
+    """
+    if not allowed and not _is_loopback(host):
+        raise InputError(
+            f"Without keys everybody who reaches {host} may use the server: give --keys FILE "
+            "(`t2ui keys add FILE NAME` makes one), or --open to allow it (--public has lower "
+            "limits, for strangers)."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("localhost", ""):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _tell(host: str, port: int, keys: Path | None) -> None:
+    """Where the API is, and who may use it."""
+    who = f"whoever has a key in {keys}"
+    if keys is None:
+        who = "this machine alone" if _is_loopback(host) else "everybody who reaches it"
+    shown = "127.0.0.1" if host == "0.0.0.0" else host
+    note(f"* OpenAI-compatible API at http://{shown}:{port}/v1, open to {who}")

@@ -1,0 +1,107 @@
+"""What stands behind the door: the worker's client, and what is written down of every answer."""
+
+import time
+from dataclasses import dataclass, field
+
+from t2ui.http.audit import Audit
+from t2ui.http.drain import Drain
+from t2ui.http.limits import Limits
+from t2ui.http.metrics import Metrics
+from t2ui.http.tenants import Tenants
+from t2ui.messages import Ask, Done, Event, Experts, Failed, Request, Status, Tokens
+from t2ui.receipts import Receipts
+from t2ui.ui.shared.listen import Client, Job
+
+
+@dataclass
+class Service:
+    """One server. `tenants` and `receipts` None: no keys, no receipts kept."""
+
+    worker: Client
+    limits: Limits = field(default_factory=Limits)
+    tenants: Tenants | None = None
+    receipts: Receipts | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    drain: Drain = field(default_factory=Drain)
+
+    def __post_init__(self) -> None:
+        self._audit = Audit(self.tenants) if self.tenants else None
+
+    @property
+    def client(self) -> "RecordingClient":
+        """The worker's client for every door: its answers are written down."""
+        return RecordingClient(self.worker, self)
+
+    def first_token(self, seconds: float) -> None:
+        """The first text of an answer came."""
+        self.metrics.first_token(seconds)
+
+    def ended(self, job: Job, ask: Ask, event: Done | Failed, seconds: float) -> None:
+        """An answer ended: count it, keep its receipt, and write it into its tenant's log."""
+        done = event if isinstance(event, Done) else Done()
+        endings, receipt = done.endings, done.receipt
+        how = "cancelled" if done.cancelled else "done" if done is event else "failed"
+        adapted = [one for one in endings if one.pane == "adapted"]
+        read = adapted[0].prompt_tokens if adapted else 0
+        written = sum(one.tokens for one in endings)
+        self.metrics.answer(how, seconds, read, written)
+        if self._audit:
+            self._audit.write(job.id, ask, how, receipt, written)
+        if self.receipts is not None and receipt and how == "done":
+            self.receipts.put(job.id, receipt, [one.sha256 for one in adapted])
+
+
+class RecordingClient:
+    """A worker's client that tells a service how its answers end."""
+
+    def __init__(self, client: Client, service: Service) -> None:
+        self._client, self._service = client, service
+
+    def submit(self, request: Request) -> Job:
+        """Send a request."""
+        job = self._client.submit(request)
+        return RecordedJob(job, request, self._service) if isinstance(request, Ask) else job
+
+    def status(self) -> Status:
+        """The worker's state."""
+        return self._client.status()
+
+    def experts(self, session: str = "") -> Experts | None:
+        """The experts that a session sees."""
+        return self._client.experts(session)
+
+
+class RecordedJob:
+    """An answer under way, with an eye on its events."""
+
+    def __init__(self, job: Job, ask: Ask, service: Service) -> None:
+        self.id = job.id
+        self._job, self._ask, self._service = job, ask, service
+        self._began = time.monotonic()
+        self._spoke = self._told = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether its last event was handed out."""
+        return self._job.finished
+
+    def next(self, timeout: float = 0.25) -> Event | None:
+        """The next event; see `worker.jobs.Job`."""
+        event = self._job.next(timeout)
+        seconds = time.monotonic() - self._began
+        if isinstance(event, Tokens) and not self._spoke:
+            self._spoke = True
+            self._service.first_token(seconds)
+        elif isinstance(event, (Done, Failed)):
+            self._tell(event)
+        return event
+
+    def cancel(self) -> None:
+        """Stop it: whoever listened has gone."""
+        self._job.cancel()
+        self._tell(Done(cancelled=True))
+
+    def _tell(self, event: Done | Failed) -> None:
+        if not self._told:
+            self._told = True
+            self._service.ended(self, self._ask, event, time.monotonic() - self._began)
