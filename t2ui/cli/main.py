@@ -14,6 +14,7 @@ from t2ui.catalogue import DISPATCHERS
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
+from t2ui.cli.export import export_app
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -45,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experts_app, name="experts")
+app.add_typer(export_app, name="export")
 app.command("adapt")(adapt_command)
 app.command()(train)
 app.command()(evaluate)
