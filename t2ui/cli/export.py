@@ -74,3 +74,43 @@ def export_merged(
         f"rounding to {written.dtype}: at most {written.rounding:.2g} in a weight, "
         f"{written.rounding_share:.2%} of the change"
     )
+
+
+@export_app.command("gguf")
+def export_gguf(
+    mix: Mix,
+    out: Annotated[Path, typer.Option(help="A new file that ends in .gguf.")],
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    type: Annotated[
+        str, typer.Option(help="Of the matrices: base (as stored), f32, f16, bf16 or q8_0.")
+    ] = "base",
+    allow_transfer: AllowTransfer = False,
+    device: SvdDevice = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """One .gguf file for llama.cpp and what is built on it: the mixture is in its weights."""
+    from t2ui.exchange.gguf_file import save_gguf
+    from t2ui.models.loading import model_files
+
+    files = model_files(model, progress=progress)
+    found, mixture, misfits = named_mixture(mix, experts, files.name)
+    written = save_gguf(
+        files,
+        found,
+        mixture,
+        out,
+        type=type,
+        allow_transfer=allow_transfer,
+        device=device,
+        progress=progress,
+    )
+    for sentence in (*misfits, *written.notes):
+        note(sentence)
+    if as_json:
+        print_json({**asdict(written), "file": str(out)})
+        return
+    print(
+        f"{out}: {written.changed} changed matrices, {written.architecture}, {written.type}, "
+        f"{written.bytes / 1e6:,.1f} MB"
+    )

@@ -20,7 +20,13 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from t2ui.errors import InputError
 from t2ui.exchange.tensor_files import TensorFolder, TensorInfo
-from t2ui.models.loading import ModelFiles, empty_model, model_files, model_name
+from t2ui.models.loading import (
+    ModelFiles,
+    empty_model,
+    load_tokenizer,
+    model_files,
+    model_name,
+)
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.decomposition import Factors, decompose, is_transposed
 from t2ui.svf.fit import Fit
@@ -64,6 +70,10 @@ class Base(ABC):
     @abstractmethod
     def write_rest(self, folder: Path, dtype: torch.dtype) -> None:
         """Write everything of a model folder but weights: configuration and tokenizer."""
+
+    @abstractmethod
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, or None where a model in memory came without one."""
 
     def weight(self, name: str) -> Tensor:
         """W (out, in) as stored, without a copy."""
@@ -117,6 +127,9 @@ class BaseFiles(Base):
 
         copy_rest(self.folder, folder, dtype)
 
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self.folder)
+
 
 class LoadedBase(Base):
     """A base model in memory, through its adapter."""
@@ -148,6 +161,9 @@ class LoadedBase(Base):
         from t2ui.exchange.model_folder import save_rest
 
         save_rest(self.model, self._tokenizer, folder, dtype)
+
+    def tokenizer(self) -> Any:
+        return self._tokenizer
 
 
 @contextmanager
