@@ -76,6 +76,48 @@ def export_merged(
     )
 
 
+@export_app.command("lora")
+def export_lora(
+    mix: Mix,
+    out: Annotated[Path, typer.Option(help="A new or an empty folder.")],
+    rank: Annotated[int, typer.Option(help="Of the update of every matrix.")],
+    model: Model = DEFAULT_MODEL,
+    experts: Folder = None,
+    allow_transfer: AllowTransfer = False,
+    device: SvdDevice = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """The best LoRA of a rank, in peft's format, and the part of the change that it holds."""
+    from t2ui.exchange.lora import save_lora
+    from t2ui.exchange.model_folder import check_empty
+    from t2ui.models.loading import model_files
+
+    check_empty(out)
+    files = model_files(model, progress=progress)
+    found, mixture, misfits = named_mixture(mix, experts, files.name)
+    written = save_lora(
+        files,
+        found,
+        mixture,
+        out,
+        rank,
+        allow_transfer=allow_transfer,
+        device=device,
+        progress=progress,
+    )
+    for sentence in (*misfits, *written.notes):
+        note(sentence)
+    if as_json:
+        print_json({**asdict(written), "folder": str(out)})
+        return
+    for matrix in written.matrices:
+        print(f"{matrix.share:7.1%}  {matrix.name}")
+    print(
+        f"{out}: rank {rank}, {len(written.matrices)} matrices, {written.bytes / 1e6:,.1f} MB; "
+        f"holds {written.share:.1%} of the change in all (of its squared Frobenius norm)"
+    )
+
+
 @export_app.command("gguf")
 def export_gguf(
     mix: Mix,

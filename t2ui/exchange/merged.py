@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2ui.config import Alpha
+from t2ui.config import Alpha, hub_name
 from t2ui.errors import InputError, quoted
 from t2ui.exchange.base_model import Base, Matrix, Progress, Source, base_of
 from t2ui.exchange.model_folder import check_empty
@@ -237,7 +237,8 @@ def _card(
     base: Base, experts: Mapping[str, Expert], mixture: Mixture, weights: MergedWeights
 ) -> str:
     record = json.dumps(mixture_record(experts, mixture), indent=2, ensure_ascii=False)
-    base_line = [f"base_model: {base.name}"] if base.name.count("/") == 1 else []
+    name = hub_name(base.name)
+    base_line = [f"base_model: {name}"] if "/" in name else []
     lines = [
         "---",
         *base_line,
