@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from t2ui.config import Sampling as Sampling
     from t2ui.config import TrainConfig as TrainConfig
     from t2ui.errors import InputError as InputError
+    from t2ui.exchange.merged import save_merged as save_merged
     from t2ui.few_shot.adapt import few_shot_adapt as few_shot_adapt
     from t2ui.inference.two_pass import two_pass_infer as two_pass_infer
     from t2ui.models.loading import load_model as load_model
@@ -37,6 +38,7 @@ _HOME = {
     "adapt": "t2ui.svf.adapter",
     "two_pass_infer": "t2ui.inference.two_pass",
     "train_svf": "t2ui.training.svf",
+    "save_merged": "t2ui.exchange.merged",
     "few_shot_adapt": "t2ui.few_shot.adapt",
     "InputError": "t2ui.errors",
 }

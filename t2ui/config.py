@@ -18,6 +18,7 @@ from t2ui.catalogue import (
 from t2ui.errors import InputError, quoted
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"  # whose weights the default model has
 MAX_PROMPT_CHARS = 20_000
 ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
 LEAST_SUM = 1e-6  # coefficients that sum to less in magnitude are not divided by their sum
@@ -31,6 +32,11 @@ MAX_CONVERSATION_CHARS = 200_000
 SCOPES = ("all", "answer")  # which tokens z acts on: every one (paper), or the answer's
 DATA_VARIABLE = "T2UI_DATA"  # what `--data` is where it is left out
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
+
+
+def hub_name(model: str) -> str:
+    """What the hub calls a model; a name that is not on it stays."""
+    return DEFAULT_ON_HUB if model == DEFAULT_MODEL else model
 
 
 def default_cache_dir() -> Path:

@@ -13,6 +13,7 @@ from t2ui.catalogue import DISPATCHERS
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
+from t2ui.cli.export import export_app
 from t2ui.cli.keys import keys_app
 from t2ui.cli.options import (
     AsJson,
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 app.add_typer(experts_app, name="experts")
 app.add_typer(keys_app, name="keys")
+app.add_typer(export_app, name="export")
 app.command("adapt")(adapt_command)
 app.command()(train)
 app.command()(evaluate)

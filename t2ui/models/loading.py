@@ -8,10 +8,12 @@ Remote code is never run and weights are read from safetensors only.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from transformers import (
@@ -29,6 +31,8 @@ from t2ui.errors import InputError, is_out_of_memory
 from t2ui.models.embedded import Progress, default_model_folder, gguf_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "LICENSE*", "NOTICE*")
+WEIGHTS = "*.safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -107,6 +111,56 @@ def load_tokenizer(
     with _quiet_transformers():
         source, shown = _locate(name, Path(cache_dir or default_cache_dir()), progress or _silent)
         return _load_tokenizer(source, shown)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a base model's files are on this machine."""
+
+    folder: Path  # config.json, safetensors, tokenizer
+    name: str  # as expert files and receipts write it
+
+
+def model_files(
+    name: str | Path = DEFAULT_MODEL,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> ModelFiles:
+    """Find a model's files without loading it; what is on the hub is downloaded.
+
+    Args:
+        name: as `load_model` takes it.
+
+    Raises:
+        InputError: nothing by that name, no network, or no safetensors.
+    """
+    with _quiet_transformers():
+        source, shown = _locate(name, Path(cache_dir or default_cache_dir()), progress or _silent)
+        if isinstance(source, str):
+            try:
+                source = Path(snapshot_download(source, allow_patterns=[*SMALL_FILES, WEIGHTS]))
+            except Exception as error:  # whatever the hub and the network raise
+                raise InputError(_read_failure(source, shown, error)) from error
+            _check_folder(source)
+    return ModelFiles(source, shown)
+
+
+def empty_model(files: ModelFiles) -> PreTrainedModel:
+    """The model of these files without its weights, on torch's meta device: its modules' names,
+    shapes and configuration.
+
+    Raises:
+        InputError: no causal language model.
+    """
+    with _quiet_transformers():
+        config = _read(
+            AutoConfig, files.folder, files.name, local_files_only=True, trust_remote_code=False
+        )
+        model_class = _model_class(config, files.name)
+        with torch.device("meta"):
+            model = model_class(config)
+    model.config.name_or_path = files.name
+    return model.eval().requires_grad_(False)
 
 
 def dtype_name(model: PreTrainedModel) -> str:

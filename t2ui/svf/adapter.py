@@ -25,14 +25,13 @@ from t2ui.model_lock import locked
 from t2ui.svf.decomposition import (
     Factors,
     Progress,
-    fingerprint,
+    is_transposed,
     kind_of,
     load_or_decompose,
-    same_model,
-    same_shapes,
     weight_of,
 )
 from t2ui.svf.expert import Expert
+from t2ui.svf.fit import Fit
 from t2ui.svf.linear import RowPlan, Run, SVFLinear
 from t2ui.svf.modules import adapted_modules, check_in_memory, check_model, left_out
 from t2ui.svf.snapshot import Snapshot
@@ -59,7 +58,13 @@ class Adapter:
     ):
         self.model = cast("PreTrainedModel", model)  # or a wrapped one, which behaves like it
         self.factors: dict[str, Factors] = dict(factors)
-        self.fingerprint = fingerprint(self.factors)
+        config = getattr(model, "config", None)
+        self.fit = Fit(
+            getattr(config, "name_or_path", "") or type(model).__name__,
+            {name: (f.U.shape[0], f.Vh.shape[1]) for name, f in self.factors.items()},
+            lambda name: self.factors[name].S[0].item(),
+        )
+        self.fingerprint = self.fit.fingerprint_of(self.factors)
         self._weights = Snapshot(modules)
         self.linears = {n: SVFLinear(self, m, self.factors[n]) for n, m in modules.items()}
         self._outside = _Block({n: linear.base for n, linear in self.linears.items()})
@@ -219,6 +224,34 @@ class Adapter:
             self.set_rows(rows)
             yield
 
+    def merged_weights(self, z: Scales | None = None) -> Iterator[tuple[str, Tensor]]:
+        """W′ of every matrix that is changed, one at a time: memory for one of them is enough.
+
+        Args:
+            z: scales; by default those that are set at the moment.
+
+        Yields:
+            The parameter's full name, as in the model's state dict, and W′ as the module stores
+            it ((out, in); GPT-2's Conv1D: (in, out)), summed in float32, in the weight's dtype.
+
+        Raises:
+            InputError: other matrices or shapes, a removed adapter, weights that have changed
+                since `adapt`, or, without `z`, every row has scales of its own.
+        """
+        with locked(self.model):
+            self._check_scales([z] if z else [])
+            setting = self._blocks[-1].setting
+        for name, linear in self.linears.items():
+            if z is None:
+                weight = linear.shown_weight(setting[name])
+            elif (scale := z.get(name)) is None or bool((scale == 1).all()):
+                weight = None
+            else:
+                weight = linear.new_weight(scale.detach())
+            if weight is not None:
+                stored = weight.T if is_transposed(linear.module) else weight
+                yield f"{name}.weight", stored.detach().contiguous()
+
     def check(self, expert: Expert, allow_transfer: bool = False) -> None:
         """Refuse an expert that does not fit this model.
 
@@ -226,47 +259,15 @@ class Adapter:
             InputError: other matrices or shapes (lists the first mismatches), or, unless
                 `allow_transfer`, the same shapes with other weights.
         """
-        wrong = []
-        for name, z in expert.scales.items():
-            if name not in self.factors:
-                wrong.append(f"{name}: not in the model")
-            elif z.numel() != self.factors[name].S.numel():
-                wrong.append(
-                    f"{name}: {z.numel()} scales, the model has {self.factors[name].S.numel()}"
-                )
-        if wrong:
-            raise InputError(
-                f"Expert {expert.name!r} is for {expert.base_model or 'another model'} and does "
-                f"not fit: {'; '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''} "
-                f"({len(wrong)} in all). Load the model it was made for."
-            )
-        if expert.fingerprint and not same_shapes(
-            expert.fingerprint, self.fingerprint_of(expert.scales)
-        ):  # as many singular values, but of matrices with another longer side
-            raise InputError(
-                f"Expert {expert.name!r} is for {expert.base_model or 'another model'}, whose "
-                f"matrices have other shapes than those of {self._model_name()}, and does not "
-                "fit: load the model it was made for."
-            )
-        if self.is_transfer(expert) and not allow_transfer:
-            raise InputError(
-                f"Expert {expert.name!r} was made for {expert.base_model or 'other weights'} and "
-                "the loaded model has the same shapes but other weights; ask for a cross-model "
-                "transfer (allow_transfer) to use it all the same."
-            )
+        self.fit.check(expert, allow_transfer)
 
     def fingerprint_of(self, names: Iterable[str]) -> str:
         """Fingerprint of some of the adapted matrices: what an expert of just those records."""
-        return fingerprint({name: self.factors[name] for name in names})
+        return self.fit.fingerprint_of(names)
 
     def is_transfer(self, expert: Expert) -> bool:
         """Whether a fitting expert was made for other weights than this model's."""
-        own = self.fingerprint_of(expert.scales)
-        return bool(expert.fingerprint) and not same_model(expert.fingerprint, own)
-
-    def _model_name(self) -> str:
-        config = getattr(self.model, "config", None)
-        return getattr(config, "name_or_path", "") or type(self.model).__name__
+        return self.fit.is_transfer(expert)
 
     def _leave(self, block: _Block) -> bool:
         """Close a block. Returns whether it was the innermost."""

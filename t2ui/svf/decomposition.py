@@ -87,6 +87,16 @@ def reconstruct(factors: Factors, z: Tensor) -> Tensor:
     return (factors.U.float() * (factors.S * z.float())) @ factors.Vh.float()
 
 
+def changed_weight(weight: Tensor, factors: Factors, z: Tensor) -> Tensor:
+    """W′ = W + U diag(S ⊙ (z − 1)) Vh in float32, shape (out, in); z has shape (r,).
+
+    The change is added to W instead of composing U diag(S ⊙ z) Vh: what z leaves alone stays as
+    the checkpoint has it.
+    """
+    U, S, Vh = factors
+    return weight.float() + (U.float() * (S * (z.to(S.device) - 1))) @ Vh.float()
+
+
 def captured_variance(S: Tensor) -> Tensor:
     """Σ_{i≤k} S_i / Σ S_i for every k (paper, Appendix C); shape (r,), float32."""
     total = S.sum()
@@ -94,17 +104,27 @@ def captured_variance(S: Tensor) -> Tensor:
 
 
 def fingerprint(factors: Mapping[str, Factors]) -> str:
-    """Identify the base model that these matrices come from, whatever its dtype.
+    """Identify the base model that these matrices come from; see `fingerprint_from`."""
+    shapes = {name: (f.U.shape[0], f.Vh.shape[1]) for name, f in factors.items()}
+    return fingerprint_from(shapes, lambda name: factors[name].S[0].item())
+
+
+def fingerprint_from(shapes: Mapping[str, tuple[int, int]], leading: Callable[[str], float]) -> str:
+    """Identify a base model by its matrices, whatever its dtype.
 
     A hash of names and shapes, then the leading singular values of eight matrices spread over the
     model. Compare with `same_model` and `same_shapes`, never as strings: a change of dtype moves
     singular values in their fourth digit.
+
+    Args:
+        shapes: (out, in) by full module name.
+        leading: the largest singular value of a matrix; asked for once for each of the eight.
     """
-    names = sorted(factors)
-    shapes = [(n, factors[n].U.shape[0], factors[n].Vh.shape[1]) for n in names]
-    digest = hashlib.sha256(repr(shapes).encode()).hexdigest()[:12]
+    names = sorted(shapes)
+    digest = hashlib.sha256(repr([(n, *shapes[n]) for n in names]).encode()).hexdigest()[:12]
     picked = [names[i * (len(names) - 1) // 7] for i in range(8)]
-    return digest + ":" + ",".join(f"{factors[n].S[0].item():.5g}" for n in picked)
+    values = {name: leading(name) for name in dict.fromkeys(picked)}
+    return digest + ":" + ",".join(f"{values[name]:.5g}" for name in picked)
 
 
 def same_shapes(a: str, b: str) -> bool:

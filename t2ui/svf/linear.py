@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2ui.errors import InputError
-from t2ui.svf.decomposition import Factors, is_transposed, weight_of
+from t2ui.svf.decomposition import Factors, changed_weight, is_transposed, weight_of
 
 if TYPE_CHECKING:
     from t2ui.svf.adapter import Adapter
@@ -68,11 +68,21 @@ class SVFLinear:
 
     def new_weight(self, z: Tensor) -> Tensor:
         """W′ (out, in) in the weight's dtype; z is (r,)."""
-        U, S, Vh = self.factors
         weight = weight_of(self.module)
-        # W + the change, not U S Vh: what z leaves alone stays as the checkpoint has it
-        change = (U.float() * (S * (z.to(S.device) - 1))) @ Vh.float()
-        return (weight.float() + change).to(weight.dtype)
+        return changed_weight(weight, self.factors, z).to(weight.dtype)
+
+    def shown_weight(self, run: Run) -> Tensor | None:
+        """W′ (out, in) of what is set, for whoever saves it; None where the base model runs.
+
+        Raises:
+            InputError: every row has its own scales.
+        """
+        if isinstance(run, Rows):
+            raise InputError(
+                "Every row has its own scales at the moment, and a file holds one set of weights: "
+                "save inside `with adapter.applied(scales):`, or outside of any block."
+            )
+        return run.new_weight() if isinstance(run, (Merged, Factored)) else None
 
     def bias(self) -> Tensor | None:
         """(out,)"""
@@ -160,12 +170,7 @@ class _SavedWeight:
     def __call__(
         self, module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
     ) -> None:
-        run = self.linear.run
-        if isinstance(run, Rows):
-            raise InputError(
-                "Every row has its own scales at the moment, and a file holds one set of weights: "
-                "save inside `with adapter.applied(scales):`, or outside of any block."
-            )
-        if isinstance(run, (Merged, Factored)):
-            weight = run.new_weight().detach()
+        weight = self.linear.shown_weight(self.linear.run)
+        if weight is not None:
+            weight = weight.detach()
             state[f"{prefix}weight"] = weight.T if is_transposed(module) else weight
