@@ -2,9 +2,10 @@
 
 A Gaussian for each kind around the mean of its examples, all with one covariance (linear
 discriminant analysis), which is shrunk towards a multiple of the identity as Ledoit and Wolf (2004)
-do, since there are more numbers in a state than examples. What lies further from every kind than
-all but a stated share of that kind's own examples is none of them (conformal prediction). Nothing
-is trained: a kind joins by its examples. Knows numbers only, no prompts and no model.
+do, since there are more numbers in a state than examples. What lies further from its nearest kind
+than all but a stated share of that kind's own examples is none of them (conformal prediction); so
+is what is nearest to examples of `others`, where there are some. Nothing is trained: a kind joins
+by its examples. Knows numbers only, no prompts and no model.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from t2ui.errors import InputError
 
 LEAST_EXAMPLES = 8  # of a kind; from fewer no distance can be called usual
 WRONGLY_REFUSED = 0.05  # the share of a kind's own prompts that may be called none of the kinds
+SURE = 6.0  # log-odds against none of the kinds where a state lies as far out as is usual
 TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-4, 33))  # 0.5 to 256
 
 
@@ -25,11 +27,12 @@ TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-4, 33))  # 0.5 to 256
 class Kinds:
     """The kinds of prompt that there are, ready to be compared with."""
 
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # `others` may be one
     centre: Tensor  # (d,) float64, the mean of all examples
     whitening: Tensor  # (d, d) float64: behind it, distances are Mahalanobis distances
     means: Tensor  # (labels, d) float64, whitened
     limits: Tensor  # (labels,) float64: squared distances beyond which a prompt is no such one
+    usual: Tensor  # (labels,) float64: the median squared distance of a kind's own examples
     temperature: float  # that makes the examples' probabilities true, each left out in turn
 
     @classmethod
@@ -54,19 +57,25 @@ class Kinds:
         share = kept / freedom
         apart = [_left_out(w, means, number, share) for number, w in enumerate(white)]
         limits = torch.stack([_limit(d[:, i], refused) for i, d in enumerate(apart)])
+        usual = torch.stack([d[:, i].median() for i, d in enumerate(apart)])
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
         temperature = _temperature(torch.cat(apart), right)
-        return cls(labels, centre, whitening, means, limits, temperature)
+        return cls(labels, centre, whitening, means, limits, usual, temperature)
 
     def probabilities(self, state: Tensor) -> dict[str, float]:
-        """How likely each kind is for a state (d,), and how likely none of them (`others`), which
-        is even with the nearest kind just at that kind's limit."""
+        """How likely each kind is for a state (d,), and, last, how likely none of them (`others`),
+        which is as likely as not just at the nearest kind's limit."""
         white = (state.double() - self.centre) @ self.whitening
         distances = (white - self.means).square().sum(1)
-        none = self.limits[int((distances - self.limits).argmin())]
-        scores = -torch.cat([distances, none[None]]) / (2 * self.temperature)
-        named = zip((*self.labels, OTHERS), scores.softmax(0).tolist(), strict=True)
-        return dict(named)
+        near = int(distances.argmin())
+        limit, usual = self.limits[near], self.usual[near]
+        # in steps of how far the limit lies from what is usual
+        beyond = (distances[near] - limit) / (limit - usual).clamp(min=1e-9)
+        none = (SURE * beyond).sigmoid() if torch.isfinite(limit) else limit.new_zeros(())
+        kinds = (-distances / (2 * self.temperature)).softmax(0) * (1 - none)
+        found = dict(zip(self.labels, kinds.tolist(), strict=True))
+        found[OTHERS] = found.pop(OTHERS, 0.0) + float(none)
+        return found
 
 
 def _check(examples: Mapping[str, Tensor]) -> None:

@@ -22,9 +22,8 @@ HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt this much is read
 
 def prompt_state(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str
-) -> Tensor:  # (2 · hidden size,) float32
-    """The hidden states of the person's text at two thirds of the depth: the last, and behind it
-    their mean.
+) -> Tensor:  # (hidden size,) float32
+    """The mean of the hidden states of the person's text at two thirds of the depth.
 
     Raises:
         InputError: an empty prompt, or one with half of a surrogate pair.
@@ -38,12 +37,11 @@ def prompt_state(
     with torch.inference_mode(), answering(model):
         found = model(input_ids=ids, output_hidden_states=True, use_cache=False, logits_to_keep=1)
     layer = round(DEPTH * (len(found.hidden_states) - 1))
-    states = found.hidden_states[layer][0, len(before) :].float().cpu()
-    return torch.cat([states[-1], states.mean(0)])
+    return found.hidden_states[layer][0, len(before) :].float().mean(0).cpu()
 
 
 def prompt_states(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[str]
-) -> Tensor:  # (prompts, 2 · hidden size) float32
+) -> Tensor:  # (prompts, hidden size) float32
     """`prompt_state` of each."""
     return torch.stack([prompt_state(model, tokenizer, prompt) for prompt in prompts])

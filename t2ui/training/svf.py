@@ -3,12 +3,12 @@
 What is minimised is an objective of its own file: see `objectives/`.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2ui.config import TrainConfig, check_texts
+from t2ui.config import OTHERS, TrainConfig, check_texts
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 from t2ui.inference.dispatchers.router import EXAMPLES, with_examples
@@ -70,17 +70,20 @@ def train_svf(
         if trainer.processes.is_main_process:
             expert = _expert(trainer, offsets, name, start, **details)
             prompts = example_prompts(task)
-            if tokenizer is not None and not expert.is_dispatcher and prompts:
+            if tokenizer is not None and prompts:
                 expert = with_examples(expert, prompts, adapter, tokenizer)
             _save(expert, folder)
 
 
 def example_prompts(task: Task) -> list[str]:
     """Training prompts as people type them, from all over the rows, by which the router knows the
-    expert's kind; none where there are too few."""
-    step = max(1, len(task.train) // EXAMPLES)
-    rows = (task.train[i] for i in range(0, len(task.train), step))
-    found = list(dict.fromkeys(row.prompt for row in rows if row.prompt))[:EXAMPLES]
+    expert's kind; of pass one's task those of `others`. None where there are too few."""
+    wanted: Sequence[int] = range(len(task.train))
+    if task.objective == "dispatch":
+        wanted = [i for i in wanted if task.labels[task.train[i].correct] == OTHERS]
+    step = max(1, len(wanted) // EXAMPLES)
+    texts = (task.train[i].prompt for i in wanted[::step])
+    found = list(dict.fromkeys(filter(None, texts)))[:EXAMPLES]
     return found if len(found) >= LEAST_EXAMPLES else []
 
 

@@ -67,7 +67,7 @@ def test_each_is_one_file_of_its_name_and_does_what_the_protocol_says(
     assert (ROOT / "t2ui" / "inference" / "dispatchers" / f"{name}.py").is_file()
     assert DISPATCHERS[name].words and DISPATCHERS[name].hint.endswith(".")
     sorter = Expert("sorter", experts["math"].scales, objective="dispatch", labels=("a", "others"))
-    told = torch.randn(9, 2 * tiny_llama.config.hidden_size)
+    told = torch.randn(9, tiny_llama.config.hidden_size)
     experts = {**experts, "told": replace(experts["math"], name="told").with_examples(told)}
     bare = {"math": experts["math"]}
     with adapt(tiny_llama) as adapter:

@@ -2,7 +2,8 @@
 
 The base model reads the prompt, and its hidden state is compared with those of the example prompts
 that experts bring in their files (`Kinds`). Nothing is trained; an expert joins by its examples. A
-prompt unlike all of them is `others`: the base model answers.
+prompt unlike all of them is `others`: the base model answers. Of `others` a classification expert
+brings examples.
 """
 
 import time
@@ -38,10 +39,10 @@ class RouterDispatcher:
         self._fitted: tuple[list[Tensor], Kinds] | None = None  # to these examples
 
     def usable(self, experts: Experts) -> bool:
-        return bool(self._with_examples(experts))
+        return any(not e.is_dispatcher for e in self._with_examples(experts).values())
 
     def labels(self, experts: Experts) -> tuple[str, ...]:
-        found = self._examples(experts)
+        found = [label for label in self._examples(experts) if label != OTHERS]
         return (*found, OTHERS) if found else ()
 
     def classify(self, prompt: str, experts: Experts) -> Classification:
@@ -64,10 +65,10 @@ class RouterDispatcher:
         """The examples by label; experts with the same label bring them together."""
         found: dict[str, list[Tensor]] = {}
         for name, expert in self._with_examples(experts).items():
-            label = expert.labels[0] if expert.labels else name
+            label = OTHERS if expert.is_dispatcher else (*expert.labels, name)[0]
             assert expert.examples is not None  # `_with_examples` sees to it
             found.setdefault(label, []).append(expert.examples)
-        return {label: cat(rows) for label, rows in found.items() if label != OTHERS}
+        return {label: cat(rows) for label, rows in found.items()}
 
     def _kinds(self, experts: Experts) -> Kinds:
         used = [e.examples for e in self._with_examples(experts).values() if e.examples is not None]
@@ -97,16 +98,13 @@ def with_examples(
     """The expert with its examples, by which the router knows its kind of prompt.
 
     Args:
-        prompts: of that kind, different ones; the base model reads every one, alone.
+        prompts: of that kind, different ones; for a classification expert those of `others`. The
+            base model reads every one, alone.
         adapter: of the model that the expert was made for.
 
     Raises:
-        InputError: a classification expert, an expert of another model, or too few prompts.
+        InputError: an expert of another model, or too few prompts.
     """
-    if expert.is_dispatcher:
-        raise InputError(
-            f"Expert {expert.name!r} classifies prompts: it answers none, so it needs no examples."
-        )
     adapter.check(expert)
     chosen = list(dict.fromkeys(prompts))
     if len(chosen) < LEAST_EXAMPLES:
