@@ -121,6 +121,7 @@
       if (going && !going.gone) return;
       if (over()) again();
       else follow();
+      say("follows");
     }
     hear("ended", ended);
     hear("asked", () => {
@@ -156,7 +157,7 @@
     let marks = 0;
     function announce() {
       const { steered = [] } = page.adapted;
-      const now = steered.length && `${page.adapted.job} ${steered.at(-1)[0]}`;
+      const now = steered.length && page.adapted.job + JSON.stringify(steered.at(-1));
       if (now && now !== marks) told.textContent = `From token ${steered.at(-1)[0] + 1} on: ${mixtureWords(steered.at(-1)[1])}.`;
       marks = now;
     }

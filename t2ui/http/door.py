@@ -156,6 +156,7 @@ class Door:
         if kind != "cancel" and self._queue.is_new(session):
             self._pace(("new sessions", address), self._limits.sessions_per_address)
         scope[ENTRY_KEY] = entry
+        await self._places.settle(entry)
         with self._places.hold(entry):
             if kind == "server":
                 await while_connected(self._app, scope, (body, receive), send)

@@ -4,6 +4,8 @@ What runs or waits in Gradio's queue is counted there, so that nothing has to be
 only what is on its way there, or is no event, is remembered here.
 """
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from t2ui.http.limits import Limits
 from t2ui.http.refusal import busy
 from t2ui.ui.shared.visitor import Visitor
 
+SETTLE_SECONDS = 1.0
 ANSWERS, WORKER, TOKENS = "answers", "worker", "tokens"  # the first two as the page names them
 NAMES = {ANSWERS: "answer", WORKER: "request", TOKENS: "next-token request"}
 
@@ -34,6 +37,18 @@ class Places:
     queue: GradioQueue
     _coming: list[Entry] = field(default_factory=list)  # let in, and not in Gradio's queue yet
 
+    async def settle(self, entry: Entry) -> None:
+        """Wait a moment for this page's own answer, if one is in the way.
+
+        One that was stopped, or has ended, is known here a little longer than its listener hears
+        of the end: whoever asks again at once must not be told that it is still under way.
+        """
+        end = time.monotonic() + SETTLE_SECONDS
+        while entry.lane == ANSWERS and not entry.api and time.monotonic() < end:
+            if len(self._own(entry)) < self.limits.answers_per_session:
+                return
+            await asyncio.sleep(SETTLE_SECONDS / 50)
+
     @contextmanager
     def hold(self, entry: Entry) -> Iterator[None]:
         """A place for the length of the block, or for longer if its event is in the queue by then.
@@ -53,6 +68,15 @@ class Places:
         found = {id(one): one for one in (*self._coming, *self.queue.entries())}
         return [one for one in found.values() if one.lane == lane]
 
+    def _own(self, entry: Entry) -> list[Entry]:
+        """What the same page has under way in this lane."""
+        visitor = entry.visitor
+        return [
+            one
+            for one in self.under_way(entry.lane)
+            if (one.visitor.session, one.visitor.address) == (visitor.session, visitor.address)
+        ]
+
     def _check(self, entry: Entry) -> None:
         if not entry.lane:
             return
@@ -62,7 +86,7 @@ class Places:
             own, whose = [one for one in near if one.api], "for your address"
             remedy = "read its events to the end, or stop it by closing its event stream"
         else:
-            own = [one for one in near if one.visitor.session == entry.visitor.session]
+            own = self._own(entry)
             whose, remedy = "of yours", "wait for it, or press Stop"
         most_own, most_near, most = self._most(entry)
         if len(own) >= most_own:
