@@ -45,7 +45,7 @@ class _Asking:
 
     plan: Plan
     session: str  # whose it is
-    compare: bool  # the base model answers too
+    base_ids: list[int] | None  # the base model's answer to compare with; None: nothing is
     began: float  # taken up; perf_counter seconds, as the three below
     decoding: float  # its rows joined the batch
     first_token: float | None = None
@@ -97,18 +97,27 @@ class Answers:
         return len(self._decoder)
 
     def start(
-        self, job_id: str, plan: Plan, compare: bool, began: float, session: str = ""
+        self,
+        job_id: str,
+        plan: Plan,
+        compare: bool,
+        began: float,
+        session: str = "",
+        compare_with_last: bool = False,
     ) -> None:
         """Let a plan's rows join: the mixture's, and the base model's to `compare` with.
 
         Args:
             began: when the ask was taken up, perf_counter seconds.
             session: whose it is; its last answer to the same prompt is checked first.
+            compare_with_last: see `Ask`.
         """
-        asking = _Asking(plan, session, compare, began, decoding=time.perf_counter())
-        for pane in ("base", "adapted") if compare else ("adapted",):
-            asking.panes[pane] = _Pane()
         last = self._last.get((session, tuple(plan.prompt_ids)), {})
+        panes = {pane: _Pane() for pane in (("base", "adapted") if compare else ("adapted",))}
+        base_ids = last.get("base") if compare_with_last else None
+        if compare:
+            base_ids = panes["base"].ids
+        asking = _Asking(plan, session, base_ids, began, time.perf_counter(), panes=panes)
         self._decoder.add(
             plan.row((job_id, pane), pane == "base", last.get(pane, ())) for pane in asking.panes
         )
@@ -250,7 +259,7 @@ class Answers:
     def _written(self, job_id: str, asking: _Asking) -> Iterator[Envelope]:
         """All panes have ended: Done, or the comparison is queued."""
         self._remove(job_id)
-        if not asking.compare or asking.steered:  # no one mixture to compare with
+        if asking.base_ids is None or asking.steered:  # no one mixture to compare with
             yield job_id, self._done(asking)
             return
         tokens = self._pace.tokens(beside=self._decoder.decoding > 0)
@@ -259,7 +268,7 @@ class Answers:
             token_shift.Reader(self._adapter, asking.plan.tail, self._store),
             asking.plan.prompt_ids,
             asking.plan.scales,
-            (asking.panes["base"].ids, asking.panes["adapted"].ids),
+            (asking.base_ids, asking.panes["adapted"].ids),
             tokens,
         )
         pieces = self._pace.measured(pieces, tokens)

@@ -221,7 +221,7 @@ class ModelBackend:
         mixture = plan.mixture
         shares = mixture.at_layer(0), mixture.base_share
         yield Mixed(*shares, plan.set_by, plan.note, plan.scope)
-        self._answers.start(job_id, plan, ask.compare, began, ask.session)
+        self._answers.start(job_id, plan, ask.compare, began, ask.session, ask.compare_with_last)
 
     def steer(self, request: Steer) -> list[Event]:
         """Another mixture for the rest of an answer; what the answer's own job is told.

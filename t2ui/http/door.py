@@ -149,6 +149,7 @@ class Door:
             entry = Entry(TOKENS if self._server_function(said) == NEXT_TOKEN else "", visitor)
         elif kind == "cancel":
             _check_cancel(said)
+            self._places.stopped(said["event_id"], visitor)
         if entry.api:
             self._pace(("api", address), self._limits.api_posts_per_address)
         else:

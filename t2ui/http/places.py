@@ -27,6 +27,7 @@ class Entry:
     lane: str  # ANSWERS, WORKER, TOKENS, or "" for what waits for nobody
     visitor: Visitor
     api: bool = False  # posted to the API by name: it counts for its address
+    stopped: bool = False  # it was, and has not ended yet
 
 
 @dataclass
@@ -38,16 +39,23 @@ class Places:
     _coming: list[Entry] = field(default_factory=list)  # let in, and not in Gradio's queue yet
 
     async def settle(self, entry: Entry) -> None:
-        """Wait a moment for this page's own answer, if one is in the way.
+        """Wait a moment for what the same page has stopped, or has been told the end of.
 
-        One that was stopped, or has ended, is known here a little longer than its listener hears
-        of the end: whoever asks again at once must not be told that it is still under way.
+        Gradio knows it a little longer: whoever asks again at once must not be told that it is
+        still under way.
         """
         end = time.monotonic() + SETTLE_SECONDS
-        while entry.lane == ANSWERS and not entry.api and time.monotonic() < end:
-            if len(self._own(entry)) < self.limits.answers_per_session:
+        while entry.lane and not entry.api and time.monotonic() < end:
+            own, told = self._own(entry), self.queue.told_of_their_end()
+            if not any(one.stopped or one in told for one in own):
                 return
             await asyncio.sleep(SETTLE_SECONDS / 50)
+
+    def stopped(self, event_id: str, visitor: Visitor) -> None:
+        """A visitor has stopped an event."""
+        entry = self.queue.entry_of(event_id)
+        if entry is not None and entry.visitor.session == visitor.session:
+            entry.stopped = True
 
     @contextmanager
     def hold(self, entry: Entry) -> Iterator[None]:

@@ -280,7 +280,7 @@ class FakeClient:
         pairs = enumerate(zip(base, adapted, strict=False))
         first = next((i for i, (a, b) in pairs if a != b), None)
         end = events[-1][0] + 0.1
-        if ask.compare:
+        if ask.compare or ask.compare_with_last:
             shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted))
             events.append((end, Compared(shifts, first)))
         timings = {"pass_one": 0.084, "decode": 4.1, "total": 4.2, "pass_one_share": 0.02}
