@@ -67,6 +67,8 @@
     let open = false; // an answer has been asked for that has not ended yet
     let pause = null; // a timer, until it is asked for
     let quiet = 0; // nothing is asked until then
+    let past = ""; // the question that ended last
+    let recheck = null;
     /** Whether a moved slider makes this answer give way to a newer one. */
     const newer = () => box.checked && (asking || page.adapted?.again);
 
@@ -83,7 +85,7 @@
       asking = setTimeout(() => {
         if (underWay()) return;
         quiet = Date.now() + QUIET_MS;
-        ended();
+        settle();
       }, LOST_MS);
       api.trigger("select", { prompt: page.adapted.answered.prompt });
       say("follows");
@@ -97,7 +99,7 @@
     }
     window.t2ui.liveGone = () => {
       if (going) going.gone = true;
-      if (going?.ended) ended();
+      if (going?.ended) settle();
     };
 
     /** Let go of it for good: something else was asked. */
@@ -112,15 +114,23 @@
       clearTimeout(asking);
       clearTimeout(pause);
       const newest = missed;
+      past = page.adapted?.question;
       [asking, pause, missed, going] = [null, null, false, null];
       return newest;
     }
+    /** Of an answer that was let go just as it ended, Gradio says so twice. */
     function ended() {
+      clearTimeout(recheck);
+      if (underWay()) recheck = setTimeout(ended, 500);
+      else if (!asking || page.adapted.question !== past) settle();
+    }
+    function settle() {
       open = false;
       if (going) going.ended = true;
       if (going && !going.gone) return;
       if (over()) again();
       else follow();
+      say("follows");
     }
     hear("ended", ended);
     hear("asked", () => {
@@ -156,7 +166,7 @@
     let marks = 0;
     function announce() {
       const { steered = [] } = page.adapted;
-      const now = steered.length && `${page.adapted.job} ${steered.at(-1)[0]}`;
+      const now = steered.length && page.adapted.job + JSON.stringify(steered.at(-1));
       if (now && now !== marks) told.textContent = `From token ${steered.at(-1)[0] + 1} on: ${mixtureWords(steered.at(-1)[1])}.`;
       marks = now;
     }

@@ -112,7 +112,7 @@
       if (!shifts.length) return plain(value);
       write(text, shifts.map((s, i) => ({ text: s[0], i })), (token, part) => {
         const shift = shifts[token.i];
-        const first = token.i === value.first;
+        const first = token.i === (value.live ? changed : value.first);
         return h(first ? "mark.token.first" : "span.token",
           { data: { token: token.i }, style: { background: tint(shift[1] - shift[2]) } }, part);
       });
@@ -186,7 +186,7 @@
       if (value.live && value.state === "done" && before) {
         parts.push(changed === null ? " · unchanged" : ` · changed from token ${changed + 1} on`);
       }
-      if (pane === "adapted" && value.state === "done" && value.compared) {
+      if (pane === "adapted" && value.state === "done" && value.compared && !value.live) {
         parts.push(value.first === null ? " · the same as the base model's" : ` · first difference at token ${value.first + 1}`);
       }
       return parts;

@@ -64,6 +64,7 @@ class _Asking:
 
     plan: Plan
     ask: Ask
+    base_ids: list[int] | None  # the base model's answer to compare with; None: nothing is
     began: float  # taken up; perf_counter seconds, as the three below
     decoding: float  # its rows joined the batch
     first_token: float | None = None
@@ -122,11 +123,14 @@ class Answers:
         Args:
             began: when the ask was taken up, perf_counter seconds.
         """
-        asking = _Asking(plan, ask, began, decoding=time.perf_counter())
+        last = self._last.get((ask.session, tuple(plan.prompt_ids)), {})
+        base_ids = last.get("base") if ask.compare_with_last else None
+        asking = _Asking(plan, ask, base_ids, began, decoding=time.perf_counter())
         base = [_Pane("base")] if ask.compare else []
         for pane in (*base, *(_Pane("adapted", sample) for sample in range(ask.samples))):
             asking.panes[pane.key] = pane
-        last = self._last.get((ask.session, tuple(plan.prompt_ids)), {})
+        if ask.compare:
+            asking.base_ids = base[0].ids
         self._decoder.add(
             plan.row(
                 (job_id, key), pane.name == "base", last.get(key, ()), pane.sample, ask.logprobs
@@ -278,7 +282,7 @@ class Answers:
     def _written(self, job_id: str, asking: _Asking) -> Iterator[Envelope]:
         """All panes have ended: Done, or the comparison is queued."""
         self._remove(job_id)
-        if not asking.ask.compare or asking.steered:  # no one mixture to compare with
+        if asking.base_ids is None or asking.steered:  # no one mixture to compare with
             yield job_id, self._done(asking)
             return
         tokens = self._pace.tokens(beside=self._decoder.decoding > 0)
@@ -287,7 +291,7 @@ class Answers:
             token_shift.Reader(self._adapter, asking.plan.tail, self._store),
             asking.plan.prompt_ids,
             asking.plan.scales,
-            (asking.panes["base"].ids, asking.panes["adapted"].ids),
+            (asking.base_ids, asking.panes["adapted"].ids),
             tokens,
         )
         pieces = self._pace.measured(pieces, tokens)

@@ -234,6 +234,7 @@ class Door:
             entry = Entry(lane, visitor, limits=limits)
         elif kind == "cancel":
             check_cancel(said)
+            self._places.stopped(said["event_id"], visitor)
         if entry.api:
             self._pace(("api", address), limits.api_posts_per_address)
         else:
@@ -241,6 +242,7 @@ class Door:
         if kind != "cancel" and self._queue.is_new(session):
             self._pace(("new sessions", address), limits.sessions_per_address)
         scope[ENTRY_KEY] = entry
+        await self._places.settle(entry)
         with self._places.hold(entry):
             if kind == "server":
                 await while_connected(self._app, scope, (body, receive), send)

@@ -50,6 +50,19 @@ class GradioQueue:
         found = (event.request.scope.get(ENTRY_KEY) for event in (*waiting, *running))
         return [entry for entry in found if entry is not None]
 
+    def told_of_their_end(self) -> list[Any]:
+        """The entries of events that still run, but whose listener has heard that they ended."""
+        running = [one for job in self._queue.active_jobs if job for one in job]
+        pending = self._queue.pending_event_ids_session
+        over = [one for one in running if one._id not in pending.get(one.session_hash, ())]
+        found = (event.request.scope.get(ENTRY_KEY) for event in over)
+        return [entry for entry in found if entry is not None]
+
+    def entry_of(self, event_id: str) -> Any:
+        """What the door let in as this event; None where there is no such event."""
+        event = self._queue.event_ids_to_events.get(event_id)
+        return None if event is None else event.request.scope.get(ENTRY_KEY)
+
     def session_of(self, event_id: str) -> str | None:
         """The session that an event's messages are in; None where they are not here any more."""
         event = self._queue.event_ids_to_events.get(event_id)

@@ -4,6 +4,8 @@ What runs or waits in Gradio's queue is counted there, so that nothing has to be
 only what is on its way there, or is no event, is remembered here.
 """
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from t2ui.http.limits import Limits
 from t2ui.http.refusal import busy
 from t2ui.ui.shared.visitor import Visitor
 
+SETTLE_SECONDS = 1.0
 ANSWERS, WORKER, TOKENS = "answers", "worker", "tokens"  # the first two as the page names them
 NAMES = {ANSWERS: "answer", WORKER: "request", TOKENS: "next-token request"}
 
@@ -25,6 +28,7 @@ class Entry:
     visitor: Visitor
     api: bool = False  # posted to the API by name: it counts for its address
     limits: Limits | None = None  # a tenant's own; None: everybody's
+    stopped: bool = False  # it was, and has not ended yet
 
 
 @dataclass
@@ -34,6 +38,25 @@ class Places:
     limits: Limits
     queue: GradioQueue
     _coming: list[Entry] = field(default_factory=list)  # let in, and not in Gradio's queue yet
+
+    async def settle(self, entry: Entry) -> None:
+        """Wait a moment for what the same page has stopped, or has been told the end of.
+
+        Gradio knows it a little longer: whoever asks again at once must not be told that it is
+        still under way.
+        """
+        end = time.monotonic() + SETTLE_SECONDS
+        while entry.lane and not entry.api and time.monotonic() < end:
+            own, told = self._own(entry), self.queue.told_of_their_end()
+            if not any(one.stopped or one in told for one in own):
+                return
+            await asyncio.sleep(SETTLE_SECONDS / 50)
+
+    def stopped(self, event_id: str, visitor: Visitor) -> None:
+        """A visitor has stopped an event."""
+        entry = self.queue.entry_of(event_id)
+        if entry is not None and entry.visitor.session == visitor.session:
+            entry.stopped = True
 
     @contextmanager
     def hold(self, entry: Entry) -> Iterator[None]:
@@ -58,6 +81,15 @@ class Places:
         """Requests that were let in and have not ended, of all lanes."""
         return len({id(one) for one in (*self._coming, *self.queue.entries()) if one.lane})
 
+    def _own(self, entry: Entry) -> list[Entry]:
+        """What the same page has under way in this lane."""
+        visitor = entry.visitor
+        return [
+            one
+            for one in self.under_way(entry.lane)
+            if (one.visitor.session, one.visitor.address) == (visitor.session, visitor.address)
+        ]
+
     def _check(self, entry: Entry) -> None:
         if not entry.lane:
             return
@@ -67,7 +99,7 @@ class Places:
             own, whose = [one for one in near if one.api], "for your address"
             remedy = "read its events to the end, or stop it by closing its event stream"
         else:
-            own = [one for one in near if one.visitor.session == entry.visitor.session]
+            own = self._own(entry)
             whose, remedy = "of yours", "wait for it, or press Stop"
         most_own, most_near, most = self._most(entry)
         if len(own) >= most_own:

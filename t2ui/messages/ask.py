@@ -36,6 +36,9 @@ class Ask:
     normalise: bool = AnswerSettings.normalise
     sampling: Sampling = field(default_factory=Sampling)
     compare: bool = True
+    # without `compare`: the base model's last answer to the prompt, if the session has one, is
+    # compared with as it stands
+    compare_with_last: bool = False
     allow_transfer: bool = AnswerSettings.allow_transfer
     scope: str = AnswerSettings.scope
     # whose it is: answers under way are shared out fairly between sessions, and a session's own

@@ -1,11 +1,13 @@
 """In the worker the last answer to a prompt is the draft of the next, and prompts are kept."""
 
+from dataclasses import replace
+
 import pytest
 import serving
 from serving import run, texts
 
 from t2ui.config import Sampling
-from t2ui.messages import Ask, NextToken
+from t2ui.messages import Ask, Compared, NextToken, Tokens
 from t2ui.models.chat import answer_tail
 
 adapter, folder, backend = serving.adapter, serving.folder, serving.backend  # fixtures
@@ -58,6 +60,22 @@ def test_in_scope_answer_a_slider_reads_the_prompts_end_alone(backend, reads):
     for alpha in (0.6, 0.7):
         run(backend, NextToken(prompt, {"math": alpha}, scope="answer"))
     assert reads == [(1, answer_tail(backend.tokenizer))] * 2
+
+
+def test_asked_again_it_is_compared_with_the_base_models_last_answer_as_it_stands(backend, reads):
+    both = run(backend, ask(0.6, "another"))[0]
+    (wanted,) = [e for e in both if isinstance(e, Compared)]
+    alone = dict(compare=False, compare_with_last=True)
+    nothing = run(backend, replace(ask(0.6), **alone))[0]
+    assert not [e for e in nothing if isinstance(e, Compared)], "there is no answer of the base's"
+    run(backend, ask(1.0))
+    reads.clear()
+    again = run(backend, replace(ask(0.6), **alone))[0]
+    (found,) = [e for e in again if isinstance(e, Compared)]
+    assert found.first_difference == wanted.first_difference
+    assert [shift.text for shift in found.shifts] == [shift.text for shift in wanted.shifts]
+    assert {e.pane for e in again if isinstance(e, Tokens)} == {"adapted"}
+    assert all(rows == 1 for rows, tokens in reads if tokens == 1), "the base decodes nothing"
 
 
 def test_only_the_latest_answers_are_remembered(backend, monkeypatch):

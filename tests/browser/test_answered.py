@@ -105,17 +105,23 @@ def test_another_prompt_makes_both_answers_and_pass_one_old_until_it_is_taken_ba
     eventually(lambda: not any(is_old(page, panel) for panel in panels))
 
 
-def test_an_answer_that_streams_is_old_as_soon_as_the_sliders_move(visit, client):
-    client.hold_end = True
+def test_an_answer_that_streams_follows_the_sliders_and_is_old_only_where_it_cannot(visit, client):
+    """More of it: test_steering."""
+    client.hold_end, client.hold_text = True, 5
     page = visit()
     ask(page)
     wait_state(page, "streaming")
     slide(page, "code", 0.5)
+    eventually(lambda: answered(page) == "answering with code 1.00, then code 0.50")
+    assert not is_old(page, "#answer-adapted")
+    client.hold_text = 0
+    page.locator("#answer-adapted .text", has_text="power of n.").wait_for()
+    slide(page, "code", 0.25)  # the whole text is there: too late
     eventually(lambda: is_old(page, "#answer-adapted"))
-    assert answered(page) == "answering with code 1.00 old: sliders moved"
+    assert answered(page) == "answering with code 1.00, then code 0.50 old: sliders moved"
     client.hold_end = False
     wait_state(page, "done")
-    assert answered(page) == "answered with code 1.00 old: sliders moved"
+    assert answered(page) == "answered with code 1.00, then code 0.50 old: sliders moved"
 
 
 def test_many_coefficients_are_said_in_short_and_none_as_the_base_model(visit):

@@ -61,7 +61,7 @@ def client(app):
     fake = app[0]
     fake.pace, fake.failure, fake.state, fake.queued = 0.3, None, None, 0
     fake.loading = fake.hold_end = fake.hold_next = False
-    fake.hold_text = 0
+    fake.hold_text, fake.same, fake.hold_steer = 0, False, False
     fake.requests.clear()
     fake.cancelled.clear()
     yield fake

@@ -112,6 +112,7 @@ class FakeJob:
         self.id = uuid.uuid4().hex
         self._found = found  # (events handed out) -> the events that a cancel ends it with
         self._said = []
+        self.steers = False  # it is a Steer
         self.finished = False
         self._start = None  # its clock starts when the model is there
         self._timetable = list(timetable)
@@ -154,6 +155,8 @@ class FakeJob:
             return True
 
     def _held(self):
+        if self.steers and self._client.hold_steer:
+            return True
         if self._client.hold_text and isinstance(self._timetable[0][1], Tokens):
             return len([e for e in self._said if isinstance(e, Tokens)]) >= self._client.hold_text
         said = {type(event) for event in self._said}
@@ -189,6 +192,9 @@ class FakeClient:
         self.failure = None  # a Failed that the next Ask or Adapt ends with
         self.hold_end = False  # an answer whose text is written waits until this is False again
         self.hold_text = 0  # batches of text after which an answer waits until this is 0 again
+        self.same = False  # asked again, the answer is what it was at first
+        self.known = ()  # the experts that may be steered with; (): all
+        self.hold_steer = False  # a steering that is taken is said to be only when it is False
         self.hold_next = False  # the same for next tokens
         self.hold_after = None  # generations after which a search waits until this is None again
         self.saved = {}  # experts saved in the app: name -> SaveExpert
@@ -227,6 +233,7 @@ class FakeClient:
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
+        job.steers = isinstance(request, Steer)
         if isinstance(request, (Ask, Adapt)):
             self.open_jobs.add(job.id)
             self.jobs[job.id] = job
@@ -259,10 +266,9 @@ class FakeClient:
         base, adapted = words(BASE_TEXT), words(ADAPTED_TEXT)
         if not any(mixture.values()):
             adapted = base
-        elif not ask.compare:  # asked again: its end differs
-            adapted = words(
-                ADAPTED_TEXT.replace("needs n steps", f"takes {len(self.requests)} steps")
-            )
+        elif not (ask.compare or self.same):  # asked again: its end differs
+            number = sum(isinstance(one, Ask) for one in self.requests)
+            adapted = words(ADAPTED_TEXT.replace("needs n steps", f"takes {number} steps"))
         limit = ask.sampling.max_new_tokens
         base, adapted = base[:limit], adapted[:limit]
         for i in range(0, max(len(base), len(adapted)), 3):
@@ -274,7 +280,7 @@ class FakeClient:
         pairs = enumerate(zip(base, adapted, strict=False))
         first = next((i for i, (a, b) in pairs if a != b), None)
         end = events[-1][0] + 0.1
-        if ask.compare:
+        if ask.compare or ask.compare_with_last:
             shifts = tuple(self._shift(i, t) for i, t in enumerate(adapted))
             events.append((end, Compared(shifts, first)))
         timings = {"pass_one": 0.084, "decode": 4.1, "total": 4.2, "pass_one_share": 0.02}
@@ -284,10 +290,11 @@ class FakeClient:
 
     def _steer(self, request):
         job = self.jobs.get(request.job_id)
-        unknown = sorted(set(request.mixture) - set(self.names) - {"dispatch"})
+        known = self.known or (*self.names, "dispatch")
+        unknown = sorted(set(request.mixture) - set(known))
         if unknown:
-            return [(0.02, Failed(f"There is no expert named {unknown[0]!r}; there are: math."))]
-        if job is None or job.finished or not job.steered(request.mixture):
+            return [(0.02, Failed(f"There is no expert named {unknown[0]!r}; there are: code."))]
+        if job is None or job.finished or not job.steered(dict(request.mixture)):
             return [(0.02, Failed("That answer has ended: ask again with the new coefficients."))]
         return [(0.02, Done())]
 

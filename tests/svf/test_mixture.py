@@ -215,3 +215,13 @@ def test_half_a_character_in_a_name_or_a_file_is_one_clear_line(tmp_path):
     )
     with pytest.raises(InputError, match=r"Half a character \(U\+D800\) in mix.json"):
         SavedMixture.load(path)
+
+
+def test_as_it_acts_is_the_same_mixture_divided_already():
+    plain = Mixture({"a": 1.5, "b": 0.5}, scope="answer")
+    assert plain.as_it_acts is plain
+    divided = Mixture(plain.weights, True, "answer").as_it_acts
+    assert divided == Mixture({"a": 0.75, "b": 0.25}, scope="answer")
+    layers = Mixture({"a": [1.0, 3.0], "b": 1.0}, True)
+    assert layers.as_it_acts.weights == {"a": (0.5, 0.75), "b": (0.5, 0.25)}
+    assert [layers.as_it_acts.at_layer(i) for i in (0, 1)] == [layers.at_layer(i) for i in (0, 1)]

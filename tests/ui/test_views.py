@@ -13,6 +13,7 @@ from t2ui.messages import (
     Mixed,
     Queued,
     Status,
+    Steered,
     Tokens,
 )
 from t2ui.ui.shared import mixture
@@ -113,6 +114,36 @@ def test_an_answer_carries_what_made_it_whatever_the_sliders_say_by_then(mixer):
     assert view.panes["adapted"]["answered"] == made
     fold(view, Mixed({"code": 1.0}, 0.0, "you"))
     assert view.answered["mixture"] == {"code": 1.0}, "the newest, where they change in mid-answer"
+
+
+def test_a_steered_answer_says_what_it_went_through_and_where(mixer):
+    view = AskView(Controls("Why?", {"math": 1.0}, "none"), mixer, READY)
+    view.job = "its id"
+    fold(view, Mixed({"math": 1.0, "code": 0.0}, 0.0, "prompt dispatcher, 0.90"))
+    assert view.panes["adapted"]["steered"] == [] and view.answered["before"] == []
+    changed = fold(view, Tokens("adapted", ("So", "", " it"), 3, 0.1))
+    changed |= fold(view, Steered(3, {"math": 0.0, "code": 0.5}, 0.5))
+    assert "adapted" in changed and "mixer" not in changed, "a hand is on the sliders"
+    fold(view, Steered(7, {"math": 0.25}, 0.75), Steered(7, {"math": 0.5}, 0.5))
+    pane = view.panes["adapted"]
+    assert pane["steered"] == [[3, {"code": 0.5}], [7, {"math": 0.5}]], "the last at a place"
+    assert pane["job"] == "its id" and view.panes["base"]["steered"] == []
+    assert pane["answered"] == {
+        "prompt": "Why?",
+        "mixture": {"math": 0.5},
+        "before": [{"math": 1.0}, {"code": 0.5}],
+        "set_by": "you",
+    }
+    fold(view, Done(False, {}, {"timeline": [[3, {"code": 0.5}], [7, {"math": 0.5}]]}))
+    assert view.receipt["timeline"] and view.panes["adapted"]["answered"]["mixture"] == {
+        "math": 0.5
+    }
+
+
+def test_an_answer_that_was_asked_again_says_so(mixer):
+    controls = Controls("Why?", {"math": 1.0}, "none")
+    assert AskView(controls, mixer, READY, live=True).panes["adapted"]["live"]
+    assert not AskView(controls, mixer, READY).panes["adapted"]["live"]
 
 
 def test_pass_one_says_which_prompt_it_read(mixer):

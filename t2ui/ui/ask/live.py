@@ -93,7 +93,8 @@ def _ask_again(
         # the prompt that was answered: somebody may be typing the next one
         controls = clean_controls(event._data.get("prompt"), NO_DISPATCH, mixer, *settings)
         try:
-            wanted = replace(controls.request(), compare=False)  # the base model's answer stays
+            # the base model's answer stays as it is
+            wanted = replace(controls.request(), compare=False, compare_with_last=True)
         except InputError as error:
             gr.Warning(str(error), title="Nothing was asked")
             yield gr.skip()

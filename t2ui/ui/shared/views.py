@@ -265,6 +265,7 @@ class AskView:
         return {
             "compared": True,
             "first": compared.first_difference,
-            "mark": len(same) // 2 if different else None,
+            # asked again, the base model's text is not known here
+            "mark": len(same) // 2 if different and not self._live else None,
             "shifts": shifts if name == "adapted" else [],
         }
