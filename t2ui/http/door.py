@@ -118,8 +118,9 @@ class Door:
         if kind == "health":
             await self._tell_health(scope, receive, send)
             return
-        self._know(scope, who)
-        if kind in ("static", "file"):
+        if kind != "startup":
+            self._know(scope, who)
+        if kind in ("static", "file", "startup"):
             await self._app(scope, receive, send)
         elif kind == "page":
             self._pace(("pages", who.address), who.limits.pages_per_address)

@@ -35,7 +35,7 @@ OPEN = (
     Route("GET", "/manifest.json", "static"),
     Route("GET", "/robots.txt", "static"),
     # the page's life
-    Route("GET", f"{API}/startup-events", "small"),
+    Route("GET", f"{API}/startup-events", "startup"),  # asked by `Blocks.launch` itself
     Route("GET", f"{API}/app_id/?", "small"),
     Route("GET", f"{API}/heartbeat/(?P<session>[^/]+)", "heartbeat"),
     # events: posted, listened to, stopped
