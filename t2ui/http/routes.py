@@ -49,6 +49,8 @@ OPEN = (
     Route("GET", f"{OPENAI}/models", "openai"),
     Route("GET", f"{OPENAI}/models/.+", "openai"),
     Route("POST", f"{OPENAI}/(chat/)?completions", "openai"),
+    # tools for agents; the second is where a Space's are looked for
+    Route("GET POST DELETE", f"({API})?/mcp/?", "mcp"),
     # for operators
     Route("GET HEAD", "/health", "health"),
     Route("GET", "/metrics", "metrics"),
