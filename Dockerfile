@@ -12,8 +12,8 @@ ENV PYTHONUNBUFFERED=1 T2UI_CACHE=/cache GRADIO_SERVER_NAME=0.0.0.0 T2UI_LOG_JSO
 
 ARG TORCH_INDEX=""
 COPY requirements.txt .
-RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-cache-dir --index-url "$TORCH_INDEX" torch; fi \
-    && pip install --no-cache-dir -r requirements.txt
+RUN if [ -n "$TORCH_INDEX" ]; then PIP_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir torch; fi \
+    && pip install --no-cache-dir -r requirements.txt "mcp>=2.3"
 
 COPY . .
 RUN pip install --no-cache-dir --no-deps .

@@ -161,7 +161,7 @@ def test_the_worker_is_told_whose_a_request_is_from_every_door(locked):
     client, url, demo, keys = locked
     asking(url, keys["ada"]).chat.completions.create(model="t2ui/base", messages=USER)
     me = Visitor(url, demo)
-    me.http.headers |= bearer(keys["ada"])
+    me.http.headers.update(bearer(keys["ada"]))
     event = me.call("ask", "x").json()["event_id"]
     assert me.hear("ask", event)[-1][0] == "complete"
     sessions = {request.session.partition("/")[0] for request in client.requests}
