@@ -1,6 +1,5 @@
 """`python -m t2ui serve`: the app, its API and the model worker, on one port."""
 
-import ipaddress
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -113,18 +112,18 @@ def _check_open(host: str, allowed: bool) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    if host in ("localhost", ""):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    from t2ui.http.addresses import is_own
+
+    return not host or is_own(host)
 
 
 def _tell(host: str, port: int, keys: Path | None) -> None:
     """Where the API is, and who may use it."""
+    from t2ui.http.mcp.server import PATH, available
+
     who = f"whoever has a key in {keys}"
     if keys is None:
         who = "this machine alone" if _is_loopback(host) else "everybody who reaches it"
     shown = "127.0.0.1" if host == "0.0.0.0" else host
-    note(f"* OpenAI-compatible API at http://{shown}:{port}/v1, open to {who}")
+    tools = f", tools for agents (MCP) at http://{shown}:{port}{PATH}" if available() else ""
+    note(f"* OpenAI-compatible API at http://{shown}:{port}/v1{tools}; open to {who}")

@@ -34,6 +34,14 @@ def address_of(scope: Mapping[str, Any], proxy: bool) -> str:
     return str(peer)
 
 
+def is_own(host: str) -> bool:
+    """Whether a host's name is this machine's for itself."""
+    if host.lower() == "localhost":
+        return True
+    found = _parsed(host) if ":" not in host else _parsed(f"[{host.strip('[]')}]")
+    return found is not None and found.is_loopback
+
+
 class Keys:
     """Keys of sessions: nobody who lacks the secret can tell or guess one."""
 

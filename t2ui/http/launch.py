@@ -1,10 +1,9 @@
 """How the app is launched: the page's look, with the door in front of it."""
 
-import asyncio
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,12 +72,7 @@ def _lifespan(service: Service) -> Callable[[App], AbstractAsyncContextManager[N
         stack: Any = app.middleware_stack  # built by now
         door = Door(stack, GradioQueue(app.get_blocks()), service, keys, shipped)
         app.middleware_stack = door
-        sweeping = asyncio.create_task(door.sweep())
-        try:
+        async with door.running():
             yield
-        finally:
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
 
     return opened

@@ -35,7 +35,7 @@ OPEN = (
     Route("GET", "/manifest.json", "static"),
     Route("GET", "/robots.txt", "static"),
     # the page's life
-    Route("GET", f"{API}/startup-events", "small"),
+    Route("GET", f"{API}/startup-events", "startup"),  # asked by `Blocks.launch` itself
     Route("GET", f"{API}/app_id/?", "small"),
     Route("GET", f"{API}/heartbeat/(?P<session>[^/]+)", "heartbeat"),
     # events: posted, listened to, stopped
@@ -49,6 +49,8 @@ OPEN = (
     Route("GET", f"{OPENAI}/models", "openai"),
     Route("GET", f"{OPENAI}/models/.+", "openai"),
     Route("POST", f"{OPENAI}/(chat/)?completions", "openai"),
+    # tools for agents; the second is where a Space's are looked for
+    Route("GET POST DELETE", f"({API})?/mcp/?", "mcp"),
     # for operators
     Route("GET HEAD", "/health", "health"),
     Route("GET", "/metrics", "metrics"),

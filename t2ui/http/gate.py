@@ -1,0 +1,124 @@
+"""Who comes through the door, how often, and what is written down of it; of every kind of route."""
+
+from collections import Counter
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.types import Receive, Scope
+
+from t2ui.http.addresses import Keys, address_of, is_own
+from t2ui.http.bodies import read_body
+from t2ui.http.limits import Limits
+from t2ui.http.logs import log_request
+from t2ui.http.rates import Rates
+from t2ui.http.refusal import Refusal, busy
+from t2ui.http.service import Service
+from t2ui.http.tenants import Tenant
+from t2ui.ui.shared.visitor import Visitor
+
+QUIET = ("static", "file", "health", "metrics")  # kinds of routes without a line in the log
+
+
+@dataclass
+class Comer:
+    """Who comes: the address that counts, or the tenant's name in its place."""
+
+    address: str
+    limits: Limits
+    tenant: Tenant | None = None
+    kind: str = "closed"  # of the route
+
+
+class Gate:
+    """What is asked of a request before anybody works on it."""
+
+    def __init__(self, service: Service, keys: Keys) -> None:
+        self.service, self._keys = service, keys
+        self._rates = Rates()
+        self._arriving: Counter[str] = Counter()  # posts being read, by address
+
+    def comer(self, scope: Scope) -> Comer:
+        """Who sends this, as far as the address tells."""
+        limits = self.service.limits
+        return Comer(address_of(scope, limits.public and limits.proxy), limits)
+
+    def know(self, scope: Scope, who: Comer) -> None:
+        """Where there are keys, nobody comes in without one.
+
+        Raises:
+            Refusal: no key, or none that is known.
+        """
+        if self.service.tenants is None:
+            return
+        self.pace(("keys", who.address), who.limits.requests_per_address)
+        who.tenant = self.service.tenants.of_headers(scope["headers"])
+        who.address = who.tenant.session
+        who.limits = who.tenant.limited(self.service.limits)
+
+    def visitor(self, session_hash: str | None, who: Comer) -> Visitor:
+        """Whose request it is, for the handlers and for the worker."""
+        address, searches = who.address, who.limits.searches_per_address
+        if who.tenant is not None:  # its pages' sessions are its own
+            page = f"/{self._keys.session(session_hash)}" if session_hash else ""
+            return Visitor(f"{who.tenant.session}{page}", address, searches)
+        key = self._keys.session(session_hash) if session_hash else self._keys.address(address)
+        return Visitor(key, address, searches)
+
+    def check_origin(self, scope: Scope, who: Comer) -> None:
+        """Where nobody needs a key, a page of another host must not use its reader's server: it
+        may have given its own name the address of this machine.
+
+        Raises:
+            Refusal: a page of another host sends this.
+        """
+        said = dict(scope["headers"]).get(b"origin")
+        if said is None or who.tenant is not None or who.limits.public:
+            return
+        if not is_own(urlsplit(said.decode("latin-1")).hostname or ""):
+            remedy = "start it with --keys"
+            raise Refusal(403, f"Pages of other hosts may not use this server: {remedy}.")
+
+    def pace(self, key: tuple[str, str], per_second: float) -> None:
+        """One more of a kind of request.
+
+        Raises:
+            Refusal: too often; it says when there is room again.
+        """
+        if wait := self._rates.take(key, per_second):
+            whose = "this page" if key[0] == "session" else "your address"
+            raise busy(
+                f"Too many requests from {whose}: at most {per_second:g} a second. Try again in "
+                f"{max(1, round(wait))} s.",
+                retry=wait,
+            )
+
+    async def read(self, scope: Scope, receive: Receive, who: Comer) -> bytes:
+        """The body of a post.
+
+        Raises:
+            Refusal: what `read_body` raises, or too many arrive at once.
+        """
+        address = who.address
+        if self._arriving[address] >= who.limits.bodies_per_address:
+            raise busy(f"{self._arriving[address]} posts from your address are still arriving.")
+        self._arriving[address] += 1
+        try:
+            return await read_body(scope, receive, who.limits)
+        finally:
+            self._arriving[address] -= 1
+            if not self._arriving[address]:
+                del self._arriving[address]
+
+    def write_down(self, scope: Scope, who: Comer, status: int, seconds: float) -> None:
+        """What an operator sees of a request: counts, and a line where they want one."""
+        self.service.metrics.request(who.kind, status)
+        if who.kind not in QUIET:
+            log_request(
+                {
+                    "method": scope["method"],
+                    "path": scope["path"][:200],
+                    "status": status,
+                    "seconds": round(seconds, 4),
+                    "from": who.address,
+                }
+            )
