@@ -73,7 +73,11 @@ def test_no_pickle_no_global_no_relative_names(name):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"line {node.lineno}: a bare except"
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.save"):
-            raise AssertionError(f"line {node.lineno}: {ast.unparse(node)} reads or writes pickle")
+            safe = name == "t2ui.exchange.authors" and ast.unparse(node) == "torch.load"
+            assert safe, f"line {node.lineno}: {ast.unparse(node)} reads or writes pickle"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert given.get("weights_only") == "True", f"line {node.lineno}: not as tensors only"
 
 
 @pytest.mark.parametrize("name", FILES)

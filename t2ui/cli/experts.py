@@ -10,6 +10,7 @@ import typer
 from t2ui.cli.options import (
     AsJson,
     Folder,
+    Model,
     existing,
     facts,
     load,
@@ -134,8 +135,7 @@ def experts_compact(
     as_json: AsJson = False,
 ) -> None:
     """Write a copy of an expert with one byte per scale (int8), about a quarter of the size."""
-    if out.exists():
-        raise InputError(f"{out} exists already: choose another --out, or remove it first.")
+    _check_new(out)
     loaded, path = one(expert, folder)
     # The measurements of the large file stay in the small one, so it names what it was made from.
     training = {**loaded.training, "compact_of": loaded.sha256}
@@ -205,3 +205,72 @@ def experts_examples(
         print_json({"file": str(path), "examples": len(found), "bytes": size})
     else:
         print(f"{path}: {len(found)} examples for the router; {size / 1000:,.0f} kB")
+
+
+@experts_app.command("import")
+def experts_import(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="The authors' policy_params*.pt or learnable_params*.pt, a LoRA's folder (peft), "
+            "or a model's folder, which is compared with --model."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The new file, .safetensors or .svf.")],
+    model: Model = DEFAULT_MODEL,
+    name: Annotated[str, typer.Option(help="The expert's; by default that of the source.")] = "",
+    description: Annotated[str, typer.Option(help="Of the expert, a sentence or two.")] = "",
+    license: Annotated[str, typer.Option(help="Of the expert, e.g. Apache-2.0.")] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="What pass one calls it; may be given several times."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where matrices are decomposed.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Other people's work as an expert: what a diagonal cannot hold of it is said."""
+    from t2ui.exchange.imports import import_expert
+
+    _check_new(out)
+    found = import_expert(
+        source,
+        model,
+        name,
+        device=device,
+        progress=progress,
+        description=description,
+        license=license,
+        labels=tuple(label or ()),
+    )
+    saved = found.expert.save(out)
+    for sentence in found.notes:
+        note(sentence)
+    if as_json:
+        print_json(
+            {
+                "file": str(out),
+                "name": saved.name,
+                "kind": found.kind,
+                "held": found.share,
+                "matrices": [{"name": held.name, "held": held.share} for held in found.matrices],
+                "sha256": saved.sha256,
+                "notes": list(found.notes),
+            }
+        )
+        return
+    for held in found.matrices:
+        print(f"{held.share:7.1%}  {held.name}")
+    print(
+        f"{out}: expert {saved.name}, {saved.parameters:,} scales in {len(saved.scales)} matrices; "
+        f"holds {found.share:.1%} of the change (of its squared Frobenius norm)"
+    )
+
+
+def _check_new(out: Path) -> None:
+    """Refuse a file that is there, or that an expert cannot have."""
+    from t2ui.svf.expert import SUFFIXES
+
+    if out.exists():
+        raise InputError(f"{out} exists already: choose another --out, or remove it first.")
+    if out.suffix not in SUFFIXES:
+        raise InputError(f"{out.name} must end in {' or '.join(SUFFIXES)}.")

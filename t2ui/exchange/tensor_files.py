@@ -52,6 +52,40 @@ class TensorInfo:
         return prod(self.shape) * self.dtype.itemsize
 
 
+class TensorFile:
+    """The tensors in one safetensors file.
+
+    Raises:
+        InputError: no such file, a damaged one, or a dtype that is not known here.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.infos: dict[str, TensorInfo] = {}
+        try:
+            with safe_open(path, framework="pt") as file:
+                self.metadata: dict[str, str] = file.metadata() or {}
+                for name in file.keys():
+                    part = file.get_slice(name)
+                    code = part.get_dtype()
+                    if code not in DTYPES:
+                        raise InputError(
+                            f"{path.name}: {name} is of dtype {code}, which is not known here: "
+                            "use a model that is not quantised."
+                        )
+                    self.infos[name] = TensorInfo(name, tuple(part.get_shape()), DTYPES[code])
+        except (SafetensorError, OSError) as error:
+            raise _damaged(path, error) from error
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, as it is stored."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise _damaged(self.path, error) from error
+
+
 class TensorFolder:
     """The tensors in a model folder's safetensors files, in the order of the files.
 
@@ -61,32 +95,15 @@ class TensorFolder:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._files: dict[str, Path] = {}
+        self._files: dict[str, TensorFile] = {}
         self.infos: dict[str, TensorInfo] = {}
-        for path in self._paths():
-            try:
-                with safe_open(path, framework="pt") as file:
-                    for name in file.keys():
-                        part = file.get_slice(name)
-                        dtype = DTYPES.get(part.get_dtype())
-                        if dtype is None:
-                            raise InputError(
-                                f"{path.name}: {name} is of dtype {part.get_dtype()}, which is "
-                                "not known here: use a model that is not quantised."
-                            )
-                        self._files[name] = path
-                        self.infos[name] = TensorInfo(name, tuple(part.get_shape()), dtype)
-            except (SafetensorError, OSError) as error:
-                raise _damaged(path, error) from error
+        for file in map(TensorFile, self._paths()):
+            self._files |= dict.fromkeys(file.infos, file)
+            self.infos |= file.infos
 
     def read(self, name: str) -> Tensor:
         """One tensor, as it is stored."""
-        path = self._files[name]
-        try:
-            with safe_open(path, framework="pt") as file:
-                return file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, error) from error
+        return self._files[name].read(name)
 
     def _paths(self) -> list[Path]:
         index = self.folder / INDEX
