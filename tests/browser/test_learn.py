@@ -306,3 +306,35 @@ def test_the_keyboard_alone_is_enough(visit):
         "|| e.labels?.length)).map((e) => e.outerHTML.slice(0, 120))"
     )
     assert nameless == []
+
+
+# --- hints of other pages ------------------------------------------------------------------------
+
+
+def test_a_hint_leads_to_its_step_by_mouse_and_by_keyboard(visit):
+    page = visit()
+    about = page.get_by_role("button", name="About Mixture")
+    about.click()
+    page.get_by_role("link", name="Learn it: step 5").click()
+    ready(page, 5)
+    page.get_by_role("tab", name="Ask").click()
+    page.get_by_role("button", name="About Pass one").focus()
+    page.keyboard.press("Enter")
+    eventually(lambda: page.evaluate("document.activeElement.textContent") == "Learn it: step 6")
+    page.keyboard.press("Escape")
+    assert page.locator(".t2-tip").count() == 0
+    assert page.evaluate("document.activeElement.ariaLabel") == "About Pass one"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    step(page, 6)
+    assert page.evaluate("location.search") == "?learn=6"
+
+
+def test_a_hint_leads_to_its_step_by_touch(visit):
+    page = visit("?tab=inspect", **PHONE)
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+    page.locator("#inspect-look [data-testid=block-info]").tap()
+    link = page.get_by_role("link", name="Learn it: step 5")
+    assert link.bounding_box()["height"] >= TARGET
+    link.tap()
+    step(page, 5)

@@ -40,13 +40,15 @@ def inspect_page(shared: Shared, tab: gr.Tab) -> None:
     """Build the page inside its tab."""
     data = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="inspect"):
-        with card("Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look"):
+        with card(
+            "Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look", 5
+        ):
             choices = make_choices()
             with gr.Column(elem_id="inspect-save"):
                 saving = gr.Column()  # filled below: it needs to know the matrix that is open
-        with card("Change of every singular value", MAP_HINT, "map-up", "map"):
+        with card("Change of every singular value", MAP_HINT, "map-up", "map", 5):
             heatmap = panel("heatmap", no_plot("waiting"), "heatmap", data)
-        with card("One matrix", "σ before and after, z, and captured variance.", "", "matrix"):
+        with card("One matrix", "σ before and after, z, and captured variance.", "", "matrix", 4):
             component = panel("component", no_plot("empty", NOTHING_YET), "component-plot", data)
     with saving:
         saving_buttons(shared, choices, component)
