@@ -25,6 +25,14 @@ from t2ui.messages.ask import (
     Tokens,
     TokenShift,
 )
+from t2ui.messages.compare import (
+    LayersMeasured,
+    LayersOff,
+    Sweep,
+    SweepTexts,
+    Swept,
+    SweptColumn,
+)
 from t2ui.messages.inspect import (
     Component,
     ComponentData,
@@ -68,6 +76,8 @@ Request = (
     | ReadExpert
     | EndSession
     | Steer
+    | Sweep
+    | LayersOff
 )
 Event = (
     Queued
@@ -78,6 +88,9 @@ Event = (
     | Tokens
     | Compared
     | NextTokens
+    | SweepTexts
+    | Swept
+    | LayersMeasured
     | HeatmapData
     | ComponentData
     | SearchEstimate
@@ -117,6 +130,8 @@ __all__ = [
     "Generation",
     "Heatmap",
     "HeatmapData",
+    "LayersMeasured",
+    "LayersOff",
     "Mixed",
     "NextToken",
     "NextTokens",
@@ -133,6 +148,10 @@ __all__ = [
     "Status",
     "Steer",
     "Steered",
+    "Sweep",
+    "SweepTexts",
+    "Swept",
+    "SweptColumn",
     "TokenShift",
     "Tokens",
     "Written",
