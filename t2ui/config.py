@@ -23,6 +23,7 @@ MAX_PROMPT_CHARS = 20_000
 ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
 LEAST_SUM = 1e-6  # coefficients that sum to less in magnitude are not divided by their sum
 SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
+MOST_MIXTURES = 9  # that one prompt is answered with side by side
 MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 ROUTINGS = ("hard", "soft")

@@ -5,13 +5,13 @@
   const { panels, hints, h, plot, frame, copy, opens } = window.t2ui;
 
   Object.assign(hints, {
-    "#inspect-look": "z − 1 for an expert: 0 leaves a singular value as it is, 0.12 turns it up by 12 %.",
+    "#inspect-look": ["z − 1 for an expert: 0 leaves a singular value as it is, 0.12 turns it up by 12 %.", 5],
     "#inspect-compare": "A second one, in its own colour, and the difference of the two.",
     "#inspect-show": "One of the two against the base model, or one against the other.",
     "#inspect-rows": "A row for all matrices of a layer, for all of one kind (q, k, v …), or for every matrix.",
     "#inspect-module": "attention: q, k, v, o. mlp: gate, up, down.",
     "#inspect-layer": "All layers of the model, or one.",
-    "#inspect-log": "Singular values span decades: a log scale shows the small ones.",
+    "#inspect-log": ["Singular values span decades: a log scale shows the small ones.", 4],
     "#save-heatmap": "The numbers behind the heatmap, every matrix on a line of its own.",
     "#save-component": "σ, z and captured variance of the matrix that is open.",
   });

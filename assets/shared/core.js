@@ -96,8 +96,9 @@ window.t2ui = (() => {
     tip.style.top = `${above > 8 ? above : Math.min(a.bottom + 8, innerHeight - t.height - 8)}px`;
   }
   function hideTip() {
-    if (tip) tip.remove();
-    tip = null;
+    const old = tip;
+    tip = null; // first: what has the focus in it is told that it goes
+    old?.remove();
   }
   addEventListener("scroll", () => {
     if (tip && Math.abs(tipAnchor.getBoundingClientRect().top - tipTop) > 4) hideTip();

@@ -25,11 +25,13 @@
     }
   }
 
-  /** Open the page that the link names with `tab=<id>` (`page` is Gradio's own word), by a click on
-      its tab, so that the page does what it does whenever it is opened. */
+  /** Open the page that the link names with `tab=<id>` (`page` is Gradio's own word) or by a parameter
+      of its own (`learn=3`), by a click on its tab, so that the page does what it does whenever it
+      is opened. */
   window.t2ui.openFromLink = () => {
     const titles = JSON.parse(document.querySelector("#header .t2-header").dataset.pages);
-    const title = titles[new URLSearchParams(location.search).get("tab")];
+    const query = new URLSearchParams(location.search);
+    const title = titles[query.get("tab") || Object.keys(titles).find((id) => query.has(id))];
     const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
     if (title) [...tabs].find((tab) => tab.textContent.trim() === title)?.click();
   };

@@ -1,6 +1,9 @@
 /* Hints: a line for whoever points at something, comes to it by keyboard, or touches it. The mouse
    gets the browser's own tooltip (`title`); keyboard and touch get ours. By touch: a tap on what does
-   nothing else (a card's title and its "i", the name of a field), a long press on what does. */
+   nothing else (a card's title and its "i", the name of a field), a long press on what does.
+
+   Where `data-learn` stands with a hint, or a hint is [line, step], ours has a link to that step of
+   Learn; by keyboard, Enter on the "i" leads to the link. */
 "use strict";
 
 (() => {
@@ -16,16 +19,31 @@
   /** What has a hint at this place of the page: the innermost of what stands around it. */
   function hinted(node) {
     const titled = node.closest?.("[title]:not([title=''])");
-    let best = titled && { anchor: titled, text: titled.title };
-    for (const [selector, text] of Object.entries(hints)) {
+    let best = titled && { anchor: titled, text: titled.title, step: titled.dataset.learn };
+    for (const [selector, hint] of Object.entries(hints)) {
       const anchor = node.closest?.(selector);
-      if (anchor && (!best || best.anchor.contains(anchor))) best = { anchor, text };
+      const [text, step] = [hint].flat();
+      if (anchor && (!best || best.anchor.contains(anchor))) best = { anchor, text, step };
     }
     // a slider's hint is on its name, beside it
     const name = best ? null : node.closest?.(".mix-row")?.querySelector("[title]");
     return name ? { anchor: name, text: name.title } : best;
   }
-  const tell = (found) => showTip(found.anchor, h("p", { dir: "auto" }, found.text));
+  /** Show a hint; what is returned is its link, if it has one. */
+  function tell(found) {
+    const link = found.step && h("a.to-learn", {
+      href: `?learn=${found.step}`, onclick: hideTip, onkeydown: (event) => event.key === "Escape" && backTo(found.anchor),
+    }, `Learn it: step ${found.step}`);
+    showTip(found.anchor, [h("p", { dir: "auto" }, found.text), link]);
+    return link;
+  }
+  /** From a hint's link to where it was opened, without opening it again. */
+  function backTo(anchor) {
+    keys = false;
+    anchor.focus();
+    keys = true;
+  }
+  const inTip = (node) => Boolean(node?.closest?.(".t2-tip"));
 
   document.addEventListener("pointerover", (event) => {
     const found = event.pointerType === "touch" ? null : hinted(event.target);
@@ -52,7 +70,7 @@
     if (!found.anchor.title) event.target.ariaDescription = found.text; // Gradio's: for screen readers
     if (keys) tell(found);
   });
-  document.addEventListener("focusout", () => keys && hideTip());
+  document.addEventListener("focusout", (event) => keys && !inTip(event.relatedTarget) && hideTip());
 
   /* --- by touch, and a click on an "i" --------------------------------------------------------- */
 
@@ -65,6 +83,7 @@
     touch = event.pointerType === "touch";
     held = false;
     letGo();
+    if (inTip(event.target)) return; // on its way to the link
     hideTip();
     if (!touch || event.target.closest("input[type=range], textarea")) return;
     const found = hinted(event.target);
@@ -92,10 +111,12 @@
     const name = touch && event.target.closest("[data-testid=block-info]"); // of a field
     if (!info && !touch) return;
     if (!info && !name && event.target.closest(ACTS)) return;
+    if (inTip(event.target)) return;
     if (event.target.closest("[data-token]")) return; // has a tooltip of its own
     const found = hinted(event.target);
     if (!found) return hideTip();
     if (name) event.preventDefault(); // else the field has the focus, and the keyboard covers all
-    tell(found);
+    const link = tell(found);
+    if (info && keys) link?.focus();
   }, true);
 })();

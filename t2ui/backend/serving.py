@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.backend import inspection, token_shift
+from t2ui.backend import comparing, inspection, token_shift
 from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.answers import Answers, Envelope
 from t2ui.backend.experts_folder import ExpertsFolder
@@ -41,6 +41,7 @@ from t2ui.messages import (
     Event,
     Experts,
     Heatmap,
+    LayersOff,
     Mixed,
     NextToken,
     NextTokens,
@@ -50,6 +51,7 @@ from t2ui.messages import (
     SaveExpert,
     SessionEnded,
     Steer,
+    Sweep,
 )
 from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import load_model, model_name
@@ -150,6 +152,16 @@ class ModelBackend:
     def _(self, request: Component) -> Event:
         scales = self._mixed(request.mixture, request.normalise, request.session)
         return inspection.component(self.adapter.factors, scales, request.name)
+
+    @_answer.register
+    def _(self, request: Sweep) -> Iterator[Event | None]:
+        experts = self._experts.library(request.session).experts
+        return comparing.swept(self._dispatchers, experts, request)
+
+    @_answer.register
+    def _(self, request: LayersOff) -> Iterator[Event | None]:
+        experts = self._experts.library(request.session).experts
+        return comparing.without_layers(self._dispatchers, experts, request)
 
     @_answer.register
     def _(self, request: EstimateAdapt) -> Event:

@@ -29,6 +29,14 @@ from t2ui.messages.ask import (
     TokenScore,
     TokenShift,
 )
+from t2ui.messages.compare import (
+    LayersMeasured,
+    LayersOff,
+    Sweep,
+    SweepTexts,
+    Swept,
+    SweptColumn,
+)
 from t2ui.messages.inspect import (
     Component,
     ComponentData,
@@ -74,6 +82,8 @@ Request = (
     | ReadExpert
     | EndSession
     | Steer
+    | Sweep
+    | LayersOff
 )
 Event = (
     Queued
@@ -84,6 +94,9 @@ Event = (
     | Tokens
     | Compared
     | NextTokens
+    | SweepTexts
+    | Swept
+    | LayersMeasured
     | HeatmapData
     | ComponentData
     | SearchEstimate
@@ -126,6 +139,8 @@ __all__ = [
     "HeatmapData",
     "MOST_LOGPROBS",
     "MOST_SAMPLES",
+    "LayersMeasured",
+    "LayersOff",
     "Mixed",
     "NextToken",
     "NextTokens",
@@ -144,6 +159,10 @@ __all__ = [
     "Steered",
     "TENANT",
     "TokenScore",
+    "Sweep",
+    "SweepTexts",
+    "Swept",
+    "SweptColumn",
     "TokenShift",
     "Tokens",
     "Written",

@@ -18,6 +18,7 @@ from t2ui.ui.api import Blocks, publish
 from t2ui.ui.ask.page import ask_page
 from t2ui.ui.header import header
 from t2ui.ui.inspect.page import inspect_page
+from t2ui.ui.learn.page import learn_page
 from t2ui.ui.shared.components import make_shared
 from t2ui.ui.shared.listen import Client
 from t2ui.ui.shared.page import Page
@@ -28,10 +29,12 @@ from t2ui.ui.start import list_experts_when_ready
 __all__ = ["PAGES", "build", "launch_options"]
 
 PAGES = (  # in the order of their tabs; see `shared.page`
+    Page("learn", "Learn", learn_page),
     Page("ask", "Ask", ask_page),
     Page("adapt", "Adapt", adapt_page),
     Page("inspect", "Inspect", inspect_page),
 )
+FIRST = "ask"  # the page that is open where the link names none
 
 
 def build(client: Client, public: bool = False) -> gr.Blocks:
@@ -43,7 +46,7 @@ def build(client: Client, public: bool = False) -> gr.Blocks:
     with Blocks(title="t2ui", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         shared = make_shared(client, demo, public)
         top = header(shared, PAGES)
-        with gr.Tabs(elem_id="pages"):
+        with gr.Tabs(selected=FIRST, elem_id="pages"):
             for page in PAGES:
                 with gr.Tab(page.title, id=page.id) as tab:
                     page.build(shared, tab)

@@ -4,6 +4,7 @@ import browsing
 import pytest
 from browsing import SHOTS, ask, eventually, serve, wait_state
 from fake_client import FakeClient
+from looks import TARGET, TOO_SMALL
 
 pytestmark = pytest.mark.browser
 
@@ -12,16 +13,6 @@ app, browser, client, visit = browsing.app, browsing.browser, browsing.client, b
 PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 ARABIC = "اكتب رسالة قصيرة ومهذبة إلى صاحب البيت عن صنبور يقطر"
 HEBREW = "כתוב מכתב קצר ומנומס לבעל הבית"
-TARGET = 44  # CSS pixels
-TOO_SMALL = """([within, least]) => {
-  const kinds = 'button, input, textarea, select, summary, [role=button], fieldset label';
-  return [...document.querySelectorAll(`${within} :is(${kinds})`)].filter((e) => {
-    if (!e.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
-    const hit = e.closest('label') || e; // a label is its box's target too
-    const box = hit.getBoundingClientRect();
-    return box.width && box.height && Math.min(box.width, box.height) < least - 0.5;
-  }).map((e) => `${e.outerHTML.slice(0, 90)} ${e.offsetWidth} × ${e.offsetHeight}`);
-}"""
 
 
 def in_view(page, selector, least):

@@ -83,7 +83,8 @@ def adapt_page(shared: Shared, tab: gr.Tab) -> None:
             with gr.Row(elem_id="adapt-plots"):
                 with card("Score", "Of every member of each generation; higher is better."):
                     panel("search-score", {}, "adapt-score", plots)
-                with card("α of each expert", "Mean ± spread of the search, by generation."):
+                about = "Mean ± spread of the search, by generation."
+                with card("α of each expert", about, learn=5):
                     panel("search-alpha", {}, "adapt-alpha", plots)
             answers = result_cards(shared, searches, search)
     saved_experts(shared)

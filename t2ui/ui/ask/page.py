@@ -87,20 +87,21 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
             starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
             starter.click(None, None, shared.prompt, js=f"() => {json.dumps(text)}")
     with gr.Row(elem_id="cards"):
-        with card("Pass one", "The model reads the prompt once and says which kind it is."):
+        about = "The model reads the prompt once and says which kind it is."
+        with card("Pass one", about, learn=6):
             classification = panel("classification", no_classification(""), "classification")
-        hint = "z′ = 1 + Σ α (z − 1): how much of each expert is in."
-        with card("Mixture", hint, "set-by", elem_id="card-mixture"):
+        about = "z′ = 1 + Σ α (z − 1): how much of each expert is in."
+        with card("Mixture", about, "set-by", elem_id="card-mixture", learn=5):
             live = live_switch(client)
             shared.mixer.render()
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
             next_token_card(client)
     with gr.Row(elem_id="answers"):
         hint = "The model as it is, z = 1."
-        with card("Base", hint, "answered-base", elem_id="card-base"):
+        with card("Base", hint, "answered-base", elem_id="card-base", learn=2):
             base = _pane("base", follows="prompt")
         hint = "The same model with the mixture applied."
-        with card("Adapted", hint, "answered-adapted", elem_id="card-adapted"):
+        with card("Adapted", hint, "answered-adapted", elem_id="card-adapted", learn=5):
             adapted = _pane("adapted", follows="prompt mixture")
     footer = panel("footer", NO_FOOTER, "footer")
     page = AskPage(

@@ -1,6 +1,5 @@
 """The Inspect page: what an expert or the mixture does to the singular values. Layout, wiring."""
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -22,14 +21,13 @@ from t2ui.ui.inspect.sources import (
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.events import QUICK, WORKER
-from t2ui.ui.shared.listen import YIELD_SECONDS, Client
+from t2ui.ui.shared.listen import Client, patiently
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
 
 NO_EXPERTS = "No experts were found: there is nothing to look at yet."
 OTHERWISE = "Move a slider on Ask, or choose something else to look at."
 WAITING = "The model is loading or busy: this appears when it is its turn."
-LONG_SECONDS = 0.5  # before that, what was there stays
 NOTHING_YET = "Click the row of a matrix in the heatmap: its singular values appear here."
 MAP_HINT = (
     "Red is turned up, blue is turned down. Where a row stands for several matrices, the colour "
@@ -42,13 +40,15 @@ def inspect_page(shared: Shared, tab: gr.Tab) -> None:
     """Build the page inside its tab."""
     data = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="inspect"):
-        with card("Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look"):
+        with card(
+            "Look at", "z − 1 of an expert, or of the mixture on the sliders.", "", "look", 5
+        ):
             choices = make_choices()
             with gr.Column(elem_id="inspect-save"):
                 saving = gr.Column()  # filled below: it needs to know the matrix that is open
-        with card("Change of every singular value", MAP_HINT, "map-up", "map"):
+        with card("Change of every singular value", MAP_HINT, "map-up", "map", 5):
             heatmap = panel("heatmap", no_plot("waiting"), "heatmap", data)
-        with card("One matrix", "σ before and after, z, and captured variance.", "", "matrix"):
+        with card("One matrix", "σ before and after, z, and captured variance.", "", "matrix", 4):
             component = panel("component", no_plot("empty", NOTHING_YET), "component-plot", data)
     with saving:
         saving_buttons(shared, choices, component)
@@ -212,14 +212,5 @@ def _wire_matrix(
 
 async def _patiently(work: Coroutine[Any, Any, str], name: str = "") -> AsyncIterator[Any]:
     """The result of `work`; when that takes long, that it does. Ends the work when nobody waits."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task}, timeout=LONG_SECONDS)
-        if not task.done():
-            yield pack({**no_plot("waiting", WAITING), "name": name})
-        while not task.done():
-            await asyncio.wait({task}, timeout=YIELD_SECONDS)
-            yield gr.skip()
-        yield task.result()
-    finally:
-        task.cancel()
+    async for news in patiently(work, pack({**no_plot("waiting", WAITING), "name": name})):
+        yield gr.skip() if news is None else news

@@ -5,9 +5,9 @@ early, be it by Stop, by a closed tab, or by an error.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from t2ui.messages import Event, Experts, Failed, Request, Status
 
@@ -16,6 +16,7 @@ Answer = TypeVar("Answer")
 POLL_SECONDS = 0.02
 YIELD_SECONDS = 0.25  # Gradio notices that a listener went only when the handler yields
 COALESCE_SECONDS = 0.08
+LONG_SECONDS = 0.5  # before that, what was there stays
 
 
 class Job(Protocol):
@@ -98,3 +99,23 @@ async def answer(
         f"The model did not answer within {timeout:.0f} s.",
         "It is loading or busy: see the status at the top, and try again.",
     )
+
+
+async def patiently(
+    work: Coroutine[Any, Any, Answer], waiting: Answer | None = None
+) -> AsyncIterator[Answer | None]:
+    """The result of `work`; before it, whenever time has passed, None.
+
+    Once the work takes long, `waiting` comes first. Ends the work when nobody listens any more.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=LONG_SECONDS)
+        if not task.done() and waiting is not None:
+            yield waiting
+        while not task.done():
+            await asyncio.wait({task}, timeout=YIELD_SECONDS)
+            yield None
+        yield task.result()
+    finally:
+        task.cancel()

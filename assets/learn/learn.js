@@ -1,0 +1,151 @@
+/* The Learn page: six steps, each one screen with one thing to move and a question to answer before
+   moving it. A step is a function in `learn.makers` that gives its parts; here is what they share:
+   the way between them, the question, and the link to a step (`?learn=3`).
+
+   A maker is {name, title, make}; `make` gets {light, reveal, ask} and gives {lead, formula, picture,
+   controls, question: {text, options, right(), said()}, lock(on), more?, shown?(), took?(kind, data)}.
+   `right()` is the number of the right option, `said()` what is said once it has been seen; `shown`
+   is called when the step is opened or the model has come up, `took` with what Python has found. */
+"use strict";
+
+(() => {
+  const { panels, h, fill, hear } = window.t2ui;
+  const learn = window.t2ui.learn;
+  const TAB = "Learn";
+
+  /** The step, counted from 0, that a query string names; the first for nonsense. */
+  const asked = (query = location.search) => {
+    const step = Number(new URLSearchParams(query).get("learn"));
+    return Number.isInteger(step) && step >= 1 && step <= learn.makers.length ? step - 1 : 0;
+  };
+  const tab = (title) =>
+    [...document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button")]
+      .find((button) => button.textContent.trim() === title);
+  learn.tab = tab;
+  const link = (step) => `?learn=${step + 1}`;
+
+  /** What is asked before the hand moves anything, and what is said after it has seen. */
+  function questionOf(step, number, unlock) {
+    const { text, options } = step.question;
+    const name = `learn-answer-${number + 1}`;
+    const labels = options.map((option, i) => h("label", null,
+      h("input", { type: "radio", name, value: i, onchange: () => {
+        verdict.dataset.chosen = i;
+        unlock();
+        if (seen) tell();
+      } }), h("span", null, option)));
+    const verdict = h("p.verdict", { role: "status" });
+    let seen = false;
+    function tell() {
+      seen = true;
+      const right = step.question.right();
+      labels.forEach((label, i) => label.classList.toggle("right", i === right));
+      const own = verdict.dataset.chosen;
+      fill(verdict, own === undefined ? null : h("b", null, Number(own) === right ? "As you said. " : "Not quite. "), step.question.said());
+    }
+    const element = h("fieldset.question", null, h("legend", null, text), h("div.options", null, labels));
+    return { element, verdict, tell, answered: () => verdict.dataset.chosen !== undefined };
+  }
+
+  panels.learn = (host, api) => {
+    const nav = h("ol");
+    const screen = h("div.learn-screen");
+    const back = h("a.chip", { href: link(0) }, "← back");
+    const next = h("a.chip.next", { href: link(1) });
+    host.replaceChildren(h("nav.learn-steps", { ariaLabel: "Steps" }, nav), screen, h("div.learn-foot", null, back, next));
+
+    let now = -1;
+    const built = new Map(); // step's number -> its parts, once it was opened
+    const visited = new Set();
+
+    function build(number) {
+      const root = h("section.learn-step", { data: { step: number + 1 } });
+      const kit = {
+        light: (symbol) => learn.light(root, symbol),
+        reveal: () => {
+          if (!question.answered()) return;
+          root.classList.add("seen");
+          visited.add(number);
+          steps();
+          question.tell();
+        },
+        ask: (what, data) => api.trigger(what, data),
+      };
+      const step = learn.makers[number].make(kit);
+      const question = questionOf(step, number, () => {
+        root.classList.add("answered");
+        step.lock(false);
+      });
+      const title = h("h2", { tabIndex: -1, id: `learn-title-${number + 1}` }, learn.makers[number].title);
+      root.setAttribute("aria-labelledby", title.id);
+      fill(root, h("div.words", null, title, step.lead, step.formula),
+        h("div.ask", null, question.element), h("div.picture", null, step.picture),
+        h("div.controls", null, step.controls), h("div.after", null, question.verdict, h("div.more", null, step.more || null)));
+      step.lock(true);
+      return { step, root, title };
+    }
+
+    function steps() {
+      fill(nav, learn.makers.map((one, i) => h("li", null,
+        h(visited.has(i) ? "a.done" : "a", { href: link(i), ariaCurrent: i === now ? "step" : null, title: one.title },
+          h("b", null, i + 1), h("span", null, one.name)))));
+    }
+
+    function open(number, focus = false) {
+      now = number;
+      if (!built.has(number)) built.set(number, build(number));
+      const { step, root, title } = built.get(number);
+      fill(screen, root);
+      steps();
+      const last = number === learn.makers.length - 1;
+      back.href = link(number - 1);
+      back.style.visibility = number ? "" : "hidden";
+      next.href = link(number + 1);
+      next.style.visibility = last ? "hidden" : "";
+      next.textContent = last ? "" : `next: ${learn.makers[number + 1].name.toLowerCase()} →`;
+      step.shown?.();
+      if (focus) {
+        title.focus({ preventScroll: true });
+        host.closest(".t2-card").scrollIntoView({ block: "nearest" });
+      }
+    }
+
+    learn.open = (number) => {
+      const there = tab(TAB);
+      if (there?.getAttribute("aria-selected") !== "true") there?.click();
+      history.replaceState(null, "", location.pathname + link(number));
+      open(number, true);
+    };
+    learn.take.shown = (what, value) => {
+      for (const { step } of built.values()) step.took?.(what, value);
+    };
+    hear("ready", () => built.get(now)?.step.shown?.());
+    open(asked());
+    return () => {};
+  };
+
+  /** What Python has found for a step: {kind, …}. */
+  panels["learn-data"] = (host) => (value) => {
+    if (value.kind) learn.take.shown?.(value.kind, value);
+  };
+
+  // Links to a step, from this page or from a hint of another one, open it without a new visit.
+  document.addEventListener("click", (event) => {
+    const to = event.target.closest?.("a[href^='?learn=']");
+    const plain = !(event.ctrlKey || event.metaKey || event.shiftKey);
+    if (to && plain) {
+      event.preventDefault();
+      if (learn.open) return learn.open(asked(to.search));
+      history.replaceState(null, "", location.pathname + to.search);
+      return tab(TAB)?.click(); // it reads the address when it is drawn for the first time
+    }
+    // whoever leaves for another page leaves the step's link too
+    const other = event.target.closest?.("#pages button[role=tab]");
+    const query = new URLSearchParams(location.search);
+    if (other && other.textContent.trim() !== TAB && query.has("learn")) {
+      query.delete("learn");
+      const rest = String(query);
+      history.replaceState(null, "", location.pathname + (rest ? `?${rest}` : ""));
+    }
+  });
+})();

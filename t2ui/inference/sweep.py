@@ -1,0 +1,257 @@
+"""One prompt under several mixtures, answered in one batch: where the answers part, how likely each
+mixture finds a given text, and which layers it owes that to.
+
+The mixtures of one sweep act on the same tokens (one scope), so that one reading of the prompt can
+serve them all. Long work is done in pieces: generators that yield between two of them, with the
+model as it was.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from t2ui.catalogue import NO_DISPATCH
+from t2ui.config import MOST_MIXTURES, Alpha, AnswerSettings, check_prompt
+from t2ui.errors import InputError
+from t2ui.inference.decoding import Decoder
+from t2ui.inference.differences import parting, token_texts
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import Plan, make_plan
+from t2ui.models.chat import text_ids
+from t2ui.models.likelihood import packed_log_likelihoods
+from t2ui.models.loading import context_limit
+from t2ui.models.questions import Question
+from t2ui.models.read_prompts import read_prompts
+from t2ui.models.running import BaseReading
+from t2ui.svf.adapter import Adapter, Scales, adapted
+from t2ui.svf.decomposition import layer_of
+from t2ui.svf.expert import Expert
+from t2ui.svf.mixture import Mixture, scope_of, used
+
+T = TypeVar("T")
+Pieces = Generator[tuple[str, ...], None, T]  # yields the answers' texts so far
+
+BATCH_TOKENS = 2048  # that one forward pass over a given text holds at most
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one mixture answers."""
+
+    mixture: Mixture
+    token_ids: tuple[int, ...]  # without the end token
+    pieces: tuple[str, ...]  # the text that each token adds
+    finished: str  # end | stop | length | failed (its logits were not finite any more)
+    # Σ log π(token | …) of the given text under this mixture, nats; None where none was given
+    log_likelihood: float | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The answers to one prompt, in the order of the mixtures."""
+
+    columns: tuple[Column, ...]
+    parts_at: int | None  # place of the first token that is not the same in all; None: all equal
+    scope: str  # which tokens the mixtures act on, one of config.SCOPES
+    given_tokens: int  # of the given text
+
+
+@dataclass(frozen=True)
+class LayerEffects:
+    """Σ log π(token | …) of a text, nats, with layers of a mixture switched off one at a time."""
+
+    base: float  # every layer off
+    adapted: float  # none off
+    without: tuple[float, ...]  # by layer: that one off
+    tokens: int  # of the text
+
+
+def sweep(
+    dispatchers: Dispatchers,
+    prompt: str,
+    experts: Mapping[str, Expert],
+    mixtures: Sequence[Mapping[str, Alpha]],
+    settings: AnswerSettings,
+    given: str = "",
+) -> Pieces[Sweep]:
+    """Answer with every mixture, all of them in one batch.
+
+    Args:
+        mixtures: coefficients by expert; {} is the base model.
+        settings: how each is answered; their `mixture` and `dispatch` are not used.
+        given: a text, the right answer say, whose log-likelihood behind the prompt is wanted.
+
+    Raises:
+        InputError: no mixture or too many, or what `make_plan` raises of one of them.
+    """
+    check_count(mixtures)
+    adapter, tokenizer = dispatchers.adapter, dispatchers.tokenizer
+    plans = _plans(dispatchers, prompt, experts, mixtures, settings)
+    option = text_ids(tokenizer, given) if given else ()
+    _check_context(adapter, plans[0].prompt_ids, option)
+    decoder = Decoder(adapter.model, tokenizer, adapter)
+    decoder.add(plan.row(number) for number, plan in enumerate(plans))
+    tokens: list[list[int]] = [[] for _ in plans]
+    texts, finished = [""] * len(plans), [""] * len(plans)
+    while len(decoder):
+        for step in decoder.step():
+            if step.finished not in ("end", "failed"):
+                tokens[step.key].append(step.token)
+            texts[step.key] += step.text
+            finished[step.key] = step.finished or ""
+        yield tuple(texts)
+    likelihoods: Sequence[float | None] = [None] * len(plans)
+    if option:
+        scales = [plan.scales for plan in plans]
+        scored = _log_likelihoods(adapter, plans[0], option, scales)
+        likelihoods = yield from _beside(scored, tuple(texts))
+    columns = tuple(
+        Column(plan.mixture, tuple(ids), tuple(token_texts(tokenizer, ids)), end, likelihood)
+        for plan, ids, end, likelihood in zip(plans, tokens, finished, likelihoods, strict=True)
+    )
+    return Sweep(columns, parting(tokens), plans[0].scope, len(option))
+
+
+def layers_off(
+    dispatchers: Dispatchers,
+    prompt: str,
+    experts: Mapping[str, Expert],
+    text: str,
+    settings: AnswerSettings,
+) -> Generator[None, None, LayerEffects]:
+    """How likely a text is behind a prompt when the mixture leaves out one layer at a time.
+
+    Args:
+        settings: with the mixture.
+
+    Raises:
+        InputError: an empty text, a mixture that is the base model, or what `make_plan` raises.
+    """
+    (plan,) = _plans(dispatchers, prompt, experts, [settings.mixture or {}], settings)
+    adapter = dispatchers.adapter
+    option = text_ids(dispatchers.tokenizer, text)
+    if not option:
+        raise InputError("There is no text to score: give the answer whose layers are wanted.")
+    if not plan.scales:
+        raise InputError(
+            "Every coefficient is 0, so there is nothing to switch off: give one that is not."
+        )
+    _check_context(adapter, plan.prompt_ids, option)
+    layers = range(1 + max(map(layer_of, adapter.names)))
+    left = [{n: z for n, z in plan.scales.items() if layer_of(n) != layer} for layer in layers]
+    found = yield from _log_likelihoods(adapter, plan, option, [{}, plan.scales, *left])
+    return LayerEffects(found[0], found[1], tuple(found[2:]), len(option))
+
+
+def compare_mixtures(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    experts: Mapping[str, Expert],
+    mixtures: Sequence[Mapping[str, Alpha]],
+    settings: AnswerSettings | None = None,
+    given: str = "",
+) -> Sweep:
+    """`sweep` on a model that the caller holds: one prompt, several mixtures, one batch.
+
+    Args:
+        experts, mixtures, settings, given: as of `sweep`.
+
+    Raises:
+        InputError: a bad prompt or mixture; one line says what to do.
+    """
+    check_prompt(prompt)
+    check_count(mixtures)
+    with adapted(model) as adapter:
+        for expert in experts.values():
+            adapter.check(expert, allow_transfer=True)
+        dispatchers = Dispatchers(model, tokenizer, adapter)
+        pieces = sweep(dispatchers, prompt, experts, mixtures, settings or AnswerSettings(), given)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as ended:
+                found: Sweep = ended.value
+                return found
+
+
+def check_count(mixtures: Sequence[object]) -> None:
+    """Refuse a sweep of no mixtures, or of more than fit beside each other.
+
+    Raises:
+        InputError: as it says.
+    """
+    if not 1 <= len(mixtures) <= MOST_MIXTURES:
+        raise InputError(
+            f"There are {len(mixtures)} mixtures to compare; expected 1 to {MOST_MIXTURES}."
+        )
+
+
+def _plans(
+    dispatchers: Dispatchers,
+    prompt: str,
+    experts: Mapping[str, Expert],
+    mixtures: Sequence[Mapping[str, Alpha]],
+    settings: AnswerSettings,
+) -> list[Plan]:
+    """What answers with each mixture, all in one scope: the one that is set, or that for which all
+    experts that any of them uses were trained."""
+    together = {n for one in mixtures for n, alpha in one.items() if used(alpha) and n in experts}
+    scope = settings.scope or scope_of(Mixture(dict.fromkeys(together, 1.0)), experts)
+    return [
+        make_plan(
+            dispatchers,
+            prompt,
+            experts,
+            replace(settings, mixture=one, dispatch=NO_DISPATCH, scope=scope),
+        )
+        for one in mixtures
+    ]
+
+
+def _log_likelihoods(
+    adapter: Adapter, plan: Plan, option: Sequence[int], scales: Sequence[Scales]
+) -> Generator[None, None, list[float]]:
+    """Σ log π of the option's tokens behind the plan's prompt, for each of the scales."""
+    question = Question(tuple(plan.prompt_ids), (tuple(option),))
+    tail, read = plan.tail or 0, None
+    if tail:
+        reading = BaseReading(tail, adapter.disabled)
+        read = read_prompts(adapter.model, [question], reading)
+        yield
+    at_once = max(1, BATCH_TOKENS // question.tokens)
+    found: list[float] = []
+    for first in range(0, len(scales), at_once):
+        part = scales[first : first + at_once]
+        with torch.inference_mode(), adapter.rows(part):
+            scored = packed_log_likelihoods(adapter.model, [question], len(part), read, tail)
+        found += [float(options[0]) for (options,) in scored]
+        yield
+    return found
+
+
+def _beside(work: Generator[None, None, T], texts: tuple[str, ...]) -> Pieces[T]:
+    """The same work; what it yields are the texts that are there already."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            found: T = ended.value
+            return found
+        yield texts
+
+
+def _check_context(adapter: Adapter, prompt: Sequence[int], option: Sequence[int]) -> None:
+    limit = context_limit(adapter.model)
+    if limit is not None and len(prompt) + len(option) > limit:
+        raise InputError(
+            f"Prompt and given text have {len(prompt) + len(option)} tokens; the model's context "
+            f"holds {limit}: shorten one of them."
+        )

@@ -1,0 +1,123 @@
+"""One prompt under several mixtures, side by side, and a mixture without one layer at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from t2ui.config import (
+    MOST_MIXTURES,
+    Alpha,
+    AnswerSettings,
+    Sampling,
+    check_mixture,
+    check_prompt,
+    check_text,
+)
+from t2ui.errors import InputError
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Answer a prompt with every mixture, in one batch. Events: SweepTexts*, Swept."""
+
+    prompt: str
+    mixtures: tuple[Mapping[str, Alpha], ...]  # {}: the base model
+    given: str = ""  # a text, the right answer say, whose log-likelihood is wanted
+    normalise: bool = False
+    allow_transfer: bool = False
+    scope: str = ""  # of all mixtures; "": what all of their experts were trained for
+    sampling: Sampling = field(default_factory=Sampling)
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        check_text("the given text", self.given)
+        object.__setattr__(self, "mixtures", tuple(check_mixture(one) for one in self.mixtures))
+        if not 1 <= len(self.mixtures) <= MOST_MIXTURES:
+            raise InputError(
+                f"There are {len(self.mixtures)} mixtures to compare; expected 1 to "
+                f"{MOST_MIXTURES}."
+            )
+
+    @property
+    def settings(self) -> AnswerSettings:
+        """How each mixture is answered with."""
+        return AnswerSettings(
+            normalise=self.normalise,
+            allow_transfer=self.allow_transfer,
+            scope=self.scope,
+            sampling=self.sampling,
+        )
+
+
+@dataclass(frozen=True)
+class LayersOff:
+    """How likely a text is behind a prompt without one layer of the mixture at a time.
+    Event: LayersMeasured."""
+
+    prompt: str
+    text: str
+    mixture: Mapping[str, Alpha]
+    normalise: bool = False
+    allow_transfer: bool = False
+    scope: str = ""
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+        check_text("the text", self.text)
+        object.__setattr__(self, "mixture", check_mixture(self.mixture))
+
+    @property
+    def settings(self) -> AnswerSettings:
+        """With the mixture."""
+        return AnswerSettings(
+            self.mixture,
+            normalise=self.normalise,
+            allow_transfer=self.allow_transfer,
+            scope=self.scope,
+        )
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SweepTexts:
+    """The answers so far, in the order of the mixtures."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweptColumn:
+    """What one mixture answers."""
+
+    mixture: Mapping[str, Alpha]
+    base_share: float  # 1 − Σα
+    pieces: tuple[str, ...]  # the text that each token adds
+    finished: str  # end | stop | length | failed
+    log_likelihood: float | None  # of the given text, nats
+
+
+@dataclass(frozen=True)
+class Swept:
+    """All answers, in the order of the mixtures."""
+
+    columns: tuple[SweptColumn, ...]
+    parts_at: int | None  # place of the first token that is not the same in all; None: all equal
+    scope: str
+    given_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LayersMeasured:
+    """Σ log π of the text, nats."""
+
+    base: float  # every layer off
+    adapted: float  # none off
+    without: tuple[float, ...]  # by layer: that one off
+    tokens: int
+    seconds: float
