@@ -92,13 +92,13 @@ def test_the_experts_of_all_columns_decide_on_one_scope(tiny_llama, tiny_tokeniz
         name: Expert(name, e.scales, scope="answer" if name == "math" else "all")
         for name, e in experts.items()
     }
-    pick = lambda mixtures: (
-        compare_mixtures(  # noqa: E731
-            tiny_llama, tiny_tokenizer, PROMPT, one, mixtures, SETTINGS
-        ).scope
-    )
-    assert pick([{}, {"math": 1.0}, {"code": 0.0}]) == "answer"
-    assert pick([{}, {"math": 1.0}, {"code": 1.0}]) == "all"
+
+    def scope(*mixtures):
+        args = (tiny_llama, tiny_tokenizer, PROMPT, one, list(mixtures), SETTINGS)
+        return compare_mixtures(*args).scope
+
+    assert scope({}, {"math": 1.0}, {"code": 0.0}) == "answer"
+    assert scope({}, {"math": 1.0}, {"code": 1.0}) == "all"
 
 
 @pytest.mark.parametrize("scope", ["all", "answer"])
