@@ -80,7 +80,8 @@
         missed = true;
         return giveWay();
       }
-      if (open || underWay() || Date.now() < quiet) return say("follows");
+      if (open || underWay()) missed = true; // until it has ended
+      if (missed || Date.now() < quiet) return say("follows");
       asked = wanted();
       asking = setTimeout(() => {
         if (underWay()) return;
@@ -93,7 +94,7 @@
 
     /** Let go of it for a newer one, once it has shown something. */
     function giveWay() {
-      if (page.adapted.state !== "streaming" || going) return;
+      if (!asking || going || page.adapted.state !== "streaming") return;
       going = { ended: false, gone: false };
       api.trigger("input");
     }

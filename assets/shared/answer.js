@@ -155,7 +155,7 @@
       host.toggleAttribute("data-old", old.length > 0);
       card?.style.setProperty("--t2-mix", made ? mixColour(made.mixture) : ""); // not the sliders'
       if (!side) return;
-      const verb = ["waiting", "streaming"].includes(shown?.state) ? "answering" : "answered";
+      const verb = ["waiting", "streaming"].includes(shown?.state) && !shown.standing ? "answering" : "answered";
       const words = made && pane === "adapted" ? `${verb} with ${madeWords(made)}` : "";
       const why = { prompt: "another prompt", mixture: "sliders moved" }[old[0]];
       side.title = words && `${verb} with ${madeWords(made, Infinity)} · set by: ${made.set_by}`;
@@ -163,7 +163,7 @@
         title: old[0] === "prompt"
           ? "The prompt above is another one by now: press Ask to answer it."
           : "The sliders stand elsewhere by now: press Ask to answer with them.",
-      }, `old: ${why}`));
+      }, `old: ${why}`), shown?.standing && coming && h("span.coming", { title: "The answer with the sliders as they are is on its way." }, "live: on its way"));
     }
     hear("prompt", mark);
     hear("mixture", mark);
@@ -182,7 +182,7 @@
       const rate = value.tokens / value.seconds;
       const speed = value.seconds > 0 ? ` · ${number(rate, rate < 10 ? 1 : 0)} tokens/s` : "";
       const parts = [`${value.tokens} ${value.tokens === 1 ? "token" : "tokens"} · ${duration(value.seconds)}${speed}`];
-      if (value.state === "stopped") parts.push(" · stopped");
+      if (value.state === "stopped" && !(value.live && page.follows?.(value))) parts.push(" · stopped");
       if (value.live && value.state === "done" && before) {
         parts.push(changed === null ? " · unchanged" : ` · changed from token ${changed + 1} on`);
       }
@@ -201,7 +201,7 @@
 
     /** Until a live answer has text, the text before it stays, with what made it. */
     const standing = (value) => ({
-      ...written, question: value.question, job: value.job, message: value.message, remedy: value.remedy,
+      ...written, standing: true, question: value.question, job: value.job, message: value.message, remedy: value.remedy,
       state: value.state === "stopped" ? written.state : value.state,
     });
 

@@ -199,5 +199,5 @@ def corrected(mixer: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The mixer after a click on another label: its expert alone at 1, or the base model."""
     expert = expert_of(mixer, label)
     who = expert or "the base model"
-    note = f"Corrected to {label}: {who} answers from now on; Ask begins anew."
+    note = f"Corrected to {label}: {who} answers from now on; press Ask to begin anew."
     return moved(mixer, {expert: 1.0} if expert else {}, "you", note)

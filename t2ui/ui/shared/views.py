@@ -188,7 +188,7 @@ class AskView:
         if mixed is None:
             return None
         steered = self.answer.steered
-        *before, mixture = map(_used, (mixed.mixture, *(one.mixture for one in steered)))
+        *before, mixture = map(_used, [mixed.mixture, *(one.mixture for one in steered)])
         return {
             "prompt": self._asked.prompt,
             "mixture": mixture,
