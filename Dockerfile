@@ -13,7 +13,7 @@ ENV PYTHONUNBUFFERED=1 T2UI_CACHE=/cache GRADIO_SERVER_NAME=0.0.0.0 T2UI_LOG_JSO
 ARG TORCH_INDEX=""
 COPY requirements.txt .
 RUN if [ -n "$TORCH_INDEX" ]; then PIP_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir torch; fi \
-    && pip install --no-cache-dir -r requirements.txt "mcp>=2.3"
+    && pip install --no-cache-dir -r requirements.txt "mcp>=1.21"
 
 COPY . .
 RUN pip install --no-cache-dir --no-deps .

@@ -119,7 +119,8 @@ def _is_loopback(host: str) -> bool:
 
 def _tell(host: str, port: int, keys: Path | None) -> None:
     """Where the API is, and who may use it."""
-    from t2ui.http.mcp.server import PATH, available
+    from t2ui.http.mcp.protocol import available
+    from t2ui.http.mcp.server import PATH
 
     who = f"whoever has a key in {keys}"
     if keys is None:

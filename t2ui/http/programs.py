@@ -10,7 +10,8 @@ from t2ui.http.bodies import parsed
 from t2ui.http.connections import while_connected
 from t2ui.http.gate import Comer, Gate
 from t2ui.http.health import HEADERS, health
-from t2ui.http.mcp.server import ANSWERING, PATH, available, make_mcp
+from t2ui.http.mcp.protocol import available
+from t2ui.http.mcp.server import ANSWERING, PATH, make_mcp
 from t2ui.http.metrics import TYPE
 from t2ui.http.openai.routes import make_api
 from t2ui.http.places import ANSWERS, Entry, Places

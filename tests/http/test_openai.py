@@ -308,6 +308,33 @@ def test_errors_of_the_door_have_the_same_shape(app):
         assert response.status_code == 415 and response.json()["error"]["code"] is None
 
 
+def test_the_curl_lines_of_the_documents_work(app):
+    """As they stand, but for the port and for an expert that this model has."""
+    import re
+    import shutil
+    import subprocess
+    from pathlib import Path
+
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    root = Path(__file__).parents[2]
+    for name, count in (("README.md", 2), ("API.md", 3)):
+        text = (root / name).read_text(encoding="utf-8")
+        lines = re.findall(r"^curl [^'\n]*(?:'[^']*')?$", text, re.MULTILINE)
+        assert len(lines) == count, lines
+        for line in lines:
+            line = line.replace("http://127.0.0.1:7860", app[1]).replace("reasoning", "code")
+            line = line.replace('"model"', '"max_tokens": 6, "model"')
+            done = subprocess.run(
+                ["bash", "-c", line.replace("curl", "curl -sf")], capture_output=True, text=True
+            )
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+            if "stream" in line:
+                assert done.stdout.endswith("data: [DONE]\n\n")
+            else:
+                assert json.loads(done.stdout)["object"] in ("list", "chat.completion")
+
+
 # --- receipts ------------------------------------------------------------------------------------
 
 

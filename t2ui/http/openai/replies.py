@@ -86,12 +86,17 @@ class Reply:
     # --- in chunks -------------------------------------------------------------------------------
 
     def chunks(self, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
-        """What these events add to a stream.
+        """What these events add to a stream: one chunk for each answer that goes on.
 
         Raises:
             Refusal: the worker could not go on.
         """
+        new: dict[int, tuple[list[str], list[TokenScore]]] = {}
+        failed: Failed | None = None
         for event in events:
+            if isinstance(event, Failed):  # what came before it is sent first
+                failed = event
+                break
             self.take(event)
             if self.decided and not self._begun:
                 self._begun = True
@@ -100,11 +105,17 @@ class Reply:
                 samples = range(self.asked.ask.samples)
                 yield self._chunk([self._choice(n, opening) for n in samples], t2ui=self.told())
             if isinstance(event, Tokens) and event.pane == "adapted":
-                text = "".join(event.pieces)
-                said = {"delta": {"content": text}} if self.asked.chat else {"text": text}
-                yield self._chunk([self._choice(event.sample, said, event.scored)])
-            elif isinstance(event, Done):
-                yield from self._closing()
+                texts, scores = new.setdefault(event.sample, ([], []))
+                texts.extend(event.pieces)
+                scores.extend(event.scored)
+        for sample, (texts, scores) in new.items():
+            text = "".join(texts)
+            said = {"delta": {"content": text}} if self.asked.chat else {"text": text}
+            yield self._chunk([self._choice(sample, said, scores)])
+        if failed:
+            raise refusal_of(failed)
+        if self.done:
+            yield from self._closing()
 
     def _closing(self) -> Iterator[dict[str, Any]]:
         last: dict[str, Any] = {"delta": {}} if self.asked.chat else {"text": ""}
