@@ -266,6 +266,54 @@ def experts_import(
     )
 
 
+@experts_app.command("push")
+def experts_push(
+    experts: Annotated[list[str], typer.Argument(help="Names in the experts folder, or files.")],
+    repo: Annotated[str, typer.Option(help="On the hub: owner/name.")],
+    folder: Folder = None,
+    private: Annotated[bool, typer.Option("--private", help="If it is made now.")] = False,
+    message: Annotated[str, typer.Option(help="Of the commit.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Experts to the Hugging Face Hub, with a card; log in with `hf auth login` or HF_TOKEN."""
+    from t2ui.exchange.hub import push
+
+    files = [one(expert, folder)[1] for expert in experts]
+    pushed = push(files, repo, private=private, message=message)
+    for sentence in pushed.notes:
+        note(sentence)
+    if as_json:
+        print_json({"repo": pushed.repo, "url": pushed.url, "files": list(pushed.files)})
+        return
+    print(f"{pushed.url}: {', '.join(pushed.files)}")
+
+
+@experts_app.command("pull")
+def experts_pull(
+    repo: Annotated[str, typer.Argument(help="On the hub: owner/name.")],
+    experts: Annotated[
+        list[str] | None, typer.Argument(help="Files in it; all of its experts by default.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--experts", help="Where they are put.")] = Path(
+        "experts"
+    ),
+    revision: Annotated[str, typer.Option(help="A branch, tag or commit.")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite other experts of the same names.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Experts from the Hugging Face Hub into a folder; each is checked."""
+    from t2ui.exchange.hub import pull
+
+    pulled = pull(repo, folder, experts or (), revision=revision or None, replace=replace)
+    if as_json:
+        print_json([{"name": p.name, "file": str(p.file), "is_new": p.is_new} for p in pulled])
+        return
+    for one_expert in pulled:
+        print(f"{one_expert.file}: {one_expert.name}{'' if one_expert.is_new else ', as it was'}")
+
+
 def _check_new(out: Path) -> None:
     """Refuse a file that is there, or that an expert cannot have."""
     from t2ui.svf.expert import SUFFIXES

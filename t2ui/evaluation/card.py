@@ -48,11 +48,12 @@ def card_text(library: Library, results: str = "") -> str:
             "",
         ]
     for expert in experts:
-        lines += _expert_lines(expert, library.files[expert.name])
+        lines += expert_lines(expert, library.files[expert.name])
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _expert_lines(expert: Expert, file: Path) -> list[str]:
+def expert_lines(expert: Expert, file: Path) -> list[str]:
+    """Markdown on one expert: its file, what was measured, how it was trained."""
     lines = [
         f"## {expert.name}",
         "",

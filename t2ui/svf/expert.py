@@ -23,9 +23,9 @@ from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import kind_of, leading_values
 from t2ui.svf.expert_limits import MOST_CHARACTERS, check_expert, check_file, check_header
+from t2ui.svf.hub import SUFFIXES, fetch
 
 FORMAT, VERSION = "t2ui.svf", "1"
-SUFFIXES = (".safetensors", ".svf")
 _SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
 # int8 (n, width), and float32 (n,): what they are multiplied by
 _EXAMPLES, _EXAMPLES_STEPS = "router.examples", "router.examples.scales"
@@ -168,6 +168,41 @@ class Expert:
     def with_examples(self, examples: Tensor | None) -> "Expert":
         """The same expert, for the router's use with these examples, (n, width)."""
         return replace(self, examples=examples)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        name: str = "",
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> "Expert":
+        """Read an expert from the hub, a folder or a file.
+
+        Args:
+            source: a repository (owner/name), a folder with expert files, or a file.
+            name: of the file in it, with or without suffix; needed where there are several.
+            revision: a branch, tag or commit of the repository.
+            token: by default the one of `hf auth login` or HF_TOKEN.
+
+        Raises:
+            InputError: no such repository or file, several and no name, or what `load` raises.
+        """
+        path = Path(source)
+        if path.suffix in SUFFIXES or path.is_file():
+            return cls.load(path)
+        if not path.is_dir():
+            return cls.load(fetch(str(source), name, revision, token))
+        found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        wanted = [file for file in found if name in ("", file.name, file.stem)]
+        if len(wanted) != 1:
+            problem = f"holds no expert {quoted(name)}" if name else f"holds {len(found)} experts"
+            raise InputError(
+                f"{path} {problem}; there are: {', '.join(f.name for f in found[:12]) or 'none'}. "
+                "Name one of them."
+            )
+        return cls.load(wanted[0])
 
     def save(self, path: str | Path, compact: bool | None = None) -> "Expert":
         """Write the file, whole or not at all; returns the expert as stored.
