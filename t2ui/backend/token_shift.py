@@ -12,12 +12,13 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.inference.differences import first_difference, token_texts
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import text_of
 from t2ui.messages import Compared, TokenShift
+from t2ui.models.batch_cache import RoomyCache
 from t2ui.models.chat import text_ids
 from t2ui.models.likelihood import completion_logits
 from t2ui.models.running import answering, cached
@@ -183,11 +184,11 @@ def _log_probs(
         yield
 
 
-def _by_base(reader: Reader, ids: Sequence[int], tokens: int) -> Pieces[DynamicCache]:
+def _by_base(reader: Reader, ids: Sequence[int], tokens: int) -> Pieces[RoomyCache]:
     """What the base model has read, in pieces or from the store: a cache of one row."""
     model = reader.adapter.model
-    done, found = reader.store.beginning(ids)
-    cache = found or DynamicCache()
+    done, found = reader.store.beginning(ids, len(ids))
+    cache = RoomyCache(len(ids)) if found is None else found
     while done < len(ids):
         piece = list(ids[done : done + tokens])
         with torch.inference_mode(), reader.adapter.disabled(), answering(model):

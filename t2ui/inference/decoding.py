@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from torch.nn.functional import pad
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
-from t2ui.models.batch_cache import attention_layers, take
+from t2ui.models.batch_cache import RoomyCache, join, take
 from t2ui.models.loading import context_limit
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
@@ -80,7 +81,7 @@ class Decoder:
         self._reads = 0
         self.tokens_read = 0  # of prompts so far, padding counted
         self._rows: list[RunningRow] = []  # in the order of the batch
-        self._cache: DynamicCache | None = None
+        self._cache: RoomyCache | None = None
         self._attention = torch.zeros(0, 0, dtype=torch.long)  # (B, T), 0 is left padding
         self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
@@ -277,19 +278,14 @@ class Decoder:
             adapter.set_rows(plan)
         self._setting, self._plan = adapter.current(), plan
 
-    def _join(self, new: list["RunningRow"], cache: DynamicCache, attention: Tensor) -> None:
+    def _join(self, new: list["RunningRow"], cache: RoomyCache, attention: Tensor) -> None:
         if self._cache is None:  # no row is decoding
             self._rows, self._cache, self._attention = new, cache, attention
             return
         length = max(attention.shape[1], self._attention.shape[1])
         both = (self._attention, attention)
-        self._attention = torch.cat([_pad_left(part, length, 1) for part in both])
-        layers = (attention_layers(self._cache), attention_layers(cache))
-        for (old, *before), (_, *joining) in zip(*layers, strict=True):
-            old.keys, old.values = (
-                torch.cat([_pad_left(part, length, 2) for part in pair])
-                for pair in zip(before, joining, strict=True)
-            )
+        self._attention = torch.cat([pad(part, (length - part.shape[1], 0)) for part in both])
+        join(self._cache, cache, length)
         self._rows = self._rows + new
 
     def _keep(self, indices: list[int]) -> None:
@@ -363,12 +359,3 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
     listed = end if isinstance(end, (list, tuple)) else [end]
     found = dict.fromkeys([*listed, tokenizer.eos_token_id])
     return [token for token in found if token is not None]
-
-
-def _pad_left(tensor: Tensor, length: int, dim: int) -> Tensor:
-    missing = length - tensor.shape[dim]
-    if not missing:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dim] = missing
-    return torch.cat([tensor.new_zeros(shape), tensor], dim=dim)

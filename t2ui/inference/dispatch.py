@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.config import OTHERS, ROUTINGS, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
 from t2ui.inference.rows import text_of
+from t2ui.models.batch_cache import RoomyCache
 from t2ui.models.chat import chat_around, text_ids
 from t2ui.models.likelihood import option_logits, summed_log_likelihood
 from t2ui.models.questions import Question
@@ -130,7 +131,7 @@ class LabelReader:
 
     def _prepare(self, labels: Sequence[str]) -> "_Prepared":
         form = DispatchPrompt.of(self.tokenizer, labels)
-        cache = DynamicCache()
+        cache = RoomyCache()
         ids = torch.tensor([form.before], device=self.model.device)
         with answering(self.model):
             self.model(input_ids=ids, **cached(self.model, cache), use_cache=True, logits_to_keep=1)
@@ -188,7 +189,7 @@ class LabelReader:
 @dataclass(frozen=True)
 class _Prepared:
     form: DispatchPrompt
-    cache: DynamicCache  # of the instruction
+    cache: RoomyCache  # of the instruction
     content_free: Tensor  # (labels,) log-likelihoods after the content-free prompt
 
 
@@ -229,7 +230,7 @@ def route(
     return Mixture({owners[classification.label]: 1.0}), ""
 
 
-def _shorten(cache: DynamicCache, tokens: int) -> None:
+def _shorten(cache: RoomyCache, tokens: int) -> None:
     """Take the last tokens off a cache: what a negative number means to transformers 5."""
     if tokens:
         cache.crop(-tokens)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from t2ui.models.batch_cache import attention_layers
+from t2ui.models.batch_cache import RoomyCache, attention_layers
 
 LEAST_KEPT = 8  # tokens: a shorter beginning costs less to read than to look up and to copy
 
@@ -57,9 +57,9 @@ class PromptStore:
         self._kept[key] = [(keys.clone(), values.clone()) for keys, values in layers]
         self._bytes += size
 
-    def beginning(self, ids: Sequence[int]) -> tuple[int, DynamicCache | None]:
+    def beginning(self, ids: Sequence[int], columns: int = 0) -> tuple[int, RoomyCache | None]:
         """The longest beginning of these ids that is kept: its length, and a cache of one row
-        that holds it; 0 and None where it is not worth it."""
+        that holds it, with room for so many columns in all; 0 and None where it is not worth it."""
         best, length = None, 0
         for key in self._kept:
             alike = _alike(key, ids)
@@ -68,20 +68,20 @@ class PromptStore:
         if best is None or length < LEAST_KEPT:
             return 0, None
         self._kept.move_to_end(best)
-        cache = DynamicCache()
+        cache = RoomyCache(columns)
         for number, (keys, values) in enumerate(self._kept[best]):
             cache.update(keys[:, :, :length], values[:, :, :length], number)
         return length, cache
 
-    def whole(self, prompts: Sequence[Sequence[int]]) -> DynamicCache | None:
-        """A batch of prompts that are all kept, each whole, padded on the left; None where one is
-        not."""
+    def whole(self, prompts: Sequence[Sequence[int]], columns: int = 0) -> RoomyCache | None:
+        """A batch of prompts that are all kept, each whole, padded on the left, with room for so
+        many columns in all; None where one is not."""
         found = [self._holding(tuple(ids)) for ids in prompts]
         kept = [layers for layers in found if layers is not None]
         if len(kept) < len(prompts):
             return None
         length = max(map(len, prompts))
-        cache = DynamicCache()
+        cache = RoomyCache(columns)
         for number, rows in enumerate(zip(*kept, strict=True)):
             keys, values = (
                 torch.cat(

@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import Row, RunningRow
-from t2ui.models.batch_cache import padding_first, take
+from t2ui.models.batch_cache import LEAST_ROOM, RoomyCache, padding_first, take
 from t2ui.models.questions import shared_length
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
@@ -53,7 +53,6 @@ class Reading:
         self._base = adapter.disabled if adapter else (base or nullcontext)
         self.rows = list(rows)
         self.dropped: set[object] = set()  # keys that nobody waits for any more
-        self.cache = DynamicCache()
         self.logits = torch.empty(0)
         # With a draft it is read as if it were the end of the prompt.
         self._draft = tuple(self.rows[0].draft) if len(self.rows) == 1 else ()
@@ -69,6 +68,8 @@ class Reading:
         self.attention = self._padded_attention()
         self.total = self.attention.shape[1]  # tokens of the longest prompt, draft included
         self.done = 0  # of them, read so far
+        self._room = self.total + LEAST_ROOM  # of the cache: the answer follows
+        self.cache = RoomyCache(self._room)
         self._setting: Setting | None = None
         self._take_from_store()
         if self.done == self._before_tail:  # all is kept, or all prompts are tails
@@ -118,10 +119,10 @@ class Reading:
             attention = self.attention[:, :end]
         read = (end - self.done) * len(rows)
         scales = [row.scales if in_tail else self._reader(row) for row in rows]
-        keep = max(end - max(self.done, self.total - len(self._draft) - 1), 1)
+        keep = max(end - max(self.done, self.total - len(self._draft) - 1), 0)
         found = self._run(scales, ids, attention, keep, self._tail > 0 and not in_tail)
-        self.logits = found[:, -1]
-        if end >= self.total - len(self._draft):
+        if keep:
+            self.logits = found[:, -1]
             self._kept.append(found[0])
         self.done = end
         if end == self._shared:
@@ -169,10 +170,12 @@ class Reading:
         if len(self._read_rows) == 1:
             ids = self._ids(self._read_rows[0])
             unread = max(self._tail, len(self._draft) + 1)  # whose logits are wanted, at least
-            length, cache = self._store.beginning(ids[: self.total - unread])
+            length, cache = self._store.beginning(ids[: self.total - unread], self._room)
             if cache is not None:
                 self.cache, self.done = cache, length
-        elif self._tail and (cache := self._store.whole([self._head(r) for r in self._read_rows])):
+            return
+        heads = [self._head(row) for row in self._read_rows] if self._tail else []
+        if heads and (cache := self._store.whole(heads, self._room)) is not None:
             self.cache, self.done, self._shared = cache, self._before_tail, 0
             self.attention = self._padded_attention()
 
@@ -262,6 +265,8 @@ class Reading:
 
     def _forward(self, ids: Tensor, attention: Tensor, keep: int) -> Tensor:
         device = self._model.device
+        # the output head, a fifth of a small model's weights, is not read for nothing
+        last = keep or torch.empty(0, dtype=torch.long, device=device)
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with answering(self._model):
             return self._model(
@@ -270,7 +275,7 @@ class Reading:
                 position_ids=positions.to(device),
                 **cached(self._model, self.cache),
                 use_cache=True,
-                logits_to_keep=keep,
+                logits_to_keep=last,
             ).logits
 
 

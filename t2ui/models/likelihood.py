@@ -269,11 +269,11 @@ def completion_logits(
     Args:
         cache: of one row, what stands before the prompt; grows.
     """
-    from transformers import DynamicCache
+    from t2ui.models.batch_cache import RoomyCache
 
     ids = [*prompt, *completion[:-1]]
     first = len(prompt) - 1  # the logits behind it are kept
-    cache, kept = DynamicCache() if cache is None else cache, []
+    cache, kept = RoomyCache(len(ids)) if cache is None else cache, []
     for start in range(0, len(ids), tokens):
         end = min(start + tokens, len(ids))
         keep = max(0, end - max(start, first))

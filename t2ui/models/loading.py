@@ -70,6 +70,10 @@ def load_model(
     """
     progress = progress or _silent
     target = _pick_device(device)
+    if target.type == "cpu" and not torch.cuda.is_available():
+        # Otherwise a piece of a prompt copies the keys and values of all before it for every head
+        # that shares them. The same numbers, bit for bit; transformers reads it at every call.
+        os.environ.setdefault("TRANSFORMERS_SDPA_FORCE_GQA", "1")
     with _quiet_transformers():
         source, shown = _locate(name, Path(cache_dir or default_cache_dir()), progress)
         progress(f"Loading {shown}", None)

@@ -5,17 +5,23 @@ import pytest
 import torch
 from decoding import row, tokens_of
 from reference import greedy, prompt_ids, random_scales
-from tiny import ARCHITECTURES
+from tiny import ARCHITECTURES, make_tiny
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
 from t2ui.errors import InputError
 from t2ui.inference.decoding import OLDEST_EVERY, Decoder
-from t2ui.inference.reading import take
+from t2ui.inference.reading import Reading, take
+from t2ui.inference.rows import RunningRow
+from t2ui.models.batch_cache import RoomyCache
+from t2ui.models.loading import load_model
 from t2ui.svf.adapter import adapt
 
 decoder, llama = decoding.decoder, decoding.llama  # fixtures
 
+aten = torch.ops.aten
 PIECE = 7
 BEGINNING = prompt_ids(12, seed=9)
 
@@ -125,3 +131,59 @@ def test_a_cache_of_another_kind_is_refused(layer, said):
     cache.layers.append(layer())
     with pytest.raises(InputError, match=f"{said}.*another architecture"):
         take(cache, torch.tensor([0]))
+
+
+class Copies(TorchDispatchMode):
+    """How many numbers each copy inside the block wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (aten.cat, aten.copy_, aten.clone):
+            self.sizes.append(result.numel())
+        return result
+
+
+def test_a_piece_copies_nothing_of_what_was_read_before(tiny_tokenizer, tmp_path):
+    """Neither the cache as it grows nor attention, whose heads share keys and values."""
+    make_tiny("llama").save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    model, tokenizer = load_model(tmp_path, device="cpu")
+    rows = [RunningRow(row(i, prompt_ids(200, seed=i), 30), tokenizer) for i in range(2)]
+    reading = Reading(model, None, rows)
+    reading.read(2 * 150)
+    with torch.no_grad(), Copies() as copies:
+        reading.read(2 * PIECE)
+    heads, width = model.config.num_key_value_heads, model.config.head_dim
+    assert copies.sizes and max(copies.sizes) < 150 * 2 * heads * width
+
+
+def test_room_in_a_cache_is_used_and_outlived():
+    """What comes next is written behind what is there, until there is no room or the rows were
+    chosen anew; the keys and values are transformers' own."""
+    ours, theirs = RoomyCache(columns=10), DynamicCache()
+    random = torch.Generator().manual_seed(0)
+
+    def both(rows: int, tokens: int) -> Tensor:
+        new = torch.randn(2, rows, 2, tokens, 4, generator=random)
+        for number in range(2):
+            found, wanted = (cache.update(*new, number) for cache in (ours, theirs))
+            assert all(map(torch.equal, found, wanted))
+        return ours.layers[0].keys
+
+    began = both(3, 4)
+    assert both(3, 6).data_ptr() == began.data_ptr()
+    longer = both(3, 1)
+    assert longer.data_ptr() != began.data_ptr() and both(3, 5).data_ptr() == longer.data_ptr()
+    for cache in (ours, theirs):
+        cache.crop(-7)
+    assert both(3, 2).data_ptr() == longer.data_ptr()
+    for cache in (ours, theirs):
+        take(cache, torch.tensor([2, 0]), spare=1)
+    both(2, 3)
+    for cache in (ours, theirs):
+        take(cache, torch.tensor([0]))
+    assert both(1, 100).shape == (1, 2, 113, 4)
