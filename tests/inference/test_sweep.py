@@ -92,11 +92,10 @@ def test_the_experts_of_all_columns_decide_on_one_scope(tiny_llama, tiny_tokeniz
         name: Expert(name, e.scales, scope="answer" if name == "math" else "all")
         for name, e in experts.items()
     }
-    pick = lambda mixtures: (
-        compare_mixtures(  # noqa: E731
-            tiny_llama, tiny_tokenizer, PROMPT, one, mixtures, SETTINGS
-        ).scope
-    )
+
+    def pick(mixtures):
+        return compare_mixtures(tiny_llama, tiny_tokenizer, PROMPT, one, mixtures, SETTINGS).scope
+
     assert pick([{}, {"math": 1.0}, {"code": 0.0}]) == "answer"
     assert pick([{}, {"math": 1.0}, {"code": 1.0}]) == "all"
 
