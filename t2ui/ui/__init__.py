@@ -16,6 +16,7 @@ from t2ui.ui import theme
 from t2ui.ui.adapt.page import adapt_page
 from t2ui.ui.api import Blocks, publish
 from t2ui.ui.ask.page import ask_page
+from t2ui.ui.compare.page import compare_page
 from t2ui.ui.header import header
 from t2ui.ui.inspect.page import inspect_page
 from t2ui.ui.learn.page import learn_page
@@ -33,6 +34,7 @@ PAGES = (  # in the order of their tabs; see `shared.page`
     Page("ask", "Ask", ask_page),
     Page("adapt", "Adapt", adapt_page),
     Page("inspect", "Inspect", inspect_page),
+    Page("compare", "Compare", compare_page),
 )
 FIRST = "ask"  # the page that is open where the link names none
 

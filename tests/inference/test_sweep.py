@@ -93,12 +93,11 @@ def test_the_experts_of_all_columns_decide_on_one_scope(tiny_llama, tiny_tokeniz
         for name, e in experts.items()
     }
 
-    def scope(*mixtures):
-        args = (tiny_llama, tiny_tokenizer, PROMPT, one, list(mixtures), SETTINGS)
-        return compare_mixtures(*args).scope
+    def pick(mixtures):
+        return compare_mixtures(tiny_llama, tiny_tokenizer, PROMPT, one, mixtures, SETTINGS).scope
 
-    assert scope({}, {"math": 1.0}, {"code": 0.0}) == "answer"
-    assert scope({}, {"math": 1.0}, {"code": 1.0}) == "all"
+    assert pick([{}, {"math": 1.0}, {"code": 0.0}]) == "answer"
+    assert pick([{}, {"math": 1.0}, {"code": 1.0}]) == "all"
 
 
 @pytest.mark.parametrize("scope", ["all", "answer"])

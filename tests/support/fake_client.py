@@ -34,6 +34,8 @@ from t2ui.messages import (
     Failed,
     Generation,
     Heatmap,
+    LayersMeasured,
+    LayersOff,
     Mixed,
     NextToken,
     NextTokens,
@@ -46,6 +48,10 @@ from t2ui.messages import (
     Status,
     Steer,
     Steered,
+    Sweep,
+    SweepTexts,
+    Swept,
+    SweptColumn,
     Tokens,
     TokenShift,
 )
@@ -162,7 +168,11 @@ class FakeJob:
         said = {type(event) for event in self._said}
         uncompared = Tokens in said and Compared not in said
         held = {Done: self._client.hold_end and uncompared}
-        held |= {Compared: self._client.hold_end, NextTokens: self._client.hold_next}
+        held |= {
+            Compared: self._client.hold_end,
+            Swept: self._client.hold_end,
+            NextTokens: self._client.hold_next,
+        }
         if held.get(type(self._timetable[0][1])):
             return True
         generations = sum(isinstance(event, Generation) for event in self._said)
@@ -230,6 +240,8 @@ class FakeClient:
                 (0.02, Done()),
             ],
             EndSession: self._end_session,
+            Sweep: self._sweep,
+            LayersOff: self._layers_off,
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
@@ -421,6 +433,40 @@ class FakeClient:
                 text,
             )
         ]
+
+    # --- comparing -------------------------------------------------------------------------------
+
+    @staticmethod
+    def swept(sweep):
+        """Answers that part after their third piece; the stronger a mixture, the longer its own."""
+        begin, columns = words(BASE_TEXT)[:3], []
+        for number, mixture in enumerate(sweep.mixtures):
+            rest = words(BASE_TEXT)[3:9] if not mixture else words(ADAPTED_TEXT)[: 4 + number]
+            total = sum(mixture.values())
+            per_token = -2.0 + 0.4 * total - 0.15 * total**2
+            likelihood = len(sweep.given.split()) * per_token if sweep.given else None
+            pieces = (*begin, *rest)
+            columns.append(SweptColumn(mixture, 1 - total, pieces, "length", likelihood))
+        parts_at = 3 if len({column.pieces for column in columns}) > 1 else None
+        return Swept(tuple(columns), parts_at, "all", len(sweep.given.split()), 1.2)
+
+    def _sweep(self, sweep):
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [(0.1, failure)]
+        found = self.swept(sweep)
+        most = max(len(column.pieces) for column in found.columns)
+        so_far = [
+            (0.1 + 0.1 * n, SweepTexts(tuple("".join(c.pieces[:n]) for c in found.columns)))
+            for n in range(1, most)
+        ]
+        end = so_far[-1][0] + 0.1
+        return [*so_far, (end, found), (end, Done())]
+
+    @staticmethod
+    def _layers_off(request):
+        without = tuple(-9.0 + 0.3 * math.sin(layer) for layer in range(LAYERS))
+        return [(0.1, LayersMeasured(-14.0, -9.0, without, 8, 0.9)), (0.1, Done())]
 
     def _key(self, name, request):
         """In a public app each session has its own experts, with names of its own."""

@@ -1,0 +1,117 @@
+/* The Compare page: the answers of several mixtures from where they part, and a mixture's layers
+   switched off one at a time. */
+"use strict";
+
+(() => {
+  const { panels, hints, h, fill, number, duration, copy, opens } = window.t2ui;
+  const { draw } = window.t2ui.learn;
+
+  Object.assign(hints, {
+    "#compare-prompt": "What every mixture answers.",
+    "#compare-given": "A right answer as the model should write it: the bars say how likely each mixture finds it.",
+    "#compare-from": ["The line's first mixture. From the base model on, the columns are strengths 0 to 2 of the other end.", 5],
+    "#compare-to": ["The line's other end: an expert, or the mixture on the sliders.", 5],
+    "#compare-length": "Each answer ends here, if it has not ended before.",
+    "#compare-go": "Seven mixtures on the line answer at once, in one batch.",
+  });
+
+  const ENDS = { length: " …", failed: " (its output was not finite any more: a smaller strength helps)" };
+  const message = (text, remedy) => h("div.empty", null, h("p", null, text), remedy ? h("p.remedy", null, remedy) : null);
+
+  panels.compare = (host, api) => {
+    const note = h("p.foot");
+    const shared = h("p.shared", { dir: "auto" });
+    const grid = h("div.columns", { role: "list", tabIndex: 0, ariaLabel: "Answers by mixture" });
+    const cover = h("div.cover-text");
+    const box = h("input", { type: "text", readOnly: true, ariaLabel: "Permalink" });
+    const again = h("button.chip", { type: "button", onclick: () => copy(box.value, again) }, "copy");
+    const sheet = h("div.sheet", { id: "compare-link-sheet", popover: "auto", ariaLabel: "Permalink" },
+      h("div.sheet-head", null, h("b", null, "Permalink"), again), box);
+    const link = h("button.link.copy-icon", { type: "button", title: "A link that asks for this comparison.", onclick: () => {
+      history.replaceState(null, "", box.value);
+      copy(box.value, again);
+    } }, "permalink");
+    opens(link, sheet);
+    host.replaceChildren(shared, grid, cover, h("div.compare-foot", null, note, link, sheet));
+
+    /** How likely the given text is, beside the first column: a bar to the right is likelier. */
+    function likelihood(value, column) {
+      if (column.per_token === null) return null;
+      const first = value.columns[0].per_token;
+      const most = Math.max(...value.columns.map((one) => Math.abs(one.per_token - first)), 1e-6);
+      const shift = column.per_token - first;
+      const hint = `Right answer: ${number(column.per_token)} nats per token (${value.given_tokens} tokens), ${number(Math.exp(Math.abs(shift)), 2)} times ${shift < 0 ? "less likely" : "likelier"} per token than in the first column.`;
+      const half = `${(50 * Math.abs(shift)) / most}%`;
+      return h("div.likelihood", { title: hint }, h("span.track", null,
+        h(shift < 0 ? "b.down" : "b.up", { style: { width: half, left: shift < 0 ? `calc(50% - ${half})` : "50%" } })),
+      h("em", null, number(column.per_token)));
+    }
+    return (value) => {
+      host.dataset.state = value.state;
+      const side = document.getElementById("compare-side");
+      if (side) side.textContent = value.state === "done" ? `scope ${value.scope} · ${duration(value.seconds)}` : "";
+      const there = value.columns.length > 0;
+      grid.hidden = shared.hidden = !there;
+      cover.hidden = there;
+      fill(cover, value.state === "waiting"
+        ? h("div", null, h("div.skeleton", null, h("i"), h("i"), h("i")), h("p", null, value.message))
+        : message(value.message, value.remedy));
+      if (value.state === "failed") cover.setAttribute("role", "alert");
+      else cover.removeAttribute("role");
+      fill(shared, h("b", null, value.state === "done" && value.parts_at === null ? "all answers are the same: " : "all begin: "),
+        value.shared || "– (they part at the first token)");
+      fill(grid, value.columns.map((column, i) => h("div.column", { role: "listitem", style: { "--colour": column.colour } },
+        h("h3", { title: column.words }, column.words),
+        likelihood(value, column),
+        h("p.text", { dir: "auto" }, column.text, column.text && ENDS[column.finished] ? h("i", null, ENDS[column.finished]) : null),
+        value.state === "done" ? h("div.acts", null,
+          h("button.chip", { type: "button", title: "Put this mixture on the sliders, and the prompt on Ask.", onclick: (event) => {
+            api.trigger("select", { column: i });
+            event.target.textContent = "on the sliders";
+          } }, "to the sliders"),
+          Object.keys(column.mixture).length ? h("button.chip", {
+            type: "button", title: "Switch its layers off one at a time, and see what that does to the right answer, or to this one where none is given.",
+            onclick: () => api.trigger("apply", { column: i }),
+          }, "layers") : null) : null)));
+      note.textContent = value.state === "stopped" ? "Stopped."
+        : there && value.columns[0].per_token !== null ? "bars: the right answer's log-likelihood, nats per token, beside the first column; to the right (red) is likelier"
+        : there && value.state === "done" ? "give a right answer above to see how likely each mixture finds it" : "";
+      box.value = value.link ? location.origin + location.pathname + value.link : "";
+      link.hidden = !value.link;
+    };
+  };
+
+  panels.layers = (host) => {
+    const [WIDTH, HEIGHT] = [1200, 96];
+    const plot = h("div.layer-plot");
+    const cover = h("div.cover-text");
+    const note = h("p.foot");
+    host.replaceChildren(plot, cover, note);
+    return (value) => {
+      host.dataset.state = value.state;
+      const done = value.state === "done";
+      plot.hidden = !done;
+      cover.hidden = done;
+      fill(cover, value.state === "waiting"
+        ? h("div", null, h("div.skeleton", null, h("i"), h("i")), h("p", null, value.message)) : message(value.message, value.remedy));
+      const side = document.getElementById("layers-side");
+      if (side) side.textContent = done ? value.what : "";
+      if (!done) return fill(note);
+      const most = Math.max(...value.effects.map(Math.abs), 1e-6);
+      const wide = WIDTH / value.effects.length;
+      const bars = value.effects.map((effect, layer) => {
+        const size = ((HEIGHT / 2 - 4) * Math.abs(effect)) / most;
+        const words = `layer ${layer}: with it the text is ${number(Math.abs(effect))} nats ${effect < 0 ? "less likely" : "likelier"}`;
+        const bar = draw("g", { class: effect < 0 ? "down" : "up" },
+          draw("rect", { class: "area", x: layer * wide, y: 0, width: wide, height: HEIGHT }),
+          draw("rect", { x: layer * wide + 2, y: effect < 0 ? HEIGHT / 2 : HEIGHT / 2 - size, width: wide - 4, height: Math.max(size, 1), rx: 2 }),
+          draw("title", {}, words));
+        return bar;
+      });
+      const labels = value.effects.map((_, layer) => h("span", null, layer % 5 && layer !== value.effects.length - 1 ? "" : layer));
+      fill(plot, draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `What each layer does for the text: ${value.effects.map((e, l) => `layer ${l} ${number(e)}`).join(", ")}` },
+        draw("path", { class: "axes", d: `M0 ${HEIGHT / 2}H${WIDTH}` }), ...bars), h("div.layer-names", { ariaHidden: "true" }, labels));
+      note.textContent = `“${value.text.slice(0, 90)}${value.text.length > 90 ? " …" : ""}”: ${number(value.adapted)} nats with all layers, ${number(value.base)} without any; the tallest bar is ${number(most)} nats`;
+    };
+  };
+})();

@@ -1,0 +1,216 @@
+"""The Compare page: one prompt under seven mixtures, side by side. Layout and wiring only."""
+
+import html
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from t2ui.catalogue import NO_DISPATCH
+from t2ui.config import Sampling
+from t2ui.errors import InputError
+from t2ui.messages import Failed, LayersMeasured, LayersOff, Sweep, SweepTexts, Swept
+from t2ui.ui.compare.link import from_link, link_to
+from t2ui.ui.compare.points import BASE, EXPERT, SLIDERS, choices, points, words_of
+from t2ui.ui.compare.views import answered, answering, columns, layers, no_layers
+from t2ui.ui.shared.card import card
+from t2ui.ui.shared.components import Shared
+from t2ui.ui.shared.controls import clean_mixture
+from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER
+from t2ui.ui.shared.listen import answer, listen, patiently
+from t2ui.ui.shared.mixture import moved
+from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.visitor import of
+
+TIMEOUT_SECONDS = 120.0
+LENGTHS = (16, 32, 64, 128)  # of answers, in tokens
+NOTHING_YET = "Seven mixtures answer one prompt: press Compare."
+NO_LAYERS = "Press “layers” under a column: which layers its answer is owed to."
+READING = "The model reads the prompt …"
+STOPPED_JS = """(text) => t2ui.edit(text, (value) =>
+    ['waiting', 'working'].includes(value.state)
+        ? {...value, state: value.columns.length ? 'stopped' : 'empty', message: 'Stopped.'}
+        : value)"""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What a comparison is asked with."""
+
+    prompt: gr.Textbox
+    given: gr.Textbox
+    start: gr.Dropdown
+    end: gr.Dropdown
+    length: gr.Dropdown
+
+    @property
+    def linked(self) -> list[Component]:
+        """What a link carries, in the order of `link.FIELDS`."""
+        return [self.prompt, self.start, self.end, self.given]
+
+
+def compare_page(shared: Shared, tab: gr.Tab) -> None:
+    """Build the page inside its tab."""
+    with gr.Row(elem_id="compare-bar", elem_classes="t2-card"):
+        prompt = gr.Textbox(label="Prompt", lines=1, max_lines=2, elem_id="compare-prompt")
+        given = gr.Textbox(label="Right answer, if you know it", elem_id="compare-given")
+        ends = [("base model", BASE), ("mixture on the sliders", SLIDERS)]
+        start = gr.Dropdown(ends, value=BASE, label="From", elem_id="compare-from")
+        end = gr.Dropdown(ends, value=None, label="To", elem_id="compare-to")
+        length = gr.Dropdown(
+            [(f"{n} tokens", n) for n in LENGTHS],
+            value=32,
+            label="Length",
+            elem_id="compare-length",
+        )
+        go = gr.Button("Compare ▸", variant="primary", elem_id="compare-go", min_width=0)
+        stop = gr.Button("Stop", elem_id="compare-stop", min_width=0)
+    about = "From where the answers part; what all of them begin with stands above."
+    with card("Answers", about, "compare-side", "compare-answers", 5):
+        table = panel("compare", columns("empty", NOTHING_YET), "compare-table")
+    about = (
+        "How much likelier the text is with a layer than without it, in nats. Up: the layer speaks "
+        "for it."
+    )
+    with card("Layers, switched off one at a time", about, "layers-side", "compare-layers", 5):
+        bars = panel("layers", no_layers("empty", NO_LAYERS), "layers-bars")
+    boxes = Boxes(prompt, given, start, end, length)
+    _wire_boxes(shared, boxes, tab)
+    _wire_columns(shared, boxes, (go, stop), (table, bars))
+    _wire_use(shared, table)
+    _wire_layers(shared, table, bars)
+
+
+def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
+    """Offer the experts whenever they were listed; the first time, the link has a say."""
+
+    def offer(request: gr.Request, mixer: str, *now: Any) -> list[Any]:
+        offered = choices(unpack(mixer))
+        values = [value for _, value in offered]
+        asked = from_link(dict(request.query_params)) if now[2] is None else {}
+        experts = [value for value in values if value.startswith(EXPERT)]
+        start = asked.get("from", now[1])
+        end = asked.get("to", now[2])
+        return [
+            asked.get("prompt") or gr.skip(),
+            gr.update(choices=offered, value=start if start in values else BASE),
+            gr.update(choices=offered, value=end if end in values else next(iter(experts), None)),
+            asked.get("given") or gr.skip(),
+        ]
+
+    shared.library.change(offer, [shared.mixer, *boxes.linked], boxes.linked, **QUICK)
+    # whoever comes from Ask finds its prompt here, unless there is one already
+    fill = "(mine, asked) => mine || asked"
+    tab.select(None, [boxes.prompt, shared.prompt], boxes.prompt, js=fill, **PAGE)
+
+
+def _wire_columns(
+    shared: Shared,
+    boxes: Boxes,
+    buttons: tuple[gr.Button, gr.Button],
+    panels: tuple[gr.HTML, gr.HTML],
+) -> None:
+    (go, stop), (table, bars) = buttons, panels
+
+    async def run(request: gr.Request, mixer: str, *asked: Any) -> AsyncIterator[Any]:
+        prompt, start, end, given, length = asked
+        state = unpack(mixer)
+        found = points(start, end, state)
+        try:
+            if not found:
+                raise InputError("Choose two different ends of the line, both of them mixtures.")
+            sweep = Sweep(
+                prompt,
+                tuple(point.mixture for point in found),
+                given or "",
+                allow_transfer=bool(state.get("allow_transfer")),
+                sampling=Sampling(max_new_tokens=length if length in LENGTHS else LENGTHS[1]),
+            )
+        except InputError as error:
+            gr.Warning(html.escape(str(error)), title="Nothing was compared")
+            yield gr.skip(), gr.skip()
+            return
+        link = {"link": link_to(prompt, start, end, given or "")}
+        yield pack({**columns("waiting", READING), **link}), pack(no_layers("empty", NO_LAYERS))
+        async with aclosing(listen(of(shared.client, request), sweep)) as batches:
+            async for batch in batches:
+                shown = None
+                for event in batch:
+                    if isinstance(event, SweepTexts):
+                        shown = answering(found, event.texts, prompt, given or "")
+                    elif isinstance(event, Swept):
+                        shown = answered(found, event, prompt, given or "")
+                    elif isinstance(event, Failed):
+                        shown = columns("failed", event.message, event.remedy)
+                yield (pack({**shown, **link}) if shown else gr.skip()), gr.skip()
+
+    asked = gr.on(
+        [go.click, boxes.prompt.submit, boxes.given.submit],
+        run,
+        [shared.mixer, *boxes.linked, boxes.length],
+        [table, bars],
+        **ANSWERS,
+    )
+    stop.click(None, table, table, js=STOPPED_JS, cancels=[asked], **PAGE)
+
+
+def _wire_use(shared: Shared, table: gr.HTML) -> None:
+    def use(mixer: str, shown: str, event: gr.EventData) -> tuple[Any, ...]:
+        """A column goes to the sliders, its prompt to Ask."""
+        value = unpack(shown)
+        column = _chosen(value, event)
+        if column is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        mixture = clean_mixture(column.get("mixture"))
+        by = f"Compare: {words_of(mixture)}"
+        return pack(moved(unpack(mixer), mixture, by)), NO_DISPATCH, str(value.get("prompt", ""))
+
+    outputs = [shared.mixer, shared.dispatch, shared.prompt]
+    table.select(use, [shared.mixer, table], outputs, **QUICK)
+
+
+def _wire_layers(shared: Shared, table: gr.HTML, bars: gr.HTML) -> None:
+    async def show(
+        request: gr.Request, mixer: str, shown: str, event: gr.EventData
+    ) -> AsyncIterator[Any]:
+        value = unpack(shown)
+        column = _chosen(value, event)
+        if column is None:
+            yield gr.skip()
+            return
+        text = str(value.get("given") or f"{value.get('shared', '')}{column.get('text', '')}")
+        mixture = clean_mixture(column.get("mixture"))
+        try:
+            asked = LayersOff(
+                str(value.get("prompt", "")),
+                text,
+                mixture,
+                allow_transfer=bool(unpack(mixer).get("allow_transfer")),
+            )
+        except InputError as error:
+            yield pack(no_layers("failed", str(error)))
+            return
+        client = of(shared.client, request)
+        yield pack(no_layers("waiting", "Every layer is switched off once …"))
+        async for news in patiently(answer(client, asked, LayersMeasured, TIMEOUT_SECONDS)):
+            if news is None:
+                yield gr.skip()
+            elif isinstance(news, Failed):
+                yield pack(no_layers("failed", news.message, news.remedy))
+            else:
+                yield pack({**layers(news, words_of(mixture), text), "stamp": uuid.uuid4().hex})
+
+    table.apply(show, [shared.mixer, table], bars, trigger_mode="always_last", **WORKER)
+
+
+def _chosen(value: Mapping[str, Any], event: gr.EventData) -> Mapping[str, Any] | None:
+    """The column that a click names; what comes from the browser is untrusted."""
+    place = event._data.get("column") if isinstance(event._data, dict) else None
+    found = value.get("columns")
+    if type(place) is not int or not isinstance(found, list) or not 0 <= place < len(found):
+        return None
+    return found[place] if isinstance(found[place], Mapping) else None

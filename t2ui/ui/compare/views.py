@@ -1,0 +1,98 @@
+"""What the Compare page's panels show, from the worker's events. Plain data; knows no gradio."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from t2ui.messages import LayersMeasured, Swept
+from t2ui.ui.compare.points import Point
+
+
+def columns(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
+    """The table without columns: `state` is empty, waiting or failed."""
+    return {
+        "state": state,
+        "message": message,
+        "remedy": remedy,
+        "prompt": "",
+        "given": "",
+        "given_tokens": 0,
+        "shared": "",
+        "parts_at": None,
+        "columns": [],
+        "scope": "",
+        "seconds": 0.0,
+    }
+
+
+def answering(
+    found: Sequence[Point], texts: Sequence[str], prompt: str, given: str
+) -> dict[str, Any]:
+    """The answers so far, from where their texts part."""
+    shared = os.path.commonprefix(list(texts))
+    return {
+        **columns("working"),
+        "prompt": prompt,
+        "given": given,
+        "shared": shared,
+        "columns": [
+            _column(point, text[len(shared) :], "", None)
+            for point, text in zip(found, texts, strict=True)
+        ],
+    }
+
+
+def answered(found: Sequence[Point], swept: Swept, prompt: str, given: str) -> dict[str, Any]:
+    """All answers, from the first token on that is not the same in all."""
+    at = swept.parts_at
+    shared = "".join(swept.columns[0].pieces[:at])
+    return {
+        **columns("done"),
+        "prompt": prompt,
+        "given": given,
+        "given_tokens": swept.given_tokens,
+        "shared": shared,
+        "parts_at": at,
+        "columns": [
+            _column(
+                point,
+                "" if at is None else "".join(column.pieces[at:]),
+                column.finished,
+                None
+                if column.log_likelihood is None
+                else column.log_likelihood / max(1, swept.given_tokens),
+            )
+            for point, column in zip(found, swept.columns, strict=True)
+        ],
+        "scope": swept.scope,
+        "seconds": swept.seconds,
+    }
+
+
+def _column(point: Point, text: str, finished: str, per_token: float | None) -> dict[str, Any]:
+    return {
+        "words": point.words,
+        "colour": point.colour,
+        "mixture": point.mixture,
+        "text": text,
+        "finished": finished,
+        "per_token": per_token,  # log-likelihood of the given text, nats per token
+    }
+
+
+def no_layers(state: str, message: str = "", remedy: str = "") -> dict[str, Any]:
+    """The bars by layer without bars: `state` is empty, waiting or failed."""
+    return {"state": state, "message": message, "remedy": remedy, "effects": [], "what": ""}
+
+
+def layers(found: LayersMeasured, words: str, text: str) -> dict[str, Any]:
+    """What each layer adds to the log-likelihood of a text, nats: positive ones speak for it."""
+    return {
+        **no_layers("done"),
+        "effects": [found.adapted - without for without in found.without],
+        "base": found.base,
+        "adapted": found.adapted,
+        "tokens": found.tokens,
+        "what": f"{words}, one layer off at a time",
+        "text": text,
+    }

@@ -1,0 +1,124 @@
+"""The Compare page in a real browser: seven mixtures answer one prompt beside each other."""
+
+import browsing
+import pytest
+from browsing import SHOTS, alpha, eventually, mode
+from fake_client import FakeClient
+from looks import PALE, TARGET, TOO_SMALL
+
+from t2ui.messages import Failed, LayersOff, Sweep
+
+pytestmark = pytest.mark.browser
+
+app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
+
+LINK = "?tab=compare&prompt=How many cows?&from=base&to=expert:math&given=He has 5 cows."
+PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
+
+
+def opened(page):
+    """Until the link has filled the boxes."""
+    page.locator("#compare-go").wait_for()
+    eventually(lambda: page.locator("#compare-to input").input_value() == "math expert")
+    return page
+
+
+def compared(page, state="done"):
+    page.locator(f".t2-compare[data-state={state}]").wait_for()
+
+
+def test_a_link_asks_for_the_comparison_and_the_numbers_are_the_worker_s(visit, client):
+    page = opened(visit(LINK))
+    client.hold_end = True
+    page.click("#compare-go")
+    compared(page, "working")
+    assert page.evaluate(PALE) == []
+    client.hold_end = False
+    compared(page)
+    (sweep,) = (one for one in client.requests if isinstance(one, Sweep))
+    assert sweep.prompt == "How many cows?" and sweep.given == "He has 5 cows."
+    assert [one.get("math", 0) for one in sweep.mixtures] == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+    swept = FakeClient.swept(sweep)
+    shared = "".join(swept.columns[0].pieces[: swept.parts_at])
+    assert page.locator(".shared").text_content() == f"all begin: {shared}"
+    texts = page.locator(".t2-compare .column .text").all_text_contents()
+    assert [text.removesuffix(" …") for text in texts] == [
+        "".join(column.pieces[swept.parts_at :]) for column in swept.columns
+    ]
+    said = page.locator(".likelihood em").all_inner_texts()
+    assert said == [f"−{-c.log_likelihood / swept.given_tokens:.2f}" for c in swept.columns]
+    page.screenshot(path=SHOTS / "compare.png")
+    assert page.evaluate("document.documentElement.scrollHeight") == 720
+    page.get_by_role("button", name="permalink").locator("visible=true").click()
+    other = opened(visit(page.url.removeprefix(browsing_url(page))))
+    assert other.locator("#compare-prompt textarea").input_value() == "How many cows?"
+    assert other.locator("#compare-given :is(input, textarea)").input_value() == "He has 5 cows."
+
+
+def browsing_url(page):
+    return page.evaluate("location.origin + location.pathname")
+
+
+def test_a_column_goes_to_the_sliders_and_its_prompt_to_ask(visit):
+    page = opened(visit(LINK))
+    page.click("#compare-go")
+    compared(page)
+    page.get_by_role("button", name="to the sliders").nth(5).click()
+    page.get_by_role("tab", name="Ask").click()
+    eventually(lambda: alpha(page, "math") == 1.5)
+    assert mode(page) == "none"
+    assert page.locator("#prompt textarea").input_value() == "How many cows?"
+    assert page.locator("#set-by").inner_text() == "set by: Compare: math 1.50"
+
+
+def test_layers_are_switched_off_one_at_a_time(visit, client):
+    page = opened(visit(LINK, color_scheme="dark"))
+    page.click("#compare-go")
+    compared(page)
+    page.get_by_role("button", name="layers").nth(3).click()
+    page.locator(".t2-layers[data-state=done]").wait_for()
+    asked = client.requests[-1]
+    assert isinstance(asked, LayersOff) and asked.mixture == {"math": 1.0}
+    assert asked.text == "He has 5 cows.", "the right answer, where one is given"
+    assert page.locator(".t2-layers svg g").count() == 30
+    assert page.locator("#layers-side").inner_text() == "math 1.00, one layer off at a time"
+    assert "−9.00 nats with all layers, −14.00" in page.locator(".t2-layers .foot").inner_text()
+    assert page.evaluate(PALE) == []
+    page.screenshot(path=SHOTS / "compare-layers-dark.png")
+
+
+def test_a_failure_is_said_and_a_stop_ends_it(visit, client):
+    page = opened(visit(LINK))
+    client.failure = Failed("The device ran out of memory.", "Ask for a shorter answer.")
+    page.click("#compare-go")
+    compared(page, "failed")
+    page.get_by_text("Ask for a shorter answer.").wait_for()
+    client.hold_end = True
+    page.click("#compare-go")
+    compared(page, "working")
+    page.click("#compare-stop")
+    compared(page, "stopped")
+    eventually(lambda: client.cancelled)
+    client.hold_end = False
+    page.click("#compare-go")
+    compared(page)
+
+
+def test_nothing_is_asked_without_a_prompt_or_a_line(visit, client):
+    page = visit("?tab=compare")
+    opened_to = page.locator("#compare-to input")
+    eventually(lambda: opened_to.input_value() != "")
+    page.click("#compare-go")
+    page.get_by_text("The prompt is empty").wait_for()
+    assert not [one for one in client.requests if isinstance(one, Sweep)]
+
+
+def test_it_stands_in_one_column_on_a_phone(visit):
+    page = opened(visit(LINK, **PHONE))
+    tabs = page.locator("#pages > .tab-wrapper button[role=tab]:visible").all_inner_texts()
+    assert tabs == ["Learn", "Ask", "Adapt", "Inspect", "Compare"], "none is folded away"
+    page.locator("#compare-go").tap()
+    compared(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate(TOO_SMALL, ["#pages .tabitem", TARGET]) == []
+    page.screenshot(path=SHOTS / "compare-phone.png", full_page=True)

@@ -1,0 +1,84 @@
+"""The Compare page's data: the line of mixtures, where answers part, and the link."""
+
+import pytest
+from fake_client import FakeClient
+
+from t2ui.messages import LayersMeasured, Sweep
+from t2ui.ui.compare.link import from_link, link_to
+from t2ui.ui.compare.points import choices, mixture_at, points
+from t2ui.ui.compare.views import answered, answering, layers
+
+EXPERTS = [
+    {"name": "math", "colour": "#0072B2", "kind": "expert"},
+    {"name": "code", "colour": "#E69F00", "kind": "expert"},
+]
+MIXER = {"experts": EXPERTS, "alpha": {"math": 0.5, "code": 0.25}, "strength": 1.0}
+
+
+def test_from_the_base_model_on_it_is_strengths():
+    found = points("base", "expert:math", MIXER)
+    strengths = [point.mixture.get("math", 0.0) for point in found]
+    assert strengths == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+    assert found[0].mixture == {} and found[0].words == "base model"
+    assert found[2].words == "math 0.50" and found[2].colour == "#0072B2"
+
+
+def test_between_two_mixtures_it_is_the_line():
+    found = points("expert:code", "sliders", MIXER)
+    assert found[0].mixture == {"code": 1.0} and found[-1].mixture == {"math": 0.5, "code": 0.25}
+    assert found[3].mixture == pytest.approx({"code": 0.625, "math": 0.25})
+
+
+def test_normalised_sliders_act_divided():
+    assert mixture_at("sliders", {**MIXER, "normalise": True}) == pytest.approx(
+        {"math": 2 / 3, "code": 1 / 3}
+    )
+
+
+@pytest.mark.parametrize(
+    "ends", [("base", "base"), ("base", "expert:poems"), (None, "expert:math"), ("base", "math")]
+)
+def test_what_is_no_line_has_no_columns(ends):
+    assert points(*ends, MIXER) == []
+
+
+def test_choices_are_the_experts_and_the_sliders():
+    assert [value for _, value in choices(MIXER)] == [
+        "base",
+        "expert:math",
+        "expert:code",
+        "sliders",
+    ]
+
+
+def test_answers_are_aligned_where_they_part():
+    found = points("base", "expert:math", MIXER)
+    sweep = Sweep("Hello", tuple(point.mixture for point in found), "one two three four")
+    swept = FakeClient.swept(sweep)
+    shown = answered(found, swept, "Hello", sweep.given)
+    for column, event in zip(shown["columns"], swept.columns, strict=True):
+        assert shown["shared"] + column["text"] == "".join(event.pieces)
+        assert column["per_token"] == pytest.approx(event.log_likelihood / 4)
+    assert len({column["text"][:3] for column in shown["columns"]}) > 1
+    texts = ["same so far", "same so good"] + ["same"] * 5
+    working = answering(found, texts, "Hello", "")
+    assert working["shared"] == "same" and working["columns"][1]["text"] == " so good"
+
+
+def test_a_layer_s_bar_is_what_the_text_loses_without_it():
+    shown = layers(LayersMeasured(-9.0, -4.0, (-5.0, -3.5), 7, 0.1), "math 1.00", "text")
+    assert shown["effects"] == [1.0, -0.5]
+
+
+def test_a_link_carries_the_comparison_and_only_to_this_page():
+    link = link_to("What is 2 + 2?", "base", "expert:math", "4")
+    assert link.startswith("?tab=compare&") and "expert:math" in link
+    asked = {
+        "tab": "compare",
+        "prompt": "What is 2 + 2?",
+        "from": "base",
+        "to": "expert:math",
+        "given": "4",
+    }
+    assert from_link(asked) == {key: value for key, value in asked.items() if key != "tab"}
+    assert from_link({**asked, "tab": "ask"}) == {}
