@@ -212,10 +212,11 @@ def test_marks_in_the_dark_and_on_a_phone(writing, client):
     page.locator(MARK).wait_for()
     box = page.locator(MARK).bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-    page.screenshot(path=SHOTS / "ask-steered-phone.png")
     switch = page.locator("#live label").bounding_box()
     assert min(switch["width"], switch["height"]) >= 44
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator("#card-adapted").scroll_into_view_if_needed()
+    page.screenshot(path=SHOTS / "ask-steered-phone.png")
 
 
 # --- live ----------------------------------------------------------------------------------------
@@ -421,7 +422,8 @@ def test_what_came_too_late_to_steer_is_asked_again_by_live(live, client):
     page = live()
     client.hold_end = True
     page.click("#ask")
-    eventually(lambda: len(of(client, Ask)) == 2 and text(page).endswith("power of n."))
+    wait_state(page, "streaming")
+    page.locator("#answer-adapted .text", has_text="power of n.").wait_for()
     slide(page, "math", 0.6)
     eventually(lambda: of(client, Steer))
     assert page.get_by_role("alert").count() == 0
