@@ -20,7 +20,6 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
-    coefficients,
     existing,
     library_of,
     load,
@@ -36,6 +35,7 @@ from t2ui.config import (
     AnswerSettings,
     Sampling,
     check_prompt,
+    coefficients,
     default_experts_dir,
 )
 from t2ui.errors import InputError

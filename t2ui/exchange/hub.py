@@ -151,8 +151,9 @@ def hub_card(library: Library, repo: str) -> str:
         tags=["transformer-squared", "svf", "singular-value-fine-tuning"],
         model_name=PurePosixPath(repo).name,
         eval_results=[result for expert in experts for result in _results(expert)] or None,
-        **({"base_model_relation": "adapter"} if bases else {}),
     )
+    if bases:
+        data["base_model_relation"] = "adapter"
     base = ", ".join(sorted({e.base_model for e in experts if e.base_model})) or "a model"
     first = experts[0].name if experts else "NAME"
     lines = [

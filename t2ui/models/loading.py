@@ -69,7 +69,7 @@ def load_model(
         InputError: nothing by that name, no network, damaged files, not a causal language model.
     """
     progress = progress or _silent
-    target = _pick_device(device)
+    target = pick_device(device)
     with _quiet_transformers():
         source, shown = _locate(name, Path(cache_dir or default_cache_dir()), progress)
         progress(f"Loading {shown}", None)
@@ -337,7 +337,12 @@ def _load_tokenizer(source: Path | str, shown: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _pick_device(device: str) -> torch.device:
+def pick_device(device: str) -> torch.device:
+    """The device of this name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: this machine has none of that name.
+    """
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         kind = next(kind for kind in has if has[kind])
