@@ -169,6 +169,27 @@ def check_turns(turns: Any) -> tuple[Turn, ...]:
 Alpha = float | tuple[float, ...]  # one coefficient for the whole model, or one per layer
 
 
+def coefficients(text: str, separator: str, what: str) -> dict[str, float]:
+    """ "math=0.7,code=0.3" as {"math": 0.7, "code": 0.3}; empty text is no mixture.
+
+    Args:
+        separator: between two experts, "," or "+".
+        what: the text was typed for, as the message names it.
+
+    Raises:
+        InputError: a part that is not name=number, or a number that is out of range.
+    """
+    alphas = {}
+    for part in filter(None, (p.strip() for p in text.split(separator))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip():
+            raise InputError(
+                f"{what} has {part!r}; expected name=coefficient, e.g. math=0.7{separator}code=0.3."
+            )
+        alphas[name.strip()] = check_alpha(name.strip(), value)
+    return alphas
+
+
 def check_mixture(mixture: Mapping[str, Any]) -> dict[str, Alpha]:
     """Return a mixture's coefficients by expert name, as floats or tuples of floats.
 

@@ -14,7 +14,6 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
-    coefficients,
     command_line,
     library_of,
     load,
@@ -26,7 +25,7 @@ from t2ui.cli.options import (
     tell_of_sandbox,
 )
 from t2ui.cli.tasks import Asked, Data, TaskOptions, asked_tasks, check_tasks
-from t2ui.config import DEFAULT_MODEL, check_scope, check_text
+from t2ui.config import DEFAULT_MODEL, check_scope, check_text, coefficients
 from t2ui.errors import InputError
 from t2ui.files import writing
 
@@ -61,9 +60,9 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for results.jsonl, table.json, table.md and table.html (a figure of the "
-            "accuracies, one file of 5 MB that opens without a network); give the same folder "
-            "again to go on."
+            help="Folder for results.jsonl, table.json, table.md, table.html (a figure of the "
+            "accuracies, one file of 5 MB that opens without a network) and lm_eval/ (the format "
+            "of lm-evaluation-harness); give the same folder again to go on."
         ),
     ] = None,
     model: Model = DEFAULT_MODEL,

@@ -10,7 +10,6 @@ from t2ui.cli.options import (
     AsJson,
     Folder,
     Model,
-    named_mixture,
     note,
     print_json,
     progress,
@@ -45,15 +44,16 @@ def export_merged(
     """A model folder for transformers, vLLM, TGI, mergekit: the mixture is in its weights."""
     from t2ui.exchange.merged import save_merged
     from t2ui.exchange.model_folder import check_empty
+    from t2ui.exchange.named import named_mixture
     from t2ui.models.loading import model_files
 
     check_empty(out)
     files = model_files(model, progress=progress)
-    found, mixture, misfits = named_mixture(mix, experts, files.name)
+    named = named_mixture(mix, files.name, experts)
     written = save_merged(
         files,
-        found,
-        mixture,
+        named.experts,
+        named.mixture,
         out,
         dtype=dtype,
         shard_size=shard_size,
@@ -61,7 +61,7 @@ def export_merged(
         device=device,
         progress=progress,
     )
-    for sentence in (*misfits, *written.notes):
+    for sentence in (*named.notes, *written.notes):
         note(sentence)
     if as_json:
         print_json({**asdict(written), "folder": str(out)})
@@ -90,22 +90,23 @@ def export_lora(
     """The best LoRA of a rank, in peft's format, and the part of the change that it holds."""
     from t2ui.exchange.lora import save_lora
     from t2ui.exchange.model_folder import check_empty
+    from t2ui.exchange.named import named_mixture
     from t2ui.models.loading import model_files
 
     check_empty(out)
     files = model_files(model, progress=progress)
-    found, mixture, misfits = named_mixture(mix, experts, files.name)
+    named = named_mixture(mix, files.name, experts)
     written = save_lora(
         files,
-        found,
-        mixture,
+        named.experts,
+        named.mixture,
         out,
         rank,
         allow_transfer=allow_transfer,
         device=device,
         progress=progress,
     )
-    for sentence in (*misfits, *written.notes):
+    for sentence in (*named.notes, *written.notes):
         note(sentence)
     if as_json:
         print_json({**asdict(written), "folder": str(out)})
@@ -133,21 +134,22 @@ def export_gguf(
 ) -> None:
     """One .gguf file for llama.cpp and what is built on it: the mixture is in its weights."""
     from t2ui.exchange.gguf_file import save_gguf
+    from t2ui.exchange.named import named_mixture
     from t2ui.models.loading import model_files
 
     files = model_files(model, progress=progress)
-    found, mixture, misfits = named_mixture(mix, experts, files.name)
+    named = named_mixture(mix, files.name, experts)
     written = save_gguf(
         files,
-        found,
-        mixture,
+        named.experts,
+        named.mixture,
         out,
         type=type,
         allow_transfer=allow_transfer,
         device=device,
         progress=progress,
     )
-    for sentence in (*misfits, *written.notes):
+    for sentence in (*named.notes, *written.notes):
         note(sentence)
     if as_json:
         print_json({**asdict(written), "file": str(out)})

@@ -20,7 +20,6 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
-    coefficients,
     library_of,
     load,
     mixture_file,
@@ -37,6 +36,7 @@ from t2ui.config import (
     AnswerSettings,
     Sampling,
     check_prompt,
+    coefficients,
 )
 from t2ui.errors import InputError
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
-from t2ui.cli.options import coefficients, existing, one
-from t2ui.config import default_experts_dir
+from t2ui.cli.options import existing, one
+from t2ui.config import coefficients, default_experts_dir
 from t2ui.errors import InputError
 
 

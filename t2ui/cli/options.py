@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2ui.config import DEFAULT_MODEL, check_alpha, default_experts_dir
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from t2ui.svf.expert import Expert
     from t2ui.svf.library import Library
-    from t2ui.svf.mixture import Mixture, SavedMixture
+    from t2ui.svf.mixture import SavedMixture
     from t2ui.tasks.base import Task
 
 Model = Annotated[str, typer.Option(help="Default name, hub id, local folder or .gguf file.")]
@@ -70,59 +70,6 @@ def mixture_file(mix: str) -> "SavedMixture | None":
     from t2ui.svf.mixture import SavedMixture
 
     return SavedMixture.load(mix)
-
-
-def named_mixture(
-    mix: str, folder: Path | None, model: str
-) -> "tuple[dict[str, Expert], Mixture, list[str]]":
-    """What `--mix` of an export names: coefficients, a mixture file, or one expert by its name or
-    file; with the experts of the folder, or those that ship for the model of this name.
-
-    Returns:
-        The experts, the mixture, and sentences on what is not as when the mixture was found.
-
-    Raises:
-        InputError: there is no such expert, or no mixture in the file.
-    """
-    from t2ui.svf.expert import SUFFIXES, Expert
-    from t2ui.svf.library import experts_folder, load_library
-    from t2ui.svf.mixture import Mixture
-
-    if not mix.strip():
-        raise InputError("--mix is empty; expected e.g. math=0.7,code=0.3, a file or an expert.")
-    if Path(mix).suffix in SUFFIXES:
-        expert = Expert.load(mix)
-        return {expert.name: expert}, Mixture({expert.name: 1.0}), []
-    own = experts_folder(default_experts_dir(), model)
-    library = load_library(existing(folder) if folder else own)
-    report_problems(library)
-    if saved := mixture_file(mix):
-        return library.experts, saved.mixture, saved.misfits(model, library.experts)
-    if "=" not in mix:
-        return {mix: one(mix, folder or own)[0]}, Mixture({mix: 1.0}), []
-    return library.experts, Mixture(coefficients(mix, ",", "--mix")), []
-
-
-def coefficients(text: str, separator: str, option: str) -> dict[str, float]:
-    """ "math=0.7,code=0.3" as {"math": 0.7, "code": 0.3}; empty text is no mixture.
-
-    Args:
-        separator: between two experts, "," or "+".
-        option: what the text was typed for, as the message names it.
-
-    Raises:
-        InputError: a part that is not name=number, or a number that is out of range.
-    """
-    alphas = {}
-    for part in filter(None, (p.strip() for p in text.split(separator))):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip():
-            raise InputError(
-                f"{option} has {part!r}; expected name=coefficient, e.g. "
-                f"math=0.7{separator}code=0.3."
-            )
-        alphas[name.strip()] = check_alpha(name.strip(), value)
-    return alphas
 
 
 def command_line() -> str:

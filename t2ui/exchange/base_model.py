@@ -26,6 +26,7 @@ from t2ui.models.loading import (
     load_tokenizer,
     model_files,
     model_name,
+    pick_device,
 )
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.decomposition import Factors, decompose, is_transposed
@@ -180,7 +181,7 @@ def base_of(
             yield LoadedBase(adapter, tokenizer)
         return
     files = model if isinstance(model, ModelFiles) else model_files(model, progress=progress)
-    yield BaseFiles(files, torch.device(device))
+    yield BaseFiles(files, pick_device(device))
 
 
 def _stored_names(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -176,7 +176,7 @@ def _write(writer: gguf.GGUFWriter, plans: list[_Plan], progress: Progress | Non
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for done, plan in enumerate(plans, start=1):
-        values = plan.read().float().contiguous().numpy()
+        values = plan.read().float().cpu().contiguous().numpy()
         writer.write_tensor_data(gguf.quants.quantize(values, plan.type))
         if progress:
             progress(f"writing {plan.name}", done / len(plans))

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from t2ui.config import hub_name
 from t2ui.errors import InputError, quoted
@@ -144,7 +143,6 @@ def hub_card(library: Library, repo: str) -> str:
     experts = [library.experts[name] for name in sorted(library.experts)]
     bases = sorted({hub_name(e.base_model) for e in experts if "/" in hub_name(e.base_model)})
     licences = {e.license.lower() for e in experts if e.license}
-    relation: dict[str, Any] = {"base_model_relation": "adapter"} if bases else {}
     data = ModelCardData(
         base_model=(bases[0] if len(bases) == 1 else bases) or None,
         license=licences.pop() if len(licences) == 1 else ("other" if licences else None),
@@ -153,8 +151,9 @@ def hub_card(library: Library, repo: str) -> str:
         tags=["transformer-squared", "svf", "singular-value-fine-tuning"],
         model_name=PurePosixPath(repo).name,
         eval_results=[result for expert in experts for result in _results(expert)] or None,
-        **relation,
     )
+    if bases:
+        data["base_model_relation"] = "adapter"
     base = ", ".join(sorted({e.base_model for e in experts if e.base_model})) or "a model"
     first = experts[0].name if experts else "NAME"
     lines = [

@@ -69,7 +69,7 @@ def load_model(
         InputError: nothing by that name, no network, damaged files, not a causal language model.
     """
     progress = progress or _silent
-    target = _pick_device(device)
+    target = pick_device(device)
     if target.type == "cpu" and not torch.cuda.is_available():
         # Otherwise a piece of a prompt copies the keys and values of all before it for every head
         # that shares them. The same numbers, bit for bit; transformers reads it at every call.
@@ -341,7 +341,12 @@ def _load_tokenizer(source: Path | str, shown: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _pick_device(device: str) -> torch.device:
+def pick_device(device: str) -> torch.device:
+    """The device of this name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: this machine has none of that name.
+    """
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         kind = next(kind for kind in has if has[kind])

@@ -268,6 +268,7 @@ def test_memory_stays_under_twice_the_largest_shard(tmp_path):
         (("--mix", "other", "--out", "new"), "cross-model transfer"),
         (("--mix", "math", "--out", "new", "--model", "./none"), "is not a model folder"),
         (("--mix", "math", "--out", "file/new"), "cannot be written"),
+        (("--mix", "math", "--out", "new", "--device", "abacus"), "expected auto, cpu"),
     ],
 )
 def test_refusals_are_one_line_and_write_nothing(
