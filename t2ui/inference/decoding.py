@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
+from t2ui.inference.choosing import choose
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
@@ -39,8 +40,6 @@ __all__ = [
 
 # Computing W′ once costs about what it saves over the factored form in this many tokens of one row.
 MERGE_FROM_TOKENS = 48
-# A larger logit divided by the least temperature leaves float32.
-LARGEST_LOGIT = 1e30
 PIECE_TOKENS = 4096  # of prompts, read in one forward pass where nobody waits for a decode step
 # The reading with the least left goes on, but every fourth time the oldest: a long one must not
 # wait for ever.
@@ -83,8 +82,10 @@ class Decoder:
         self._rows: list[RunningRow] = []  # in the order of the batch
         self._cache: RoomyCache | None = None
         self._attention = torch.zeros(0, 0, dtype=torch.long)  # (B, T), 0 is left padding
+        self._padded = False  # whether any of it is 0
         self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
+        self._merged: tuple[Scales, Setting] | None = None  # some scales, and their W′
 
     def __len__(self) -> int:
         """Rows that are decoding, or whose prompt is being read or about to."""
@@ -146,7 +147,7 @@ class Decoder:
 
     def _forget(self) -> None:
         """Hold nothing of rows that are gone: a merged W′ is as large as the model."""
-        self._cache, self._setting, self._plan = None, None, []
+        self._cache, self._setting, self._plan, self._merged = None, None, [], None
 
     def step(self) -> list[Step]:
         """Read what waits, or else decode one token of every row; one Step per row concerned."""
@@ -227,23 +228,14 @@ class Decoder:
         )
 
     def _advance(self, rows: list["RunningRow"], logits: Tensor) -> list[Step]:  # (B, V)
-        # NaN and infinity show in the largest; they end their own row, not the batch
-        usable = (logits.amax(-1).abs() < LARGEST_LOGIT).tolist()
-        steps = [
-            row.advance(logits[i], self.end_tokens) if usable[i] else row.fail()
-            for i, row in enumerate(rows)
-        ]
-        if not self.scores:
-            return steps
-        picked = torch.tensor([[max(step.token, 0)] for step in steps], device=logits.device)
-        scored = logits.float().log_softmax(-1).gather(1, picked).flatten().tolist()
+        samplings, random = [r.row.sampling for r in rows], [r.random for r in rows]
+        choices = choose(logits, samplings, random, self.scores)
         return [
-            replace(step, log_likelihood=score) if step.finished != "failed" else step
-            for step, score in zip(steps, scored, strict=True)
+            r.advance(c, self.end_tokens, logits[i] if r.row.logprobs is not None else None)
+            for i, (r, c) in enumerate(zip(rows, choices, strict=True))
         ]
 
     def _forward(self) -> Tensor:  # (B, V)
-        device = self.model.device
         column = torch.ones(len(self._rows), 1, dtype=torch.long)
         self._attention = torch.cat([self._attention, column], dim=1)
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
@@ -252,41 +244,58 @@ class Decoder:
             if self.adapter:
                 self._set_rows(self.adapter)
             return self.model(
-                input_ids=torch.tensor([[r.tokens[-1]] for r in self._rows], device=device),
-                attention_mask=self._attention.to(device),
-                position_ids=(self._attention.sum(1, keepdim=True) - 1).to(device),
+                input_ids=self._sent(torch.tensor([[r.tokens[-1]] for r in self._rows])),
+                # transformers would wait for the device to see that there is no padding
+                attention_mask=self._sent(self._attention) if self._padded else None,
+                position_ids=self._sent(self._attention.sum(1, keepdim=True) - 1),
                 **cached(self.model, self._cache),
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
 
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """On the model's device; it goes there while the host prepares the rest."""
+        return tensor.to(self.model.device, non_blocking=True)
+
     def _set_rows(self, adapter: Adapter) -> None:
-        """Set the rows' scales; merged into W′ where they are all the same and the answer is long
-        enough to pay for it."""
+        """Set the rows' scales; merged into W′ where all rows but base rows have the same and the
+        answer is long enough to pay for it."""
         # The scales themselves are held, not their ids: a freed one's address may be used again.
         plan = [r.at_its_place().scales for r in self._rows]
         same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
         if same and self._setting is not None:
             adapter.restore(self._setting)
             return
-        self._setting, self._plan = None, []  # the old W′ goes before a new one is made
-        longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in self._rows)
-        alike = len(set(map(id, plan))) == 1 and not any(r.steered for r in self._rows)
-        if alike and plan[0] is not None and longest >= MERGE_FROM_TOKENS:
-            adapter.set(plan[0], "merged")
-        else:
-            adapter.set_rows(plan)
+        self._setting, self._plan = None, []
+        adapter.set_rows(plan, self._merged_for(plan, adapter))
         self._setting, self._plan = adapter.current(), plan
+
+    def _merged_for(self, plan: list[Scales | None], adapter: Adapter) -> Setting | None:
+        """W′ of the only mixture in the batch, if it pays; written once, whoever joins or leaves
+        beside it."""
+        mixtures = {id(scales): scales for scales in plan if scales}
+        only = next(iter(mixtures.values()), None) if len(mixtures) == 1 else None
+        if only is None or self._merged is None or self._merged[0] is not only:
+            self._merged = None  # the old W′ goes before a new one is made
+        if only is not None and self._merged is None:
+            own = [r for r, scales in zip(self._rows, plan, strict=True) if scales]
+            longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in own)
+            if longest >= MERGE_FROM_TOKENS and not any(r.steered for r in own):
+                adapter.set(only, "merged")
+                self._merged = only, adapter.current()
+        return self._merged[1] if self._merged else None
 
     def _join(self, new: list["RunningRow"], cache: RoomyCache, attention: Tensor) -> None:
         if self._cache is None:  # no row is decoding
             self._rows, self._cache, self._attention = new, cache, attention
+            self._padded = bool((attention == 0).any())
             return
         length = max(attention.shape[1], self._attention.shape[1])
         both = (self._attention, attention)
         self._attention = torch.cat([pad(part, (length - part.shape[1], 0)) for part in both])
         join(self._cache, cache, length)
         self._rows = self._rows + new
+        self._padded = bool((self._attention == 0).any())
 
     def _keep(self, indices: list[int]) -> None:
         """Keep these rows of the batch, and no more left padding than they need."""
@@ -300,6 +309,7 @@ class Decoder:
         self._attention = self._attention[index]
         spare = int(self._attention.shape[1] - self._attention.sum(1).max())
         self._attention = self._attention[:, spare:]
+        self._padded = bool((self._attention == 0).any())
         take(self._cache, index, spare)
 
     def _check_length(self, row: Row) -> None:

@@ -6,19 +6,14 @@ Knows token ids, scales and text pieces, nothing of models, prompts' texts or ex
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    LogitsProcessorList,
-    PreTrainedTokenizerBase,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import PreTrainedTokenizerBase
 
 from t2ui.config import Sampling
+from t2ui.inference.choosing import Choice
 from t2ui.svf.adapter import Scales
 
 NOT_FINITE = (
@@ -97,7 +92,6 @@ class RunningRow:
         self.tokens: list[int] = []
         self.finished: str | None = None
         self.random = torch.Generator().manual_seed(row.sampling.seed)
-        self.warpers = _warpers(row.sampling)
         self.shown = 0  # characters handed out
         # the last characters are held back: a stop string may have begun in them
         self.hold = max((len(s) for s in row.sampling.stop), default=1) - 1
@@ -120,10 +114,21 @@ class RunningRow:
         """As much of the row's draft as may be kept: one more token comes behind it."""
         return self.row.draft[: self.row.sampling.max_new_tokens - 1]
 
-    def advance(self, logits: Tensor, ends: Collection[int]) -> Step:
-        """Choose the next token from the logits, (V,); `ends` are the ids that end an answer."""
-        sampling = self.row.sampling
-        token = self._sample(logits)
+    def advance(
+        self,
+        choice: Choice,
+        ends: Collection[int],
+        logits: Tensor | None = None,  # (V,)
+    ) -> Step:
+        """Take in the next token.
+
+        Args:
+            ends: the ids that end an answer.
+            logits: what it was chosen from, where the row asks for `logprobs`.
+        """
+        if choice.token is None:
+            return self.fail()
+        sampling, token = self.row.sampling, choice.token
         self.tokens.append(token)
         text = self._decoded()
         stop = min((i for s in sampling.stop if (i := text.find(s)) >= 0), default=-1)
@@ -142,9 +147,10 @@ class RunningRow:
             until = min(until, len(text.rstrip("\ufffd")))
         new = text[self.shown : max(until, self.shown)]
         self.shown += len(new)
-        told = self.row.logprobs is not None and token not in ends
-        scored = self._scored(logits, token) if told else None
-        return Step(self.row.key, token, new, self.finished, scored=scored)
+        scored = None
+        if logits is not None and token not in ends:
+            scored = self._scored(logits, token)
+        return Step(self.row.key, token, new, self.finished, choice.log_likelihood, scored=scored)
 
     def _scored(self, logits: Tensor, token: int) -> Scored:  # (V,)
         scores = logits.float().log_softmax(-1)
@@ -171,15 +177,6 @@ class RunningRow:
     def _decoded(self) -> str:
         return text_of(self.tokenizer, self.tokens)
 
-    def _sample(self, logits: Tensor) -> int:
-        if self.row.sampling.temperature == 0:
-            return int(logits.argmax())
-        # On the CPU in float32, so that a seed gives the same tokens on every device.
-        # None of the warpers reads the tokens before: they get none.
-        before = cast(torch.LongTensor, torch.zeros(1, 0, dtype=torch.long))
-        scores = self.warpers(before, logits.float().cpu()[None])
-        return int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self.random))
-
 
 def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], special: bool = False) -> str:
     """The text of some token ids, its spaces as they are; special tokens only where asked for."""
@@ -188,14 +185,3 @@ def text_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], special: boo
     )
     assert isinstance(text, str)  # a list of texts only for a list of lists
     return text
-
-
-def _warpers(sampling: Sampling) -> LogitsProcessorList:
-    warpers = LogitsProcessorList()
-    if sampling.temperature not in (0, 1):
-        warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
-    if sampling.top_k:
-        warpers.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    return warpers

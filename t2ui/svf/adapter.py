@@ -136,11 +136,15 @@ class Adapter:
                     runs[name] = linear.factored(scale)
             self.restore(runs)  # only now: a failure above leaves the model as it was
 
-    def set_rows(self, rows: Sequence[Scales | None]) -> None:
+    def set_rows(self, rows: Sequence[Scales | None], merged: Setting | None = None) -> None:
         """Give row b of every batch its own scales; None or {} is a base row. Lasts as `set` does.
 
         Rows that share one scales object share its storage, so a population of members times
         examples costs one z per member.
+
+        Args:
+            merged: for rows that are base rows or share one scales object: what `current` returned
+                while that was set in mode "merged". They run through W and W′ then.
 
         Raises:
             InputError: what `set` raises.
@@ -153,6 +157,9 @@ class Adapter:
             position = {id(z): i for i, z in enumerate(distinct)}
             device = next(iter(self.linears.values())).factors.S.device
             plan = RowPlan([not z for z in rows], device)
+            if merged is not None:
+                beside = {n: one.beside_base(plan, merged[n]) for n, one in self.linears.items()}
+                return self.restore(beside)
             index = torch.tensor([position[id(z)] for z in rows if z], device=device)
             runs: dict[str, Run] = {}
             for name, linear in self.linears.items():

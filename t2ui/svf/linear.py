@@ -66,6 +66,10 @@ class SVFLinear:
         # cast and gathered once here, not at every call of every step
         return Rows(self, plan, Factored(self, self._scaled(z)[index].unsqueeze(1)))
 
+    def beside_base(self, plan: "RowPlan", run: Run) -> Run:
+        """Base rows through W, all others as `run` does."""
+        return run if plan.base == 0 or run == self.base else Rows(self, plan, run)
+
     def new_weight(self, z: Tensor) -> Tensor:
         """W′ (out, in) in the weight's dtype; z is (r,)."""
         weight = weight_of(self.module)
@@ -128,7 +132,7 @@ class Factored:
 class Rows:
     """One matrix with another z for every row of a batch; base rows run through W."""
 
-    def __init__(self, linear: SVFLinear, plan: "RowPlan", adapted: Factored):
+    def __init__(self, linear: SVFLinear, plan: "RowPlan", adapted: Run):
         self.base, self.plan, self.adapted = linear.base, plan, adapted
 
     def __call__(self, x: Tensor) -> Tensor:

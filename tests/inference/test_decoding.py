@@ -9,6 +9,8 @@ import torch
 from decoding import COUNT, pieces, row, scripted, tokens_of
 from reference import greedy, logits, prompt_ids, random_scales, rewritten
 from tiny import ARCHITECTURES
+from torch.overrides import TorchFunctionMode
+from torch.profiler import profile
 
 import t2ui.inference.decoding as generate_module
 from t2ui.config import Sampling
@@ -171,9 +173,13 @@ def test_the_merged_form_gives_the_tokens_of_the_factored_one(
     assert merged == factored == wanted
 
 
-def test_a_row_that_joins_a_merged_batch_takes_it_apart(decoder, tiny_llama, tiny_tokenizer, llama):
-    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
-    rows = [row("merged", prompt_ids(5), 60, z), row("base", prompt_ids(8), 20)]
+@pytest.mark.parametrize("joins", ["base", "another mixture"])
+def test_a_row_that_joins_a_merged_batch_leaves_its_answer_as_it_is(
+    decoder, tiny_llama, tiny_tokenizer, llama, joins
+):
+    z, other = (random_scales(tiny_llama, llama.names, seed=s, spread=0.3) for s in (1, 2))
+    scales = None if joins == "base" else other
+    rows = [row("merged", prompt_ids(5), 60, z), row("base", prompt_ids(8), 20, scales)]
     wanted = [tokens_of(tiny_llama, tiny_tokenizer, llama, r)[0] for r in rows]
     decoder.add(rows[:1])
     found = {}
@@ -182,6 +188,70 @@ def test_a_row_that_joins_a_merged_batch_takes_it_apart(decoder, tiny_llama, tin
     decoder.add(rows[1:])
     run(decoder, found)
     assert [found["merged"], found["base"]] == wanted
+
+
+def test_base_rows_beside_one_mixture_leave_its_merged_weights_alone(
+    decoder, tiny_llama, llama, merged_weights
+):
+    """They are written once, whoever joins and leaves; base rows run through W."""
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    ids = [prompt_ids(n, seed=n) for n in (5, 9, 4)]
+    decoder.add([row("base", ids[0], 60), row("adapted", ids[1], 100, z)])
+    found = {}
+    for _ in range(30):
+        collect(decoder.step(), found)
+    assert len(merged_weights) == len(llama.names)
+    decoder.add([row("another", ids[2], 5)])
+    run(decoder, found)
+    assert len(merged_weights) == len(llama.names)
+    assert found == {
+        "base": greedy(tiny_llama, ids[0], 60),
+        "adapted": greedy(rewritten(tiny_llama, z), ids[1], 100),
+        "another": greedy(tiny_llama, ids[2], 5),
+    }
+
+
+class Waits(TorchFunctionMode):
+    """How often the host reads a tensor back inside the block, and would wait for a device: the
+    calls that do so, wherever they are made, until `cpu` has brought the logits over."""
+
+    READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.brought = 0, False
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name = getattr(func, "__name__", "")
+        self.count += name in self.READS and not self.brought
+        self.brought = self.brought or name == "cpu"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("temperatures", [(0, 0), (0, 1, 0.7, 0.7)])
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_step_waits_for_the_device_at_most_twice(
+    tiny_llama, tiny_tokenizer, llama, scores, temperatures, padded
+):
+    """Once for all tokens, however many rows; once more where transformers looks whether there is
+    padding. Counted on the CPU: no GPU is needed, and none was there to count on."""
+    decoder = Decoder(tiny_llama, tiny_tokenizer, llama, scores=scores)
+    z = random_scales(tiny_llama, llama.names, seed=1)
+    rows = [
+        row(
+            (i, t), prompt_ids(5 + padded * i), 20, (None, z)[i % 2], temperature=t, top_k=9, seed=i
+        )
+        for i, t in enumerate(temperatures * 3)
+    ]
+    decoder.add(rows)
+    decoder.read(), decoder.decode()
+    with Waits() as counted, profile() as profiled:
+        steps = decoder.decode()
+    assert len(steps) == len(rows)
+    assert counted.count == 1 + padded
+    scalars = [e.count for e in profiled.key_averages() if e.key == "aten::_local_scalar_dense"]
+    assert any(temperatures) or sum(scalars) == padded  # drawing looks at the host's own tensors
 
 
 @pytest.fixture
@@ -222,11 +292,12 @@ def test_merged_weights_go_before_others_are_made(
     decoder.step(), decoder.step()
     held, set_rows = [], llama.set_rows
 
-    def watched(rows):
+    def watched(rows, merged=None):
         held.append(any(alive() for alive in merged_weights))
-        set_rows(rows)
+        set_rows(rows, merged)
 
-    decoder.add([row(1, prompt_ids(5), 60)])
+    other = random_scales(tiny_llama, llama.names, seed=2, spread=0.3)
+    decoder.add([row(1, prompt_ids(5), 60, other)])
     decoder.step()
     monkeypatch.setattr(llama, "set_rows", watched)
     decoder.step()
