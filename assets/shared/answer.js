@@ -223,7 +223,7 @@
       const again = value.live;
       if (again && !value.pieces.length && written) value = standing(value);
       else if (value.pieces.length) compare(value);
-      const ended = shown?.state === "streaming" && value.state === "done";
+      const ended = ["waiting", "streaming"].includes(shown?.state) && value.state === "done";
       if (value.question !== shown?.question) touched = false;
       shown = value;
       const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;

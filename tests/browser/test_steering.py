@@ -456,5 +456,10 @@ def test_live_on_a_phone(live, client):
     page = live(**PHONE)
     page.locator("#mix-math input[type=range]").fill("0.5")
     followed(page, "code 1.00, math 0.50")
+    first = page.locator("#answer-adapted mark.first")
+    first.wait_for()
+    inside = page.locator("#answer-adapted .text").bounding_box()
+    mark = first.bounding_box()
+    assert inside["y"] <= mark["y"] < inside["y"] + inside["height"], "what changed is in view"
     page.locator("#card-adapted").scroll_into_view_if_needed()
     page.screenshot(path=SHOTS / "ask-live-phone.png")
