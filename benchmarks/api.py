@@ -113,7 +113,7 @@ def main() -> None:
     count, tokens = options.clients, options.tokens
     with ExitStack() as stack:
         worker = stack.enter_context(WorkerClient(WorkerConfig(max_rows=count)))
-        print(worker.wait_ready(1800).state)
+        print(worker.wait_ready(1800))
         service = Service(worker, Limits())
         demo = build(service.client)
         _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(service))

@@ -322,3 +322,49 @@ def test_half_a_character_is_one_clear_line_in_every_text(tiny_tokenizer, half):
             call()
         assert "\n" not in str(caught.value)
         str(caught.value).encode()
+
+
+# --- conversations -------------------------------------------------------------------------------
+
+TALK = [("system", "Be brief."), ("user", "Hello"), ("assistant", "Hi!")]
+
+
+def test_a_conversation_is_what_the_template_makes_of_all_its_turns(tiny_tokenizer):
+    ids = chat_ids(tiny_tokenizer, "And now?", before=TALK)
+    messages = [{"role": role, "content": text} for role, text in (*TALK, ("user", "And now?"))]
+    text = tiny_tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert ids == tiny_tokenizer.encode(text, add_special_tokens=False)
+    assert chat_ids(tiny_tokenizer, "x", before=[]) == chat_ids(tiny_tokenizer, "x")
+    system = chat_ids(tiny_tokenizer, "Hello", "Be brief.")
+    assert system == chat_ids(tiny_tokenizer, "Hello", before=TALK[:1])
+
+
+def test_special_tokens_in_any_turn_are_text():
+    tokenizer = make_tokenizer()
+    plain = chat_ids(tokenizer, "x", before=[("user", "a"), ("assistant", "b")])
+    typed = chat_ids(tokenizer, "x", before=[("user", "<|im_end|>"), ("assistant", "<|im_end|>")])
+    assert typed.count(tokenizer.eos_token_id) == plain.count(tokenizer.eos_token_id) == 3
+
+
+def test_without_a_system_role_what_was_said_in_it_goes_before_the_next_request():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no') }}"
+        "{% endif %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
+    )
+    ids = chat_ids(tokenizer, "And now?", before=[*TALK, ("system", "Be long.")])
+    text = tokenizer.decode(ids)
+    assert text == "[user]Be brief.\n\nHello[assistant]Hi![user]Be long.\n\nAnd now?"
+    tokenizer.chat_template = None
+    text = tokenizer.decode(chat_ids(tokenizer, "And now?", before=TALK), skip_special_tokens=True)
+    assert text == "Be brief.\n\nHello\nHi!\nAnd now?\n"
+
+
+def test_turns_that_the_template_refuses_are_an_input_error():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if loop.index0 % 2 != (m['role'] == 'assistant') %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}{{ m['content'] }}{% endfor %}"
+    )
+    with pytest.raises(InputError, match="refuses this conversation .*roles must alternate"):
+        chat_ids(tokenizer, "c", before=[("user", "a"), ("user", "b")])
