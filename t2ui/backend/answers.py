@@ -296,7 +296,15 @@ class Answers:
             seconds = max(ends[name] - asking.decoding, 1e-9)
             timings[f"{name}_tokens_per_second"] = pane.steps / seconds
         return Done(
-            cancelled, timings, receipt_of(asking.plan, self._adapter, timings, asking.steered)
+            cancelled,
+            timings,
+            receipt_of(
+                asking.plan,
+                self._adapter,
+                timings,
+                asking.steered,
+                asking.panes["adapted"].ids,
+            ),
         )
 
     def _remove(self, job_id: str) -> None:

@@ -228,6 +228,7 @@ def receipt_of(
     adapter: Adapter,
     timings: Mapping[str, float],
     steered: Mapping[int, Change] | None = None,
+    answer: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Plain data that says what answered, and what `two_pass.replay` needs to answer so again.
 
@@ -235,6 +236,7 @@ def receipt_of(
         timings: seconds, by what took them.
         steered: what was changed while it was written, by the first token's place, beyond the
             plan's own timeline.
+        answer: its tokens, without an end token.
     """
     import torch
     import transformers
@@ -261,6 +263,7 @@ def receipt_of(
         "normalise": plan.mixture.normalise,
         "scope": plan.scope,
         "experts": {name: expert.sha256 for name, expert in used_experts.items()},
+        "answer": list(answer),
         "sampling": {**asdict(sampling), "stop": list(sampling.stop)},
         "timings": {key: round(value, 4) for key, value in timings.items()},
         "versions": {
