@@ -450,6 +450,7 @@ class FewShotConfig:
     normalise: bool = False  # divide by Σα
     held_out: float = 0.3  # share of the examples kept for the report; 0: no report
     learning_rate: float = 0.3  # of `gradient`: with 0.1 the few steps of `light` fell short
+    racing: bool = True  # by generated answers: who cannot be among the best is not asked on
     pull: float = 0.01  # of `gradient`, towards its start
     max_new_tokens: int = 64  # of a generated answer
     stop: tuple[str, ...] = ()  # strings that end a generated answer

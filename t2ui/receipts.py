@@ -17,7 +17,7 @@ from typing import Any
 from t2ui.config import default_cache_dir
 from t2ui.errors import InputError, quoted
 
-TEXTS = ("prompt", "before")  # of a receipt: what a person wrote
+TEXTS = ("prompt", "before", "answer")  # of a receipt: what was written, by whom ever
 PRUNE_EVERY = 50  # receipts that are put between two looks at age and size
 DAY_SECONDS = 86_400
 

@@ -331,7 +331,8 @@ class Answers:
                 seconds = max(max(ends[pane.key] for pane in panes) - asking.decoding, 1e-9)
                 steps = sum(pane.steps for pane in panes)
                 timings[f"{name}_tokens_per_second"] = steps / seconds
-        receipt = receipt_of(asking.plan, self._adapter, timings, asking.steered)
+        answer = asking.panes["adapted"].ids
+        receipt = receipt_of(asking.plan, self._adapter, timings, asking.steered, answer)
         length = len(asking.plan.prompt_ids)
         endings = tuple(_ending(pane, length) for pane in asking.panes.values())
         return Done(cancelled, timings, receipt, endings)

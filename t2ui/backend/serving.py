@@ -54,7 +54,7 @@ from t2ui.messages import (
     Sweep,
 )
 from t2ui.models.chat import answer_tail, chat_ids
-from t2ui.models.loading import load_model, model_name
+from t2ui.models.loading import dtype_name, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.mixture import mix, mixture_of, scope_of
 
@@ -71,7 +71,7 @@ def load_backend(
         InputError: what `load_model` and `adapt` raise.
     """
     model, tokenizer = load_model(
-        config.model, config.device, config.dtype, config.cache_dir, progress
+        config.model, config.device, config.dtype, config.cache_dir, progress, fastest=True
     )
     adapter = adapt(model, cache_dir=config.cache_dir, progress=progress)
     sessions = SessionFolders(config.sessions_dir, config.session_hours, config.tenants_dir)
@@ -91,7 +91,7 @@ class ModelBackend:
     ):
         self.model, self.tokenizer, self.adapter = model, tokenizer, adapter
         self.name = model_name(model)
-        self.device = str(model.device)
+        self.device = f"{model.device}, {dtype_name(model)}"
         self._dispatchers = Dispatchers(model, tokenizer, adapter)
         self._experts = ExpertsFolder(experts_dir, self.name, adapter, self._dispatchers, sessions)
         self._saved = SavedExperts(adapter, self._experts)

@@ -60,6 +60,8 @@ def replay(
         print_json({"text": result.text, "tokens": ids, "same": same})
     else:
         words = {True: "the same tokens", False: "OTHER TOKENS", None: "its tokens were not kept"}
+        if result.difference:
+            note(str(result.difference))
         note(f"replayed with {', '.join(said['experts']) or 'the base model'}: {words[same]}")
         print(result.text)
     if same is False:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
+from t2ui.few_shot.racing import Race
 from t2ui.inference.decoding import Decoder, Row
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.models.likelihood import packed_log_likelihoods
@@ -161,11 +162,18 @@ class Scorer:
             check_context(self.adapter.model, [example], new_tokens)
 
     def table(
-        self, members: Sequence[Scales | None], examples: Sequence[Example]
+        self,
+        members: Sequence[Scales | None],
+        examples: Sequence[Example],
+        winners: int | None = None,
     ) -> Generator[None, None, ScoreTable]:
         """Score every member on every example; None or {} is the base model.
 
         Examples with several options are closed: their reward costs no decoding.
+
+        Args:
+            winners: of objective "reward", only so many of the best matter: who cannot be among
+                them any more is not asked on, and its remaining scores are NaN.
         """
         shape = len(members), len(examples)
         table = ScoreTable(*(np.full(shape, np.nan) for _ in range(3)))
@@ -184,7 +192,7 @@ class Scorer:
         opened = [e for e, example in enumerate(examples) if len(example.question.options) < 2]
         if rewarded and opened:
             assert self.right is not None, "`check` refuses open answers without it"
-            yield from self._generated(table, members, examples, opened, self.right)
+            yield from self._generated(table, members, examples, opened, self.right, winners)
         return table
 
     @staticmethod
@@ -234,6 +242,7 @@ class Scorer:
         examples: Sequence[Example],
         opened: Sequence[int],  # places in `examples`
         right: Right,
+        winners: int | None,
     ) -> Generator[None, None, None]:
         """Let every member answer the open examples, and score its own right answers."""
         sampling = Sampling(max_new_tokens=self.config.max_new_tokens, stop=self.config.stop)
@@ -243,6 +252,9 @@ class Scorer:
             for e in opened
             for m in range(len(members))
         ]
+        # closed examples count as well, and objective "both" has no bound
+        only = len(opened) == len(examples) and self.config.objective == "reward"
+        race = Race([row.key for row in waiting], winners if only else None)
         texts: dict[tuple[int, int], list[str]] = {}
         scores: dict[tuple[int, int], list[float]] = {}
         assert self.tokenizer is not None, "`check` refuses open answers without it"
@@ -250,6 +262,7 @@ class Scorer:
             self.adapter.model, self.tokenizer, self.adapter, scores=True, store=self._store
         )
         while waiting or len(decoder):
+            waiting = [row for row in waiting if not race.lost(row.key[0])]
             if waiting and len(decoder) <= self.config.batch_rows // 2:
                 joining = waiting[: self.config.batch_rows - len(decoder)]
                 waiting = waiting[len(joining) :]
@@ -265,6 +278,7 @@ class Scorer:
                 if step.finished:
                     m, e = step.key
                     table.right[m, e] = right("".join(texts[m, e]), examples[e].answer)
+                    race.tell(m, bool(table.right[m, e]))
                     if table.right[m, e]:
                         table.own[m, e] = np.mean(scores[m, e])
             yield

@@ -80,7 +80,8 @@ class MixtureSearch:
             if self.config.needs_gradient and record.generation > 0:
                 scored = yield from self._gradient(members, examples)
             else:
-                scored = yield from self._scores(members, examples)
+                winners = searching.winners(len(members)) if self.config.racing else None
+                scored = yield from self._scores(members, examples, winners)
             if scored is None:
                 break
             searching.tell(*scored)
@@ -120,18 +121,20 @@ class MixtureSearch:
                 return None
 
     def _scores(
-        self, members: np.ndarray, examples: Sequence[Example]
+        self, members: np.ndarray, examples: Sequence[Example], winners: int | None
     ) -> Generator[None, None, Scored | None]:
-        """(members, *shape) -> (members,) scores, NaN where one cannot be normalised; None where
-        the search was stopped."""
+        """(members, *shape) -> (members,) scores, NaN where one cannot be normalised or be among
+        the winners; None where the search was stopped."""
         usable, members = self._normalised(members)
+        if not usable.all():
+            winners = None  # who cannot be used may be ahead of others
         alpha = torch.tensor(members, dtype=torch.float32, device=self.basis.offsets.device)
         mixed = self.basis.mixed(alpha)
         scales: list[Scales | None] = [
             self.basis.scales(z) if member.any() else None  # None is the base model
             for z, member in zip(mixed, members, strict=True)
         ]
-        table = yield from self._unless_stopped(self.scorer.table(scales, examples))
+        table = yield from self._unless_stopped(self.scorer.table(scales, examples, winners))
         if table is None:
             return None
         scores = table.searched(self.config.objective)

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
-from t2ui.config import LEAST_SUM, OTHERS, Alpha, AnswerSettings, Sampling, check_prompt
+from t2ui.config import LEAST_SUM, OTHERS, Alpha, AnswerSettings, Sampling, Turn, check_prompt
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row
 from t2ui.inference.dispatch import Classification, route
@@ -141,17 +142,20 @@ def make_plan(
         set_by=set_by,
         note="; ".join(filter(None, notes)),
         experts={name: experts[name] for name in experts if name in named},
-        prompt_ids=(
-            plain_ids(tokenizer, prompt)
-            if settings.plain
-            else chat_ids(tokenizer, prompt, before=settings.before)
-        ),
+        prompt_ids=asked_ids(tokenizer, prompt, settings.before, settings.plain),
         scope=scope,
         tail=tail,
         scales=scales,
         timeline=tuple((place, change.scales) for place, change in later.items()),
         seconds=seconds,
     )
+
+
+def asked_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, before: Sequence[Turn], plain: bool
+) -> list[int]:
+    """The token ids that the model reads; see `two_pass_infer` for `before` and `plain`."""
+    return plain_ids(tokenizer, prompt) if plain else chat_ids(tokenizer, prompt, before=before)
 
 
 def changed(
@@ -249,6 +253,7 @@ def receipt_of(
     adapter: Adapter,
     timings: Mapping[str, float],
     steered: Mapping[int, Change] | None = None,
+    answer: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Plain data that says what answered, and what `two_pass.replay` needs to answer so again.
 
@@ -256,6 +261,7 @@ def receipt_of(
         timings: seconds, by what took them.
         steered: what was changed while it was written, by the first token's place, beyond the
             plan's own timeline.
+        answer: its tokens, without an end token.
     """
     import torch
     import transformers
@@ -284,6 +290,7 @@ def receipt_of(
         "normalise": plan.mixture.normalise,
         "scope": plan.scope,
         "experts": {name: expert.sha256 for name, expert in used_experts.items()},
+        "answer": list(answer),
         "sampling": {**asdict(sampling), "stop": list(sampling.stop)},
         "timings": {key: round(value, 4) for key, value in timings.items()},
         "versions": {

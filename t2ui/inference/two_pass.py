@@ -6,7 +6,7 @@ take turns between its steps. Every answer carries a receipt that replays it.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,12 +16,14 @@ from t2ui.errors import InputError
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatch import Classification
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import Plan, make_plan, nth, receipt_of
+from t2ui.inference.plan import Plan, asked_ids, make_plan, nth, receipt_of
+from t2ui.inference.replayed import Difference, said_difference
+from t2ui.inference.rows import Completion
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.decomposition import same_model
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Mixture
+from t2ui.svf.mixture import Mixture, mix
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TwoPassResult:
     note: str  # why the base model answers, or that an expert is a cross-model transfer
     timings: dict[str, float]  # seconds: pass_one, pass_two
     receipt: dict[str, Any]
+    difference: Difference | None = None  # of a replayed answer to what its receipt says
 
     def __str__(self) -> str:
         return self.text
@@ -142,8 +145,12 @@ def run_plan(plan: Plan, tokenizer: PreTrainedTokenizerBase, adapter: Adapter) -
         scope=plan.scope,
         note=plan.note,
         timings=timings,
-        receipt=receipt_of(plan, adapter, timings),
+        receipt=receipt_of(plan, adapter, timings, answer=_without_end(completion)),
     )
+
+
+def _without_end(completion: Completion) -> tuple[int, ...]:
+    return completion.token_ids[: -1 if completion.finished == "end" else None]
 
 
 def replay(
@@ -156,7 +163,8 @@ def replay(
     """Answer again as a receipt says.
 
     Token for token in float32 on the same kind of device and with the same versions; on another
-    device, or where the receipt's answer was decoded in 16 bits beside others, up to rounding.
+    device, or where the receipt's answer was decoded in 16 bits beside others, up to rounding:
+    `difference` is then the first token that differs, and None otherwise.
 
     Args:
         sample: which of several answers to one prompt, from 0.
@@ -192,7 +200,8 @@ def replay(
                 f"The receipt was made with {receipt['model']}; {model_name(model)} has other "
                 "weights: load the model it was made with."
             )
-        return two_pass_infer(
+        before, plain = receipt.get("before", ()), receipt.get("plain", False)
+        result = two_pass_infer(
             model,
             tokenizer,
             receipt["prompt"],
@@ -200,8 +209,19 @@ def replay(
             mixture=Mixture(weights, receipt["normalise"]),
             scope=receipt.get("scope", "all"),  # older receipts do not say
             timeline=timeline,
-            before=receipt.get("before", ()),
-            plain=receipt.get("plain", False),
+            before=before,
+            plain=plain,
             sampling=nth(Sampling(**settings), sample),
             allow_transfer=True,
         )
+        ids = asked_ids(tokenizer, receipt["prompt"], before, plain)
+        recorded = receipt.get("answer", ()) if sample == 0 else ()  # it holds the first alone
+        difference = said_difference(
+            model,
+            tokenizer,
+            adapter,
+            (ids, recorded, result.token_ids),
+            None if timeline else mix(experts, result.mixture),
+            result.scope,
+        )
+        return replace(result, difference=difference)

@@ -340,6 +340,26 @@ def test_a_receipt_replays_to_the_same_tokens(
     assert (again.token_ids, again.text) == (result.token_ids, result.text)
     assert (again.mixture.weights, again.scope) == (result.mixture.weights, result.scope)
     assert again.receipt["sampling"] == receipt["sampling"]
+    assert again.difference is None and receipt["answer"]
+
+
+@pytest.mark.parametrize("scope", ["all", "answer"])
+def test_a_replay_says_the_first_token_that_differs_and_by_how_much(
+    tiny_llama, tiny_tokenizer, experts, scope
+):
+    mixture = Mixture({"math": 0.5}, scope=scope)
+    receipt = infer(tiny_llama, tiny_tokenizer, experts, mixture=mixture).receipt
+    told, place = receipt["answer"], 3
+    other = (told[place] + 1) % len(tiny_tokenizer)
+    receipt["answer"] = [*told[:place], other, *told[place + 1 :]]
+    found = replay(tiny_llama, tiny_tokenizer, receipt, experts).difference
+    assert (found.place, found.replayed) == (3, tiny_tokenizer.decode([told[place]]))
+    assert found.recorded == tiny_tokenizer.decode([other])
+    if scope == "all":
+        ids = [*chat_ids(tiny_tokenizer, PROMPT), *told[:place]]
+        scored = logits(rewritten(tiny_llama, mix(experts, mixture)), [ids])[0, -1]
+        assert found.gap == pytest.approx(float(scored[told[place]] - scored[other]), abs=1e-3)
+    assert found.gap > 0 and f"{found.gap:.4g} apart" in str(found)
 
 
 def test_a_receipt_says_what_answered(tiny_llama, tiny_tokenizer, experts):

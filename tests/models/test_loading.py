@@ -11,9 +11,11 @@ import torch
 from tiny import ARCHITECTURES, END_ID, PAD_ID, make_tiny, make_tokenizer
 from transformers import BertConfig, T5Config
 
+import t2ui.models.loading as loading
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 from t2ui.models.chat import chat_ids
+from t2ui.models.dtype_choice import bfloat16_speed
 from t2ui.models.loading import load_model, model_name
 
 TEXT = "Hällo <|im_start|> wörld 日本 42\n"
@@ -76,6 +78,27 @@ def test_auto_dtype_is_float32_on_the_cpu_and_a_named_dtype_is_kept(tmp_path, ti
     for dtype, expected in wanted.items():
         model, _ = load_model(folder, device="cpu", dtype=dtype)
         assert {p.dtype for p in model.parameters()} == {expected}
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(1.9, torch.bfloat16), (1.2, torch.float32)])
+def test_the_fastest_dtype_is_measured_where_it_is_asked_for(
+    llama_folder, monkeypatch, gain, expected
+):
+    """Not where a dtype is named, nor for what should not depend on the machine."""
+    monkeypatch.setattr(loading, "bfloat16_speed", lambda shapes: gain)
+    told = []
+    model, _ = load_model(
+        llama_folder, device="cpu", fastest=True, progress=lambda text, done: told.append(text)
+    )
+    assert model.dtype == expected
+    assert any(f"{gain:.1f} times as fast" in text for text in told)
+    model, _ = load_model(llama_folder, device="cpu", dtype="float32", fastest=True)
+    assert model.dtype == torch.float32
+    assert load_model(llama_folder, device="cpu")[0].dtype == torch.float32
+
+
+def test_both_dtypes_are_measured_on_the_models_shapes():
+    assert 0 < bfloat16_speed([(64, 32), (32, 64)]) < 10_000
 
 
 def test_a_tokenizer_without_padding_gets_its_end_token_for_it(llama_folder, tiny_tokenizer):

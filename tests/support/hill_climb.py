@@ -19,6 +19,9 @@ class HillClimb:
         self.converged = False
         self._random = np.random.default_rng(config.seed)
 
+    def winners(self, members: int) -> int | None:
+        return 1
+
     def ask(self) -> np.ndarray:
         first, size = self.record.first(), self.mean.size
         count = max(self.config.population - len(first), 0)

@@ -62,6 +62,7 @@ def client(place):
         model=str(place / "tiny"),
         experts_dir=place / "experts",
         device="cpu",
+        dtype="float32",  # auto would measure
         cache_dir=place / "cache",
         max_rows=8,
     )
@@ -70,7 +71,7 @@ def client(place):
         with WorkerClient(config) as made:
             status = made.wait_ready(120)
             assert status.state == "ready", status
-            assert status.model == "tiny" and status.device == "cpu"
+            assert status.model == "tiny" and status.device == "cpu, float32"
             yield made
 
 

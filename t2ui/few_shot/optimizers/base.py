@@ -36,6 +36,9 @@ class Search(Protocol):
     def converged(self) -> bool:
         """Whether another generation would find nothing new."""
 
+    def winners(self, members: int) -> int | None:
+        """How many of the best of so many members `tell` looks at; None: at all of them."""
+
     def ask(self) -> np.ndarray:
         """The next generation, (members, D). The first may have more members than the others.
 

@@ -23,6 +23,10 @@ class CEM:
         self._random = np.random.default_rng(config.seed)
         self.record = Record(anchors)
 
+    def winners(self, members: int) -> int:
+        """See `Search`."""
+        return max(1, round(self.config.elite_ratio * members))
+
     def ask(self) -> np.ndarray:
         """See `Search`. Members are clipped to the bounds."""
         first = self.record.first()
@@ -37,7 +41,7 @@ class CEM:
         usable = int(np.isfinite(scores).sum())
         if not usable:
             return
-        count = min(max(1, round(self.config.elite_ratio * len(scores))), usable)
+        count = min(self.winners(len(scores)), usable)
         elites = members[np.argsort(-scores, kind="stable")[:count]]
         keep = self.config.smoothing
         self.mean = keep * self.mean + (1 - keep) * elites.mean(0)

@@ -48,6 +48,10 @@ class CMA:
         self.record = Record(anchors)
         self._own = 0  # members at the end of the generation that are the strategy's
 
+    def winners(self, members: int) -> int | None:
+        """See `Search`."""
+        return None
+
     def ask(self) -> np.ndarray:
         """See `Search`. The strategy does not see the best of before: it brings its own mean."""
         first, size = self.record.first(), self.mean.size

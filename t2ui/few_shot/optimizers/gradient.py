@@ -28,6 +28,10 @@ class GradientAscent:
         self._layers = start.shape[1] if start.ndim == 2 else 1
         self._start: torch.Tensor | None = None  # the best anchor, once it is known
 
+    def winners(self, members: int) -> int | None:
+        """See `Search`."""
+        return None
+
     def ask(self) -> np.ndarray:
         """See `Search`."""
         if self._start is None:

@@ -24,6 +24,10 @@ class RandomSearch:
         self._random = np.random.default_rng(config.seed)
         self.record = Record(anchors)
 
+    def winners(self, members: int) -> int | None:
+        """See `Search`."""
+        return 1
+
     def ask(self) -> np.ndarray:
         """See `Search`."""
         first, size = self.record.first(), self.mean.size
