@@ -169,7 +169,12 @@ def test_inspects_choices_follow_the_list_of_experts_and_a_saved_one():
     from t2ui.ui import build
 
     demo = build(FakeClient())
-    (choosing,) = (fn for fn in demo.fns.values() if getattr(fn.fn, "__name__", "") == "offer")
+    (choosing,) = (
+        fn
+        for fn in demo.fns.values()
+        if getattr(fn.fn, "__qualname__", "").endswith("offer")
+        and fn.fn.__module__ == "t2ui.ui.inspect.page"
+    )
     ((library, event),) = choosing.targets
     assert event == "change"
     listing = {
