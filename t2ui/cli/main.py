@@ -15,6 +15,7 @@ from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
 from t2ui.cli.export import export_app
+from t2ui.cli.lm_eval import lm_eval
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -50,6 +51,14 @@ app.add_typer(export_app, name="export")
 app.command("adapt")(adapt_command)
 app.command()(train)
 app.command()(evaluate)
+app.command(
+    "lm-eval",
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],  # its own --help is the harness'
+    },
+)(lm_eval)
 
 
 def _show_version(wanted: bool) -> None:
