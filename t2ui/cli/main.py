@@ -15,6 +15,7 @@ from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
 from t2ui.cli.export import export_app
 from t2ui.cli.keys import keys_app
+from t2ui.cli.lm_eval import lm_eval
 from t2ui.cli.options import (
     AsJson,
     Device,
@@ -53,6 +54,14 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(replay)
 app.command()(serve)
+app.command(
+    "lm-eval",
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],  # its own --help is the harness'
+    },
+)(lm_eval)
 
 
 def _show_version(wanted: bool) -> None:

@@ -22,6 +22,7 @@ from t2ui.cli.options import (
     tell_of_sandbox,
 )
 from t2ui.cli.tasks import Data, TaskOptions, check_tasks
+from t2ui.cli.trackers import tracker
 from t2ui.config import DEFAULT_MODEL, TrainConfig
 from t2ui.errors import InputError
 
@@ -119,6 +120,9 @@ def train(
     lora: Annotated[
         int, typer.Option(help="Train a LoRA of this rank instead, as a baseline (peft).")
     ] = 0,
+    track: Annotated[
+        str, typer.Option(help="Show the curves elsewhere, too: tensorboard or trackio.")
+    ] = "",
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves into the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -145,6 +149,7 @@ def train(
     )
     if lora < 0:
         raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")
+    show = tracker(track, out) if track else None
     from t2ui.models.loading import load_model
     from t2ui.tasks import load_task, read_options
 
@@ -193,6 +198,8 @@ def train(
         for event in events:
             shown = {"kind": event.kind, "step": event.step, **event.values}
             print(json.dumps(shown) if as_json else _line(shown), flush=True)
+            if show:
+                show(event)
     except KeyboardInterrupt:
         events.close()
         again = shlex.join(["python", "-m", "t2ui", *sys.argv[1:]])

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from t2ui.evaluation.harness_format import file_name, harness_results
 from t2ui.evaluation.measure import (
     ECE_BINS,
     Labelled,
@@ -179,7 +180,8 @@ class Comparison:
         return "\n\n".join([*tables, NOTE, *self._route_notes()]) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
-        """Write table.json and table.md; returns their paths.
+        """Write table.json, table.md and, where there are accuracies, one file a method in the
+        format of lm-evaluation-harness into lm_eval/; returns their paths.
 
         Raises:
             InputError: the folder cannot be written; every result is in the log all the same.
@@ -188,6 +190,11 @@ class Comparison:
             "table.json": json.dumps(self.records(), indent=2, ensure_ascii=False),
             "table.md": self.markdown(),
         }
+        found = self.cells()
+        for method in self.methods if found else ():
+            results = harness_results(found, method.name, self.log.settings)
+            place = f"lm_eval/{file_name(method.name)}"
+            written[place] = json.dumps(results, indent=2, ensure_ascii=False)
         for name, text in written.items():
             with writing(folder / name, KEPT) as beside:
                 beside.write_text(text, encoding="utf-8")

@@ -266,3 +266,30 @@ def test_ctrl_c_keeps_the_best_and_prints_a_command_that_goes_on(folder, tmp_pat
     status, seen, error = interrupted(again, tmp_path, lambda e: e["kind"] == "step")
     assert status == 130 and "Traceback" not in error
     assert seen[0]["step"] == expert.training["steps_done"] + 1
+
+
+def test_tensorboard_sees_every_event(train, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    status, out, err = train(
+        *QUICK, "--reward", "exact", "--steps", 2, "--track", "tensorboard", "--json"
+    )
+    assert status == 0, err
+    seen = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    seen.Reload()
+    told = [event for event in events(out) if event["kind"] == "step"]
+    assert len(told) == 2
+    for key in set(told[0]) - {"kind", "step"}:
+        scalars = seen.Scalars(f"step/{key}")
+        assert [scalar.step for scalar in scalars] == [event["step"] for event in told]
+        assert [s.value for s in scalars] == pytest.approx([e[key] for e in told], rel=1e-5)
+
+
+def test_a_tracker_that_is_not_there_is_one_line(train, tmp_path, monkeypatch):
+    status, out, err = train(*QUICK, "--reward", "exact", "--track", "paper")
+    assert (status, out) == (2, "") and "there are: tensorboard, trackio" in err
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    status, out, err = train(*QUICK, "--reward", "exact", "--track", "tensorboard")
+    assert (status, out) == (2, "") and "pip install tensorboard" in err
+    assert not (tmp_path / "run").exists()

@@ -375,3 +375,28 @@ def test_an_expert_keeps_the_lora_of_the_same_data_beside_it(setup, tiny_tokeniz
         alone = Comparison(adapter, tiny_tokenizer, chosen[:3], log)
         list(alone.add_set("sums", task, task.test))
         assert "lora" not in alone.records_of(expert)[0]
+
+
+def test_results_in_the_form_of_lm_evaluation_harness():
+    from t2ui.evaluation.harness_format import file_name, harness_results
+    from t2ui.evaluation.tables import Cell
+
+    found = [
+        Cell("arc_easy test, plain, by sum", "math", 3, 4, 0.5, 1.0),
+        Cell("arc_easy test, plain, by byte", "math", 1, 4, 0.5, 1.0),
+        Cell("arith test, steps", "math", 1, 1, 0.5, 1.0),
+        Cell("arith test, steps", "base", 0, 1, None, None),
+    ]
+    said = harness_results(found, "math", {"model": "tiny", "dtype": "float32"})
+    easy, arith = said["results"]["arc_easy_test_plain"], said["results"]["arith_test_steps"]
+    assert easy["acc,none"] == 0.75 and easy["acc_bytes,none"] == 0.25
+    assert easy["acc_stderr,none"] == pytest.approx((0.75 * 0.25 / 3) ** 0.5)
+    assert arith == {
+        "alias": "arith test, steps",
+        "exact_match,none": 1.0,
+        "exact_match_stderr,none": "N/A",
+    }
+    assert said["n-samples"]["arc_easy_test_plain"] == {"original": 4, "effective": 4}
+    assert said["higher_is_better"]["arith_test_steps"] == {"exact_match": True}
+    assert said["config"]["model_args"] == {"method": "math", "model": "tiny", "dtype": "float32"}
+    assert file_name("mix:math=0.7+code=0.3") == "results_mix_math_0.7_code_0.3.json"
