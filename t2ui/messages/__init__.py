@@ -43,6 +43,7 @@ from t2ui.messages.inspect import (
 )
 from t2ui.messages.saved import (
     EXPERT_NAME,
+    AddExpert,
     DeleteExpert,
     EndSession,
     ExpertDeleted,
@@ -71,6 +72,7 @@ Request = (
     | Adapt
     | EstimateAdapt
     | SaveExpert
+    | AddExpert
     | RenameExpert
     | DeleteExpert
     | ReadExpert
@@ -105,6 +107,7 @@ Event = (
 )
 
 __all__ = [
+    "AddExpert",
     "Adapt",
     "Adapted",
     "AnswerSoFar",
