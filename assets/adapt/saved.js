@@ -3,16 +3,9 @@
 
 (() => {
   const SURE_MS = 4000; // in which a second click deletes
-  const { panels, h, opens } = window.t2ui;
+  const { panels, h, opens, saveBytes } = window.t2ui;
 
   const size = (bytes) => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
-
-  function keep(file) {
-    const bytes = Uint8Array.from(atob(file.base64), (character) => character.charCodeAt(0));
-    const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
-    h("a", { href: url, download: file.name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  }
 
   panels.saved = (host, api) => {
     const open = h("button.chip", { type: "button", id: "saved-open", title: "The experts that were saved on this page." });
@@ -59,7 +52,7 @@
       sheet.replaceChildren(h("p.what", null, value.words), ...value.rows.map(row),
         h(value.bad ? "p.note.bad" : "p.note", { role: "status" }, value.note));
       if (!value.rows.length && sheet.matches(":popover-open")) sheet.hidePopover();
-      if (value.file && value.stamp !== last) keep(value.file);
+      if (value.file && value.stamp !== last) saveBytes(value.file);
       last = value.stamp;
     };
   };

@@ -146,6 +146,14 @@ window.t2ui = (() => {
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }
 
+  /** Save a file that Python sends: {name, base64}. */
+  function saveBytes(file) {
+    const bytes = Uint8Array.from(atob(file.base64), (character) => character.charCodeAt(0));
+    const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+    h("a", { href: url, download: file.name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+
   const isDark = () => document.body.classList.contains("dark");
   function setDark(dark) {
     document.body.classList.toggle("dark", dark);
@@ -179,6 +187,6 @@ window.t2ui = (() => {
 
   return {
     panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
-    fill, tips, showTip, tell, hideTip, copy, save, isDark, setDark, opens,
+    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens,
   };
 })();

@@ -153,6 +153,9 @@ class ExpertsFolder:
             sha256=expert.sha256,
             file_name=file.name,
             size_bytes=file.stat().st_size if file.exists() else 0,
+            scope=expert.scope,
+            license=expert.license,
+            created=expert.created,
             saved=saved,
         )
 

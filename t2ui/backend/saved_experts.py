@@ -6,13 +6,16 @@ own. What came with the app, or from the command line, is never touched.
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from safetensors import SafetensorError
 
 from t2ui.backend.experts_folder import SAVED_ON, ExpertsFolder
 from t2ui.errors import InputError, quoted
 from t2ui.messages import (
+    EXPERT_NAME,
     TENANT,
+    AddExpert,
     DeleteExpert,
     EndSession,
     ExpertDeleted,
@@ -60,6 +63,29 @@ class SavedExperts:
         path = folder / f"{request.name}.safetensors"
         _write(expert, path)
         return ExpertSaved(request.name, path.name, self._experts.listing(request.session))
+
+    def add(self, request: AddExpert) -> ExpertSaved:
+        """Check a file that somebody has, and write it, never over another.
+
+        Raises:
+            InputError: it is no expert's file or no expert for this model, its name is taken or
+                cannot be a file's, or there is no room.
+        """
+        folder = self._room(request.session)
+        with TemporaryDirectory(prefix="t2ui-added-") as place:
+            file = Path(place) / "added.safetensors"
+            file.write_bytes(request.data)
+            expert = Expert.load(file)
+        self._adapter.check(expert, allow_transfer=True)
+        if not EXPERT_NAME.fullmatch(expert.name):
+            raise InputError(
+                f"The expert in the file is named {quoted(expert.name)}; expected 1 to 40 letters, "
+                "digits, - and _: give it such a name where it was made."
+            )
+        self._check_free(expert.name, request.session)
+        path = folder / f"{expert.name}.safetensors"
+        _write(replace(expert, training={**expert.training, SAVED_ON: "page"}), path)
+        return ExpertSaved(expert.name, path.name, self._experts.listing(request.session))
 
     def rename(self, request: RenameExpert) -> ExpertSaved:
         """Write it under the new name, then delete the old file.

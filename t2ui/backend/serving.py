@@ -32,6 +32,7 @@ from t2ui.inference.plan import Change, Plan, changed, make_plan, refuse_transfe
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.messages import (
     Adapt,
+    AddExpert,
     Ask,
     Classified,
     Component,
@@ -170,6 +171,10 @@ class ModelBackend:
     @_answer.register
     def _(self, request: SaveExpert) -> Event:
         return self._saved.save(request)
+
+    @_answer.register
+    def _(self, request: AddExpert) -> Event:
+        return self._saved.add(request)
 
     @_answer.register
     def _(self, request: RenameExpert) -> Event:

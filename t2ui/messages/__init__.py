@@ -48,6 +48,7 @@ from t2ui.messages.inspect import (
 from t2ui.messages.saved import (
     EXPERT_NAME,
     TENANT,
+    AddExpert,
     DeleteExpert,
     EndSession,
     ExpertDeleted,
@@ -77,6 +78,7 @@ Request = (
     | Adapt
     | EstimateAdapt
     | SaveExpert
+    | AddExpert
     | RenameExpert
     | DeleteExpert
     | ReadExpert
@@ -111,6 +113,7 @@ Event = (
 )
 
 __all__ = [
+    "AddExpert",
     "Adapt",
     "Adapted",
     "AnswerSoFar",

@@ -52,6 +52,9 @@ class ExpertInfo:
     sha256: str
     file_name: str
     size_bytes: int
+    scope: str = "all"  # which tokens it was trained to act on, one of config.SCOPES
+    license: str = ""
+    created: str = ""
     saved: bool = False  # by the page: it may be renamed, downloaded and deleted there
 
 

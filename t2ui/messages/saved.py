@@ -14,6 +14,7 @@ from t2ui.errors import InputError, quoted
 from t2ui.messages.inspect import Experts
 
 TENANT = "@"  # a session that begins with it is a tenant's: "@NAME", or "@NAME/…" of an open page
+MOST_BYTES = 1_400_000  # of a file that is added from the page
 EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -39,6 +40,22 @@ class SaveExpert:
         _check_name(self.name)
         for name, value in self.mixture.items():
             check_alpha(name, value)
+
+
+@dataclass(frozen=True)
+class AddExpert:
+    """Take in an expert's file that somebody has: checked as any other, and saved under the name
+    that it says. Event: ExpertSaved."""
+
+    data: bytes  # a safetensors file
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.data) <= MOST_BYTES:
+            raise InputError(
+                f"The file has {len(self.data):,} bytes; expected an expert's file of at most "
+                f"{MOST_BYTES:,}: put a larger one into the experts folder."
+            )
 
 
 @dataclass(frozen=True)

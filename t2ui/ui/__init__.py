@@ -20,6 +20,7 @@ from t2ui.ui.compare.page import compare_page
 from t2ui.ui.header import header
 from t2ui.ui.inspect.page import inspect_page
 from t2ui.ui.learn.page import learn_page
+from t2ui.ui.library.page import library_page
 from t2ui.ui.shared.components import make_shared
 from t2ui.ui.shared.listen import Client
 from t2ui.ui.shared.page import Page
@@ -35,6 +36,7 @@ PAGES = (  # in the order of their tabs; see `shared.page`
     Page("adapt", "Adapt", adapt_page),
     Page("inspect", "Inspect", inspect_page),
     Page("compare", "Compare", compare_page),
+    Page("library", "Library", library_page),
 )
 FIRST = "ask"  # the page that is open where the link names none
 

@@ -5,6 +5,7 @@ import os
 import resource
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
 from t2ui.messages import (
     Adapt,
+    AddExpert,
     Ask,
     Component,
     DeleteExpert,
@@ -341,3 +343,45 @@ def test_a_folder_that_cannot_be_read_is_a_problem_line(backend, folder, monkeyp
     monkeypatch.setattr("t2ui.backend.experts_folder.expert_files", locked)
     (listed,) = backend.listings()
     assert not listed.experts and "Permission denied" in listed.problems[0][1]
+
+
+# --- files that somebody has ---------------------------------------------------------------------
+
+
+def test_a_file_is_added_as_the_visitor_s_own(backend, public, folder, tmp_path):
+    data = (folder / "math.safetensors").read_bytes()
+    (failed,) = (event for event in run(backend, AddExpert(data)) if isinstance(event, Failed))
+    assert "There is an expert 'math' already" in failed.message
+    other = replace(Expert.load(folder / "math.safetensors"), name="other", compact=False)
+    other.save(tmp_path / "other.safetensors")
+    data = (tmp_path / "other.safetensors").read_bytes()
+    added = one(backend, AddExpert(data), ExpertSaved)
+    assert added.name == "other" and "other" in names(added.experts)
+    kept = Expert.load(folder / "other.safetensors")
+    assert all(kept.scales[name].equal(z) for name, z in other.scales.items())
+    one(backend, DeleteExpert("other"), ExpertDeleted)
+    own = one(public, AddExpert(data, session=MINE), ExpertSaved)
+    assert "other" in names(own.experts) and not (folder / "other.safetensors").exists()
+    assert "other" not in names(public._experts.listing(YOURS))
+
+
+@pytest.mark.parametrize("data", [b"nothing of the kind", b"\x08\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_what_is_no_expert_is_refused_in_one_line(backend, folder, data):
+    before = contents(folder)
+    (failed,) = (event for event in run(backend, AddExpert(data)) if isinstance(event, Failed))
+    assert "\n" not in failed.message and contents(folder) == before
+
+
+def test_an_expert_of_other_shapes_or_with_no_file_s_name_is_refused(backend, folder, tmp_path):
+    math = Expert.load(folder / "math.safetensors")
+    for bad, words in (
+        (replace(math, name="a b/c"), "expected 1 to 40 letters"),
+        (
+            replace(math, name="short", scales={n: z[:2] for n, z in math.scales.items()}),
+            "does not fit",
+        ),
+    ):
+        bad.save(tmp_path / "bad.safetensors")
+        data = (tmp_path / "bad.safetensors").read_bytes()
+        (failed,) = (event for event in run(backend, AddExpert(data)) if isinstance(event, Failed))
+        assert words in failed.message, failed

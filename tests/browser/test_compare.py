@@ -116,7 +116,7 @@ def test_nothing_is_asked_without_a_prompt_or_a_line(visit, client):
 def test_it_stands_in_one_column_on_a_phone(visit):
     page = opened(visit(LINK, **PHONE))
     tabs = page.locator("#pages > .tab-wrapper button[role=tab]:visible").all_inner_texts()
-    assert tabs == ["Learn", "Ask", "Adapt", "Inspect", "Compare"], "none is folded away"
+    assert tabs == ["Learn", "Ask", "Adapt", "Inspect", "Compare", "Library"], "none is folded"
     page.locator("#compare-go").tap()
     compared(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390

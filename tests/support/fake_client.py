@@ -17,6 +17,7 @@ from t2ui.backend import inspection
 from t2ui.messages import (
     Adapt,
     Adapted,
+    AddExpert,
     Ask,
     Classified,
     Compared,
@@ -233,6 +234,7 @@ class FakeClient:
             Adapt: self._adapt,
             EstimateAdapt: self._estimate,
             SaveExpert: self._save,
+            AddExpert: self._add,
             RenameExpert: self._rename,
             DeleteExpert: self._delete,
             ReadExpert: lambda request: [
@@ -486,6 +488,14 @@ class FakeClient:
             request.name, f"{request.name}.safetensors", self._listing(request.session)
         )
         return [(0.02, saved), (0.02, Done())]
+
+    def _add(self, request):
+        """The double's files hold a name and nothing else."""
+        try:
+            name = request.data.decode("ascii")
+        except UnicodeDecodeError:
+            return [(0.02, Failed("added.safetensors is not a readable safetensors file."))]
+        return self._save(replace(SaveExpert(name, {"math": 1.0}), session=request.session))
 
     def _rename(self, request):
         if refused := self._taken(request.new_name, request):

@@ -12,25 +12,13 @@ from typing import Any
 import gradio as gr
 
 from t2ui.errors import InputError
-from t2ui.messages import (
-    DeleteExpert,
-    ExpertDeleted,
-    ExpertFile,
-    ExpertSaved,
-    Failed,
-    ReadExpert,
-    RenameExpert,
-)
+from t2ui.messages import ExpertFile, Failed, RenameExpert
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.events import QUICK, WORKER
-from t2ui.ui.shared.listen import answer
 from t2ui.ui.shared.mixture import experts_of, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, said_of
 from t2ui.ui.shared.visitor import of
-
-TIMEOUT_SECONDS = 60.0
-SHARED = "They stand in the experts folder, for everybody who uses this app."
-OWN = "Only you see them, until you close or reload this page: download what you want to keep."
 
 
 def saved_experts(shared: Shared) -> None:
@@ -43,14 +31,12 @@ def saved_experts(shared: Shared) -> None:
         asked = event._data if isinstance(event._data, dict) else {}
         kept = gr.skip(), gr.skip()
         try:
-            wanted = _wanted(asked)
+            wanted = change_of(asked)
         except InputError as error:
             return *kept, _value_text(unpack(packed), words, str(error), bad=True)
-        kinds = {ReadExpert: ExpertFile, RenameExpert: ExpertSaved, DeleteExpert: ExpertDeleted}
-        found = await answer(mine, wanted, kinds[type(wanted)], TIMEOUT_SECONDS)
+        found = await carried_out(mine, wanted)
         if isinstance(found, Failed):
-            said = f"{found.message} {found.remedy}".strip()
-            return *kept, _value_text(unpack(packed), words, said, bad=True)
+            return *kept, _value_text(unpack(packed), words, said_of(found), bad=True)
         if isinstance(found, ExpertFile):
             file = {"name": found.file_name, "base64": base64.b64encode(found.data).decode()}
             return *kept, pack({**_value(unpack(packed), words), "file": file})
@@ -67,18 +53,6 @@ def saved_experts(shared: Shared) -> None:
 
     shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
     shared.library.change(show, [shared.mixer, shown], shown, **QUICK)
-
-
-def _wanted(asked: Mapping[str, Any]) -> ReadExpert | RenameExpert | DeleteExpert:
-    """What the list's buttons ask for, untrusted.
-
-    Raises:
-        InputError: a new name that is none.
-    """
-    name = str(asked.get("name", ""))
-    if asked.get("act") == "rename":
-        return RenameExpert(name, str(asked.get("to", "")).strip())
-    return DeleteExpert(name) if asked.get("act") == "delete" else ReadExpert(name)
 
 
 def _value(mixer: Mapping[str, Any], words: str) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+/* The Library page: a card for every expert, found by words, and what can be done with each. */
+"use strict";
+
+(() => {
+  const SURE_MS = 4000; // in which a second press deletes
+  const { panels, h, fill, percent, saveBytes } = window.t2ui;
+  const KINDS = {
+    all: () => true,
+    answering: (one) => !one.dispatcher,
+    "for pass one": (one) => one.dispatcher,
+    "saved here": (one) => one.saved,
+  };
+
+  /** base → expert on one set: two dots with their intervals on a line from 0 to 100 %. */
+  function gain(row) {
+    const place = (x) => `${(100 * x).toFixed(2)}%`;
+    const range = ([low, high], kind) => h(`i.range.${kind}`, { style: { left: place(low), width: place(high - low) } });
+    const dot = (x, kind) => h(`b.${kind}`, { style: { left: place(x) } });
+    const words = { gain: "better than the base model", loss: "worse than the base model", same: "no sure difference" }[row.apart];
+    return h("div.gain", { title: `${row.set}, n = ${row.n}: base ${percent(row.base)}, expert ${percent(row.expert)} (95 % interval ${percent(row.interval[0])} to ${percent(row.interval[1])}): ${words}.` },
+      h("span.set", null, row.set), h("span.line", null, range(row.base_interval, "base"), range(row.interval, "own"), dot(row.base, "base"), dot(row.expert, "own")),
+      h(row.apart === "same" ? "span.numbers" : "span.numbers.sure", null, `${percent(row.base)} → ${percent(row.expert)}`), h("span.n", null, `n ${row.n}`));
+  }
+
+  panels.library = (host, api) => {
+    let value = { experts: [] };
+    let kind = "all";
+    const search = h("input.search", { type: "search", placeholder: "search the experts", ariaLabel: "Search the library", oninput: () => list() });
+    const filters = h("div.chips", { role: "group", ariaLabel: "Which experts" }, Object.keys(KINDS).map((name) =>
+      h("button.chip", { type: "button", data: { kind: name }, onclick: () => {
+        kind = name;
+        list();
+      } }, name)));
+    const name = h("input.name", { type: "text", maxLength: 40, placeholder: "a new name", ariaLabel: "Name of the new expert", id: "library-name" });
+    const save = h("button.chip", { type: "button", title: "Fold the mixture on the sliders into one expert; its recipe is kept in the file.", onclick: () => api.trigger("select", { act: "save", name: name.value }) }, "save the sliders");
+    const file = h("input", { type: "file", accept: ".safetensors,.svf", id: "library-file", tabIndex: -1, onchange: async () => {
+      const chosen = file.files[0];
+      if (!chosen) return;
+      const bytes = new Uint8Array(await chosen.arrayBuffer());
+      file.value = "";
+      let text = "";
+      for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+      api.trigger("select", { act: "add", base64: btoa(text) });
+    } });
+    file.hidden = true;
+    const add = h("button.chip", { type: "button", title: "An expert's file that you have: it is checked before it is kept.", onclick: () => file.click() }, "add a file");
+    const note = h("p.note", { role: "status" });
+    const grid = h("ul.cards");
+    const found = h("p.foot");
+    host.replaceChildren(h("div.library-bar", null, search, filters, h("span.grow"), name, save, add, file), note, grid, found);
+
+    function actions(one) {
+      const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
+      const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
+      const parts = [];
+      if (!one.transfer) {
+        parts.push(chip("to the sliders", `Only ${one.name}, at 1.`, (event) => {
+          api.trigger("apply", { name: one.name });
+          event.target.textContent = "on the sliders";
+        }));
+      }
+      parts.push(h("a.chip", { href: `?tab=inspect&look=expert:${encodeURIComponent(one.name)}`, title: "What it did to every singular value." }, "inspect"),
+        h("a.chip", { href: `?tab=compare&to=expert:${encodeURIComponent(one.name)}`, title: "Its answers at seven strengths." }, "compare"));
+      if (!one.saved) return parts;
+      const renamed = h("input.name", { type: "text", value: one.name, maxLength: 40, ariaLabel: `New name of ${one.name}`, onkeydown: (event) => {
+        if (event.key === "Enter") act("rename", { to: renamed.value });
+      } });
+      renamed.hidden = true;
+      const rename = chip("rename", `Give ${one.name} another name.`, () => {
+        if (!renamed.hidden) return act("rename", { to: renamed.value });
+        renamed.hidden = false;
+        renamed.select();
+      });
+      let sure = null;
+      const remove = chip("delete", `Delete ${one.name} for good.`, () => {
+        if (sure) return act("delete");
+        remove.textContent = "really?";
+        sure = setTimeout(() => {
+          sure = null;
+          remove.textContent = "delete";
+        }, SURE_MS);
+      });
+      return [...parts, chip("download", `${one.name} as a safetensors file.`, () => act("read")), renamed, rename, remove];
+    }
+
+    function card(one) {
+      const [first, ...others] = one.measured;
+      const tag = (text, title) => h("span.tag", { title }, text);
+      return h("li.expert", { style: { "--colour": one.colour }, data: { name: one.name } },
+        h("h3", null, h("i.dot"), one.name,
+          one.dispatcher && tag("for pass one", "It was trained to say which kind a prompt is."),
+          one.saved && tag("saved here", value.words),
+          one.transfer && tag("other model", `Made for ${one.transfer}: a cross-model transfer.`)),
+        h("p", null, one.description || "It says nothing of itself."),
+        first ? gain(first) : h("p.small", null, "Not measured yet: `t2ui evaluate` adds what it gains to the file."),
+        others.length ? h("details", null, h("summary", null, `on ${others.length} other ${others.length === 1 ? "set" : "sets"}`), others.map(gain)) : null,
+        h("p.small", null, one.facts),
+        h("details", null, h("summary", null, "where it comes from"), h("ul", null, one.made.map((part) => h("li", null, part)),
+          h("li", null, `${one.file} · sha256 ${one.sha256.slice(0, 12)}…`))),
+        h("div.acts", null, actions(one)));
+    }
+
+    function list() {
+      const wanted = search.value.trim().toLowerCase();
+      const says = (one) => [one.name, one.description, one.facts, ...one.labels, ...one.made].join(" ").toLowerCase().includes(wanted);
+      const shown = value.experts.filter((one) => KINDS[kind](one) && says(one));
+      for (const chip of filters.children) chip.ariaPressed = String(chip.dataset.kind === kind);
+      const empty = value.state === "waiting" ? [h("div.skeleton", null, h("i"), h("i"), h("i"))] : [];
+      fill(grid, shown.length ? shown.map(card) : h("li.nothing", null, empty,
+        h("p", null, value.message || `No expert is found by “${search.value}”.`), value.remedy && h("p.remedy", null, value.remedy)));
+      found.textContent = value.experts.length ? `${shown.length} of ${value.experts.length} experts${value.problems.length ? ` · not loaded: ${value.problems.join("; ")}` : ""}` : "";
+    }
+
+    let last = null;
+    return (next) => {
+      value = next;
+      host.dataset.state = value.state;
+      note.textContent = value.note;
+      note.classList.toggle("bad", value.bad);
+      list();
+      if (value.file && value.stamp !== last) saveBytes(value.file);
+      last = value.stamp;
+    };
+  };
+})();

@@ -1,0 +1,110 @@
+"""The Library page: the experts there are, and what can be done with them. Layout and wiring."""
+
+import base64
+import binascii
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from t2ui.catalogue import NO_DISPATCH
+from t2ui.errors import InputError
+from t2ui.messages import AddExpert, ExpertFile, ExpertSaved, Failed, RenameExpert, SaveExpert
+from t2ui.ui.library.cards import cards
+from t2ui.ui.shared.card import card
+from t2ui.ui.shared.components import Shared, library_of
+from t2ui.ui.shared.events import QUICK, WORKER
+from t2ui.ui.shared.listen import Client, listed
+from t2ui.ui.shared.mixture import experts_of, moved, weights, with_experts
+from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, said_of
+from t2ui.ui.shared.visitor import of
+
+
+def library_page(shared: Shared, tab: gr.Tab) -> None:
+    """Build the page inside its tab."""
+    words = OWN if shared.public else SHARED
+    with card("Experts", f"A row of scales z each. {words}", "", "library-card", 5):
+        shown = panel("library", _value(cards(None), words), "library")
+
+    def show(request: gr.Request, now: str) -> str:
+        """The cards anew; what was said of the last change stays."""
+        before = unpack(now)
+        value = _value(cards(listed(of(shared.client, request))), words)
+        return pack({**value, "note": before.get("note", ""), "bad": bool(before.get("bad"))})
+
+    async def act(request: gr.Request, packed: str, event: gr.EventData) -> tuple[Any, Any, str]:
+        client, mixer = of(shared.client, request), unpack(packed)
+        asked = event._data if isinstance(event._data, dict) else {}
+        try:
+            wanted = _wanted(asked, mixer, client)
+        except InputError as error:
+            return gr.skip(), gr.skip(), _said(client, words, str(error), bad=True)
+        found = await carried_out(client, wanted)
+        if isinstance(found, Failed):
+            return gr.skip(), gr.skip(), _said(client, words, said_of(found), bad=True)
+        if isinstance(found, ExpertFile):
+            file = {"name": found.file_name, "base64": base64.b64encode(found.data).decode()}
+            return (
+                gr.skip(),
+                gr.skip(),
+                pack({**_value(cards(listed(client)), words), "file": file}),
+            )
+        if not isinstance(found, ExpertSaved):
+            note = f"{found.name} is deleted."
+        elif isinstance(wanted, RenameExpert):
+            note = f"{wanted.name} is named {found.name} now."
+        else:
+            note = f"{found.name} is there: it has a slider on Ask now."
+        changed = with_experts(mixer, found.experts.experts, found.experts.problems)
+        value = {**_value(cards(found.experts), words), "note": note}
+        return pack(changed), library_of(found.experts), pack(value)
+
+    def use(packed: str, event: gr.EventData) -> tuple[Any, Any]:
+        mixer, name = unpack(packed), str((event._data or {}).get("name", ""))
+        if name not in {one["name"] for one in experts_of(mixer)}:
+            return gr.skip(), gr.skip()
+        return pack(moved(mixer, {name: 1.0}, f"Library: {name}")), NO_DISPATCH
+
+    shared.library.change(show, shown, shown, **QUICK)
+    tab.select(show, shown, shown, **QUICK)
+    shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
+    shown.apply(use, shared.mixer, [shared.mixer, shared.dispatch], **QUICK)
+
+
+def _wanted(asked: Mapping[str, Any], mixer: Mapping[str, Any], client: Client) -> Any:
+    """What the page asks for, untrusted.
+
+    Raises:
+        InputError: a name that is none, a file that is none, or sliders that are all at 0.
+    """
+    if asked.get("act") == "add":
+        try:
+            return AddExpert(base64.b64decode(str(asked.get("base64", "")), validate=True))
+        except binascii.Error:
+            raise InputError("The file did not arrive whole: choose it again.") from None
+    if asked.get("act") != "save":
+        return change_of(asked)
+    mixture, normalise = weights(mixer), bool(mixer.get("normalise"))
+    if not mixture:
+        raise InputError("All sliders are at 0, which is the base model: move one on Ask first.")
+    found = client.experts()
+    hashes = {one.name: one.sha256 for one in found.experts} if found else {}
+    recipe = {
+        "mixture": mixture,
+        "normalise": normalise,
+        "experts": {name: hashes.get(name, "") for name in mixture},
+    }
+    name = str(asked.get("name", "")).strip()
+    return SaveExpert(name, mixture, normalise, {"recipe": recipe})
+
+
+def _value(shown: Mapping[str, Any], words: str) -> dict[str, Any]:
+    """The panel's value; the stamp makes the same list again a new one."""
+    extra = {"words": words, "note": "", "bad": False, "file": None, "stamp": uuid.uuid4().hex}
+    return {**shown, **extra}
+
+
+def _said(client: Client, words: str, note: str, bad: bool = False) -> str:
+    return pack({**_value(cards(listed(client)), words), "note": note, "bad": bad})

@@ -1,0 +1,122 @@
+"""The Library page in a real browser: found, added, saved, renamed, downloaded, deleted."""
+
+from pathlib import Path
+
+import browsing
+import pytest
+from browsing import SHOTS, alpha, eventually, mode, serve, slide
+from fake_client import FakeClient
+from looks import PALE, TARGET, TOO_SMALL
+
+from t2ui.messages import SaveExpert
+
+pytestmark = pytest.mark.browser
+
+app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
+
+
+def names(page):
+    return page.locator(".t2-library .expert").evaluate_all("all => all.map((e) => e.dataset.name)")
+
+
+def opened(page):
+    page.get_by_role("tab", name="Library").click()
+    page.locator(".t2-library .expert").first.wait_for()
+    return page
+
+
+def of(page, name, button):
+    return page.locator(f".expert[data-name='{name}']").get_by_role("button", name=button)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_experts_are_found_and_go_to_the_sliders(visit, theme):
+    page = opened(visit(color_scheme=theme))
+    assert names(page) == ["code", "math", "reasoning", "dispatch"]
+    assert page.evaluate(PALE) == []
+    page.screenshot(path=SHOTS / f"library-{theme}.png")
+    page.get_by_label("Search the library").fill("math questions")
+    assert names(page) == ["math"]
+    page.get_by_label("Search the library").fill("poems")
+    page.get_by_text("No expert is found by “poems”.").wait_for()
+    page.get_by_label("Search the library").fill("")
+    page.get_by_role("button", name="for pass one").click()
+    assert names(page) == ["dispatch"]
+    page.get_by_role("button", name="all", exact=True).click()
+    of(page, "reasoning", "to the sliders").click()
+    page.get_by_role("tab", name="Ask").click()
+    eventually(lambda: alpha(page, "reasoning") == 1 and alpha(page, "math") == 0)
+    assert mode(page) == "none"
+
+
+def test_the_mixture_is_kept_renamed_downloaded_and_deleted(visit):
+    fake = FakeClient(pace=0.1)
+    url, close = serve(fake)
+    page = visit(url=url)
+    try:
+        slide(page, "math", 0.5)
+        opened(page)
+        page.locator("#library-name").fill("../../etc")
+        page.get_by_role("button", name="save the sliders").click()
+        page.locator(".t2-library .note.bad", has_text="expected 1 to 40 letters").wait_for()
+        page.locator("#library-name").fill("mine")
+        page.get_by_role("button", name="save the sliders").click()
+        page.get_by_text("mine is there: it has a slider on Ask now.").wait_for()
+        (asked,) = (one for one in fake.requests if isinstance(one, SaveExpert))
+        assert asked.mixture == {"math": 0.5}
+        assert asked.training["recipe"]["mixture"] == {"math": 0.5}
+        assert "mine" in names(page) and of(page, "math", "delete").count() == 0
+        with page.expect_download() as saved:
+            of(page, "mine", "download").click()
+        assert saved.value.suggested_filename == "mine.safetensors"
+        assert Path(saved.value.path()).read_bytes() == b"an expert\xff"
+        of(page, "mine", "rename").click()
+        page.get_by_label("New name of mine").fill("yours")
+        page.keyboard.press("Enter")
+        page.get_by_text("mine is named yours now.").wait_for()
+        of(page, "yours", "delete").click()
+        assert "yours" in names(page), "one press deletes nothing"
+        of(page, "yours", "really?").click()
+        page.get_by_text("yours is deleted.").wait_for()
+        assert "yours" not in names(page)
+        page.get_by_role("tab", name="Ask").click()
+        assert page.locator("#mix-yours").count() == 0
+    finally:
+        page.context.close()  # before its server
+        close()
+
+
+def test_a_file_is_added_and_a_bad_one_is_refused_in_one_line(visit):
+    fake = FakeClient(pace=0.1)
+    url, close = serve(fake)
+    page = opened(visit(url=url))
+    try:
+        file = {"name": "a.safetensors", "mimeType": "application/octet-stream"}
+        page.locator("#library-file").set_input_files({**file, "buffer": b"\xff\xfe"})
+        page.locator(".note.bad", has_text="not a readable safetensors file").wait_for()
+        page.locator("#library-file").set_input_files({**file, "buffer": b"added"})
+        page.get_by_text("added is there: it has a slider on Ask now.").wait_for()
+        assert "added" in names(page)
+        page.locator("#library-file").set_input_files({**file, "buffer": b"x" * 1_400_001})
+        page.locator(".note.bad", has_text="1,400,001 bytes").wait_for()
+    finally:
+        page.context.close()
+        close()
+
+
+def test_forty_experts_stand_on_a_phone_too(visit):
+    fake = FakeClient(("math", "code", *(f"expert-{n}" for n in range(37))), pace=0.1)
+    url, close = serve(fake)
+    page = visit("?tab=library", url=url, width=390, height=844, has_touch=True, is_mobile=True)
+    try:
+        page.locator(".t2-library .expert").first.wait_for()
+        assert len(names(page)) == 40
+        assert page.get_by_text("40 of 40 experts").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.evaluate(TOO_SMALL, ["#pages .tabitem", TARGET]) == []
+        page.get_by_label("Search the library").fill("expert-36")
+        assert names(page) == ["expert-36"]
+        page.screenshot(path=SHOTS / "library-phone.png")
+    finally:
+        page.context.close()
+        close()
