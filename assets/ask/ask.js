@@ -33,9 +33,18 @@
   /* --- the prompt: right-to-left where its text is; Enter and Ask ----------------------------- */
 
   const box = () => document.querySelector("#prompt textarea");
-  hear("prompt", () => {
-    if (box()) box().dir = "auto"; // Gradio says ltr
-  });
+  const eitherWay = () => {
+    if (box() && box().dir !== "auto") box().dir = "auto";
+  };
+  let watched = null;
+  function keepEitherWay() {
+    eitherWay(); // Gradio says ltr, and says so again whenever it draws the box
+    if (!box() || box() === watched) return;
+    watched = box();
+    new MutationObserver(eitherWay).observe(watched, { attributeFilter: ["dir"] });
+  }
+  hear("prompt", keepEitherWay);
+  keepEitherWay(); // a link's prompt may have been there before this script
 
   const narrow = matchMedia("(max-width: 899px)"); // as in ask.css: the cards stand in one column
   const fingers = matchMedia("(pointer: coarse)");

@@ -175,7 +175,10 @@ def test_a_link_brings_back_what_is_compared_with_what(visit, app):
     open_inspect(page)
     choose(page, "inspect-look", "reasoning expert")
     choose(page, "inspect-compare", "mixture on the sliders")
+    shown = page.locator("#inspect-show label:has(input:checked)")
+    eventually(lambda: shown.inner_text().strip() == "reasoning − mixture")
     page.locator("#inspect-show").get_by_text("mixture", exact=True).click()
+    eventually(lambda: shown.inner_text().strip() == "mixture")
     choose(page, "inspect-rows", "every matrix")
     choose(page, "inspect-module", "attention")
     choose(page, "inspect-layer", "3")
@@ -192,7 +195,7 @@ def test_a_link_brings_back_what_is_compared_with_what(visit, app):
         assert chosen(other, f"inspect-{box}") == chosen(page, f"inspect-{box}")
     assert chosen(other, "inspect-compare") == "mixture on the sliders"
     shown = other.locator("#inspect-show label:has(input:checked)")
-    assert shown.inner_text().strip() == "mixture"
+    eventually(lambda: shown.inner_text().strip() == "mixture")
 
 
 def test_sliders_at_zero_beside_an_expert_are_said_to_be_the_base_model(visit):

@@ -158,7 +158,8 @@ def test_right_to_left_text_is_set_right_to_left(visit, monkeypatch, text):
     monkeypatch.setattr(fake_client, "ADAPTED_TEXT", answer)
     page = visit()
     page.locator("#prompt textarea").fill(text)
-    eventually(lambda: page.locator("#prompt textarea").evaluate("(e) => e.matches(':dir(rtl)')"))
+    box = page.locator("#prompt textarea")
+    eventually(lambda: box.evaluate("(e) => e.matches(':dir(rtl)')"), 30)
     page.click("#ask")
     wait_state(page, "done")
     box = "#answer-adapted .text"
@@ -176,4 +177,5 @@ def test_right_to_left_text_is_set_right_to_left(visit, monkeypatch, text):
 
 def test_a_link_in_hebrew_opens_right_to_left(visit):
     page = visit(f"?prompt={HEBREW}")
-    eventually(lambda: page.locator("#prompt textarea").evaluate("(e) => e.matches(':dir(rtl)')"))
+    box = page.locator("#prompt textarea")
+    eventually(lambda: box.evaluate("(e) => e.matches(':dir(rtl)')"), 30)
