@@ -112,12 +112,15 @@
     }
 
     let last = null;
+    let drawn = ""; // the list as it stands: the same one is not drawn anew under somebody's hand
     return (next) => {
       value = next;
       host.dataset.state = value.state;
       note.textContent = value.note;
       note.classList.toggle("bad", value.bad);
-      list();
+      const { note: _said, bad, file, stamp, ...listed } = value;
+      if (JSON.stringify(listed) !== drawn) list();
+      drawn = JSON.stringify(listed);
       if (value.file && value.stamp !== last) saveBytes(value.file);
       last = value.stamp;
     };

@@ -52,7 +52,7 @@ def serve(
     _check_open(host, keys is not None or limits.public or open_to_all)
     folder = existing(experts) if experts else default_experts_dir()
     from t2ui.config import WorkerConfig
-    from t2ui.http.launch import launch_options, run_until_asked, visitors_folder
+    from t2ui.http.launch import heard_by, launch_options, run_until_asked, visitors_folder
     from t2ui.http.logs import log_json
     from t2ui.http.service import Service
     from t2ui.http.tenants import Tenants
@@ -78,6 +78,7 @@ def serve(
         client = stack.enter_context(connect(config))
         service = Service(client, limits, tenants, receipts)
         demo = build(service.client, limits.public)
+        stack.enter_context(heard_by(service.drain))
         try:
             demo.launch(
                 server_name=host,

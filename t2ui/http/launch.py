@@ -14,6 +14,7 @@ from gradio.routes import App
 from t2ui.figures.singular_values import plotly_file
 from t2ui.http.addresses import Keys
 from t2ui.http.door import Door
+from t2ui.http.drain import Drain
 from t2ui.http.gradio_queue import GradioQueue
 from t2ui.http.limits import Limits
 from t2ui.http.logs import log_event
@@ -41,11 +42,21 @@ def visitors_folder(limits: Limits) -> Iterator[Path | None]:
         yield Path(folder)
 
 
+@contextmanager
+def heard_by(drain: Drain) -> Iterator[None]:
+    """The block in which the system's wish to end (SIGTERM) begins the drain. It is entered before
+    the app is launched, which answers a little before `launch` returns."""
+    before = signal.signal(signal.SIGTERM, lambda *_: drain.begin())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_until_asked(service: Service, demo: Blocks) -> None:
-    """Serve until the system asks the app to end (SIGTERM): then what runs is answered to its end,
-    and nothing new is taken. Ctrl-C ends it at once.
+    """Serve until the drain begins: then what runs is answered to its end, and nothing new is
+    taken. Ctrl-C ends it at once.
     """
-    before = signal.signal(signal.SIGTERM, lambda *_: service.drain.begin())
     try:
         while not service.drain.wait_begun(0.5):
             pass
@@ -53,7 +64,6 @@ def run_until_asked(service: Service, demo: Blocks) -> None:
         if left:
             log_event("stopped before all was answered", left=left)
     finally:
-        signal.signal(signal.SIGTERM, before)
         demo.close()
 
 
