@@ -11,17 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 
-from benchmarks.common import adapted_default, add_data_option, describe_machine
+from benchmarks.common import adapted_default, add_data_option, describe_machine, result_log
 from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import right_by_row, sample
 from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_mixture
-from t2ui.evaluation.result_log import ResultLog
 from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.few_shot.adapt import search
 from t2ui.few_shot.examples import shots_of
 from t2ui.inference.dispatch import LabelReader
-from t2ui.models.loading import dtype_name
 from t2ui.svf.library import load_library
 from t2ui.svf.mixture import SavedMixture
 from t2ui.tasks import load_task
@@ -136,16 +134,10 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=6)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     describe_machine()
     loaded = adapted_default(arguments.device)
     library = load_library(default_experts_dir() / DEFAULT_MODEL)
-    settings = {
-        "model": DEFAULT_MODEL,
-        "fingerprint": loaded[2].fingerprint,
-        "dtype": dtype_name(loaded[0]),
-    }
-    with ResultLog(arguments.out / "results.jsonl", settings) as log:
+    with result_log(arguments.out, loaded) as log:
         for name in arguments.tasks:
             task = load_task(name, loaded[1], arguments.data)
             compare(task, loaded, library, log, arguments)

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, default_data_dir, default_experts_dir
-from t2ui.models.loading import load_model
+from t2ui.evaluation.result_log import ResultLog
+from t2ui.models.loading import dtype_name, load_model
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import load_library
@@ -43,6 +44,14 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
         required=named is None,
         help=f"folder with the tasks' data; the default is what {DATA_VARIABLE} names",
     )
+
+
+def result_log(folder: Path, loaded) -> ResultLog:
+    """The log of the answers of what `adapted_default` loaded, in a folder of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, _, adapter = loaded
+    settings = {"model": DEFAULT_MODEL, "fingerprint": adapter.fingerprint}
+    return ResultLog(folder / "results.jsonl", {**settings, "dtype": dtype_name(model)})
 
 
 def describe_machine() -> None:

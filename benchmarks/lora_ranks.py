@@ -9,16 +9,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import adapted_default, add_data_option, describe_machine
+from benchmarks.common import adapted_default, add_data_option, describe_machine, result_log
 from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import right_by_row, sample
 from t2ui.evaluation.methods import base, of_expert
-from t2ui.evaluation.result_log import ResultLog
 from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.exchange.lora import at_rank
 from t2ui.inference.dispatch import LabelReader
-from t2ui.models.loading import dtype_name
 from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 
@@ -82,16 +80,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="which rows")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     describe_machine()
     loaded = adapted_default(arguments.device)
     library = load_library(default_experts_dir() / DEFAULT_MODEL)
-    settings = {
-        "model": DEFAULT_MODEL,
-        "fingerprint": loaded[2].fingerprint,
-        "dtype": dtype_name(loaded[0]),
-    }
-    with ResultLog(arguments.out / "results.jsonl", settings) as log:
+    with result_log(arguments.out, loaded) as log:
         for name in arguments.experts:
             task = load_task(MEASURED_ON[name], loaded[1], arguments.data)
             compare(library.experts[name], task, loaded, log, arguments)

@@ -1,9 +1,7 @@
 """Settings as frozen dataclasses, checked when they are made. Knows nothing of torch or gradio."""
 
-import json
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,26 @@ from t2ui.catalogue import (
     SEARCH_METHODS,
     TRAIN_OBJECTIVES,
 )
+from t2ui.checks import (
+    ALPHA_LIMIT,
+    Alpha,
+    Turn,
+    check_choice,
+    check_mixture,
+    check_range,
+    check_scope,
+    check_text,
+    check_turns,
+)
 from t2ui.errors import InputError, quoted
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"  # whose weights the default model has
-MAX_PROMPT_CHARS = 20_000
-ALPHA_LIMIT = 10.0  # beyond this a mixture is a typing error, not an experiment
 LEAST_SUM = 1e-6  # coefficients that sum to less in magnitude are not divided by their sum
 SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
-MOST_MIXTURES = 9  # that one prompt is answered with side by side
 MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 ROUTINGS = ("hard", "soft")
-ROLES = ("system", "user", "assistant")  # who says a turn of a conversation
-MOST_TURNS = 200
-MAX_CONVERSATION_CHARS = 200_000
-SCOPES = ("all", "answer")  # which tokens z acts on: every one (paper), or the answer's
 DATA_VARIABLE = "T2UI_DATA"  # what `--data` is where it is left out
 OTHERS = "others"  # the label that keeps the base model (paper, section 3.2)
 
@@ -66,181 +68,6 @@ def default_experts_dir() -> Path:
     return shipped_folder("experts")
 
 
-def check_text(what: str, text: str) -> str:
-    """Return a text that can be written down: JSON and some terminals let half characters in.
-
-    Args:
-        what: where it stands, "the prompt" say.
-
-    Raises:
-        InputError: half of a surrogate pair (U+D800 to U+DFFF), which is no character.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"Half a character (U+{ord(text[error.start]):04X}) in {what}, at position "
-            f"{error.start + 1}: remove it, or type the character again."
-        ) from None
-    return text
-
-
-def check_texts(what: str, value: Any) -> None:
-    """`check_text` for everything that a JSON value holds."""
-    check_text(what, json.dumps(value, ensure_ascii=False, default=str))
-
-
-def check_prompt(prompt: str) -> str:
-    """Return the prompt if it can be answered.
-
-    Raises:
-        InputError: no text, empty, longer than MAX_PROMPT_CHARS characters, or with half a
-            character.
-    """
-    if prompt is not None and not isinstance(prompt, str):
-        raise InputError(f"The prompt is {quoted(prompt)}; expected text.")
-    if not prompt or not prompt.strip():
-        raise InputError("The prompt is empty: type a question or an instruction.")
-    if len(prompt) > MAX_PROMPT_CHARS:
-        raise InputError(
-            f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARS:,} are "
-            "accepted: shorten it."
-        )
-    return check_text("the prompt", prompt)
-
-
-def check_alpha(name: str, value: float | str) -> float:
-    """Return one coefficient α as a float.
-
-    Args:
-        name: of its expert, for the message.
-        value: a number, or one as typed.
-
-    Raises:
-        InputError: not a number, not finite, or larger than ALPHA_LIMIT in magnitude.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"The coefficient of {quoted(name)} is {quoted(value)}; a number is expected."
-        ) from None
-    if not math.isfinite(number) or abs(number) > ALPHA_LIMIT:
-        raise InputError(
-            f"The coefficient of {quoted(name)} is {number}; expected a finite number between "
-            f"{-ALPHA_LIMIT:g} and {ALPHA_LIMIT:g}."
-        )
-    return number
-
-
-Turn = tuple[str, str]  # (one of ROLES, what was said)
-
-
-def check_turns(turns: Any) -> tuple[Turn, ...]:
-    """Return the turns of a conversation that come before its last request.
-
-    Raises:
-        InputError: no pairs of a role and a text, too many or too long, or with half a character.
-    """
-    try:
-        checked = tuple((role, text) for role, text in turns)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"The conversation is {quoted(turns)}; expected pairs of a role and a text."
-        ) from None
-    for number, (role, text) in enumerate(checked, start=1):
-        if role not in ROLES:
-            raise InputError(
-                f"Message {number} has the role {quoted(role)}; expected {', '.join(ROLES)}."
-            )
-        if not isinstance(text, str):
-            raise InputError(f"Message {number} holds {quoted(text)}; expected text.")
-        check_text(f"message {number}", text)
-    characters = sum(len(text) for _, text in checked)
-    if len(checked) > MOST_TURNS or characters > MAX_CONVERSATION_CHARS:
-        raise InputError(
-            f"The conversation has {len(checked)} messages with {characters:,} characters before "
-            f"its last; at most {MOST_TURNS} with {MAX_CONVERSATION_CHARS:,} are accepted: leave "
-            "out the oldest."
-        )
-    return checked
-
-
-Alpha = float | tuple[float, ...]  # one coefficient for the whole model, or one per layer
-
-
-def coefficients(text: str, separator: str, what: str) -> dict[str, float]:
-    """ "math=0.7,code=0.3" as {"math": 0.7, "code": 0.3}; empty text is no mixture.
-
-    Args:
-        separator: between two experts, "," or "+".
-        what: the text was typed for, as the message names it.
-
-    Raises:
-        InputError: a part that is not name=number, or a number that is out of range.
-    """
-    alphas = {}
-    for part in filter(None, (p.strip() for p in text.split(separator))):
-        name, equals, value = part.partition("=")
-        if not equals or not name.strip():
-            raise InputError(
-                f"{what} has {part!r}; expected name=coefficient, e.g. math=0.7{separator}code=0.3."
-            )
-        alphas[name.strip()] = check_alpha(name.strip(), value)
-    return alphas
-
-
-def check_mixture(mixture: Mapping[str, Any]) -> dict[str, Alpha]:
-    """Return a mixture's coefficients by expert name, as floats or tuples of floats.
-
-    Args:
-        mixture: as it came from a file or a request.
-
-    Raises:
-        InputError: what `check_alpha` raises, or per-layer coefficients of different lengths.
-    """
-    checked: dict[str, Alpha] = {}
-    for name, alpha in mixture.items():
-        check_text("an expert's name in a mixture", name)
-        if isinstance(alpha, Sequence) and not isinstance(alpha, str):
-            checked[name] = tuple(check_alpha(name, a) for a in alpha)
-        else:
-            checked[name] = check_alpha(name, alpha)
-    lengths = {len(a) for a in checked.values() if isinstance(a, tuple)}
-    if len(lengths) > 1:
-        raise InputError(
-            f"Per-layer coefficients of different lengths {sorted(lengths)}; expected one per "
-            "layer of the model for each expert."
-        )
-    return checked
-
-
-def _check_range(what: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{what} is {quoted(value)}; a number is expected.")
-    if not math.isfinite(value) or not low <= value <= high:
-        raise InputError(f"{what} is {value}; expected between {low:g} and {high:g}.")
-
-
-def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{what} is {quoted(value)}; expected {', '.join(choices)}.")
-
-
-def check_scope(scope: str) -> str:
-    """Return the scope.
-
-    Raises:
-        InputError: it is none of SCOPES.
-    """
-    if scope not in SCOPES:
-        raise InputError(
-            f"scope is {quoted(scope)}; expected all (the expert acts on every token, as in the "
-            "paper) or answer (from the end of the prompt on)."
-        )
-    return scope
-
-
 @dataclass(frozen=True)
 class Sampling:
     """How one row is decoded. `temperature` 0 is greedy; then seed, top_p and top_k do nothing."""
@@ -253,16 +80,16 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
-        _check_range("temperature", self.temperature, 0, 5)
+        check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
+        check_range("temperature", self.temperature, 0, 5)
         if 0 < self.temperature < LEAST_TEMPERATURE:
             raise InputError(
                 f"temperature is {self.temperature}; expected 0 (greedy) or at least "
                 f"{LEAST_TEMPERATURE:g}."
             )
-        _check_range("top_p", self.top_p, 1e-6, 1)
-        _check_range("top_k", self.top_k, 0, 1_000_000)
-        _check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("top_p", self.top_p, 1e-6, 1)
+        check_range("top_k", self.top_k, 0, 1_000_000)
+        check_range("seed", self.seed, 0, 2**63 - 1)
         for what in ("max_new_tokens", "top_k", "seed"):
             if getattr(self, what) != int(getattr(self, what)):
                 raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")
@@ -303,9 +130,9 @@ class AnswerSettings:
                 "A conversation and a plain text to go on with were both given: choose one of them."
             )
         if self.dispatch:
-            _check_choice("dispatch", self.dispatch, tuple(DISPATCHERS))
-        _check_choice("routing", self.routing, ROUTINGS)
-        _check_range("threshold", self.threshold, 0, 1)
+            check_choice("dispatch", self.dispatch, tuple(DISPATCHERS))
+        check_choice("routing", self.routing, ROUTINGS)
+        check_range("threshold", self.threshold, 0, 1)
         for what in ("normalise", "allow_transfer", "plain"):
             if not isinstance(getattr(self, what), bool):
                 raise InputError(
@@ -359,13 +186,13 @@ class WorkerConfig:
         for name in ("sessions_dir", "tenants_dir"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        _check_range("session_hours", self.session_hours, 0, 10_000)
+        check_range("session_hours", self.session_hours, 0, 10_000)
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise InputError(
                 f"dtype is {self.dtype!r}; expected auto, float32, bfloat16 or float16."
             )
-        _check_range("max_rows", self.max_rows, 2, 1024)
-        _check_range("max_queue", self.max_queue, 1, 10_000)
+        check_range("max_rows", self.max_rows, 2, 1024)
+        check_range("max_queue", self.max_queue, 1, 10_000)
 
 
 @dataclass(frozen=True)
@@ -396,23 +223,23 @@ class TrainConfig:
     start: str = ""  # the expert it went on from, with its hash; set by the trainer
 
     def __post_init__(self) -> None:
-        _check_range("steps", self.steps, 1, 1_000_000)
-        _check_range("batch", self.batch, 1, 100_000)
-        _check_range("learning_rate", self.learning_rate, 1e-8, 1)
-        _check_range("kl_coeff", self.kl_coeff, 0, 100)
-        _check_range("temperature", self.temperature, 0.01, 100)
-        _check_range("clip_norm", self.clip_norm, 1e-9, 1e9)
-        _check_range("seed", self.seed, 0, 2**63 - 1)
-        _check_range("micro_batch_tokens", self.micro_batch_tokens, 1, 10_000_000)
-        _check_range("evaluate_every", self.evaluate_every, 1, 1_000_000)
-        _check_range("validation_rows", self.validation_rows, 1, 1_000_000)
-        _check_range("checkpoint_every", self.checkpoint_every, 1, 1_000_000)
-        _check_range("rollouts", self.rollouts, 1, 10_000)
-        _check_range("negative_reward", self.negative_reward, -100, 1)
-        _check_range("rehearsal", self.rehearsal, 0, 100_000)
-        _check_range("patience", self.patience, 0, 1_000_000)
-        _check_choice("objective", self.objective, ("auto", *TRAIN_OBJECTIVES))
-        _check_choice("baseline", self.baseline, tuple(BASELINES))
+        check_range("steps", self.steps, 1, 1_000_000)
+        check_range("batch", self.batch, 1, 100_000)
+        check_range("learning_rate", self.learning_rate, 1e-8, 1)
+        check_range("kl_coeff", self.kl_coeff, 0, 100)
+        check_range("temperature", self.temperature, 0.01, 100)
+        check_range("clip_norm", self.clip_norm, 1e-9, 1e9)
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("micro_batch_tokens", self.micro_batch_tokens, 1, 10_000_000)
+        check_range("evaluate_every", self.evaluate_every, 1, 1_000_000)
+        check_range("validation_rows", self.validation_rows, 1, 1_000_000)
+        check_range("checkpoint_every", self.checkpoint_every, 1, 1_000_000)
+        check_range("rollouts", self.rollouts, 1, 10_000)
+        check_range("negative_reward", self.negative_reward, -100, 1)
+        check_range("rehearsal", self.rehearsal, 0, 100_000)
+        check_range("patience", self.patience, 0, 1_000_000)
+        check_choice("objective", self.objective, ("auto", *TRAIN_OBJECTIVES))
+        check_choice("baseline", self.baseline, tuple(BASELINES))
         check_scope(self.scope)
         if self.baseline == "leave_one_out" and self.rollouts < 2:
             raise InputError("leave_one_out needs at least 2 rollouts a prompt: got 1.")
@@ -461,8 +288,8 @@ class FewShotConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("method", self.method, ("auto", *SEARCH_METHODS))
-        _check_choice("objective", self.objective, OBJECTIVES)
+        check_choice("method", self.method, ("auto", *SEARCH_METHODS))
+        check_choice("objective", self.objective, OBJECTIVES)
         if self.scope != "":
             check_scope(self.scope)
         if self.needs_gradient and self.objective != "likelihood":
@@ -483,24 +310,24 @@ class FewShotConfig:
         for what in whole:
             if isinstance(getattr(self, what), float):
                 raise InputError(f"{what} is {getattr(self, what)}; a whole number is expected.")
-        _check_range("shots", self.shots, 1, 1000)
-        _check_range("population", self.population, 2, 10_000)
-        _check_range("elite_ratio", self.elite_ratio, 0, 1)
-        _check_range("generations", self.generations, 1, 10_000)
-        _check_range("low", self.low, -ALPHA_LIMIT, ALPHA_LIMIT)
-        _check_range("high", self.high, -ALPHA_LIMIT, ALPHA_LIMIT)
+        check_range("shots", self.shots, 1, 1000)
+        check_range("population", self.population, 2, 10_000)
+        check_range("elite_ratio", self.elite_ratio, 0, 1)
+        check_range("generations", self.generations, 1, 10_000)
+        check_range("low", self.low, -ALPHA_LIMIT, ALPHA_LIMIT)
+        check_range("high", self.high, -ALPHA_LIMIT, ALPHA_LIMIT)
         if not self.low < self.high:
             raise InputError(f"The bounds of α are {self.low:g} to {self.high:g}; low < high.")
-        _check_range("spread", self.spread, 1e-6, 2 * ALPHA_LIMIT)
-        _check_range("floor", self.floor, 0, self.spread)
-        _check_range("smoothing", self.smoothing, 0, 0.99)
-        _check_range("held_out", self.held_out, 0, 0.9)
-        _check_range("learning_rate", self.learning_rate, 1e-6, 10)
-        _check_range("pull", self.pull, 0, 1000)
-        _check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
-        _check_range("batch_tokens", self.batch_tokens, 1, 10_000_000)
-        _check_range("batch_rows", self.batch_rows, 1, 100_000)
-        _check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("spread", self.spread, 1e-6, 2 * ALPHA_LIMIT)
+        check_range("floor", self.floor, 0, self.spread)
+        check_range("smoothing", self.smoothing, 0, 0.99)
+        check_range("held_out", self.held_out, 0, 0.9)
+        check_range("learning_rate", self.learning_rate, 1e-6, 10)
+        check_range("pull", self.pull, 0, 1000)
+        check_range("max_new_tokens", self.max_new_tokens, 1, 4096)
+        check_range("batch_tokens", self.batch_tokens, 1, 10_000_000)
+        check_range("batch_rows", self.batch_rows, 1, 100_000)
+        check_range("seed", self.seed, 0, 2**63 - 1)
 
     @property
     def found_by(self) -> str:

@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase
 
@@ -20,7 +19,18 @@ from t2ui.inference.decoding import NOT_FINITE, Decoder, Step
 from t2ui.inference.plan import Change, Plan, receipt_of
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import Scored
-from t2ui.messages import Ask, Compared, Done, Ending, Event, Reading, Steered, Tokens, TokenScore
+from t2ui.messages import (
+    Ask,
+    Compared,
+    Done,
+    Ending,
+    Event,
+    Reading,
+    Steered,
+    Tokens,
+    TokenScore,
+    tokens_hash,
+)
 from t2ui.svf.adapter import Adapter
 
 FLUSH_SECONDS = 0.1  # tokens are handed out ten times a second
@@ -348,5 +358,5 @@ class Answers:
 
 
 def _ending(pane: _Pane, prompt_tokens: int) -> Ending:
-    hashed = sha256(",".join(map(str, pane.ids)).encode()).hexdigest()
-    return Ending(pane.name, pane.sample, pane.finished, pane.steps, prompt_tokens, hashed)
+    told = pane.name, pane.sample, pane.finished, pane.steps, prompt_tokens
+    return Ending(*told, tokens_hash(pane.ids))

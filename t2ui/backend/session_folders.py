@@ -12,10 +12,9 @@ import shutil
 import time
 from pathlib import Path
 
-from t2ui.messages import TENANT, owner_of
+from t2ui.messages import TENANT, TENANT_NAME, owner_of
 
 KEY = re.compile(r"[0-9a-f]{32}")
-TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 class SessionFolders:

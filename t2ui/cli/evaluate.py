@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t2ui.catalogue import TASKS, names_of
+from t2ui.checks import check_scope, check_text, coefficients
 from t2ui.cli.methods import asked_methods, check_methods, two_passes
 from t2ui.cli.options import (
     AsJson,
@@ -25,7 +26,7 @@ from t2ui.cli.options import (
     tell_of_sandbox,
 )
 from t2ui.cli.tasks import Asked, Data, TaskOptions, asked_tasks, check_tasks
-from t2ui.config import DEFAULT_MODEL, check_scope, check_text, coefficients
+from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 from t2ui.files import writing
 

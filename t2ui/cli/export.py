@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from t2ui.cli.options import (
     progress,
 )
 from t2ui.config import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from t2ui.exchange.named import NamedMixture
+    from t2ui.models.loading import ModelFiles
 
 export_app = typer.Typer(no_args_is_help=True, help="Write a mixture as files of other tools.")
 
@@ -44,12 +48,9 @@ def export_merged(
     """A model folder for transformers, vLLM, TGI, mergekit: the mixture is in its weights."""
     from t2ui.exchange.merged import save_merged
     from t2ui.exchange.model_folder import check_empty
-    from t2ui.exchange.named import named_mixture
-    from t2ui.models.loading import model_files
 
     check_empty(out)
-    files = model_files(model, progress=progress)
-    named = named_mixture(mix, files.name, experts)
+    files, named = _asked(mix, model, experts)
     written = save_merged(
         files,
         named.experts,
@@ -61,10 +62,7 @@ def export_merged(
         device=device,
         progress=progress,
     )
-    for sentence in (*named.notes, *written.notes):
-        note(sentence)
-    if as_json:
-        print_json({**asdict(written), "folder": str(out)})
+    if _told(named, written, as_json, folder=str(out)):
         return
     print(
         f"{out}: {written.changed} changed matrices, {written.dtype}, {len(written.files)} "
@@ -90,12 +88,9 @@ def export_lora(
     """The best LoRA of a rank, in peft's format, and the part of the change that it holds."""
     from t2ui.exchange.lora import save_lora
     from t2ui.exchange.model_folder import check_empty
-    from t2ui.exchange.named import named_mixture
-    from t2ui.models.loading import model_files
 
     check_empty(out)
-    files = model_files(model, progress=progress)
-    named = named_mixture(mix, files.name, experts)
+    files, named = _asked(mix, model, experts)
     written = save_lora(
         files,
         named.experts,
@@ -106,10 +101,7 @@ def export_lora(
         device=device,
         progress=progress,
     )
-    for sentence in (*named.notes, *written.notes):
-        note(sentence)
-    if as_json:
-        print_json({**asdict(written), "folder": str(out)})
+    if _told(named, written, as_json, folder=str(out)):
         return
     for matrix in written.matrices:
         print(f"{matrix.share:7.1%}  {matrix.name}")
@@ -134,11 +126,8 @@ def export_gguf(
 ) -> None:
     """One .gguf file for llama.cpp and what is built on it: the mixture is in its weights."""
     from t2ui.exchange.gguf_file import save_gguf
-    from t2ui.exchange.named import named_mixture
-    from t2ui.models.loading import model_files
 
-    files = model_files(model, progress=progress)
-    named = named_mixture(mix, files.name, experts)
+    files, named = _asked(mix, model, experts)
     written = save_gguf(
         files,
         named.experts,
@@ -149,12 +138,32 @@ def export_gguf(
         device=device,
         progress=progress,
     )
-    for sentence in (*named.notes, *written.notes):
-        note(sentence)
-    if as_json:
-        print_json({**asdict(written), "file": str(out)})
+    if _told(named, written, as_json, file=str(out)):
         return
     print(
         f"{out}: {written.changed} changed matrices, {written.architecture}, {written.type}, "
         f"{written.bytes / 1e6:,.1f} MB"
     )
+
+
+def _asked(mix: str, model: str, experts: Path | None) -> "tuple[ModelFiles, NamedMixture]":
+    """The base model's files, and the mixture."""
+    from t2ui.exchange.named import named_mixture
+    from t2ui.models.loading import model_files
+
+    files = model_files(model, progress=progress)
+    return files, named_mixture(mix, files.name, experts)
+
+
+def _told(named: "NamedMixture", written: Any, as_json: bool, **place: str) -> bool:
+    """Say what is to be known of an export, and with --json all of it; whether that was all.
+
+    Args:
+        written: what the function that wrote it returned.
+        place: where it is, under the name that it has in `written`.
+    """
+    for sentence in (*named.notes, *written.notes):
+        note(sentence)
+    if as_json:
+        print_json({**asdict(written), **place})
+    return as_json

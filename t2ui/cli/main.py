@@ -10,6 +10,7 @@ import typer
 
 from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
+from t2ui.checks import check_prompt, coefficients
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
@@ -32,13 +33,7 @@ from t2ui.cli.options import (
 from t2ui.cli.replay import replay
 from t2ui.cli.serve import serve
 from t2ui.cli.train import train
-from t2ui.config import (
-    DEFAULT_MODEL,
-    AnswerSettings,
-    Sampling,
-    check_prompt,
-    coefficients,
-)
+from t2ui.config import DEFAULT_MODEL, AnswerSettings, Sampling
 from t2ui.errors import InputError
 
 app = typer.Typer(

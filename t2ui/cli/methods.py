@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
+from t2ui.checks import coefficients
 from t2ui.cli.options import existing, one
-from t2ui.config import coefficients, default_experts_dir
+from t2ui.config import default_experts_dir
 from t2ui.errors import InputError
 
 

@@ -1,7 +1,6 @@
 """`python -m t2ui replay …`: an answer again, token for token, from its receipt."""
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,7 +134,9 @@ def _ends(model: Any, tokenizer: Any) -> list[int]:
 
 def _same(said: dict[str, Any], sample: int, ids: list[int]) -> bool | None:
     """Whether these are the tokens of the answer; None where their hash was not kept."""
+    from t2ui.messages import tokens_hash
+
     kept = said.get("tokens", [])
     if sample >= len(kept):
         return None
-    return kept[sample] == sha256(",".join(map(str, ids)).encode()).hexdigest()
+    return kept[sample] == tokens_hash(ids)

@@ -17,7 +17,7 @@ import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from torch import Tensor
 
-from t2ui.config import Alpha
+from t2ui.checks import Alpha
 from t2ui.errors import InputError, quoted
 from t2ui.exchange.base_model import Base, Progress, Source, base_of
 from t2ui.exchange.gguf_tokenizer import write_tokenizer

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2ui.config import Alpha, hub_name
+from t2ui.checks import Alpha
+from t2ui.config import hub_name
 from t2ui.errors import InputError
 from t2ui.exchange.base_model import Base, Progress, Source, base_of
-from t2ui.exchange.merged import mixture_record, scales_for
-from t2ui.exchange.model_folder import check_empty
+from t2ui.exchange.merged import changing, mixture_record, scales_for
+from t2ui.exchange.model_folder import card, check_empty, new_folder
 from t2ui.exchange.tensor_files import TensorInfo, write_file
-from t2ui.files import writing
 from t2ui.svf.decomposition import Factors, leaf_of
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture
@@ -110,7 +110,7 @@ def save_lora(
     mixture = mixture if isinstance(mixture, Mixture) else Mixture(mixture)
     with base_of(model, None, device, progress) as base:
         scales, notes = scales_for(base, experts, mixture, allow_transfer)
-        changed = {n: z for n, z in scales.items() if not bool((z == 1).all())}
+        changed = changing(scales)
         if not changed:
             raise InputError("The mixture changes no matrix: there is nothing to export.")
         _check_rank(rank, base, changed)
@@ -125,16 +125,13 @@ def save_lora(
             matrices.append(Captured(name, captured / total if total else 1.0, total**0.5))
             kept, whole = kept + captured, whole + total
         share = kept / whole if whole else 1.0
-        with writing(folder) as beside:
-            beside.mkdir()
+        with new_folder(folder) as beside:
             infos = [TensorInfo(n, tuple(t.shape), t.dtype) for n, t in tensors.items()]
             write_file(beside / WEIGHTS, infos, tensors.__getitem__)
             config = json.dumps(_config(base, list(changed), rank), indent=2)
             (beside / CONFIG).write_text(config + "\n", encoding="utf-8")
             text = _card(base, experts, mixture, rank, share)
             (beside / "README.md").write_text(text, encoding="utf-8")
-            if folder.is_dir():
-                folder.rmdir()
     if share < ENOUGH:
         notes.append(
             f"a LoRA of rank {rank} holds {share:.1%} of the change: what it answers may be far "
@@ -186,23 +183,12 @@ def _targets(base: Base, changed: list[str]) -> list[str]:
 def _card(
     base: Base, experts: Mapping[str, Expert], mixture: Mixture, rank: int, share: float
 ) -> str:
-    record = json.dumps(mixture_record(experts, mixture), indent=2, ensure_ascii=False)
-    name = hub_name(base.name)
+    head = {"library_name": "peft", "tags": "[lora, transformer-squared, svf]"}
     lines = [
-        "---",
-        *([f"base_model: {name}"] if "/" in name else []),
-        "library_name: peft",
-        "tags: [lora, transformer-squared, svf]",
-        "---",
-        "",
         f"# {base.name}: a mixture of SVF experts as a LoRA of rank {rank}",
         "",
         "The best approximation of this rank of the change that the experts make, W′ − W, matrix "
         f"by matrix. It holds {share:.1%} of the change (of its squared Frobenius norm). Written "
         "by `t2ui export lora`.",
-        "",
-        "```json",
-        record,
-        "```",
     ]
-    return "\n".join(lines) + "\n"
+    return card(base.name, head, lines, mixture_record(experts, mixture))

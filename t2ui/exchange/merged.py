@@ -4,7 +4,6 @@ Matrix by matrix: the memory that it takes is that of one matrix and its decompo
 the size of the model and its shards.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2ui.config import Alpha, hub_name
+from t2ui.checks import Alpha
 from t2ui.errors import InputError, quoted
 from t2ui.exchange.base_model import Base, Matrix, Progress, Source, base_of
-from t2ui.exchange.model_folder import check_empty
+from t2ui.exchange.model_folder import card, check_empty, new_folder
 from t2ui.exchange.tensor_files import SHARD_SIZE, TensorInfo, size_of, write_shards
-from t2ui.files import writing
 from t2ui.models.loading import DTYPES
 from t2ui.svf.decomposition import changed_weight
 from t2ui.svf.expert import Expert
@@ -70,7 +68,7 @@ class MergedWeights:
 
     def __init__(self, base: Base, scales: Mapping[str, Tensor], dtype: torch.dtype | None = None):
         self.base, self.dtype = base, dtype
-        changed = {n: z for n, z in scales.items() if not bool((z == 1).all())}
+        changed = changing(scales)
         self._changed = {base.matrices[n].key: (base.matrices[n], z) for n, z in changed.items()}
         self.rounding = Rounding()
 
@@ -150,8 +148,7 @@ def save_merged(
         scales, notes = scales_for(base, experts, mixture, allow_transfer)
         weights = MergedWeights(base, scales, kind)
         infos = weights.infos
-        with writing(folder) as beside:
-            beside.mkdir()
+        with new_folder(folder) as beside:
             base.write_rest(beside, kind or base.dtype)
             paths = write_shards(beside, infos, told(weights.read, len(infos), progress), size)
             text = _card(base, experts, mixture, weights)
@@ -159,8 +156,6 @@ def save_merged(
             for path in beside.iterdir():
                 path.chmod(0o644)
             total = sum(path.stat().st_size for path in paths)
-            if folder.is_dir():
-                folder.rmdir()  # empty, or this refuses
     return Merged(
         folder=folder,
         dtype=str(kind or base.dtype).removeprefix("torch."),
@@ -200,6 +195,11 @@ def scales_for(
     return scales, notes
 
 
+def changing(scales: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of some scales that are not all 1."""
+    return {name: z for name, z in scales.items() if not bool((z == 1).all())}
+
+
 def told(
     read: Callable[[str], Tensor], total: int, progress: Progress | None
 ) -> Callable[[str], Tensor]:
@@ -236,25 +236,16 @@ def _dtype(name: str) -> torch.dtype | None:
 def _card(
     base: Base, experts: Mapping[str, Expert], mixture: Mixture, weights: MergedWeights
 ) -> str:
-    record = json.dumps(mixture_record(experts, mixture), indent=2, ensure_ascii=False)
-    name = hub_name(base.name)
-    base_line = [f"base_model: {name}"] if "/" in name else []
+    head = {
+        "library_name": "transformers",
+        "tags": "[transformer-squared, svf, merged]",
+    }
     lines = [
-        "---",
-        *base_line,
-        "library_name: transformers",
-        "tags: [transformer-squared, svf, merged]",
-        "---",
-        "",
         f"# {base.name} with a mixture of SVF experts",
         "",
         f"{weights.changed} matrices are W′ = U diag(σ ⊙ z′) Vᵀ with z′ = 1 + Σ α (z − 1), summed "
         "in float32 and rounded to the dtype here; all else is the base model's. Written by "
         "`t2ui export merged`. The rounding is "
         f"{weights.rounding.share:.2%} of the change (Frobenius norms).",
-        "",
-        "```json",
-        record,
-        "```",
     ]
-    return "\n".join(lines) + "\n"
+    return card(base.name, head, lines, mixture_record(experts, mixture))

@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from t2ui.config import hub_name
 from t2ui.errors import InputError
+from t2ui.files import writing
 
 _OTHER_WEIGHTS = {
     ".safetensors",
@@ -34,6 +38,34 @@ def check_empty(folder: Path) -> None:
         raise InputError(f"{folder} is a file: choose another --out.")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: choose another --out, or empty it first.")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, whole or not at all: beside its place, where an empty one may be.
+
+    Raises:
+        CannotWrite: the disk is full, say; see `files.writing`.
+    """
+    with writing(folder) as beside:
+        beside.mkdir()
+        yield beside
+        if folder.is_dir():
+            folder.rmdir()  # empty, or this refuses
+
+
+def card(base: str, head: Mapping[str, str], lines: Sequence[str], record: Mapping) -> str:
+    """The README of a model folder: what the hub reads, sentences, and a record of the mixture.
+
+    Args:
+        base: the base model's name.
+        head: further entries of what the hub reads.
+    """
+    name = hub_name(base)
+    entries = {**({"base_model": name} if "/" in name else {}), **head}
+    shown = ["---", *(f"{key}: {value}" for key, value in entries.items()), "---", ""]
+    said = json.dumps(record, indent=2, ensure_ascii=False)
+    return "\n".join([*shown, *lines, "", "```json", said, "```"]) + "\n"
 
 
 def copy_rest(source: Path, folder: Path, dtype: torch.dtype) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2ui.config import coefficients, default_experts_dir
+from t2ui.checks import coefficients
+from t2ui.config import default_experts_dir
 from t2ui.errors import InputError
 from t2ui.svf.expert import SUFFIXES, Expert
 from t2ui.svf.library import experts_folder, load_library

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from t2ui.config import check_text
+from t2ui.checks import check_text
 from t2ui.errors import InputError
 from t2ui.models.chat import answer_ids, chat_ids, text_ids
 from t2ui.models.questions import Question

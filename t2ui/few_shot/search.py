@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from t2ui.config import ALPHA_LIMIT, LEAST_SUM, FewShotConfig
+from t2ui.checks import ALPHA_LIMIT
+from t2ui.config import LEAST_SUM, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.optimizers.base import Search, make_search
 from t2ui.few_shot.scoring import (

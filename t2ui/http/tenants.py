@@ -7,7 +7,6 @@ The file is read again when it has changed: a key that is withdrawn opens nothin
 import base64
 import binascii
 import json
-import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -21,10 +20,9 @@ from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.http.limits import Limits
 from t2ui.http.refusal import Refusal
-from t2ui.messages import TENANT
+from t2ui.messages import TENANT, TENANT_NAME
 
 FORMAT = "t2ui.keys"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 KEY_START = "t2ui-"
 FOLDERS = "tenants"  # beside the file: a folder for each tenant
 # What an entry may set for itself; the rest are everybody's.
@@ -159,7 +157,7 @@ def new_tenant(name: str, **details: Any) -> tuple[Tenant, str]:
     Raises:
         InputError: a name that is none.
     """
-    if not NAME.fullmatch(name):
+    if not TENANT_NAME.fullmatch(name):
         raise InputError(
             f"The name is {quoted(name)}; expected 1 to 40 letters, digits, - and _, beginning "
             "with a letter or a digit."
@@ -199,7 +197,7 @@ def _tenant(said: Mapping[str, Any]) -> Tenant:
     unknown = set(said) - known
     if unknown:
         raise ValueError(f"an entry has {sorted(unknown)[0]!r}")
-    if not NAME.fullmatch(str(said["name"])) or len(str(said["sha256"])) != 64:
+    if not TENANT_NAME.fullmatch(str(said["name"])) or len(str(said["sha256"])) != 64:
         raise ValueError(f"the entry {said['name']!r} has no name or no hash")
     return Tenant(**{**said, "limits": checked_limits(said.get("limits", {}))})
 

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.config import OTHERS, ROUTINGS, check_prompt
+from t2ui.checks import check_prompt
+from t2ui.config import OTHERS, ROUTINGS
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
 from t2ui.inference.rows import text_of
 from t2ui.models.batch_cache import RoomyCache
-from t2ui.models.chat import chat_around, text_ids
+from t2ui.models.chat import chat_around, ends_of, text_ids
 from t2ui.models.likelihood import option_logits, summed_log_likelihood
 from t2ui.models.questions import Question
 from t2ui.models.running import answering, cached
@@ -34,7 +35,6 @@ INSTRUCTION = (
 )
 ANSWER_START = "\\boxed{"
 CONTENT_FREE = "N/A"  # measures the label bias (Zhao et al. 2021, "Calibrate before use")
-HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt pass one reads this much
 MAX_OWN_TOKENS = 5  # of the model's own answer; one that rambles must not make pass one slow
 
 
@@ -77,9 +77,7 @@ class DispatchPrompt:
 
     def question(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> Question:
         """The prompt's own tokens, what follows them, and the labels as options."""
-        ids = text_ids(tokenizer, prompt)
-        if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
-            ids = ids[:HEAD_TOKENS] + ids[-TAIL_TOKENS:]
+        ids = ends_of(text_ids(tokenizer, prompt))
         return Question((*ids, *self.after), self.answers)
 
 

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
-from t2ui.config import LEAST_SUM, OTHERS, Alpha, AnswerSettings, Sampling, Turn, check_prompt
+from t2ui.checks import Alpha, Turn, check_prompt
+from t2ui.config import LEAST_SUM, OTHERS, AnswerSettings, Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Row
 from t2ui.inference.dispatch import Classification, route

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.config import Sampling
 from t2ui.inference.decoding import PIECE_TOKENS
+from t2ui.inference.differences import first_difference
 from t2ui.inference.reading import Reading
 from t2ui.inference.rows import Row, RunningRow, text_of
 from t2ui.models.chat import answer_tail
@@ -36,20 +37,16 @@ class Difference:
         )
 
 
-def first_difference(
-    recorded: Sequence[int], replayed: Sequence[int]
-) -> tuple[int, int, int] | None:
-    """Place, recorded and replayed token of the first that differs; None where all that was
-    recorded is there again. An answer that was stopped is one that is shorter.
+def parted(recorded: Sequence[int], replayed: Sequence[int]) -> int | None:
+    """Place of the first token that differs; None where all that was recorded is there again. An
+    answer that was stopped is one that is shorter.
 
     Args:
         recorded: without an end token.
         replayed: with it, as `TwoPassResult.token_ids`.
     """
-    for place, pair in enumerate(zip(recorded, replayed, strict=False)):
-        if pair[0] != pair[1]:
-            return place, *pair
-    return None
+    both = min(len(recorded), len(replayed))
+    return first_difference(recorded[:both], replayed[:both])
 
 
 @torch.inference_mode()
@@ -58,15 +55,13 @@ def said_difference(
     tokenizer: PreTrainedTokenizerBase,
     adapter: Adapter,
     answer: tuple[list[int], Sequence[int], Sequence[int]],  # prompt, recorded, replayed tokens
+    place: int,
     scales: Mapping[str, Tensor] | None,  # None: they changed on the way
     scope: str,
-) -> Difference | None:
-    """The first difference between both answers, with its gap, read anew in one row."""
+) -> Difference:
+    """The difference at the place where two answers part, with its gap, read anew in one row."""
     prompt, recorded, replayed = answer
-    found = first_difference(recorded, replayed)
-    if found is None:
-        return None
-    place, before, now = found
+    before, now = recorded[place], replayed[place]
     gap = None
     if scales is not None:
         tail = answer_tail(tokenizer) if scope == "answer" else None

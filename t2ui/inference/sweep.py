@@ -14,7 +14,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.catalogue import NO_DISPATCH
-from t2ui.config import MOST_MIXTURES, Alpha, AnswerSettings, check_prompt
+from t2ui.checks import Alpha, check_count, check_prompt
+from t2ui.config import AnswerSettings
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder
 from t2ui.inference.differences import parting, token_texts
@@ -180,18 +181,6 @@ def compare_mixtures(
             except StopIteration as ended:
                 found: Sweep = ended.value
                 return found
-
-
-def check_count(mixtures: Sequence[object]) -> None:
-    """Refuse a sweep of no mixtures, or of more than fit beside each other.
-
-    Raises:
-        InputError: as it says.
-    """
-    if not 1 <= len(mixtures) <= MOST_MIXTURES:
-        raise InputError(
-            f"There are {len(mixtures)} mixtures to compare; expected 1 to {MOST_MIXTURES}."
-        )
 
 
 def _plans(

@@ -11,13 +11,14 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.config import Alpha, AnswerSettings, Sampling, Turn, check_prompt
+from t2ui.checks import Alpha, Turn, check_prompt
+from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatch import Classification
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import Plan, asked_ids, make_plan, nth, receipt_of
-from t2ui.inference.replayed import Difference, said_difference
+from t2ui.inference.replayed import Difference, parted, said_difference
 from t2ui.inference.rows import Completion
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter, adapted
@@ -214,13 +215,17 @@ def replay(
             sampling=nth(Sampling(**settings), sample),
             allow_transfer=True,
         )
-        ids = asked_ids(tokenizer, receipt["prompt"], before, plain)
         recorded = receipt.get("answer", ()) if sample == 0 else ()  # it holds the first alone
+        place = parted(recorded, result.token_ids)
+        if place is None:
+            return result
+        ids = asked_ids(tokenizer, receipt["prompt"], before, plain)
         difference = said_difference(
             model,
             tokenizer,
             adapter,
             (ids, recorded, result.token_ids),
+            place,
             None if timeline else mix(experts, result.mixture),
             result.scope,
         )

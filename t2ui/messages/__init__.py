@@ -28,6 +28,7 @@ from t2ui.messages.ask import (
     Tokens,
     TokenScore,
     TokenShift,
+    tokens_hash,
 )
 from t2ui.messages.compare import (
     LayersMeasured,
@@ -48,6 +49,7 @@ from t2ui.messages.inspect import (
 from t2ui.messages.saved import (
     EXPERT_NAME,
     TENANT,
+    TENANT_NAME,
     AddExpert,
     DeleteExpert,
     EndSession,
@@ -161,6 +163,7 @@ __all__ = [
     "Steer",
     "Steered",
     "TENANT",
+    "TENANT_NAME",
     "TokenScore",
     "Sweep",
     "SweepTexts",
@@ -170,4 +173,5 @@ __all__ = [
     "Tokens",
     "Written",
     "owner_of",
+    "tokens_hash",
 ]

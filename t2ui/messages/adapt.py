@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from t2ui.config import FewShotConfig, check_prompt
+from t2ui.checks import check_prompt
+from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
 
 # --- requests ------------------------------------------------------------------------------------

@@ -1,22 +1,21 @@
 """An answer and what leads to it: pass one, the mixture, the text, the next token."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
-from t2ui.config import (
-    Alpha,
-    AnswerSettings,
-    Sampling,
-    Turn,
-    check_alpha,
-    check_mixture,
-    check_prompt,
-    check_scope,
-)
+from t2ui.checks import Alpha, Turn, check_alpha, check_mixture, check_prompt, check_scope
+from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
 
 MOST_SAMPLES = 8  # answers to one prompt at once
 MOST_LOGPROBS = 20  # likeliest tokens that are told at each place
+
+
+def tokens_hash(ids: Iterable[int]) -> str:
+    """SHA-256 of token ids as decimal numbers with commas between: what a receipt can be checked
+    by where texts are not kept."""
+    return sha256(",".join(map(str, ids)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ class Ending:
     finished: str  # end (its end token) | stop (a stop string) | length | "" (it was stopped)
     tokens: int  # written, the end token included
     prompt_tokens: int
-    sha256: str  # of its token ids without the end token, as decimal numbers with commas between
+    sha256: str  # `tokens_hash` of its token ids, without the end token
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from t2ui.config import (
-    MOST_MIXTURES,
-    Alpha,
-    AnswerSettings,
-    Sampling,
-    check_mixture,
-    check_prompt,
-    check_text,
-)
-from t2ui.errors import InputError
+from t2ui.checks import Alpha, check_count, check_mixture, check_prompt, check_text
+from t2ui.config import AnswerSettings, Sampling
 
 # --- requests ------------------------------------------------------------------------------------
 
@@ -34,11 +26,7 @@ class Sweep:
         check_prompt(self.prompt)
         check_text("the given text", self.given)
         object.__setattr__(self, "mixtures", tuple(check_mixture(one) for one in self.mixtures))
-        if not 1 <= len(self.mixtures) <= MOST_MIXTURES:
-            raise InputError(
-                f"There are {len(self.mixtures)} mixtures to compare; expected 1 to "
-                f"{MOST_MIXTURES}."
-            )
+        check_count(self.mixtures)
 
     @property
     def settings(self) -> AnswerSettings:

@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from t2ui.config import check_alpha
+from t2ui.checks import check_alpha
 from t2ui.errors import InputError, quoted
 from t2ui.messages.inspect import Experts
 
 TENANT = "@"  # a session that begins with it is a tenant's: "@NAME", or "@NAME/…" of an open page
 MOST_BYTES = 1_400_000  # of a file that is added from the page
 EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+TENANT_NAME = EXPERT_NAME  # both name files
 
 
 def owner_of(session: str) -> str:

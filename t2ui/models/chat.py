@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from t2ui.config import Turn, check_text
+from t2ui.checks import Turn, check_text
 from t2ui.errors import InputError
 
 PLACE = "_t2ui_special_tokens"  # the tokenizer's attribute that keeps what was found of it
 # Characters that Unicode keeps for a program's own use: one of them marks a place inside a text.
 MARKS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
+HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt pass one reads this much
 IN_BRACKETS = re.compile(r"[<\[].*[>\]]")
 
 
@@ -100,6 +101,13 @@ def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         InputError: half of a surrogate pair.
     """
     return [*_opening(tokenizer), *text_ids(tokenizer, text)]
+
+
+def ends_of(ids: Sequence[int]) -> tuple[int, ...]:
+    """What pass one reads of a prompt's own tokens: all, or of a longer prompt both ends."""
+    if len(ids) > HEAD_TOKENS + TAIL_TOKENS:
+        return (*ids[:HEAD_TOKENS], *ids[-TAIL_TOKENS:])
+    return tuple(ids)
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:

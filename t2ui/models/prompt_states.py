@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from t2ui.config import check_prompt
-from t2ui.models.chat import chat_around, text_ids
+from t2ui.checks import check_prompt
+from t2ui.models.chat import chat_around, ends_of, text_ids
 from t2ui.models.running import answering
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DEPTH = 2 / 3  # of the layers: further up a state says what comes next, further down which words
-HEAD_TOKENS, TAIL_TOKENS = 192, 64  # of a longer prompt this much is read
 
 
 def prompt_state(
@@ -30,9 +29,7 @@ def prompt_state(
     """
     check_prompt(prompt)
     before, _ = chat_around(tokenizer, "", "")
-    own = text_ids(tokenizer, prompt)
-    if len(own) > HEAD_TOKENS + TAIL_TOKENS:
-        own = own[:HEAD_TOKENS] + own[-TAIL_TOKENS:]
+    own = ends_of(text_ids(tokenizer, prompt))
     ids = torch.tensor([[*before, *own]], device=model.device)
     with torch.inference_mode(), answering(model):
         found = model(input_ids=ids, output_hidden_states=True, use_cache=False, logits_to_keep=1)

@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2ui.catalogue import TRAIN_OBJECTIVES
-from t2ui.config import SCOPES, check_texts
+from t2ui.checks import SCOPES, check_texts
 from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import kind_of, leading_values
 from t2ui.svf.expert_limits import MOST_CHARACTERS, check_expert, check_file, check_header
-from t2ui.svf.hub import SUFFIXES, fetch
+from t2ui.svf.hub import SUFFIXES, fetch, the_one
 
 FORMAT, VERSION = "t2ui.svf", "1"
 _SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
@@ -194,15 +194,8 @@ class Expert:
             return cls.load(path)
         if not path.is_dir():
             return cls.load(fetch(str(source), name, revision, token))
-        found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-        wanted = [file for file in found if name in ("", file.name, file.stem)]
-        if len(wanted) != 1:
-            problem = f"holds no expert {quoted(name)}" if name else f"holds {len(found)} experts"
-            raise InputError(
-                f"{path} {problem}; there are: {', '.join(f.name for f in found[:12]) or 'none'}. "
-                "Name one of them."
-            )
-        return cls.load(wanted[0])
+        found = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)
+        return cls.load(path / the_one(found, name, str(path), "experts"))
 
     def save(self, path: str | Path, compact: bool | None = None) -> "Expert":
         """Write the file, whole or not at all; returns the expert as stored.

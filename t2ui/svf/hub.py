@@ -4,7 +4,7 @@ Knows file names, no tensors; what a file holds is checked by whoever reads it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -44,16 +44,26 @@ def fetch(repo: str, name: str = "", revision: str | None = None, token: str | N
     Raises:
         InputError: no such repository or file, several and no name, or a download that fails.
     """
-    found = expert_names(repo, revision, token)
-    wanted = [f for f in found if name in ("", f, PurePosixPath(f).name, PurePosixPath(f).stem)]
+    wanted = the_one(expert_names(repo, revision, token), name, f"{repo} on the hub")
+    with hub_errors(repo, wanted):
+        return Path(hub(token).hf_hub_download(repo, wanted, revision=revision))
+
+
+def the_one(files: Sequence[str], name: str, where: str, kind: str = "expert files") -> str:
+    """The file of this name among some, with or without its suffix; without a name the only one.
+
+    Args:
+        where, kind: where they are and what, as the message says it.
+
+    Raises:
+        InputError: there is no such file, or several and no name.
+    """
+    wanted = [f for f in files if name in ("", f, PurePosixPath(f).name, PurePosixPath(f).stem)]
     if len(wanted) != 1:
-        problem = f"holds no expert {quoted(name)}" if name else f"holds {len(found)} expert files"
-        listed = ", ".join(found[:12]) + (" …" if len(found) > 12 else "")
-        raise InputError(
-            f"{repo} on the hub {problem}; there are: {listed or 'none'}. Name one of them."
-        )
-    with hub_errors(repo, wanted[0]):
-        return Path(hub(token).hf_hub_download(repo, wanted[0], revision=revision))
+        problem = f"holds no expert {quoted(name)}" if name else f"holds {len(files)} {kind}"
+        listed = ", ".join(files[:12]) + (" …" if len(files) > 12 else "")
+        raise InputError(f"{where} {problem}; there are: {listed or 'none'}. Name one of them.")
+    return wanted[0]
 
 
 @contextmanager

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from t2ui.config import (
-    ALPHA_LIMIT,
-    LEAST_SUM,
-    Alpha,
-    check_mixture,
-    check_scope,
-    check_texts,
-)
+from t2ui.checks import ALPHA_LIMIT, Alpha, check_mixture, check_scope, check_texts
+from t2ui.config import LEAST_SUM
 from t2ui.errors import InputError, quoted
 from t2ui.files import writing
 from t2ui.svf.decomposition import layer_of

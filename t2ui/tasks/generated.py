@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from t2ui.config import check_text
+from t2ui.checks import check_text
 from t2ui.errors import InputError
 from t2ui.generators.named import STYLES, named
 from t2ui.generators.process import Generator

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t2ui.config import check_text
+from t2ui.checks import check_text
 from t2ui.errors import InputError
 from t2ui.models.chat import answer_ids, chat_ids, text_ids
 from t2ui.models.questions import Question

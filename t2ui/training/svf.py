@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2ui.config import OTHERS, TrainConfig, check_texts
+from t2ui.checks import check_texts
+from t2ui.config import OTHERS, TrainConfig
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 from t2ui.inference.dispatchers.router import EXAMPLES, with_examples

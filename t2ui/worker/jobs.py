@@ -174,7 +174,7 @@ class OpenJobs:
             failure = dataclasses.replace(failure, cause="worker")
             self._failure, self._failed_at = failure, time.monotonic()
             self._end_all(failure)
-            self._set("failed", f"{failure.message} {failure.remedy}".strip())
+            self._set("failed", str(failure))
 
     def status(self) -> Status:
         """The worker's state as last heard."""

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tiny import make_tiny, make_tokenizer
 
+from t2ui.checks import coefficients
 from t2ui.cli.main import main
-from t2ui.config import coefficients
 from t2ui.errors import InputError
 from t2ui.evaluation.card import card_text
 from t2ui.svf.adapter import adapt

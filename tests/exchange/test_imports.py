@@ -6,19 +6,13 @@ import pickle
 import pytest
 import torch
 from reference import logits, matrix, prompt_ids, random_scales
-from tiny import make_tiny, make_tokenizer
+from tiny import make_tiny, saved
 
 from t2ui import Expert, InputError, adapt, save_merged
 from t2ui.exchange.imports import import_expert
 
 IDS = prompt_ids(12)
 MLP = ("gate_proj", "up_proj", "down_proj")
-
-
-def saved(model, folder):
-    model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

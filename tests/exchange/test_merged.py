@@ -11,7 +11,7 @@ import torch
 from reference import logits, prompt_ids, random_scales, rewritten
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny import ARCHITECTURES, make_tiny, make_tokenizer
+from tiny import ARCHITECTURES, make_tiny, make_tokenizer, saved
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
 from t2ui import Expert, InputError, Mixture, adapt, save_merged
@@ -31,12 +31,6 @@ def made_for(model, name="math", seed=0, spread=0.3):
 
 def scaled(expert, alpha):
     return {name: 1 + alpha * (z - 1) for name, z in expert.scales.items()}
-
-
-def saved(model, folder):
-    model.save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
-    return folder
 
 
 def read_back(folder, architecture="llama", **options):

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 import pytest
-from api import make_place, served
+from api import a_place, served
 
 from t2ui.http.service import Service
 from t2ui.http.tenants import Tenants
@@ -14,9 +14,7 @@ mcp = pytest.importorskip("mcp", reason="the tools need the package mcp")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    root = make_place(tmp_path_factory.mktemp("mcp"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("T2UI_CACHE", str(root / "cache"))
+    with a_place(tmp_path_factory.mktemp("mcp")) as root:
         yield root
 
 

@@ -5,7 +5,7 @@ import json
 import httpx
 import openai
 import pytest
-from api import asking, make_place, served
+from api import a_place, asking, served
 
 from t2ui.config import Sampling
 from t2ui.http.service import Service
@@ -29,9 +29,7 @@ TALK = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    root = make_place(tmp_path_factory.mktemp("openai"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("T2UI_CACHE", str(root / "cache"))
+    with a_place(tmp_path_factory.mktemp("openai")) as root:
         yield root
 
 

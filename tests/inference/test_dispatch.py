@@ -11,6 +11,7 @@ from reference import greedy, log_likelihood, matrix_names, random_scales, rewri
 from tiny import ARCHITECTURES, END_ID
 
 import t2ui.inference.dispatch as dispatch_module
+import t2ui.models.chat as chat_module
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
 from t2ui.inference.dispatch import Classification, DispatchPrompt, LabelReader, route
@@ -194,7 +195,7 @@ def test_the_instruction_is_read_once(dispatcher, tiny_llama):
 
 
 def test_a_long_prompt_is_read_from_its_two_ends(dispatcher, tiny_tokenizer):
-    head, tail = dispatch_module.HEAD_TOKENS, dispatch_module.TAIL_TOKENS
+    head, tail = chat_module.HEAD_TOKENS, chat_module.TAIL_TOKENS
     long = "".join(chr(97 + i % 26) for i in range(head + tail + 500))
     short = long[:head] + long[-tail:]
     assert dispatcher.classify(long, LABELS).raw == dispatcher.classify(short, LABELS).raw

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import openai
+import pytest
 import torch
 from door import opened
 from tiny import make_tiny, make_tokenizer
@@ -14,6 +15,14 @@ from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, SavedMixture
 from t2ui.worker.client import InProcessClient
+
+
+@contextmanager
+def a_place(root: Path):
+    """`make_place`, whose cache is the one that is used inside the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("T2UI_CACHE", str(root / "cache"))
+        yield make_place(root)
 
 
 def make_place(root: Path, layers: int = 2) -> Path:

@@ -74,6 +74,13 @@ def make_tiny(architecture: str, seed: int = 0) -> PreTrainedModel:
     return model.eval().requires_grad_(False)
 
 
+def saved(model, folder):
+    """A tiny model and the tokenizer as transformers writes them; the folder."""
+    model.save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level tokenizer, one token a byte: every text round-trips, and a character outside
     ASCII takes several tokens, as in real models. It has SmolLM2's special tokens and chat format

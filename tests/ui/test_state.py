@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from fake_client import expert_info
 
-from t2ui.config import MAX_PROMPT_CHARS, Sampling
+from t2ui.checks import MAX_PROMPT_CHARS
+from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Ask, Experts, Failed
 from t2ui.ui.ask.snippets import command_line, http, python, snippets

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from t2ui.config import check_alpha
+from t2ui.checks import check_alpha
 from t2ui.errors import InputError, quoted
 from t2ui.http.refusal import Refusal
 from t2ui.messages import Experts

@@ -4,7 +4,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from t2ui.config import ROUTINGS, SCOPES, AnswerSettings, Sampling, Turn
+from t2ui.checks import SCOPES, Turn
+from t2ui.config import ROUTINGS, AnswerSettings, Sampling
 from t2ui.errors import InputError, quoted
 from t2ui.http.openai import names
 from t2ui.http.openai.fields import Fields, wrong

@@ -27,7 +27,7 @@ from t2ui.ui.shared.card import card
 from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.durations import about
-from t2ui.ui.shared.events import LIGHT, PAGE, WORKER
+from t2ui.ui.shared.events import LIGHT, PAGE, WORKER, sent
 from t2ui.ui.shared.listen import answer
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, once_loaded, pack, panel, unpack
@@ -129,13 +129,13 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
     made = MadeRows(shared.public)
 
     async def add_sample(examples: str, event: gr.EventData) -> str:
-        sample = samples().get(str(event._data.get("sample")))
+        sample = samples().get(str(sent(event).get("sample")))
         if sample is None:
             return gr.skip()
         return pack(_table(*merged(rows_of(unpack(examples)), sample["rows"])))
 
     async def add_text(examples: str, event: gr.EventData) -> str:
-        rows, text = rows_of(unpack(examples)), event._data.get("text")
+        rows, text = rows_of(unpack(examples)), str(sent(event).get("text", ""))
         try:
             more = await made.rows(text) if names_a_generator(text) else parse(text)
             return pack(_table(*merged(rows, more)))
@@ -154,8 +154,7 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         mine = of(shared.client, http)
         found = await answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)
         if isinstance(found, Failed):
-            text = f"{found.message} {found.remedy}".strip()
-            return pack({**_estimate(text), "bad": True})
+            return pack({**_estimate(str(found)), "bad": True})
         held = [places[row] for row in found.held_out]
         text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
         return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})

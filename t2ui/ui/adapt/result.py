@@ -16,7 +16,7 @@ from t2ui.ui.adapt.searches import Searches
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.events import ANSWERS, LIGHT, WORKER
+from t2ui.ui.shared.events import ANSWERS, LIGHT, WORKER, sent
 from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import experts_of, moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
@@ -96,7 +96,7 @@ def _wire_save(shared: Shared, searches: Searches, search: gr.HTML, report: gr.H
         found = searches.found(search_id(search))
         if found is None:
             return gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
-        name = str(event._data.get("name", "")).strip()
+        name = str(sent(event).get("name", "")).strip()
         try:
             wanted = SaveExpert(name, found[1].mixture, found[1].normalise, _provenance(*found))
         except InputError as error:
@@ -104,8 +104,7 @@ def _wire_save(shared: Shared, searches: Searches, search: gr.HTML, report: gr.H
         mine = of(shared.client, request)
         done = await answer(mine, wanted, ExpertSaved, TIMEOUT_SECONDS)
         if isinstance(done, Failed):
-            failed = _said(f"{done.message} {done.remedy}".strip(), bad=True)
-            return gr.skip(), gr.skip(), pack(failed)
+            return gr.skip(), gr.skip(), pack(_said(str(done), bad=True))
         saved = pack(_said(f"Saved as {done.file_name}: it has a slider on Ask now."))
         state = with_experts(unpack(mixer), done.experts.experts, done.experts.problems)
         return pack(state), library_of(done.experts), saved
@@ -127,7 +126,7 @@ def _wire_answers(
         request: gr.Request, search: str, mixer: str, event: gr.EventData
     ) -> AsyncIterator[tuple[Any, ...]]:
         found, view = searches.found(search_id(search)), searches.view(search_id(search))
-        which = event._data.get("prompt")
+        which = sent(event).get("prompt")
         if found is None or view is None or type(which) is not int:
             yield gr.skip(), gr.skip()
             return

@@ -14,10 +14,10 @@ import gradio as gr
 from t2ui.errors import InputError
 from t2ui.messages import ExpertFile, Failed, RenameExpert
 from t2ui.ui.shared.components import Shared, library_of
-from t2ui.ui.shared.events import QUICK, WORKER
+from t2ui.ui.shared.events import QUICK, WORKER, sent
 from t2ui.ui.shared.mixture import experts_of, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
-from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, said_of
+from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of
 from t2ui.ui.shared.visitor import of
 
 
@@ -28,7 +28,7 @@ def saved_experts(shared: Shared) -> None:
 
     async def act(request: gr.Request, packed: str, event: gr.EventData) -> tuple[Any, Any, str]:
         mine = of(shared.client, request)
-        asked = event._data if isinstance(event._data, dict) else {}
+        asked = sent(event)
         kept = gr.skip(), gr.skip()
         try:
             wanted = change_of(asked)
@@ -36,7 +36,7 @@ def saved_experts(shared: Shared) -> None:
             return *kept, _value_text(unpack(packed), words, str(error), bad=True)
         found = await carried_out(mine, wanted)
         if isinstance(found, Failed):
-            return *kept, _value_text(unpack(packed), words, said_of(found), bad=True)
+            return *kept, _value_text(unpack(packed), words, str(found), bad=True)
         if isinstance(found, ExpertFile):
             file = {"name": found.file_name, "base64": base64.b64encode(found.data).decode()}
             return *kept, pack({**_value(unpack(packed), words), "file": file})

@@ -68,8 +68,7 @@ def ask_of(client: Client) -> Callable[..., Any]:
                 for event in batch:
                     answer = answer.after(event)
                 if failed := answer.failed:
-                    said = f"{failed.message} {failed.remedy}".strip()
-                    raise gr.Error(said, print_exception=False)
+                    raise gr.Error(str(failed), print_exception=False)
                 yield result_of(answer)  # also unchanged: only a yield notices that the caller went
 
     return ask

@@ -22,7 +22,7 @@ def experts_of(client: Client) -> Callable[..., Any]:
         if found is None:
             found = Failed("The model is loading.", "Ask for the experts again in a few seconds.")
         if isinstance(found, Failed):
-            raise gr.Error(f"{found.message} {found.remedy}".strip(), print_exception=False)
+            raise gr.Error(str(found), print_exception=False)
         return asdict(found)
 
     return experts

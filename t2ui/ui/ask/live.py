@@ -5,6 +5,7 @@ a finished answer is asked for again; the worker has it as a draft, so what stay
 When either happens is decided in assets/ask/live.js: newest wins, one at a time.
 """
 
+import html
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.errors import InputError
 from t2ui.messages import Done, Failed, Steer
 from t2ui.ui.shared.controls import clean_controls, clean_mixture
-from t2ui.ui.shared.events import ANSWERS, PAGE
+from t2ui.ui.shared.events import ANSWERS, PAGE, sent
 from t2ui.ui.shared.listen import Client, answer, follow
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.views import AskView
@@ -42,7 +43,7 @@ async def steer(client: Client, asked: Any) -> dict[str, Any]:
     except InputError as error:
         return {"error": str(error)}
     found = await answer(client, request, Done, TIMEOUT_SECONDS)
-    return {"error": f"{found.message} {found.remedy}".strip()} if isinstance(found, Failed) else {}
+    return {"error": str(found)} if isinstance(found, Failed) else {}
 
 
 def live_switch(client: Client) -> gr.HTML:
@@ -91,12 +92,12 @@ def _ask_again(
         _, _, mixer, *settings = values
         mixer, mine = unpack(mixer), of(client, request)
         # the prompt that was answered: somebody may be typing the next one
-        controls = clean_controls(event._data.get("prompt"), NO_DISPATCH, mixer, *settings)
+        controls = clean_controls(sent(event).get("prompt"), NO_DISPATCH, mixer, *settings)
         try:
             # the base model's answer stays as it is
             wanted = replace(controls.request(), compare=False, compare_with_last=True)
         except InputError as error:
-            gr.Warning(str(error), title="Nothing was asked")
+            gr.Warning(html.escape(str(error)), title="Nothing was asked")
             yield gr.skip()
             return
         view = AskView(controls, mixer, client.status(), live=True)

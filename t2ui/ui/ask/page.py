@@ -21,7 +21,7 @@ from t2ui.ui.ask.snippets import snippets
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_controls
-from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK
+from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, sent
 from t2ui.ui.shared.listen import YIELD_SECONDS, Client, follow, listed
 from t2ui.ui.shared.mixture import corrected, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
@@ -216,7 +216,7 @@ def _wire_sliders(page: AskPage) -> None:
     page.dispatch.change(idle, [page.dispatch, page.classification], page.classification, **QUICK)
 
     def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
-        label, now = str(event._data.get("label")), unpack(shown)
+        label, now = str(sent(event).get("label")), unpack(shown)
         if label not in [row["label"] for row in now.get("rows", [])]:
             return gr.skip(), gr.skip(), gr.skip()
         fixed = corrected(unpack(mixer), label)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from t2ui.config import MAX_PROMPT_CHARS
+from t2ui.checks import MAX_PROMPT_CHARS
 from t2ui.ui.shared.permalink import MAX_LINK_PROMPT
 
 TAB = "compare"

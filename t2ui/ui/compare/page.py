@@ -20,7 +20,7 @@ from t2ui.ui.compare.views import answered, answering, columns, layers, no_layer
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_mixture
-from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER
+from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import answer, listen, patiently
 from t2ui.ui.shared.mixture import moved
 from t2ui.ui.shared.panel import pack, panel, unpack
@@ -209,7 +209,7 @@ def _wire_layers(shared: Shared, table: gr.HTML, bars: gr.HTML) -> None:
 
 def _chosen(value: Mapping[str, Any], event: gr.EventData) -> Mapping[str, Any] | None:
     """The column that a click names; what comes from the browser is untrusted."""
-    place = event._data.get("column") if isinstance(event._data, dict) else None
+    place = sent(event).get("column")
     found = value.get("columns")
     if type(place) is not int or not isinstance(found, list) or not 0 <= place < len(found):
         return None

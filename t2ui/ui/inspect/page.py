@@ -20,7 +20,7 @@ from t2ui.ui.inspect.sources import (
 )
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import QUICK, WORKER
+from t2ui.ui.shared.events import QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, patiently
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
@@ -160,7 +160,7 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
 
     def open_group(event: gr.EventData) -> tuple[Any, ...]:
         """A row that stands for several matrices is opened: those alone; or they are left again."""
-        asked = event._data if isinstance(event._data, dict) else {}
+        asked = sent(event)
         return tuple(
             str(asked[key]) if isinstance(asked.get(key), str) else gr.skip()
             for key in ("module", "layer")
@@ -192,7 +192,7 @@ def _wire_matrix(
     async def on_row(
         request: gr.Request, look: str, compare: str, log: bool, mixer: str, event: gr.EventData
     ) -> AsyncIterator[Any]:
-        name = str(event._data.get("name", ""))
+        name = str(sent(event).get("name", ""))
         async for news in _patiently(open_matrix(request, name, look, compare, log, mixer), name):
             yield news
 

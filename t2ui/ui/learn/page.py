@@ -13,7 +13,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.messages import Experts
 from t2ui.ui.learn.views import PROMPTS, first_pass_view, matrix_view, prompt_place
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER
+from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import listed, patiently
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
@@ -29,25 +29,20 @@ def learn_page(shared: Shared, tab: gr.Tab) -> None:
 
     async def look(request: gr.Request, event: gr.EventData) -> AsyncIterator[Any]:
         client = of(shared.client, request)
-        async for news in patiently(matrix_view(client, _said(event))):
+        async for news in patiently(matrix_view(client, sent(event))):
             yield gr.skip() if news is None else pack(news)
 
     async def read(request: gr.Request, mixer: str, event: gr.EventData) -> AsyncIterator[Any]:
-        client, place = of(shared.client, request), _said(event).get("prompt")
+        client, place = of(shared.client, request), sent(event).get("prompt")
         async for news in patiently(first_pass_view(client, place, unpack(mixer))):
             yield gr.skip() if news is None else pack(news)
 
     def prepare(request: gr.Request, mode: str | None, event: gr.EventData) -> tuple[Any, Any]:
         found = listed(of(shared.client, request))
         reads = found.dispatch if mode == NO_DISPATCH and isinstance(found, Experts) else gr.skip()
-        return PROMPTS[prompt_place(_said(event).get("prompt"))][1], reads
+        return PROMPTS[prompt_place(sent(event).get("prompt"))][1], reads
 
     steps.select(look, None, matrix, trigger_mode="always_last", **WORKER)
     steps.apply(read, shared.mixer, first_pass, trigger_mode="always_last", **ANSWERS)
     prepared = steps.submit(prepare, shared.dispatch, [shared.prompt, shared.dispatch], **QUICK)
     prepared.then(None, None, None, js=once_loaded("openAsk"), **PAGE)
-
-
-def _said(event: gr.EventData) -> dict[str, Any]:
-    """What the script sends along, untrusted."""
-    return event._data if isinstance(event._data, dict) else {}

@@ -14,11 +14,11 @@ from t2ui.messages import AddExpert, ExpertFile, ExpertSaved, Failed, RenameExpe
 from t2ui.ui.library.cards import cards
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
-from t2ui.ui.shared.events import QUICK, WORKER
+from t2ui.ui.shared.events import QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, listed
 from t2ui.ui.shared.mixture import experts_of, moved, weights, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
-from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, said_of
+from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of
 from t2ui.ui.shared.visitor import of
 
 
@@ -36,14 +36,14 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
 
     async def act(request: gr.Request, packed: str, event: gr.EventData) -> tuple[Any, Any, str]:
         client, mixer = of(shared.client, request), unpack(packed)
-        asked = event._data if isinstance(event._data, dict) else {}
+        asked = sent(event)
         try:
             wanted = _wanted(asked, mixer, client)
         except InputError as error:
             return gr.skip(), gr.skip(), _said(client, words, str(error), bad=True)
         found = await carried_out(client, wanted)
         if isinstance(found, Failed):
-            return gr.skip(), gr.skip(), _said(client, words, said_of(found), bad=True)
+            return gr.skip(), gr.skip(), _said(client, words, str(found), bad=True)
         if isinstance(found, ExpertFile):
             file = {"name": found.file_name, "base64": base64.b64encode(found.data).decode()}
             return (
@@ -62,7 +62,7 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
         return pack(changed), library_of(found.experts), pack(value)
 
     def use(packed: str, event: gr.EventData) -> tuple[Any, Any]:
-        mixer, name = unpack(packed), str((event._data or {}).get("name", ""))
+        mixer, name = unpack(packed), str(sent(event).get("name", ""))
         if name not in {one["name"] for one in experts_of(mixer)}:
             return gr.skip(), gr.skip()
         return pack(moved(mixer, {name: 1.0}, f"Library: {name}")), NO_DISPATCH

@@ -2,7 +2,7 @@
 
 Built from what the browser sends, from a permalink, or from an API call: all untrusted. Numbers
 out of range are clamped, unknown words fall back to the default; only the prompt is refused, by
-`request`, with the message of `t2ui.config.check_prompt`.
+`request`, with the message of `t2ui.checks.check_prompt`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
-from t2ui.config import ALPHA_LIMIT, ROUTINGS, SCOPES, AnswerSettings, Sampling
+from t2ui.checks import ALPHA_LIMIT, SCOPES
+from t2ui.config import ROUTINGS, AnswerSettings, Sampling
 from t2ui.messages import Ask
 from t2ui.ui.shared.mixture import finite, weights
 

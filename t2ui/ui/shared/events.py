@@ -1,6 +1,9 @@
-"""Options of Gradio events, by what the event costs."""
+"""Options of Gradio events, by what the event costs; and what a script sends along with one."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradio import EventData
 
 PAGE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK = {**PAGE, "queue": False}  # answered without the model, in milliseconds
@@ -10,3 +13,8 @@ ANSWERS_LANE: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit"
 WORKER_LANE: dict[str, Any] = {"concurrency_id": "worker", "concurrency_limit": None}
 ANSWERS = {**PAGE, **ANSWERS_LANE}  # an answer of the model
 WORKER = {**PAGE, **WORKER_LANE}  # other things that the worker does
+
+
+def sent(event: "EventData") -> dict[str, Any]:
+    """What the page's script sends with an event, untrusted; {} where that is no object."""
+    return event._data if isinstance(event._data, dict) else {}

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from t2ui.config import ALPHA_LIMIT, LEAST_SUM, MAX_STRENGTH, SLIDER_HIGH, SLIDER_LOW
+from t2ui.checks import ALPHA_LIMIT
+from t2ui.config import LEAST_SUM, MAX_STRENGTH, SLIDER_HIGH, SLIDER_LOW
 from t2ui.messages import ExpertInfo
 from t2ui.ui.shared.colours import expert_colours
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from t2ui.catalogue import NO_DISPATCH
-from t2ui.config import MAX_PROMPT_CHARS
+from t2ui.checks import MAX_PROMPT_CHARS
 from t2ui.messages import Experts, Failed
 from t2ui.ui.shared.controls import SAMPLING, Controls, clean_controls, clean_mixture
 from t2ui.ui.shared.mixture import with_experts

@@ -47,8 +47,3 @@ async def carried_out(
     found: ExpertFile | ExpertSaved | ExpertDeleted | Failed
     found = await answer(client, wanted, ANSWERS[type(wanted)], TIMEOUT_SECONDS)
     return found
-
-
-def said_of(failed: Failed) -> str:
-    """A failure in one line."""
-    return f"{failed.message} {failed.remedy}".strip()
