@@ -2,8 +2,7 @@
 "use strict";
 
 (() => {
-  const SURE_MS = 4000; // in which a second click deletes
-  const { panels, h, opens, saveBytes } = window.t2ui;
+  const { panels, h, opens, saveBytes, twice } = window.t2ui;
 
   const size = (bytes) => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
@@ -31,15 +30,7 @@
           renamed.replaceWith(name);
         }
       });
-      let sure = null;
-      const remove = chip("Delete", `Delete ${one.name} for good.`, () => {
-        if (sure) return act("delete");
-        remove.textContent = "Really?";
-        sure = setTimeout(() => {
-          sure = null;
-          remove.textContent = "Delete";
-        }, SURE_MS);
-      });
+      const remove = twice(chip("Delete", `Delete ${one.name} for good.`), "Really?", `delete ${one.name}`, () => act("delete"));
       return h("div.saved-row", { data: { name: one.name } }, name, h("span.size", null, size(one.bytes)),
         chip("Download", `${one.name} as a safetensors file.`, () => act("read")), rename, remove);
     }

@@ -46,7 +46,11 @@
         h(shift < 0 ? "b.down" : "b.up", { style: { width: half, left: shift < 0 ? `calc(50% - ${half})` : "50%" } })),
       h("em", null, number(column.per_token)));
     }
+    let stopped = ""; // the run that was
     return (value) => {
+      stopped = value.stopped || stopped;
+      const late = value.run === stopped && ["waiting", "working"].includes(value.state);
+      if (late) value = { ...value, state: value.columns.length ? "stopped" : "empty", message: "Stopped." };
       host.dataset.state = value.state;
       const side = document.getElementById("compare-side");
       if (side) side.textContent = value.state === "done" ? `scope ${value.scope} · ${duration(value.seconds)}` : "";

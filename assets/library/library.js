@@ -2,8 +2,7 @@
 "use strict";
 
 (() => {
-  const SURE_MS = 4000; // in which a second press deletes
-  const { panels, h, fill, percent, saveBytes } = window.t2ui;
+  const { panels, h, fill, percent, saveBytes, twice } = window.t2ui;
   const KINDS = {
     all: () => true,
     answering: (one) => !one.dispatcher,
@@ -71,15 +70,7 @@
         renamed.hidden = false;
         renamed.select();
       });
-      let sure = null;
-      const remove = chip("delete", `Delete ${one.name} for good.`, () => {
-        if (sure) return act("delete");
-        remove.textContent = "really?";
-        sure = setTimeout(() => {
-          sure = null;
-          remove.textContent = "delete";
-        }, SURE_MS);
-      });
+      const remove = twice(chip("delete", `Delete ${one.name} for good.`), "really?", `delete ${one.name}`, () => act("delete"));
       return [...parts, chip("download", `${one.name} as a safetensors file.`, () => act("read")), renamed, rename, remove];
     }
 

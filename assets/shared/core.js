@@ -62,6 +62,32 @@ window.t2ui = (() => {
     if (!same) say("mixture");
   }
 
+  /** A button that asks back at the first press and acts at the second, soon after; what was asked
+      (`what`, among all lists of the page) stays asked where the list is drawn anew meanwhile. */
+  const SURE_MS = 8000;
+  const sure = new Map(); // what was asked -> the button that asks now, and when it ends
+  function twice(button, question, what, act) {
+    const words = button.textContent;
+    if (sure.has(what)) {
+      sure.get(what).button = button;
+      button.textContent = question;
+    }
+    button.addEventListener("click", () => {
+      if (sure.has(what)) {
+        clearTimeout(sure.get(what).end);
+        sure.delete(what);
+        return act();
+      }
+      button.textContent = question;
+      const end = setTimeout(() => {
+        sure.get(what).button.textContent = words;
+        sure.delete(what);
+      }, SURE_MS);
+      sure.set(what, { button, end });
+    });
+    return button;
+  }
+
   /* --- numbers ------------------------------------------------------------------------------- */
 
   const number = (x, digits = 2) => x === null ? "–" : (x < 0 ? "−" : "") + Math.abs(x).toFixed(digits);
@@ -187,6 +213,6 @@ window.t2ui = (() => {
 
   return {
     panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
-    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens,
+    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, twice,
   };
 })();

@@ -17,7 +17,7 @@ from t2ui.errors import InputError
 from t2ui.few_shot.racing import Race
 from t2ui.inference.decoding import Decoder, Row
 from t2ui.inference.prompt_store import PromptStore
-from t2ui.models.likelihood import packed_log_likelihoods
+from t2ui.models.likelihood import PACK_TOKENS, packed_log_likelihoods
 from t2ui.models.questions import Question, packed_tokens, question_packs
 from t2ui.models.read_prompts import ReadPrompts, own_questions, read_prompts
 from t2ui.models.running import BaseReading
@@ -28,9 +28,6 @@ from t2ui.tasks.base import Example
 from t2ui.tasks.batching import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
-# Examples in one row share the beginning of their prompts. Attention costs grow with the square of
-# a row's length: in longer rows than this they outweigh what sharing saves.
-PACK_TOKENS = 512
 KEPT_TOKENS = 16_384  # of prompts that the base model has read, for all generations of a search
 
 

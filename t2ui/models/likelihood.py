@@ -15,6 +15,8 @@ from t2ui.models.questions import (
     Question,
     attention_pattern,
     pack,
+    packed_tokens,
+    question_packs,
     repeated,
 )
 from t2ui.models.read_prompts import ReadPrompts, behind
@@ -32,6 +34,11 @@ class Asked(Protocol):
 
 
 Item = TypeVar("Item", bound=Asked)
+
+# Of a row of several questions, which share the beginning of their prompts. Attention costs grow
+# with the square of a row's length: in longer rows they outweigh what sharing saves.
+PACK_TOKENS = 512
+WORTH_PACKING = 0.8  # of the tokens of rows with one question each, or fewer
 
 
 def option_log_likelihoods(
@@ -145,17 +152,35 @@ def scored_batches(
 ) -> Iterator[tuple[list[Item], list[Tensor]]]:  # one (options,) float32 an item
     """Micro-batches of items, each with `option_log_likelihoods` of its questions.
 
+    Short questions that begin alike lie several in a row, if that saves enough.
+
     Args:
         tokens: that one forward pass holds at most; see `micro_batches`.
         within: entered anew for every forward pass, since a backward pass between two of them
             frees what they would share.
         dropout, reading: see `option_log_likelihoods`.
     """
-    for batch in micro_batches(items, tokens):
+    items = list(items)
+    packs = [] if reading else _worth_packing(items, tokens)
+    for batch in packs or micro_batches(items, tokens):
+        questions = [item.question for item in batch]
         with within():
-            questions = [item.question for item in batch]
-            scores = option_log_likelihoods(model, questions, temperature, dropout, reading)
+            if packs:
+                (scores,) = packed_log_likelihoods(
+                    model, questions, 1, temperature=temperature, dropout=dropout
+                )
+            else:
+                scores = option_log_likelihoods(model, questions, temperature, dropout, reading)
         yield batch, scores
+
+
+def _worth_packing(items: list[Item], tokens: int) -> list[list[Item]]:
+    """The items by the rows that their questions share; none where that saves too little."""
+    questions = [item.question for item in items]
+    packs = question_packs(questions, min(tokens, PACK_TOKENS))
+    packed = sum(packed_tokens([questions[i] for i in pack]) for pack in packs)
+    alone = sum(question.tokens for question in questions)
+    return [[items[i] for i in pack] for pack in packs] if packed <= WORTH_PACKING * alone else []
 
 
 class _Numbered(NamedTuple):
@@ -184,6 +209,8 @@ def packed_log_likelihoods(
     copies: int,
     read: ReadPrompts | None = None,
     tail: int = 0,
+    temperature: float = 1.0,
+    dropout: bool = False,
 ) -> list[list[Tensor]]:  # copies × questions, each (options,) float32
     """The same for several questions in one row, of which there are `copies` equal ones.
 
@@ -193,6 +220,7 @@ def packed_log_likelihoods(
     Args:
         read: for scope "answer": the heads of the prompts, read by the base model up to their
             tails of so many tokens; all copies go on from there.
+        temperature, dropout: see `option_log_likelihoods`.
     """
     row = behind(questions, read, tail) if read else pack(questions)
     columns = sorted({c for options in row.predicting for option in options for c in option})
@@ -201,7 +229,7 @@ def packed_log_likelihoods(
     keys = torch.tensor([[*(read.positions if read else ()), *row.positions]])
     pattern = attention_pattern(model, row.allowed[None], positions, keys)
     cache = read.cache(copies) if read and read.layers else None
-    with answering(model):
+    with answering(model, dropout):
         logits = model(
             input_ids=torch.tensor([row.ids], device=device).expand(copies, -1),
             position_ids=positions.to(device).expand(copies, -1),
@@ -212,7 +240,10 @@ def packed_log_likelihoods(
         ).logits
     predicting = [[[place[c] for c in option] for option in options] for options in row.predicting]
     return [
-        [_scores(question, at, kept) for question, at in zip(questions, predicting, strict=True)]
+        [
+            _scores(question, at, kept, temperature)
+            for question, at in zip(questions, predicting, strict=True)
+        ]
         for kept in logits
     ]
 

@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, slide, wait_state
+from browsing import SHOTS, ask, eventually, rare, slide, wait_state
 from looks import PALE
 
 pytestmark = pytest.mark.browser
@@ -64,7 +64,7 @@ def test_whatever_has_the_focus_has_a_name(visit):
 # --- contrast ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["dark", rare("light")])
 def test_all_text_stands_out_from_its_ground(visit, client, theme):
     page = visit(color_scheme=theme, reduced_motion="reduce")
     ask(page)
@@ -119,7 +119,7 @@ SMALL = """(root) => {
 }"""
 
 
-@pytest.mark.parametrize("name", ["Adapt", "Inspect"])
+@pytest.mark.parametrize("name", ["Inspect", rare("Adapt")])
 def test_targets_are_large_enough_for_fingers(visit, name):
     page = visit(**PHONE)
     assert page.evaluate("matchMedia('(pointer: coarse)').matches")
@@ -136,6 +136,7 @@ def test_targets_are_large_enough_for_fingers(visit, name):
     assert page.evaluate(SMALL, ".sheet:popover-open") == []
 
 
+@pytest.mark.slow
 def test_a_mouse_keeps_the_small_ones(visit):
     page = visit()
     open_page(page, "Adapt")
@@ -175,6 +176,7 @@ def test_hints_open_by_keyboard(visit):
     assert hint(page).count() == 0, "it goes with the focus"
 
 
+@pytest.mark.slow
 def test_the_mouse_has_the_browsers_own_hints(visit):
     page = visit()
     page.get_by_role("tab", name="Inspect").click()
@@ -219,6 +221,7 @@ def test_where_there_is_no_pointer_fields_with_a_hint_are_marked(visit):
     assert name.evaluate("e => getComputedStyle(e).textDecorationLine") == "none"
 
 
+@pytest.mark.slow
 def test_a_long_press_says_what_a_button_does_and_does_not_press_it(visit, client):
     page = visit(**PHONE)
     page.get_by_role("tab", name="Adapt").tap()

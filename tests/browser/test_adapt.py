@@ -136,6 +136,7 @@ def test_a_reload_finds_the_running_search_and_later_its_result(visit, client):
     eventually(lambda: alpha(page, "math") > 0.5)
 
 
+@pytest.mark.slow
 def test_scripts_that_come_late_lose_neither_rows_nor_prompt(visit, client):
     page = visit(query="?prompt=hello")
     open_adapt(page)
@@ -158,6 +159,7 @@ def test_another_visitor_sees_nothing_of_it(visit, client):
     assert "rolls" not in json.dumps(rows(two))
 
 
+@pytest.mark.slow
 def test_a_second_search_replaces_the_first(visit, client):
     page = visit()
     open_adapt(page)
@@ -235,6 +237,7 @@ def test_a_saved_expert_can_be_inspected_at_once(visit, client):
     page.get_by_role("option", name="rolls expert").wait_for()
 
 
+@pytest.mark.slow
 def test_the_mixture_is_downloaded_as_a_file(visit, client):
     page = visit()
     open_adapt(page)
@@ -298,6 +301,7 @@ def test_a_generator_is_named_and_its_rows_come(visit, client):
     assert "5 examples added." in page.locator("#adapt-examples .note").inner_text()
 
 
+@pytest.mark.slow
 def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):
     page = visit()
     open_adapt(page, sample="")
@@ -314,6 +318,7 @@ def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):
     eventually(lambda: text.input_value() == "")
 
 
+@pytest.mark.slow
 def test_cells_of_a_spreadsheet_become_rows(visit, client):
     page = visit()
     open_adapt(page, sample="")
@@ -397,6 +402,7 @@ def test_the_page_is_usable_while_the_model_loads(visit):
 # --- looks ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_curves_follow_the_theme(visit, client):
     page = visit(color_scheme="dark")
     open_adapt(page)
@@ -422,6 +428,7 @@ def test_a_phone_shows_everything_in_one_column(visit, client):
     page.screenshot(path=SHOTS / "phone-adapt.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_text_is_large_enough_for_a_projector(visit, client):
     page = visit()
     open_adapt(page)

@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, slide, wait_state
+from browsing import SHOTS, ask, eventually, rare, slide, wait_state
 
 from t2ui.messages import Ask, Done, NextToken, NextTokens
 
@@ -58,7 +58,7 @@ def test_an_answer_says_what_made_it_and_is_old_once_the_sliders_say_otherwise(v
     eventually(lambda: not grey(page, "#answer-adapted .text"))
 
 
-@pytest.mark.parametrize("move", ["preset", "label", "strength", "normalise"])
+@pytest.mark.parametrize("move", ["preset", *map(rare, ("label", "strength", "normalise"))])
 def test_everything_that_moves_the_mixture_makes_the_answer_old(visit, move):
     page = visit("?mix=code=0.5" if move == "normalise" else "")
     ask(page)
@@ -219,6 +219,7 @@ def test_a_long_answer_is_followed_and_then_stands_at_its_beginning(visit, clien
     assert [scrolled(page, pane)[0] for pane in ("adapted", "base")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_long_answer_stays_where_a_hand_has_put_it(visit, client, long_answers):
     client.hold_end = True
     page = visit()
@@ -282,7 +283,7 @@ def test_what_was_said_goes_when_the_answer_has_ended(visit, client):
     page.get_by_role("alert").wait_for(state="detached")
 
 
-@pytest.mark.parametrize("ms", [0, 20, 300])
+@pytest.mark.parametrize("ms", [20, *map(rare, (0, 300))])
 def test_a_question_right_after_stop_is_not_lost(visit, client, ms):
     client.hold_end = True
     page = visit()

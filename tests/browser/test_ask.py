@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, ask, boxes, eventually, mode, serve, slide, wait_state
+from browsing import SHOTS, alpha, ask, boxes, eventually, mode, rare, serve, slide, wait_state
 from fake_client import FakeClient
 
 from t2ui.messages import Ask, Failed, NextToken
@@ -208,6 +208,7 @@ def test_the_next_token_follows_the_slider_and_the_prompt_newest_wins(visit, cli
     eventually(lambda: card.locator(".next-row code").first.inner_text() != first)
 
 
+@pytest.mark.slow
 def test_the_next_token_is_asked_for_again_after_a_failure(visit, client, monkeypatch):
     lost = Failed("The model worker stopped.", "It is restarting.")
     with monkeypatch.context() as patch:
@@ -262,6 +263,7 @@ def test_normalise_leaves_nothing_to_the_base_and_refuses_a_zero_sum(visit):
     assert page.locator(".base-share .value").inner_text() == "100 %"
 
 
+@pytest.mark.slow
 def test_settings_do_not_push_the_page_and_reach_the_worker(visit, client):
     page = visit()
     before = boxes(page)
@@ -307,6 +309,7 @@ def test_a_permalink_brings_the_whole_state_back(visit, app):
     assert other.locator("#set-by").inner_text() == "set by: permalink"
 
 
+@pytest.mark.slow
 def test_a_permalink_after_a_question_keeps_the_dispatcher_on(visit):
     page = visit()
     ask(page)
@@ -319,6 +322,7 @@ def test_a_permalink_after_a_question_keeps_the_dispatcher_on(visit):
     assert mode(other) == "expert"
 
 
+@pytest.mark.slow
 def test_a_permalink_carries_the_strength_beyond_a_sliders_range(visit):
     page = visit("?mix=math=3,code=-0.75")
     eventually(lambda: alpha(page, "math") == 2)
@@ -367,7 +371,7 @@ def test_receipt_and_code_are_shown_for_the_state_at_hand(visit):
 # --- status, states, sessions --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pace", [0.1, 8], ids=["pass one first", "sliders first"])
+@pytest.mark.parametrize("pace", [0.1, rare(8)], ids=["pass one first", "sliders first"])
 def test_the_page_is_usable_while_the_model_loads(visit, pace):
     loading = FakeClient(loading=True, pace=pace)
     url, close = serve(loading)
@@ -395,7 +399,7 @@ def test_the_page_is_usable_while_the_model_loads(visit, pace):
         close()
 
 
-@pytest.mark.parametrize("state", ["restarting", "failed"])
+@pytest.mark.parametrize("state", ["restarting", rare("failed")])
 def test_trouble_with_the_worker_is_in_the_header(visit, client, state):
     page = visit()
     client.state = state

@@ -213,6 +213,7 @@ def test_sliders_at_zero_beside_an_expert_are_said_to_be_the_base_model(visit):
     page.locator("#heatmap .cover", has_text="All sliders are at 0").wait_for()
 
 
+@pytest.mark.slow
 def test_a_slow_answer_says_so_and_comes(visit, client):
     page = visit()
     client.loading = True
@@ -232,6 +233,7 @@ def test_who_opens_inspect_before_the_experts_are_known_sees_them_come(visit, cl
     page.wait_for_selector("#heatmap .plot[data-ready]")
 
 
+@pytest.mark.slow
 def test_a_worker_that_restarts_leaves_the_choices_and_draws_again(visit, client, monkeypatch):
     page = visit()
     open_inspect(page)
@@ -285,6 +287,7 @@ def swipe(page, box, up):
 # --- looks ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_plots_and_page_follow_the_theme(visit):
     page = visit(color_scheme="dark")
     assert page.evaluate("document.body.classList.contains('dark')")
@@ -307,6 +310,7 @@ def test_plots_and_page_follow_the_theme(visit):
     assert page.evaluate(scale)[1][1] != page.evaluate(scale)[0][1]
 
 
+@pytest.mark.slow
 def test_a_phone_shows_everything_in_one_column(visit):
     page = visit(width=390, height=844, has_touch=True, is_mobile=True)
     ask(page, touch=True)
@@ -333,6 +337,7 @@ def test_a_phone_shows_everything_in_one_column(visit):
     page.locator("#component-plot .matrix b").wait_for()
 
 
+@pytest.mark.slow
 def test_text_is_large_enough_for_a_projector(visit):
     page = visit()
     ask(page)

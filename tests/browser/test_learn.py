@@ -3,7 +3,7 @@
 import browsing
 import numpy as np
 import pytest
-from browsing import SHOTS, eventually
+from browsing import SHOTS, eventually, rare
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -92,6 +92,7 @@ def test_nothing_moves_before_the_question_is_answered_and_then_it_says(visit):
     assert verdict(page).startswith("As you said.")
 
 
+@pytest.mark.slow
 def test_the_circle_can_be_walked_by_hand_past_its_start(visit):
     page = visit("?learn=1")
     step(page, 1)
@@ -107,6 +108,7 @@ def test_the_circle_can_be_walked_by_hand_past_its_start(visit):
     assert verdict(page).startswith("As you said.")
 
 
+@pytest.mark.slow
 def test_a_knob_is_turned_by_keys_and_by_dragging(visit):
     page = visit("?learn=2")
     step(page, 2)
@@ -251,7 +253,7 @@ def test_a_worker_that_fails_says_so_and_can_be_asked_again(visit, client, monke
     page.locator(".spectrum").wait_for()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["dark", rare("light")])
 def test_every_step_fits_a_projector_and_stands_out(visit, theme):
     page = visit("?learn=1", color_scheme=theme, reduced_motion="reduce")
     for number in range(1, 7):
@@ -330,6 +332,7 @@ def test_a_hint_leads_to_its_step_by_mouse_and_by_keyboard(visit):
     assert page.evaluate("location.search") == "?learn=6"
 
 
+@pytest.mark.slow
 def test_a_hint_leads_to_its_step_by_touch(visit):
     page = visit("?tab=inspect", **PHONE)
     page.wait_for_selector("#heatmap .plot[data-ready]")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, eventually, mode, serve, slide
+from browsing import SHOTS, alpha, eventually, mode, rare, serve, slide
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -29,7 +29,7 @@ def of(page, name, button):
     return page.locator(f".expert[data-name='{name}']").get_by_role("button", name=button)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["dark", rare("light")])
 def test_experts_are_found_and_go_to_the_sliders(visit, theme):
     page = opened(visit(color_scheme=theme))
     assert names(page) == ["code", "math", "reasoning", "dispatch"]

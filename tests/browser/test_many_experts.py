@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, eventually, serve, slide, wait_state
+from browsing import SHOTS, alpha, eventually, rare, serve, slide, wait_state
 from fake_client import FakeClient
 
 pytestmark = pytest.mark.browser
@@ -74,7 +74,7 @@ def everything_stands(page):
     assert page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]") == [1280, 720]
 
 
-@pytest.mark.parametrize("library", [4, 5, 12, 40], indirect=True)
+@pytest.mark.parametrize("library", [5, 40, *map(rare, (4, 12))], indirect=True)
 def test_no_slider_hides_and_no_preset_is_cut(library):
     go, fake = library
     page = go()
@@ -144,6 +144,7 @@ def test_search_finds_by_name_and_keeps_those_in_use(library):
     assert alpha(page, "law-contracts") == 0.7 and alpha(page, "math") == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", [40], indirect=True)
 def test_each_rows_own_button_is_its_preset(library):
     page = library[0]("?mix=math=0.5")

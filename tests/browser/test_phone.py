@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, serve, wait_state
+from browsing import SHOTS, ask, eventually, rare, serve, wait_state
 from fake_client import FakeClient
 from looks import TARGET, TOO_SMALL
 
@@ -84,7 +84,7 @@ def test_an_old_answer_is_marked_on_a_phone_too(visit):
 # --- targets -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [4, 40])
+@pytest.mark.parametrize("count", [40, rare(4)])
 def test_everything_to_touch_is_44_pixels(visit, count):
     more = [f"expert-{n}" for n in range(count - 4)]
     fake = FakeClient(("math", "code", "reasoning", *more), pace=0.1)
@@ -116,6 +116,7 @@ def test_everything_to_touch_is_44_pixels(visit, count):
         close()
 
 
+@pytest.mark.slow
 def test_a_mouse_keeps_the_small_ones(visit):
     page = visit()
     assert page.locator("#mix-code").bounding_box()["height"] == 26
@@ -149,7 +150,7 @@ def sides(page, selector, text):
     )
 
 
-@pytest.mark.parametrize("text", [ARABIC, HEBREW], ids=["Arabic", "Hebrew"])
+@pytest.mark.parametrize("text", [rare(ARABIC), HEBREW], ids=["Arabic", "Hebrew"])
 def test_right_to_left_text_is_set_right_to_left(visit, monkeypatch, text):
     import fake_client
 
@@ -175,6 +176,7 @@ def test_right_to_left_text_is_set_right_to_left(visit, monkeypatch, text):
     eventually(lambda: page.locator("#prompt textarea").evaluate("(e) => e.matches(':dir(ltr)')"))
 
 
+@pytest.mark.slow
 def test_a_link_in_hebrew_opens_right_to_left(visit):
     page = visit(f"?prompt={HEBREW}")
     box = page.locator("#prompt textarea")

@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, serve, slide, wait_state
+from browsing import SHOTS, ask, eventually, rare, serve, slide, wait_state
 from fake_client import FakeClient
 
 from t2ui.http.limits import Limits
@@ -106,7 +106,7 @@ def test_the_mark_stands_at_exactly_its_token(writing, client):
     assert 0 < place < len(pieces) and before == "".join(pieces[:place])
 
 
-@pytest.mark.parametrize("move", ["preset", "label", "strength", "normalise"])
+@pytest.mark.parametrize("move", ["preset", *map(rare, ("label", "strength", "normalise"))])
 def test_everything_that_moves_the_mixture_steers(writing, client, move):
     page = writing("?mix=code=0.5&dispatch=expert" if move == "normalise" else "")
     if move == "preset":
@@ -143,6 +143,7 @@ def test_newest_wins_and_one_is_on_its_way_at_a_time(writing, client):
     assert [steer.mixture["math"] for steer in of(client, Steer)] == [0.1, 1.0]
 
 
+@pytest.mark.slow
 def test_of_marks_that_stand_close_only_the_last_is_in_words(writing, client):
     page = writing()
     for value in (0.2, 0.4, 0.6):
@@ -175,6 +176,7 @@ def test_what_comes_too_late_is_one_line_and_the_answer_stays(visit, client):
     wait_state(page, "done")
 
 
+@pytest.mark.slow
 def test_an_expert_that_has_gone_is_one_line_and_the_answer_goes_on(writing, client, monkeypatch):
     page = writing()
     monkeypatch.setattr(client, "known", ("code",))
@@ -206,6 +208,7 @@ def test_with_another_prompt_in_the_box_the_sliders_are_the_next_questions(writi
     assert not of(client, Steer)
 
 
+@pytest.mark.slow
 def test_marks_in_the_dark_and_on_a_phone(writing, client):
     page = writing(**PHONE, color_scheme="dark")
     slide(page, "math", 0.6)
@@ -279,6 +282,7 @@ def test_live_says_when_nothing_changes(live, client):
     page.locator("#answer-adapted .foot", has_text="unchanged").wait_for()
 
 
+@pytest.mark.slow
 def test_without_live_a_finished_answer_is_old_and_nothing_is_asked(visit, client):
     page = visit()
     ask(page)
@@ -291,6 +295,7 @@ def test_without_live_a_finished_answer_is_old_and_nothing_is_asked(visit, clien
     followed(page, "code 1.00, math 0.50")
 
 
+@pytest.mark.slow
 def test_a_newer_move_wins_and_one_answer_is_under_way_at_a_time(live, client):
     page = live()
     page.evaluate(WATCH)
@@ -318,6 +323,7 @@ def test_a_newer_move_wins_and_one_answer_is_under_way_at_a_time(live, client):
     assert asked == sorted(asked) and asked[-1] == 0.8
 
 
+@pytest.mark.slow
 def test_moves_in_quick_succession_are_one_question(live, client):
     page = live()
     page.evaluate(
@@ -364,6 +370,7 @@ def test_stop_stops_live_until_the_next_move(live, client):
     assert len(of(client, Ask)) == asked + 1
 
 
+@pytest.mark.slow
 def test_stop_before_the_first_token_leaves_the_old_text(live, client):
     page = live()
     old = text(page)
@@ -452,6 +459,7 @@ def test_among_strangers_live_brings_no_messages(visit):
         close()
 
 
+@pytest.mark.slow
 def test_live_on_a_phone(live, client):
     page = live(**PHONE)
     page.locator("#mix-math input[type=range]").fill("0.5")

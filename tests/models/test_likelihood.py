@@ -286,6 +286,39 @@ def test_scores_in_batches_are_in_the_questions_order(tiny_llama):
     assert sorted(map(id, sum(batches, []))) == sorted(map(id, rows))
 
 
+def test_short_questions_that_begin_alike_share_a_row_also_in_training(model):
+    """As a chat format does: what all begin with is read once; scores and gradients stay."""
+    begin, head = prompt_ids(9), model.get_input_embeddings().weight.requires_grad_(True)
+    rows = [
+        SimpleNamespace(
+            question=Question((*begin, *prompt_ids(1 + i % 3, seed=i)), ((20 + i, 5), (30 + i,)))
+        )
+        for i in range(6)
+    ]
+    read, batches = [], []
+    watch = model.register_forward_pre_hook(
+        lambda _, args, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    head.grad = None
+    try:
+        for batch, scores in scored_batches(model, rows, 200, temperature=2.0):
+            batches += batch
+            torch.stack([score[0] - score[1] for score in scores]).sum().backward(inputs=[head])
+        found, head.grad = head.grad, None
+        packed = sum(read)
+        alone = [option_log_likelihoods(model, [row.question], 2.0)[0] for row in rows]
+        torch.stack([score[0] - score[1] for score in alone]).sum().backward(inputs=[head])
+        torch.testing.assert_close(found, head.grad, atol=1e-4, rtol=1e-3)
+        together = batched_log_likelihoods(model, [row.question for row in rows], 200, 2.0)
+        for one, other in zip(together, alone, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    finally:
+        watch.remove()
+        head.requires_grad_(False).grad = None
+    assert sorted(map(id, batches)) == sorted(map(id, rows))
+    assert packed <= 0.8 * sum(row.question.tokens for row in rows)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "llava"])
 def test_the_context_limit_of_a_model(architecture):
     model = make_tiny(architecture)

@@ -340,7 +340,9 @@ def test_a_lora_stays_beside_the_adapted_matrices(architecture, mode):
     assert torch.equal(logits(model, IDS), base)
 
 
-@pytest.mark.parametrize("wrap", [compiled, with_compiled_part])
+@pytest.mark.parametrize(
+    "wrap", [pytest.param(compiled, marks=pytest.mark.slow), with_compiled_part]
+)
 def test_a_compiled_model_answers_as_the_plain_one(wrap):
     model = make_tiny("llama")
     with adapt(copy.deepcopy(model)) as adapter:

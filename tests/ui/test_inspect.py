@@ -37,8 +37,12 @@ UNTOUCHED = (None, "", "first", "layer", "all", "all")
 
 def chosen_after(mixer, *chosen, query=None):
     library = {"modules": ["q_proj", "up_proj"], "layers": 2}
-    updates = offered(pack(mixer), library, chosen or UNTOUCHED, query or {})
-    return [update.get("value", "kept") for update in updates]
+    chosen = chosen or UNTOUCHED
+    updates = offered(pack(mixer), library, chosen, query or {})
+    return [
+        update.get("value", now if len(update) > 1 else "kept")
+        for update, now in zip(updates, chosen, strict=True)
+    ]
 
 
 def test_inspects_choices_stay_chosen_while_they_are_offered():
@@ -83,7 +87,8 @@ def test_a_link_carries_the_sliders_that_are_looked_at():
 def test_the_menu_names_what_is_compared_with_what():
     mixer = with_experts(empty_mixer(), (expert_info("math"), expert_info("code")))
     shown = show_of("expert:math", "expert:code", "second", mixer)
-    assert shown["visible"] and shown["value"] == "second"
+    assert shown["visible"] and "value" not in shown, "what is chosen stays chosen"
+    assert show_of("expert:math", "", "second", mixer)["value"] == "first"
     assert [words for words, _ in shown["choices"]] == ["math", "code", "math − code"]
     assert [w for w, _ in show_of("expert:math", "mixture", "first", mixer)["choices"]] == [
         "math",

@@ -31,9 +31,11 @@ LENGTHS = (16, 32, 64, 128)  # of answers, in tokens
 NOTHING_YET = "Seven mixtures answer one prompt: press Compare."
 NO_LAYERS = "Press “layers” under a column: which layers its answer is owed to."
 READING = "The model reads the prompt …"
+# What was sent before it was stopped may come after: the panel knows by `run` what was stopped.
 STOPPED_JS = """(text) => t2ui.edit(text, (value) =>
     ['waiting', 'working'].includes(value.state)
-        ? {...value, state: value.columns.length ? 'stopped' : 'empty', message: 'Stopped.'}
+        ? {...value, state: value.columns.length ? 'stopped' : 'empty', message: 'Stopped.',
+           stopped: value.run}
         : value)"""
 
 
@@ -134,7 +136,7 @@ def _wire_columns(
             gr.Warning(html.escape(str(error)), title="Nothing was compared")
             yield gr.skip(), gr.skip()
             return
-        link = {"link": link_to(prompt, start, end, given or "")}
+        link = {"link": link_to(prompt, start, end, given or ""), "run": uuid.uuid4().hex}
         yield pack({**columns("waiting", READING), **link}), pack(no_layers("empty", NO_LAYERS))
         async with aclosing(listen(of(shared.client, request), sweep)) as batches:
             async for batch in batches:

@@ -84,18 +84,23 @@ def offered(
         [(one, one) for one in ("all", *layers)],
     ]
     updates = [_kept(now, options)[1] for now, options in zip(rest, lists, strict=True)]
-    return [looks, compares, show_of(look, compare, show, state), *updates]
+    first = {"value": show} if chosen[0] is None else {}  # as the link has it
+    return [looks, compares, {**first, **show_of(look, compare, show, state)}, *updates]
 
 
 def show_of(look: Any, compare: Any, show: Any, mixer: Mapping[str, Any]) -> dict[str, Any]:
-    """An update of the radio: named after what is compared, hidden where nothing is."""
+    """An update of the radio: named after what is compared, hidden where nothing is.
+
+    What is chosen stays, if it is still offered, and is not sent: a hand may have chosen another
+    one by the time that the update arrives.
+    """
     sources = sources_of(look, compare, mixer)
     if not sources:  # the page asked before the experts were known: `offered` answers later
         return gr.skip()
     choices = shows(sources)
     values = [value for _, value in choices]
-    value = show if show in values else values[-1]
-    return gr.update(choices=choices, value=value, visible=len(choices) > 1)
+    chosen = {} if show in values else {"value": values[-1]}
+    return gr.update(choices=choices, visible=len(choices) > 1, **chosen)
 
 
 def _kept(now: Any, options: list[tuple[str, str]]) -> tuple[Any, dict[str, Any]]:

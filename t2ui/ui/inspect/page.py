@@ -133,30 +133,31 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
 
     # `.input`, not `.change`: filling in the choices when the page opens must draw nothing yet
     newest = {"trigger_mode": "always_last", **WORKER}
-    moved = [
-        box.input
-        for box in (choices.look, choices.show, choices.rows, choices.module, choices.layer)
-    ]
-    gr.on([tab.select, *moved], draw, inputs, heatmap, **newest)
+    moved = [box.input for box in (choices.show, choices.rows, choices.module, choices.layer)]
+    gr.on(moved, draw, inputs, heatmap, **newest)
 
-    def name_shows(look: str, compare: str, show: str, mixer: str) -> dict[str, Any]:
-        return show_of(look, compare, show, unpack(mixer))
+    def name_shows(
+        look: str, compare: str, show: str, before: str, mixer: str
+    ) -> tuple[dict[str, Any], str]:
+        """The difference first, whatever was shown of what was compared before."""
+        wanted = show if compare == before else "difference"
+        update = show_of(look, compare, wanted, unpack(mixer))
+        if wanted != show and "choices" in update:
+            update = {"value": wanted, **update}
+        return update, compare
 
-    def compared(look: str, compare: str, mixer: str) -> dict[str, Any]:
-        """The difference, whatever was shown of what was compared before."""
-        return show_of(look, compare, "difference", unpack(mixer))
-
-    pair = [choices.look, choices.compare]
-    gr.on(
-        [tab.select, choices.look.input],
+    # One event for all three: a dropdown says `input` twice for one choice (once as it loses the
+    # focus), and an answer that comes late must not undo what was chosen meanwhile.
+    before = gr.State("")  # what it was compared with when the radio was named
+    named = gr.on(
+        [tab.select, choices.look.input, choices.compare.input],
         name_shows,
-        [*pair, choices.show, mixer],
-        choices.show,
+        [choices.look, choices.compare, choices.show, before, mixer],
+        [choices.show, before],
+        trigger_mode="always_last",
         **QUICK,
     )
-    choices.compare.input(compared, [*pair, mixer], choices.show, **QUICK).then(
-        draw, inputs, heatmap, **WORKER
-    )
+    named.then(draw, inputs, heatmap, **WORKER)
 
     def open_group(event: gr.EventData) -> tuple[Any, ...]:
         """A row that stands for several matrices is opened: those alone; or they are left again."""
