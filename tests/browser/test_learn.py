@@ -231,10 +231,10 @@ def test_the_last_step_reads_a_prompt_and_ends_on_ask(visit, client):
     say(page, "math")
     page.locator(".pass-row").first.wait_for()
     (asked,) = (one for one in client.requests if isinstance(one, Ask))
-    assert "3 cows" in asked.prompt and asked.sampling.max_new_tokens == 1 and not asked.compare
+    assert "15 marbles" in asked.prompt and asked.sampling.max_new_tokens == 1 and not asked.compare
     assert page.locator(".pass-row em").all_inner_texts() == ["0.93", "0.02", "0.02", "0.02"]
     assert verdict(page).startswith("Not quite. It chose code with a probability of 0.93")
-    page.get_by_role("button", name="a function").click()
+    page.get_by_role("button", name="Fibonacci in Python").click()
     page.locator("blockquote", has_text="Fibonacci").wait_for()
     page.get_by_role("button", name="Ask it").click()
     page.locator("#prompt textarea").wait_for()

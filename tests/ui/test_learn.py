@@ -7,7 +7,8 @@ import pytest
 from fake_client import FakeClient
 
 from t2ui.messages import Ask, Component, Failed
-from t2ui.ui.learn.views import PROMPTS, first_pass_view, matrix_view, prompt_place
+from t2ui.ui.learn.views import first_pass_view, matrix_view, prompt_place
+from t2ui.ui.shared.starters import EVERY_KIND
 
 
 def matrix(client, **asked):
@@ -51,7 +52,7 @@ def test_pass_one_is_read_and_next_to_nothing_answered():
     client = FakeClient(pace=0.0)
     shown = asyncio.run(first_pass_view(client, 1, {}))
     (asked,) = client.requests
-    assert isinstance(asked, Ask) and asked.prompt == PROMPTS[1][1]
+    assert isinstance(asked, Ask) and asked.prompt == EVERY_KIND[1][1]
     assert asked.sampling.max_new_tokens == 1 and not asked.compare
     assert shown["place"] == 1 and shown["chosen"] == "code" and shown["state"] == "done"
     assert sum(row["p"] for row in shown["rows"]) == pytest.approx(1)

@@ -26,18 +26,10 @@ from t2ui.ui.shared.listen import YIELD_SECONDS, Client, follow, listed
 from t2ui.ui.shared.mixture import corrected, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
+from t2ui.ui.shared.starters import STARTERS
 from t2ui.ui.shared.views import AskView, no_answer, no_classification
 from t2ui.ui.shared.visitor import of
 
-STARTERS = (
-    ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
-    ("3 cows and 4 more", "A farmer has 3 cows. He buys 4 more and sells 2. How many has he now?"),
-    (
-        "Which gas do plants take in?",
-        "Which gas do plants take in from the air: oxygen, nitrogen, carbon dioxide or helium?",
-    ),
-    ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
-)
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 # Text that was on its way to the browser may arrive after it: assets/shared/answer.js knows which
 # question was stopped.

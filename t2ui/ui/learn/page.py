@@ -11,17 +11,18 @@ import gradio as gr
 
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.messages import Experts
-from t2ui.ui.learn.views import PROMPTS, first_pass_view, matrix_view, prompt_place
+from t2ui.ui.learn.views import first_pass_view, matrix_view, prompt_place
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import listed, patiently
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
+from t2ui.ui.shared.starters import EVERY_KIND
 from t2ui.ui.shared.visitor import of
 
 
 def learn_page(shared: Shared, tab: gr.Tab) -> None:
     """Build the page inside its tab."""
-    prompts = json.dumps([{"name": name, "text": text} for name, text in PROMPTS])
+    prompts = json.dumps([{"name": name, "text": text} for name, text in EVERY_KIND])
     with gr.Column(elem_id="learn-card", elem_classes="t2-card", min_width=0):
         steps = panel("learn", {}, "learn", {"prompts": prompts})
         matrix = panel("learn-data", {}, "learn-matrix")
@@ -40,7 +41,7 @@ def learn_page(shared: Shared, tab: gr.Tab) -> None:
     def prepare(request: gr.Request, mode: str | None, event: gr.EventData) -> tuple[Any, Any]:
         found = listed(of(shared.client, request))
         reads = found.dispatch if mode == NO_DISPATCH and isinstance(found, Experts) else gr.skip()
-        return PROMPTS[prompt_place(sent(event).get("prompt"))][1], reads
+        return EVERY_KIND[prompt_place(sent(event).get("prompt"))][1], reads
 
     steps.select(look, None, matrix, trigger_mode="always_last", **WORKER)
     steps.apply(read, shared.mixer, first_pass, trigger_mode="always_last", **ANSWERS)

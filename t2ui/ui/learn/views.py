@@ -16,18 +16,11 @@ from t2ui.messages import (
 )
 from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.listen import Client, answer, listed
+from t2ui.ui.shared.starters import EVERY_KIND
 from t2ui.ui.shared.views import classified
 
 TIMEOUT_SECONDS = 60.0
 DIGITS = 5  # of σ, z and shares, behind the point
-PROMPTS = (  # of step 6: what its chip says, the prompt
-    ("3 cows", "A farmer has 3 cows. He buys 4 more and sells 2. How many has he now?"),
-    ("a function", "Write a Python function that returns the n-th Fibonacci number."),
-    (
-        "a gas",
-        "Which gas do plants take in from the air: oxygen, nitrogen, carbon dioxide or helium?",
-    ),
-)
 LOADING = Failed("The model is still loading.", "Try again in a moment.")
 
 
@@ -97,11 +90,11 @@ async def first_pass_view(client: Client, place: Any, mixer: Mapping[str, Any]) 
     """Pass one of a prompt of step 6; of its answer one token is written, and not shown.
 
     Args:
-        place: in PROMPTS, untrusted.
+        place: in EVERY_KIND, untrusted.
         mixer: the sliders' value, for the experts' colours.
     """
     place = prompt_place(place)
-    prompt = PROMPTS[place][1]
+    prompt = EVERY_KIND[place][1]
     request = Ask(prompt, sampling=Sampling(max_new_tokens=1), compare=False)
     event = await answer(client, request, Classified, TIMEOUT_SECONDS)
     if isinstance(event, Failed):
@@ -111,5 +104,5 @@ async def first_pass_view(client: Client, place: Any, mixer: Mapping[str, Any]) 
 
 
 def prompt_place(place: Any) -> int:
-    """A place in PROMPTS, the first for nonsense."""
-    return place if type(place) is int and 0 <= place < len(PROMPTS) else 0
+    """A place in EVERY_KIND, the first for nonsense."""
+    return place if type(place) is int and 0 <= place < len(EVERY_KIND) else 0

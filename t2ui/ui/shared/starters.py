@@ -1,0 +1,24 @@
+"""Prompts to begin with: what a chip says, and the prompt.
+
+At each of them the base model is wrong, and the expert that pass one picks is right, under the
+page's default settings. `tests/ui/test_starters.py` asks the real model all of them.
+"""
+
+STARTERS = (  # one of each kind first: Learn shows these three
+    ("Marbles lost", "Tom had 15 marbles and lost 6 of them. How many marbles does he have left?"),
+    ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
+    ("Tides", "What causes the tides on Earth: the wind, the Moon, earthquakes or clouds?"),
+    ("Price of 7 pens", "A pen costs 3 dollars. How much do 7 pens cost?"),
+    ("Prime numbers in Python", "Write a Python function that checks whether a number is prime."),
+    (
+        "Pages read",
+        "Lena read 18 pages on Monday and 25 pages on Tuesday. How many pages did she read in all?",
+    ),
+    ("Rolls left", "A baker made 40 rolls and sold 28. How many rolls are left?"),
+    (
+        "Passengers",
+        "A train had 36 passengers. At the station 14 got off. How many passengers are on the "
+        "train now?",
+    ),
+)
+EVERY_KIND = STARTERS[:3]  # mathematics, code, reasoning

@@ -1,0 +1,64 @@
+"""Ask's starters on the real model: what a visitor sees first is true."""
+
+from dataclasses import replace
+
+import pytest
+
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.inference.decoding import generate
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.plan import make_plan
+from t2ui.svf.adapter import adapted
+from t2ui.svf.library import load_library
+from t2ui.tasks.code import answer_of, passes
+from t2ui.tasks.numbers import same_number
+from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.starters import STARTERS
+
+FIBONACCI = "assert [fibonacci(n) for n in (1, 2, 3, 10)] == [1, 1, 2, 55]"
+PRIME = "assert [n for n in range(1, 12) if is_prime(n)] == [2, 3, 5, 7, 11]"
+RIGHT = {  # by chip: the label that pass one finds, and whether an answer is right
+    "Marbles lost": ("math", lambda text: same_number(text, "9")),
+    "Fibonacci in Python": ("code", lambda text: passes(text, answer_of(FIBONACCI, "fibonacci"))),
+    "Tides": ("reasoning", lambda text: "moon" in text.lower()),
+    "Price of 7 pens": ("math", lambda text: same_number(text, "21")),
+    "Prime numbers in Python": ("code", lambda text: passes(text, answer_of(PRIME, "is_prime"))),
+    "Pages read": ("math", lambda text: same_number(text, "43")),
+    "Rolls left": ("math", lambda text: same_number(text, "12")),
+    "Passengers": ("math", lambda text: same_number(text, "22")),
+}
+
+
+def answers(default_model, adapt: bool) -> dict[str, tuple[str, str]]:
+    """The label that pass one finds, and the answer, by chip, under the page's own settings."""
+    model, tokenizer = default_model
+    experts = load_library(default_experts_dir() / DEFAULT_MODEL).experts
+    with adapted(model) as adapter:
+        dispatchers = Dispatchers(model, tokenizer, adapter)
+        plans = [
+            make_plan(dispatchers, prompt, experts, Controls(prompt).request().settings)
+            for _, prompt in STARTERS
+        ]
+        rows = [plan.row(number) for number, plan in enumerate(plans)]
+        rows = rows if adapt else [replace(row, scales=None) for row in rows]
+        found = generate(model, tokenizer, rows, adapter)
+    return {
+        chip: (plan.classification.label, one.text)
+        for (chip, _), plan, one in zip(STARTERS, plans, found, strict=True)
+    }
+
+
+@pytest.mark.model
+def test_at_every_starter_the_expert_that_is_dispatched_is_right(default_model):
+    found = answers(default_model, adapt=True)
+    assert set(found) == set(RIGHT)
+    for chip, (label, text) in found.items():
+        kind, right = RIGHT[chip]
+        assert label == kind and right(text), f"{chip}: {label}, {text}"
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_at_every_starter_the_base_model_is_wrong(default_model):
+    for chip, (_, text) in answers(default_model, adapt=False).items():
+        assert not RIGHT[chip][1](text), f"{chip}: {text}"
