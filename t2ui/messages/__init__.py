@@ -41,6 +41,7 @@ from t2ui.messages.compare import (
 from t2ui.messages.inspect import (
     Component,
     ComponentData,
+    Components,
     ExpertInfo,
     Experts,
     Heatmap,
@@ -70,13 +71,14 @@ from t2ui.messages.worker import (
     SessionEnded,
     Status,
 )
-from t2ui.records import Generation
+from t2ui.records import ComponentsMeasured, Generation
 
 Request = (
     Ask
     | NextToken
     | Heatmap
     | Component
+    | Components
     | Adapt
     | EstimateAdapt
     | SaveExpert
@@ -103,6 +105,7 @@ Event = (
     | LayersMeasured
     | HeatmapData
     | ComponentData
+    | ComponentsMeasured
     | SearchEstimate
     | SearchBegan
     | Generation
@@ -126,6 +129,8 @@ __all__ = [
     "Compared",
     "Component",
     "ComponentData",
+    "Components",
+    "ComponentsMeasured",
     "DeleteExpert",
     "Done",
     "EXPERT_NAME",
