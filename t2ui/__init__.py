@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from t2ui.svf.expert import Expert as Expert
     from t2ui.svf.expert import load_svf as load_svf
     from t2ui.svf.library import load_library as load_library
+    from t2ui.svf.likeness import likeness as likeness
     from t2ui.svf.mixture import Mixture as Mixture
     from t2ui.svf.mixture import mix as mix
     from t2ui.training.svf import train_svf as train_svf
@@ -34,6 +35,7 @@ _HOME = {
     "Expert": "t2ui.svf.expert",
     "load_svf": "t2ui.svf.expert",
     "load_library": "t2ui.svf.library",
+    "likeness": "t2ui.svf.likeness",
     "Mixture": "t2ui.svf.mixture",
     "mix": "t2ui.svf.mixture",
     "load_model": "t2ui.models.loading",

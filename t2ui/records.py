@@ -6,6 +6,8 @@ here. Every record pickles and knows no torch.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 LEAST_Z, MOST_Z = -1.0, 3.0  # what z of one component can be set to, to test it
 
 
@@ -92,3 +94,35 @@ class ComponentsMeasured:
     adapted: float | None = None  # by the mixture
     changed: tuple[float, ...] = ()  # by component: by the mixture with its z set to `at`
     at: float = 1.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Right answers of an expert beside the base model's on one set, as the expert's file says."""
+
+    expert: str
+    set: str  # "arith test, chat"
+    protocol: str  # how an answer was judged: greedy, sum …
+    n: int  # rows
+    base: float  # share of right answers
+    right: float  # the expert's
+    interval: tuple[float, float]  # of that, 95 %
+    p: float | None  # of the paired test against the base model; None: the file does not say
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Experts beside each other. Arrays are float64; NaN beside one that changes nothing there."""
+
+    names: tuple[str, ...]  # (n,)
+    cosine: np.ndarray  # (n, n) of z − 1 over all matrices: 1 alike, 0 unrelated, −1 opposite
+    layers: tuple[int, ...]
+    by_layer: np.ndarray  # (layers, n, n) the same over one layer's matrices
+    overlap: np.ndarray  # (n, n) share of the most changed components that two have in common
+    most: int  # how many those are of each
+    chance: float  # the overlap of two that have nothing to do with each other
+    size: np.ndarray  # (n,) root mean square of z − 1
+    points: np.ndarray  # (n, 2) a map: near where the cosine is large
+    kept: float  # the share of the squared distances that two dimensions keep
+    measured: tuple[Measured, ...]
+    left_out: int = 0  # experts beyond those that fit beside each other

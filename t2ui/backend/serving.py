@@ -36,6 +36,7 @@ from t2ui.messages import (
     AddExpert,
     Ask,
     Classified,
+    CompareExperts,
     Component,
     Components,
     DeleteExpert,
@@ -59,6 +60,7 @@ from t2ui.messages import (
 from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import dtype_name, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
+from t2ui.svf.likeness import likeness
 from t2ui.svf.mixture import mix, mixture_of, scope_of
 
 NO_SESSIONS = SessionFolders(None, 0)  # not public
@@ -161,6 +163,10 @@ class ModelBackend:
         experts = self._experts.library(request.session).experts
         what = request.settings, request.choice, request.prompt, request.text
         yield (yield from measure_components(self._dispatchers, experts, *what))
+
+    @_answer.register
+    def _(self, request: CompareExperts) -> Event:
+        return likeness(self._experts.library(request.session).experts, request.names)
 
     @_answer.register
     def _(self, request: Sweep) -> Iterator[Event | None]:

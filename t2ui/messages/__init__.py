@@ -39,6 +39,7 @@ from t2ui.messages.compare import (
     SweptColumn,
 )
 from t2ui.messages.inspect import (
+    CompareExperts,
     Component,
     ComponentData,
     Components,
@@ -71,7 +72,7 @@ from t2ui.messages.worker import (
     SessionEnded,
     Status,
 )
-from t2ui.records import ComponentsMeasured, Generation
+from t2ui.records import ComponentsMeasured, Generation, Likeness
 
 Request = (
     Ask
@@ -79,6 +80,7 @@ Request = (
     | Heatmap
     | Component
     | Components
+    | CompareExperts
     | Adapt
     | EstimateAdapt
     | SaveExpert
@@ -106,6 +108,7 @@ Event = (
     | HeatmapData
     | ComponentData
     | ComponentsMeasured
+    | Likeness
     | SearchEstimate
     | SearchBegan
     | Generation
@@ -126,6 +129,7 @@ __all__ = [
     "Begun",
     "Cancel",
     "Classified",
+    "CompareExperts",
     "Compared",
     "Component",
     "ComponentData",
@@ -151,6 +155,7 @@ __all__ = [
     "MOST_SAMPLES",
     "LayersMeasured",
     "LayersOff",
+    "Likeness",
     "Mixed",
     "NextToken",
     "NextTokens",

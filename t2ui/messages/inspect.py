@@ -72,6 +72,18 @@ class Components:
 
 
 @dataclass(frozen=True)
+class CompareExperts:
+    """How alike the experts are, and what each does to the others' tasks. Event: Likeness."""
+
+    names: tuple[str, ...] = ()  # (): all of them
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            check_text("an expert's name", name)
+
+
+@dataclass(frozen=True)
 class ExpertInfo:
     """One expert, as the app shows it."""
 

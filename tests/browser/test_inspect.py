@@ -6,6 +6,7 @@ from pathlib import Path
 import browsing
 import pytest
 from browsing import SHOTS, ask, boxes, eventually, serve, slide, wait_state
+from looks import PALE
 
 from t2ui.messages import Components, Failed, Heatmap
 
@@ -239,6 +240,7 @@ def test_components_are_named_tested_and_slid(visit, client):
     slid = client.requests[-1]
     assert slid.choice.chosen == ((found.components[0].name, found.components[0].index),)
     assert slid.text == found.text and slid.choice.at == 2.0
+    assert page.evaluate(PALE) == []
     page.locator("#components").scroll_into_view_if_needed()
     page.screenshot(path=SHOTS / "inspect-components.png", full_page=True)
     failed = Failed("The model worker stopped.", "It is restarting.")

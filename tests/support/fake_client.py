@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from t2ui.backend import inspection
+from t2ui.errors import InputError
 from t2ui.messages import (
     Adapt,
     Adapted,
@@ -21,6 +22,7 @@ from t2ui.messages import (
     Ask,
     Classified,
     Compared,
+    CompareExperts,
     Component,
     ComponentData,
     Components,
@@ -61,6 +63,8 @@ from t2ui.messages import (
 from t2ui.records import Ends, NamedComponent
 from t2ui.svf.components import joined
 from t2ui.svf.decomposition import Factors
+from t2ui.svf.expert import Expert
+from t2ui.svf.likeness import likeness
 
 LAYERS = 30
 SHAPES = {
@@ -249,6 +253,7 @@ class FakeClient:
             Sweep: self._sweep,
             LayersOff: self._layers_off,
             Components: self._components,
+            CompareExperts: self._likeness,
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
@@ -524,6 +529,25 @@ class FakeClient:
             choice.at,
         )
         return [(0.1, measured), (0.1, Done())]
+
+    def _likeness(self, request):
+        """Of scales that look trained, in four matrices."""
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [(0.1, failure)]
+        matrices = [f"model.layers.{layer}.mlp.up_proj" for layer in range(4)]
+        record = {"set": "arith test, chat", "protocol": "greedy", "n": 300, "base": 0.05}
+        measured = {"math": {**record, "expert": 0.33, "interval": [0.28, 0.38], "p": 1e-9}}
+        experts = {}
+        for name in (one.name for one in self._listing(request.session).experts):
+            scales = {m: torch.from_numpy(self.z(m, {name: 1.0})) for m in matrices}
+            experts[name] = Expert(
+                name, scales, metrics=[measured[name]] if name in measured else []
+            )
+        try:
+            return [(0.1, likeness(experts, request.names)), (0.1, Done())]
+        except InputError as error:
+            return [(0.1, Failed(str(error)))]
 
     def _key(self, name, request):
         """In a public app each session has its own experts, with names of its own."""
