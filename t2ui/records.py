@@ -4,7 +4,9 @@ The library may not import messages, and the page may not import the library: wh
 here. Every record pickles and knows no torch.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -126,3 +128,15 @@ class Likeness:
     kept: float  # the share of the squared distances that two dimensions keep
     measured: tuple[Measured, ...]
     left_out: int = 0  # experts beyond those that fit beside each other
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: arrays as lists, None where there is no number."""
+        return {field: _plain(value) for field, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from t2ui.figures.colours import BASE
 from t2ui.figures.likeness import map_of_experts, pair_by_layer
 from t2ui.messages import Likeness
@@ -37,13 +35,13 @@ def likeness_view(found: Likeness) -> dict[str, Any]:
     if len(found.names) < 2:
         return no_likeness("empty", "There is one expert: with a second one they are compared.")
     colours = _colours(found.names)
-    sets = sets_of(found.measured)
+    sets, plain = sets_of(found.measured), found.plain()
     return {
         **no_likeness("done"),
         "names": list(found.names),
         "colours": colours,
-        "cosine": _rows(found.cosine),
-        "overlap": _rows(found.overlap),
+        "cosine": plain["cosine"],
+        "overlap": plain["overlap"],
         "most": found.most,
         "chance": found.chance,
         "map": map_of_experts(found.names, colours, found.points, found.size).to_json(),
@@ -97,8 +95,3 @@ def _note(found: Likeness) -> str:
 def _colours(names: Sequence[str]) -> list[str]:
     known = expert_colours(names)
     return [known[name] for name in names]
-
-
-def _rows(matrix: np.ndarray) -> list[list[float | None]]:
-    """As JSON has it: None where there is no number."""
-    return [[float(x) if np.isfinite(x) else None for x in row] for row in matrix]
