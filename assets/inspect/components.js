@@ -131,7 +131,7 @@
         what.textContent = value.what;
         fill(list, value.parts.map((part, place) => item(value, part, place, most)));
         note.textContent = (value.adapted === null ? "Give a prompt to test them. "
-          : `“${value.text.slice(0, 70)}${value.text.length > 70 ? " …" : ""}”: ${number(value.adapted)} nats with all of them, ${number(value.base)} under the base model. `)
+          : `“${value.text.slice(0, 70)}${value.text.length > 70 ? " …" : ""}”: ${number(value.adapted)} nats with all of them, ${number(value.base)} under the base model; the longest bar is ${number(most, 3)} nats. `)
           + "Faint tokens lie no further along than those of random directions."
           + (value.rounds ? " The model runs in 16 bits: effects below about 0.1 nats are rounding." : "");
       }
