@@ -28,7 +28,7 @@ NEAR = 0.05  # of a random component's σ to its partner's
 MOST_ANSWER = 48  # tokens of an answer that are scored
 DRAWS = range(2000)
 AT_ONCE = 2048  # tokens of one forward pass
-WORDS = {"z": "|z − 1|", "sigma": "σ |z − 1|"}
+WORDS = {"z": "change of z", "sigma": "σ × change of z"}  # a table has no room for bars
 
 
 def pairs(factors, changed, count: int, random: np.random.Generator) -> list[tuple]:
