@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from t2ui.errors import InputError as InputError
     from t2ui.exchange.merged import save_merged as save_merged
     from t2ui.few_shot.adapt import few_shot_adapt as few_shot_adapt
+    from t2ui.inference.components import components_of as components_of
     from t2ui.inference.sweep import compare_mixtures as compare_mixtures
     from t2ui.inference.two_pass import two_pass_infer as two_pass_infer
     from t2ui.models.loading import load_model as load_model
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from t2ui.svf.expert import Expert as Expert
     from t2ui.svf.expert import load_svf as load_svf
     from t2ui.svf.library import load_library as load_library
+    from t2ui.svf.likeness import likeness as likeness
     from t2ui.svf.mixture import Mixture as Mixture
     from t2ui.svf.mixture import mix as mix
     from t2ui.training.svf import train_svf as train_svf
@@ -33,10 +35,12 @@ _HOME = {
     "Expert": "t2ui.svf.expert",
     "load_svf": "t2ui.svf.expert",
     "load_library": "t2ui.svf.library",
+    "likeness": "t2ui.svf.likeness",
     "Mixture": "t2ui.svf.mixture",
     "mix": "t2ui.svf.mixture",
     "load_model": "t2ui.models.loading",
     "adapt": "t2ui.svf.adapter",
+    "components_of": "t2ui.inference.components",
     "compare_mixtures": "t2ui.inference.sweep",
     "two_pass_infer": "t2ui.inference.two_pass",
     "train_svf": "t2ui.training.svf",

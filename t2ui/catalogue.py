@@ -177,4 +177,6 @@ DISPATCHERS = {
 ROUTES = {
     "ask": Entry("t2ui.ui.api.ask:ROUTE", "an answer, beside the base model's"),
     "experts": Entry("t2ui.ui.api.experts:ROUTE", "the experts that there are"),
+    "components": Entry("t2ui.ui.api.components:ROUTE", "single components, named and tested"),
+    "likeness": Entry("t2ui.ui.api.likeness:ROUTE", "experts against each other"),
 }

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from t2ui.errors import InputError, quoted
 from t2ui.messages import ComponentData, HeatmapData
-from t2ui.svf.decomposition import Factors, captured_variance, kind_of, layer_of, leaf_of
+from t2ui.svf.components import matrices
+from t2ui.svf.decomposition import Factors, captured_variance, layer_of
 
 MAX_COLUMNS = 640  # a wider heatmap is binned: no screen shows more
 GROUP_COLUMNS = 48  # of rows that stand for several matrices: wide enough to be told apart
@@ -42,7 +43,7 @@ def heatmap(
     began = time.perf_counter()
     if rows not in ROWS:
         raise InputError(f"There are no rows {quoted(rows)}; expected {', '.join(ROWS)}.")
-    names = _chosen(factors, module, layer)
+    names = matrices(factors, module, layer)
     other = minus or {}
     changes = {n: (_scales(factors, z, n) - _scales(factors, other, n)).numpy() for n in names}
     groups = _groups(names, rows)
@@ -105,22 +106,6 @@ def _scales(factors: Mapping[str, Factors], z: Mapping[str, Tensor], name: str) 
     if name not in z:
         return torch.ones(factors[name].S.numel())
     return z[name].detach().to("cpu", torch.float32, copy=True)
-
-
-def _chosen(factors: Mapping[str, Factors], module: str, layer: int | None) -> list[str]:
-    """Names of the matrices asked for, ordered by layer; within one the model's order stays."""
-    names = [n for n in factors if module in ("all", kind_of(n), leaf_of(n))]
-    if not names:
-        words = [*map(kind_of, factors), *map(leaf_of, factors)]
-        known = dict.fromkeys(word for word in words if word)
-        raise InputError(f"There is no module {quoted(module)}; expected all, {', '.join(known)}.")
-    found = sorted((n for n in names if layer in (None, layer_of(n))), key=layer_of)
-    if not found:
-        layers = sorted(set(map(layer_of, names)))
-        raise InputError(
-            f"There is no layer {layer}; expected one from {layers[0]} to {layers[-1]}."
-        )
-    return found
 
 
 def _groups(names: list[str], rows: str) -> dict[str, list[str]] | None:

@@ -27,6 +27,7 @@ from t2ui.backend.session_folders import SessionFolders
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
+from t2ui.inference.components import measure_components
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import Change, Plan, changed, make_plan, refuse_transfers
 from t2ui.inference.prompt_store import PromptStore
@@ -35,7 +36,9 @@ from t2ui.messages import (
     AddExpert,
     Ask,
     Classified,
+    CompareExperts,
     Component,
+    Components,
     DeleteExpert,
     EndSession,
     EstimateAdapt,
@@ -57,6 +60,7 @@ from t2ui.messages import (
 from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import dtype_name, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
+from t2ui.svf.likeness import likeness
 from t2ui.svf.mixture import mix, mixture_of, scope_of
 
 NO_SESSIONS = SessionFolders(None, 0)  # not public
@@ -153,6 +157,16 @@ class ModelBackend:
     def _(self, request: Component) -> Event:
         scales = self._mixed(request.mixture, request.normalise, request.session)
         return inspection.component(self.adapter.factors, scales, request.name)
+
+    @_answer.register
+    def _(self, request: Components) -> Iterator[Event | None]:
+        experts = self._experts.library(request.session).experts
+        what = request.settings, request.choice, request.prompt, request.text
+        yield (yield from measure_components(self._dispatchers, experts, *what))
+
+    @_answer.register
+    def _(self, request: CompareExperts) -> Event:
+        return likeness(self._experts.library(request.session).experts, request.names)
 
     @_answer.register
     def _(self, request: Sweep) -> Iterator[Event | None]:

@@ -12,10 +12,12 @@ from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
 from t2ui.checks import check_prompt, coefficients
 from t2ui.cli.adapt import adapt_command
+from t2ui.cli.components import components
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
 from t2ui.cli.export import export_app
 from t2ui.cli.keys import keys_app
+from t2ui.cli.likeness import experts_likeness
 from t2ui.cli.lm_eval import lm_eval
 from t2ui.cli.options import (
     AsJson,
@@ -45,6 +47,8 @@ app.add_typer(experts_app, name="experts")
 app.add_typer(keys_app, name="keys")
 app.add_typer(export_app, name="export")
 app.command("adapt")(adapt_command)
+app.command()(components)
+experts_app.command("likeness")(experts_likeness)
 app.command()(train)
 app.command()(evaluate)
 app.command()(replay)

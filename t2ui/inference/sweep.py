@@ -6,7 +6,8 @@ serve them all. Long work is done in pieces: generators that yield between two o
 model as it was.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -74,6 +75,17 @@ class LayerEffects:
     tokens: int  # of the text
 
 
+@dataclass(frozen=True)
+class Switched:
+    """Σ log π(token | …) of a text, nats, under a mixture and variants of it."""
+
+    base: float
+    adapted: float  # the mixture as it is
+    switched: tuple[float, ...]  # by variant
+    tokens: int  # of the text
+    plan: Plan  # of the mixture
+
+
 def sweep(
     dispatchers: Dispatchers,
     prompt: str,
@@ -111,7 +123,7 @@ def sweep(
     likelihoods: Sequence[float | None] = [None] * len(plans)
     if option:
         scales = [plan.scales for plan in plans]
-        scored = _log_likelihoods(adapter, plans[0], option, scales)
+        scored = log_likelihoods(adapter, plans[0], option, scales)
         likelihoods = yield from _beside(scored, tuple(texts))
     columns = tuple(
         Column(plan.mixture, tuple(ids), tuple(token_texts(tokenizer, ids)), end, likelihood)
@@ -135,20 +147,45 @@ def layers_off(
     Raises:
         InputError: an empty text, a mixture that is the base model, or what `make_plan` raises.
     """
+    layers = range(1 + max(map(layer_of, dispatchers.adapter.names)))
+
+    def left(scales: Scales) -> list[Scales]:
+        if not scales:
+            raise InputError(
+                "Every coefficient is 0, so there is nothing to switch off: give one that is not."
+            )
+        return [{n: z for n, z in scales.items() if layer_of(n) != layer} for layer in layers]
+
+    found = yield from switched(dispatchers, prompt, experts, text, settings, left)
+    return LayerEffects(found.base, found.adapted, found.switched, found.tokens)
+
+
+def switched(
+    dispatchers: Dispatchers,
+    prompt: str,
+    experts: Mapping[str, Expert],
+    text: str,
+    settings: AnswerSettings,
+    variants: Callable[[Scales], Sequence[Scales]],
+) -> Generator[None, None, Switched]:
+    """How likely a text is behind a prompt under the base model, a mixture and variants of it.
+
+    Args:
+        settings: with the mixture.
+        variants: the mixture's scales, with parts of them switched off say.
+
+    Raises:
+        InputError: an empty text, or what `variants` and `make_plan` raise.
+    """
     (plan,) = _plans(dispatchers, prompt, experts, [settings.mixture or {}], settings)
     adapter = dispatchers.adapter
     option = text_ids(dispatchers.tokenizer, text)
     if not option:
-        raise InputError("There is no text to score: give the answer whose layers are wanted.")
-    if not plan.scales:
-        raise InputError(
-            "Every coefficient is 0, so there is nothing to switch off: give one that is not."
-        )
+        raise InputError("There is no text to score: give an answer.")
     _check_context(adapter, plan.prompt_ids, option)
-    layers = range(1 + max(map(layer_of, adapter.names)))
-    left = [{n: z for n, z in plan.scales.items() if layer_of(n) != layer} for layer in layers]
-    found = yield from _log_likelihoods(adapter, plan, option, [{}, plan.scales, *left])
-    return LayerEffects(found[0], found[1], tuple(found[2:]), len(option))
+    scales = [{}, plan.scales, *variants(plan.scales)]
+    found = yield from log_likelihoods(adapter, plan, option, scales)
+    return Switched(found[0], found[1], tuple(found[2:]), len(option), plan)
 
 
 def compare_mixtures(
@@ -205,21 +242,30 @@ def _plans(
     ]
 
 
-def _log_likelihoods(
-    adapter: Adapter, plan: Plan, option: Sequence[int], scales: Sequence[Scales]
+def log_likelihoods(
+    adapter: Adapter,
+    plan: Plan,
+    option: Sequence[int],
+    scales: Sequence[Scales],
+    within: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Generator[None, None, list[float]]:
-    """Σ log π of the option's tokens behind the plan's prompt, for each of the scales."""
+    """Σ log π of the option's tokens behind the plan's prompt, for each of the scales.
+
+    Args:
+        within: entered anew for every forward pass, when the model is held.
+    """
     question = Question(tuple(plan.prompt_ids), (tuple(option),))
     tail, read = plan.tail or 0, None
     if tail:
         reading = BaseReading(tail, adapter.disabled)
-        read = read_prompts(adapter.model, [question], reading)
+        with adapter.kept(), within():
+            read = read_prompts(adapter.model, [question], reading)
         yield
     at_once = max(1, BATCH_TOKENS // question.tokens)
     found: list[float] = []
     for first in range(0, len(scales), at_once):
         part = scales[first : first + at_once]
-        with torch.inference_mode(), adapter.rows(part):
+        with torch.inference_mode(), adapter.rows(part), within():
             scored = packed_log_likelihoods(adapter.model, [question], len(part), read, tail)
         found += [float(options[0]) for (options,) in scored]
         yield

@@ -39,8 +39,10 @@ from t2ui.messages.compare import (
     SweptColumn,
 )
 from t2ui.messages.inspect import (
+    CompareExperts,
     Component,
     ComponentData,
+    Components,
     ExpertInfo,
     Experts,
     Heatmap,
@@ -70,13 +72,15 @@ from t2ui.messages.worker import (
     SessionEnded,
     Status,
 )
-from t2ui.records import Generation
+from t2ui.records import ComponentsMeasured, Generation, Likeness
 
 Request = (
     Ask
     | NextToken
     | Heatmap
     | Component
+    | Components
+    | CompareExperts
     | Adapt
     | EstimateAdapt
     | SaveExpert
@@ -103,6 +107,8 @@ Event = (
     | LayersMeasured
     | HeatmapData
     | ComponentData
+    | ComponentsMeasured
+    | Likeness
     | SearchEstimate
     | SearchBegan
     | Generation
@@ -123,9 +129,12 @@ __all__ = [
     "Begun",
     "Cancel",
     "Classified",
+    "CompareExperts",
     "Compared",
     "Component",
     "ComponentData",
+    "Components",
+    "ComponentsMeasured",
     "DeleteExpert",
     "Done",
     "EXPERT_NAME",
@@ -146,6 +155,7 @@ __all__ = [
     "MOST_SAMPLES",
     "LayersMeasured",
     "LayersOff",
+    "Likeness",
     "Mixed",
     "NextToken",
     "NextTokens",

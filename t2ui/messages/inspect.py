@@ -1,9 +1,14 @@
 """The experts that there are, and a look inside them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from t2ui.checks import check_mixture, check_prompt, check_text
+from t2ui.config import AnswerSettings
+from t2ui.records import ComponentChoice
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,49 @@ class Component:
     mixture: dict[str, float]
     normalise: bool = False
     session: str = ""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Single components, named by tokens and tested on a prompt and its answer. A slider for one of
+    them is the same request with `choice.chosen` and `choice.at`. Event: ComponentsMeasured."""
+
+    mixture: Mapping[str, float]
+    choice: ComponentChoice = ComponentChoice()
+    prompt: str = ""  # "": they are only named
+    text: str = ""  # the answer that is tested; "": the mixture's own
+    normalise: bool = False
+    allow_transfer: bool = False
+    scope: str = ""
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prompt:
+            check_prompt(self.prompt)
+        check_text("the answer", self.text)
+        object.__setattr__(self, "mixture", check_mixture(self.mixture))
+
+    @property
+    def settings(self) -> AnswerSettings:
+        """With the mixture."""
+        return AnswerSettings(
+            self.mixture,
+            normalise=self.normalise,
+            allow_transfer=self.allow_transfer,
+            scope=self.scope,
+        )
+
+
+@dataclass(frozen=True)
+class CompareExperts:
+    """How alike the experts are, and what each does to the others' tasks. Event: Likeness."""
+
+    names: tuple[str, ...] = ()  # (): all of them
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            check_text("an expert's name", name)
 
 
 @dataclass(frozen=True)

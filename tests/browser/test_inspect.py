@@ -6,8 +6,9 @@ from pathlib import Path
 import browsing
 import pytest
 from browsing import SHOTS, ask, boxes, eventually, serve, slide, wait_state
+from looks import PALE
 
-from t2ui.messages import Failed, Heatmap
+from t2ui.messages import Components, Failed, Heatmap
 
 pytestmark = pytest.mark.browser
 
@@ -211,6 +212,41 @@ def test_sliders_at_zero_beside_an_expert_are_said_to_be_the_base_model(visit):
     page.screenshot(path=SHOTS / "inspect-zeros.png")
     page.locator("#inspect-show").get_by_text("base model", exact=True).click()
     page.locator("#heatmap .cover", has_text="All sliders are at 0").wait_for()
+
+
+def test_components_are_named_tested_and_slid(visit, client):
+    page = visit("?prompt=What+is+3+plus+4&tab=inspect")
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+    choose(page, "inspect-look", "math expert")
+    choose(page, "inspect-layer", "7")
+    eventually(lambda: page.locator("#components-prompt textarea").input_value() != "")
+    page.click("#components-go")
+    page.wait_for_selector(".part")
+    asked = [r for r in client.requests if isinstance(r, Components)][-1]
+    assert (asked.mixture, asked.choice.layer) == ({"math": 1.0}, 7)
+    assert asked.prompt == "What is 3 plus 4"
+    (_, found), _ = client._components(asked)
+    shown = page.locator(".part")
+    offs = [off.replace("−", "-") for off in shown.locator(".effect em").all_inner_texts()]
+    expected = [changed - found.adapted for changed in found.changed]
+    assert [float(off) for off in offs] == pytest.approx(expected, abs=0.006)
+    assert shown.nth(1).get_by_text("direction not unique").is_visible()
+    assert page.get_by_text("direction not unique").count() == 1
+    assert shown.first.locator(".side", has_text="the heads' values").locator("code").count() == 0
+    assert not page.locator(".t2-parts .cover-text").is_visible()
+    shown.first.locator("input[type=range]").fill("2")
+    said = shown.first.locator(".tried")
+    eventually(lambda: said.inner_text().startswith("z 2.00: the answer is"))
+    slid = client.requests[-1]
+    assert slid.choice.chosen == ((found.components[0].name, found.components[0].index),)
+    assert slid.text == found.text and slid.choice.at == 2.0
+    assert page.evaluate(PALE) == []
+    page.locator("#components").scroll_into_view_if_needed()
+    page.screenshot(path=SHOTS / "inspect-components.png", full_page=True)
+    failed = Failed("The model worker stopped.", "It is restarting.")
+    client.failure = failed
+    page.click("#components-go")
+    page.locator(".t2-parts [role=alert]", has_text="worker stopped").wait_for()
 
 
 @pytest.mark.slow

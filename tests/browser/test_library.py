@@ -8,7 +8,7 @@ from browsing import SHOTS, alpha, eventually, mode, rare, serve, slide
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
-from t2ui.messages import SaveExpert
+from t2ui.messages import CompareExperts, SaveExpert
 
 pytestmark = pytest.mark.browser
 
@@ -120,3 +120,29 @@ def test_forty_experts_stand_on_a_phone_too(visit):
     finally:
         page.context.close()
         close()
+
+
+def test_experts_stand_beside_each_other(visit, client):
+    page = opened(visit())
+    page.wait_for_selector("#likeness .map[data-ready]")
+    asked = [r for r in client.requests if isinstance(r, CompareExperts)][-1]
+    (_, found), _ = client._likeness(asked)
+    cells = page.locator("#likeness .matrix-box td button").all_inner_texts()
+    off = [found.cosine[i, j] for i in range(4) for j in range(4) if i != j]
+    assert [float(c.replace("−", "-")) for c in cells] == pytest.approx(off, abs=6e-4)
+    page.get_by_role("button", name="shared components").click()
+    shares = page.locator("#likeness .matrix-box td button").all_inner_texts()
+    assert [float(s.split()[0]) / 100 for s in shares] == pytest.approx(
+        [found.overlap[i, j] for i in range(4) for j in range(4) if i != j], abs=0.006
+    )
+    tasks = page.locator("#likeness .tasks-box tbody tr", has_text="math").locator("td")
+    assert tasks.all_inner_texts() == ["+28.0"]
+    assert page.locator("#likeness .unmeasured").all_inner_texts() == ["–"] * 3
+    page.locator("#likeness .matrix-box td button").first.click()
+    page.wait_for_selector("#likeness .by-layer[data-ready]")
+    shown = page.evaluate("document.querySelector('#likeness .by-layer').data[0].y")
+    assert shown == pytest.approx(found.by_layer[:, 0, 1].tolist(), abs=1e-6)
+    for theme in ("light", "dark"):
+        assert page.evaluate(PALE) == [], theme
+        page.screenshot(path=SHOTS / f"library-likeness-{theme}.png", full_page=True)
+        page.get_by_label("Switch between light and dark").click()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from t2ui.backend import inspection
+from t2ui.errors import InputError
 from t2ui.messages import (
     Adapt,
     Adapted,
@@ -21,8 +22,11 @@ from t2ui.messages import (
     Ask,
     Classified,
     Compared,
+    CompareExperts,
     Component,
     ComponentData,
+    Components,
+    ComponentsMeasured,
     DeleteExpert,
     Done,
     EndSession,
@@ -56,7 +60,11 @@ from t2ui.messages import (
     Tokens,
     TokenShift,
 )
+from t2ui.records import Ends, NamedComponent
+from t2ui.svf.components import joined
 from t2ui.svf.decomposition import Factors
+from t2ui.svf.expert import Expert
+from t2ui.svf.likeness import likeness
 
 LAYERS = 30
 SHAPES = {
@@ -244,6 +252,8 @@ class FakeClient:
             EndSession: self._end_session,
             Sweep: self._sweep,
             LayersOff: self._layers_off,
+            Components: self._components,
+            CompareExperts: self._likeness,
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
         job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
@@ -469,6 +479,75 @@ class FakeClient:
     def _layers_off(request):
         without = tuple(-9.0 + 0.3 * math.sin(layer) for layer in range(LAYERS))
         return [(0.1, LayersMeasured(-14.0, -9.0, without, 8, 0.9)), (0.1, Done())]
+
+    def _components(self, request):
+        """Those of a few matrices; the further z is from 1, the more the answer loses."""
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [(0.1, failure)]
+        choice, found = request.choice, []
+        for leaf in ("o_proj", "up_proj", "down_proj", "q_proj"):
+            block = "self_attn" if leaf in ATTENTION else "mlp"
+            name = f"model.layers.{choice.layer or 3}.{block}.{leaf}"
+            index = int(np.abs(self.z(name, request.mixture) - 1).argmax())
+            found.append((name, index))
+        tokens = ((" seven", 0.31), (" eight", 0.24), (" <b>", 0.11))
+        ends = Ends(tokens, tokens[::-1], 0.2)
+        parts = tuple(
+            NamedComponent(
+                name,
+                index,
+                int(name.split(".")[2]),
+                3.25,
+                float(self.z(name, request.mixture)[index]),
+                0.0004 if name.endswith("up_proj") else 0.02,
+                not name.endswith("up_proj"),
+                *joined(name),
+                ends if name.endswith(("up_proj", "q_proj")) else None,
+                ends if name.endswith(("o_proj", "down_proj")) else None,
+            )
+            for name, index in choice.chosen or found
+        )
+        if not request.prompt:
+            return [(0.1, ComponentsMeasured(parts)), (0.1, Done())]
+        asked, text = words(request.prompt), request.text or "It is seven."
+        said = words(text)
+        count, rows = len(asked) + len(said) - 1, range(len(parts))
+        activity = tuple(tuple(math.sin(i + 3 * row) for i in range(count)) for row in rows)
+        changed = tuple(-5.0 - 2.0 * abs(one.z - choice.at) for one in parts)
+        measured = ComponentsMeasured(
+            parts,
+            "all",
+            (*asked, *said[:-1]),
+            len(asked),
+            activity,
+            text,
+            len(said),
+            -9.0,
+            -5.0,
+            changed,
+            choice.at,
+        )
+        return [(0.1, measured), (0.1, Done())]
+
+    def _likeness(self, request):
+        """Of scales that look trained, in four matrices."""
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [(0.1, failure)]
+        matrices = [f"model.layers.{layer}.mlp.up_proj" for layer in range(4)]
+        record = {"set": "arith test, chat", "protocol": "greedy", "n": 300, "base": 0.05}
+        measured = {"math": {**record, "expert": 0.33, "interval": [0.28, 0.38], "p": 1e-9}}
+        experts = {}
+        for name in (one.name for one in self._listing(request.session).experts):
+            scales = {m: torch.from_numpy(self.z(m, {name: 1.0})) for m in matrices}
+            experts[name] = Expert(
+                name, scales, metrics=[measured[name]] if name in measured else []
+            )
+        try:
+            return [(0.1, likeness(experts, request.names)), (0.1, Done())]
+        except InputError as error:
+            return [(0.1, Failed(str(error)))]
 
     def _key(self, name, request):
         """In a public app each session has its own experts, with names of its own."""

@@ -99,7 +99,7 @@ def test_the_next_token_card_shows_both_models():
 # --- the page ------------------------------------------------------------------------------------
 
 
-def test_the_page_has_the_ids_that_checks_rely_on_and_publishes_two_endpoints():
+def test_the_page_has_the_ids_that_checks_rely_on_and_publishes_its_routes():
     from t2ui.ui import build
 
     demo = build(FakeClient())
@@ -117,7 +117,7 @@ def test_the_page_has_the_ids_that_checks_rely_on_and_publishes_two_endpoints():
         "component-plot",
     } <= ids
     public = {fn.api_name for fn in demo.fns.values() if fn.api_visibility == "public"}
-    assert public == {"ask", "experts"}
+    assert public == {"ask", "experts", "components", "likeness"}
 
 
 def test_the_sliders_numbers_come_from_python_and_no_script_has_its_own():

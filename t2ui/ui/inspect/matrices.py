@@ -122,13 +122,13 @@ def _change(i: int, series: Sequence[tuple[str, str, ComponentData]]) -> dict[st
         "index": i,
         "hint": f"component {i}: σ = {series[0][2].sigma[i]:.3g}; {'; '.join(of_each)}",
         "words": [
-            {"text": words(float(d.z[i])), "turned": _turned(float(d.z[i])), "colour": colour}
+            {"text": words(float(d.z[i])), "turned": turned(float(d.z[i])), "colour": colour}
             for _, colour, d in series
         ],
     }
 
 
-def _turned(z: float) -> str:
+def turned(z: float) -> str:
     return "" if abs(z - 1) < UNCHANGED else "up" if z > 1 else "down"
 
 

@@ -8,6 +8,7 @@ import gradio as gr
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Failed
 from t2ui.ui.inspect.choices import Choices, make_choices, offered, show_of
+from t2ui.ui.inspect.components import components_card
 from t2ui.ui.inspect.matrices import component_view, heatmap_view, no_plot
 from t2ui.ui.inspect.saving import saving_buttons
 from t2ui.ui.inspect.sources import (
@@ -50,6 +51,7 @@ def inspect_page(shared: Shared, tab: gr.Tab) -> None:
             heatmap = panel("heatmap", no_plot("waiting"), "heatmap", data)
         with card("One matrix", "σ before and after, z, and captured variance.", "", "matrix", 4):
             component = panel("component", no_plot("empty", NOTHING_YET), "component-plot", data)
+    components_card(shared, choices, tab)
     with saving:
         saving_buttons(shared, choices, component)
     _wire_choices(shared, choices, heatmap)

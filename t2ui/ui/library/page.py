@@ -12,6 +12,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.errors import InputError
 from t2ui.messages import AddExpert, ExpertFile, ExpertSaved, Failed, RenameExpert, SaveExpert
 from t2ui.ui.library.cards import cards
+from t2ui.ui.library.likeness import likeness_card
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.events import QUICK, WORKER, sent
@@ -27,6 +28,7 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
     words = OWN if shared.public else SHARED
     with card("Experts", f"A row of scales z each. {words}", "", "library-card", 5):
         shown = panel("library", _value(cards(None), words), "library")
+    likeness_card(shared, tab)
 
     def show(request: gr.Request, now: str) -> str:
         """The cards anew; what was said of the last change stays."""
