@@ -163,7 +163,7 @@
         title: old[0] === "prompt"
           ? "The prompt above is another one by now: press Ask to answer it."
           : "The sliders stand elsewhere by now: press Ask to answer with them.",
-      }, `old: ${why}`), shown?.standing && coming && h("span.coming", { title: "The answer with the sliders as they are is on its way." }, "live: on its way"));
+      }, `old: ${why}`), shown?.example && page.recorded(follower && !why), shown?.standing && coming && h("span.coming", { title: "The answer with the sliders as they are is on its way." }, "live: on its way"));
     }
     hear("prompt", mark);
     hear("mixture", mark);
@@ -179,9 +179,11 @@
 
     function statistics(value) {
       if (!value.tokens) return [];
+      const count = `${value.tokens} ${value.tokens === 1 ? "token" : "tokens"}`;
       const rate = value.tokens / value.seconds;
       const speed = value.seconds > 0 ? ` · ${number(rate, rate < 10 ? 1 : 0)} tokens/s` : "";
-      const parts = [`${value.tokens} ${value.tokens === 1 ? "token" : "tokens"} · ${duration(value.seconds)}${speed}`];
+      // how fast the machine was that recorded an example says nothing of this one
+      const parts = [value.example ? count : `${count} · ${duration(value.seconds)}${speed}`];
       if (value.state === "stopped" && !(value.live && page.follows?.(value))) parts.push(" · stopped");
       if (value.live && value.state === "done" && before) {
         parts.push(changed === null ? " · unchanged" : ` · changed from token ${changed + 1} on`);

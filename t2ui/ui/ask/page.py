@@ -13,6 +13,7 @@ from gradio.components import Component
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
+from t2ui.ui.ask.example import example
 from t2ui.ui.ask.link import fill_from_link
 from t2ui.ui.ask.live import live_switch, wire_live
 from t2ui.ui.ask.next_token import next_token_card
@@ -31,13 +32,14 @@ from t2ui.ui.shared.visitor import of
 
 STARTERS = (
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
-    ("3 cows and 4 more", "A farmer has 3 cows. He buys 4 more and sells 2. How many has he now?"),
+    ("5 boxes of pencils", "Mia has 5 boxes with 6 pencils each. How many pencils does she have?"),
     (
         "Which gas do plants take in?",
         "Which gas do plants take in from the air: oxygen, nitrogen, carbon dioxide or helium?",
     ),
     ("A letter to a landlord", "Write a short, polite letter to my landlord about a dripping tap."),
 )
+ABOUT = "One model, a few experts: each turns the model’s singular values up or down."
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 # Text that was on its way to the browser may arrive after it: assets/shared/answer.js knows which
 # question was stopped.
@@ -86,6 +88,11 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
         for label, text in STARTERS:
             starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
             starter.click(None, None, shared.prompt, js=f"() => {json.dumps(text)}")
+        gr.HTML(
+            f'<p>{ABOUT} <a href="?learn=5">How it works</a></p>',
+            elem_id="about",
+            apply_default_css=False,
+        )
     with gr.Row(elem_id="cards"):
         about = "The model reads the prompt once and says which kind it is."
         with card("Pass one", about, learn=6):
@@ -95,7 +102,7 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
             live = live_switch(client)
             shared.mixer.render()
         with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
-            next_token_card(client)
+            next_token = next_token_card(client)
     with gr.Row(elem_id="answers"):
         hint = "The model as it is, z = 1."
         with card("Base", hint, "answered-base", elem_id="card-base", learn=2):
@@ -120,6 +127,7 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
     _wire_sliders(page)
     _wire_footer(client, page)
     fill_from_link(shared, settings)
+    _wire_example(shared, page, next_token)
 
 
 def _pane(name: str, follows: str) -> gr.HTML:
@@ -184,6 +192,15 @@ def _wire_ask(client: Client, page: AskPage) -> None:
     again = wire_live(client, page.live, page.controls, moves, NO_FOOTER, LET_GO_JS)
     stop = page.buttons["stop"]
     stop.click(None, panes, panes, js=STOPPED_JS, cancels=[asked, again], **PAGE)
+
+
+def _wire_example(shared: Shared, page: AskPage, next_token: gr.HTML) -> None:
+    """A first visit, by a link that asks for nothing, begins with the recorded answer."""
+    found = panel("example", example(shared.client.status().model), "example")
+    shown = [page.prompt, page.mixer, page.classification, next_token, page.base, page.adapted]
+    shown.append(page.footer)
+    begin = once_loaded("firstVisit")
+    shared.demo.load(None, [found, *shown], shown, js=begin, **PAGE)
 
 
 def _wire_sliders(page: AskPage) -> None:

@@ -1,0 +1,59 @@
+/* The first minute: a visitor who has not asked anything yet, and came by a link that asks for
+   nothing, finds a recorded question with its answer, marked as such. One click asks it anew. */
+"use strict";
+
+(() => {
+  const VISITED = "t2ui-visited";
+  const NEUTRAL = ["tab", "present", "__theme"]; // parameters of a link that leave Ask as it is
+  const { panels, page, h } = window.t2ui;
+
+  function isFirstVisit() {
+    const query = new URLSearchParams(location.search);
+    if ([...query.keys()].some((key) => !NEUTRAL.includes(key)) || !["ask", null].includes(query.get("tab"))) return false;
+    try {
+      return localStorage.getItem(VISITED) === null;
+    } catch {
+      return true; // storage is blocked: every visit is the first
+    }
+  }
+  function haveVisited() {
+    try {
+      localStorage.setItem(VISITED, "1");
+    } catch {
+      // storage is blocked
+    }
+  }
+
+  /** When the page opens: the values of Ask's panels, with the example in them on a first visit. */
+  window.t2ui.firstVisit = (packed, ...shown) => {
+    const example = JSON.parse(packed);
+    const [prompt, mixer, , , , , footer] = shown;
+    window.t2ui.hear("asked", haveVisited);
+    if (!example.prompt || prompt || !isFirstVisit()) return shown;
+    const now = JSON.parse(mixer);
+    const text = JSON.stringify;
+    selectOnce(example.prompt);
+    return [
+      example.prompt,
+      text({ ...example.mixer, ...(now.experts ? { ...now, alpha: { ...now.alpha, ...example.mixer.alpha } } : {}) }),
+      text(example.classification), text(example.next_token), text(example.base), text(example.adapted),
+      text({ ...JSON.parse(footer), receipt: example.receipt, example: true }),
+    ];
+  };
+
+  /** Whoever wants to write a question of their own need not delete the recorded one. */
+  function selectOnce(prompt) {
+    const box = document.querySelector("#prompt textarea");
+    for (const name of ["focus", "click"]) { // a click that gives the focus moves the caret
+      box?.addEventListener(name, () => box.value === prompt && box.select(), { once: true });
+    }
+  }
+
+  /** What marks an answer as recorded, and what makes it a live one. */
+  page.recorded = (live) => h("span.recorded", null,
+    h("span.tag", { title: "An answer recorded earlier with this model and these experts. t2ui replay gives its receipt again, token for token." }, "recorded", h("span", null, " example")),
+    live && h("button.chip.go", { type: "button", id: "make-live", title: "Ask the model this question now.",
+      onclick: () => document.getElementById("ask").click() }, "make it live ▸"));
+
+  panels.example = (host) => () => host.replaceChildren();
+})();
