@@ -24,6 +24,17 @@
     "#allow-transfer": "An expert fits any model of the same shapes, but was trained for one. Without this, pass one passes the others by, and an answer with one is refused.",
   });
 
+  window.t2ui.stages.ask = {
+    answers: ["answers", "#answers"], base: ["base", "#card-base", "answers"], adapted: ["adapted", "#card-adapted", "answers"],
+    "pass-one": ["pass one", "#card-pass-one"], mixture: ["mixture", "#card-mixture"], "next-token": ["next token", "#card-next-token"],
+  };
+  /** By a link: once its prompt is in the box, and the sliders are there. */
+  window.t2ui.goes.ask = () => {
+    if ((page.adapted?.state || "empty") !== "empty") return true;
+    if (page.prompt.trim() && page.ready && document.querySelector("#mixer .mix-row")) document.getElementById("ask").click();
+    return false;
+  };
+
   const dot = (colour) => h("i.dot", { style: { "--colour": colour || "var(--t2-base)" } });
   const skeleton = (rows) =>
     h("div.skeleton", { ariaLabel: "loading" }, Array.from({ length: rows }, () => h("i")));

@@ -4,8 +4,8 @@
 
 (() => {
   const VISITED = "t2ui-visited";
-  const NEUTRAL = ["tab", "present", "__theme"]; // parameters of a link that leave Ask as it is
-  const { panels, page, h } = window.t2ui;
+  const NEUTRAL = ["tab", "present", "point", "__theme"]; // parameters of a link that leave Ask as it is
+  const { panels, page, h, hear } = window.t2ui;
 
   function isFirstVisit() {
     const query = new URLSearchParams(location.search);
@@ -24,12 +24,11 @@
     }
   }
 
-  /** When the page opens: the values of Ask's panels, with the example in them on a first visit. */
-  window.t2ui.firstVisit = (packed, ...shown) => {
+  /** The values of Ask's panels with the example in them; as they are, where somebody has begun. */
+  window.t2ui.withExample = (packed, ...shown) => {
     const example = JSON.parse(packed);
     const [prompt, mixer, , , , , footer] = shown;
-    window.t2ui.hear("asked", haveVisited);
-    if (!example.prompt || prompt || !isFirstVisit()) return shown;
+    if (prompt) return shown;
     const now = JSON.parse(mixer);
     const text = JSON.stringify;
     selectOnce(example.prompt);
@@ -55,5 +54,12 @@
     live && h("button.chip.go", { type: "button", id: "make-live", title: "Ask the model this question now.",
       onclick: () => document.getElementById("ask").click() }, "make it live ▸"));
 
-  panels.example = (host) => () => host.replaceChildren();
+  panels.example = (host, api) => {
+    hear("asked", haveVisited);
+    /** Called when the page opens. Only a first visit touches anything: somebody may be typing. */
+    window.t2ui.firstVisit = () => {
+      if (JSON.parse(api.props.value).prompt && isFirstVisit()) api.trigger("select", {});
+    };
+    return () => {};
+  };
 })();

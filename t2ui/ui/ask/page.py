@@ -95,13 +95,14 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
         )
     with gr.Row(elem_id="cards"):
         about = "The model reads the prompt once and says which kind it is."
-        with card("Pass one", about, learn=6):
+        with card("Pass one", about, elem_id="card-pass-one", learn=6):
             classification = panel("classification", no_classification(""), "classification")
         about = "z′ = 1 + Σ α (z − 1): how much of each expert is in."
         with card("Mixture", about, "set-by", elem_id="card-mixture", learn=5):
             live = live_switch(client)
             shared.mixer.render()
-        with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
+        about = "The likeliest next tokens after the prompt. Follows the sliders."
+        with card("Next token", about, elem_id="card-next-token"):
             next_token = next_token_card(client)
     with gr.Row(elem_id="answers"):
         hint = "The model as it is, z = 1."
@@ -199,8 +200,9 @@ def _wire_example(shared: Shared, page: AskPage, next_token: gr.HTML) -> None:
     found = panel("example", example(shared.client.status().model), "example")
     shown = [page.prompt, page.mixer, page.classification, next_token, page.base, page.adapted]
     shown.append(page.footer)
-    begin = once_loaded("firstVisit")
-    shared.demo.load(None, [found, *shown], shown, js=begin, **PAGE)
+    shared.demo.load(None, None, None, js=once_loaded("firstVisit"), **QUICK)
+    fill = "(...values) => t2ui.withExample(...values)"
+    found.select(None, [found, *shown], shown, js=fill, **PAGE)
 
 
 def _wire_sliders(page: AskPage) -> None:
