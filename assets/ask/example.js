@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+  const WAIT_MS = 30;
   const VISITED = "t2ui-visited";
   const NEUTRAL = ["tab", "present", "point", "__theme"]; // parameters of a link that leave Ask as it is
   const { panels, page, h, hear } = window.t2ui;
@@ -34,7 +35,7 @@
     selectOnce(example.prompt);
     return [
       example.prompt,
-      text({ ...example.mixer, ...(now.experts ? { ...now, alpha: { ...now.alpha, ...example.mixer.alpha } } : {}) }),
+      text(now.experts ? { ...now, alpha: { ...now.alpha, ...example.mixer.alpha }, set_by: example.mixer.set_by } : example.mixer),
       text(example.classification), text(example.next_token), text(example.base), text(example.adapted),
       text({ ...JSON.parse(footer), receipt: example.receipt, example: true }),
     ];
@@ -56,9 +57,17 @@
 
   panels.example = (host, api) => {
     hear("asked", haveVisited);
+    /** While the model loads it is shown at once; else when the sliders are there, which would
+        otherwise come after it and stand at 0. */
+    const settled = () => document.querySelector("#status[data-state]")
+      && (!page.ready || document.querySelector("#mixer :is(.mix-row, .empty)"));
+    function show() {
+      if (settled()) api.trigger("select", {});
+      else setTimeout(show, WAIT_MS);
+    }
     /** Called when the page opens. Only a first visit touches anything: somebody may be typing. */
     window.t2ui.firstVisit = () => {
-      if (JSON.parse(api.props.value).prompt && isFirstVisit()) api.trigger("select", {});
+      if (JSON.parse(api.props.value).prompt && isFirstVisit()) show();
     };
     return () => {};
   };

@@ -114,7 +114,7 @@
       onclick: () => save("t2ui-receipts.jsonl", lines.map((line) => `${line}\n`).join(""), "application/jsonl") });
     const draw = () => {
       button.hidden = !lines.length;
-      button.textContent = `${lines.length} ${lines.length === 1 ? "receipt" : "receipts"} of this visit ↓`;
+      button.textContent = `${lines.length} ${lines.length === 1 ? "answer" : "answers"} as JSONL ↓`;
     };
     function take(value) {
       const line = value.receipt && !value.example ? JSON.stringify(value.receipt) : "";

@@ -55,3 +55,12 @@ def test_a_link_that_asks_for_something_begins_with_that(visit):
     page = visit("?prompt=One+two&mix=math%3D0.5", first=True)
     eventually(lambda: page.locator("#prompt textarea").input_value() == "One two")
     assert recorded(page) == 0 and alpha(page, "math") == 0.5
+
+
+def test_the_example_stands_on_the_sliders_where_the_model_was_there_first(visit, client):
+    page = visit(first=True)
+    wait_state(page, "done")
+    page.wait_for_timeout(1000)  # for a list of experts that might come after it
+    assert recorded(page) == 3 and alpha(page, "math") == 1
+    assert page.locator(".old:visible").count() == 0
+    assert page.locator("#set-by").inner_text() == "set by: classification expert, 1.00"

@@ -123,11 +123,11 @@ def test_the_receipts_of_a_visit_are_saved_as_json_lines(visit):
     saved = page.locator("#session-receipts")
     assert not saved.is_visible()
     ask(page)
-    eventually(lambda: saved.is_visible() and saved.inner_text().startswith("1 receipt "))
+    eventually(lambda: saved.is_visible() and saved.inner_text().startswith("1 answer "))
     wait_state(page, "done")
     slide(page, "math", 0.5)
     page.click("#ask")
-    eventually(lambda: saved.inner_text().startswith("2 receipts"))
+    eventually(lambda: saved.inner_text().startswith("2 answers"))
     with page.expect_download() as download:
         saved.click()
     lines = download.value.path().read_text(encoding="utf-8").splitlines()

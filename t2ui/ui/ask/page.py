@@ -228,11 +228,13 @@ def _wire_sliders(page: AskPage) -> None:
         **QUICK,
     )
 
-    def idle(mode: str | None, shown: str) -> str:  # whoever moved it: a hand, a link, Adapt
-        empty = unpack(shown).get("state") in ("empty", "off")
-        return pack(no_classification(mode or "")) if empty else gr.skip()
-
-    page.dispatch.change(idle, [page.dispatch, page.classification], page.classification, **QUICK)
+    # whoever moved it: a hand, a link, Adapt. In the browser, so that no answer of the server comes
+    # after a result that has been put there meanwhile.
+    off, on = (json.dumps(pack(no_classification(mode))) for mode in (NO_DISPATCH, ""))
+    idle = f"""(mode, shown) => ['empty', 'off'].includes(JSON.parse(shown).state)
+        ? (mode === {json.dumps(NO_DISPATCH)} ? {off} : {on}) : shown"""
+    shown = page.classification
+    page.dispatch.change(None, [page.dispatch, shown], shown, js=idle, **PAGE)
 
     def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
         label, now = str(sent(event).get("label")), unpack(shown)
