@@ -24,6 +24,17 @@
     "#allow-transfer": "An expert fits any model of the same shapes, but was trained for one. Without this, pass one passes the others by, and an answer with one is refused.",
   });
 
+  window.t2ui.stages.ask = {
+    answers: ["answers", "#answers"], base: ["base", "#card-base", "answers"], adapted: ["adapted", "#card-adapted", "answers"],
+    "pass-one": ["pass one", "#card-pass-one"], mixture: ["mixture", "#card-mixture"], "next-token": ["next token", "#card-next-token"],
+  };
+  /** By a link: once its prompt is in the box, and the sliders are there. */
+  window.t2ui.goes.ask = () => {
+    if ((page.adapted?.state || "empty") !== "empty") return true;
+    if (page.prompt.trim() && page.ready && document.querySelector("#mixer .mix-row")) document.getElementById("ask").click();
+    return false;
+  };
+
   const dot = (colour) => h("i.dot", { style: { "--colour": colour || "var(--t2-base)" } });
   const skeleton = (rows) =>
     h("div.skeleton", { ariaLabel: "loading" }, Array.from({ length: rows }, () => h("i")));
@@ -140,7 +151,8 @@
           "it said ", h("code", null, value.said || "(nothing)")),
         h("p.foot", { title: "How long pass one took, and its share of the whole answer." },
           old && h("span.old", { title: "The prompt above is another one by now." }, "old: another prompt"),
-          `${value.method} · ${duration(value.seconds)}${share}`));
+          value.example && page.recorded(false),
+          value.example ? value.method : `${value.method} · ${duration(value.seconds)}${share}`));
     }
     hear("prompt", () => {
       const old = shown?.state === "done" && shown.prompt !== page.prompt;
@@ -155,7 +167,7 @@
     let running = false;
     let again = false;
     let timer = null;
-    let shown = null; // what the server said last, and `made`: for what
+    let shown = null; // what the server said last (or was recorded), and `made`: for what
     let tries = 0; // since the last change; a busy or restarting model is asked again
 
     /** Newest wins: while one request runs, only the last change is remembered. */
@@ -228,8 +240,11 @@
         }, `long prompt: ${shown.left_out.toLocaleString("en")} tokens in its middle left out here`),
         h("p.foot", null, old
           ? page.ready ? "old: the new numbers are on their way" : "old: waiting for the model"
-          : [kl, ` · ${duration(shown.seconds)}`]));
+          : [kl, shown.example ? "" : ` · ${duration(shown.seconds)}`]));
     }
-    return draw;
+    return (value) => { // empty, or what was recorded for a first visit
+      if (value.rows) shown = value;
+      draw();
+    };
   };
 })();

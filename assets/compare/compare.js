@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { panels, hints, h, fill, number, duration, copy, opens } = window.t2ui;
+  const { panels, page, hints, h, fill, number, duration } = window.t2ui;
   const { draw } = window.t2ui.learn;
 
   Object.assign(hints, {
@@ -15,6 +15,16 @@
     "#compare-go": "Seven mixtures on the line answer at once, in one batch.",
   });
 
+  window.t2ui.stages.compare = { answers: ["answers", "#compare-answers"], layers: ["layers", "#compare-layers"] };
+  /** By a link: once its prompt and the ends of its line are in their boxes. */
+  window.t2ui.goes.compare = () => {
+    if (document.querySelector(".t2-compare").dataset.state !== "empty") return true;
+    const boxes = ["#compare-prompt textarea", "#compare-from input", "#compare-to input"];
+    const filled = boxes.every((box) => document.querySelector(box)?.value.trim());
+    if (page.ready && filled) document.getElementById("compare-go").click();
+    return false;
+  };
+
   const ENDS = { length: " …", failed: " (its output was not finite any more: a smaller strength helps)" };
   const message = (text, remedy) => h("div.empty", null, h("p", null, text), remedy ? h("p.remedy", null, remedy) : null);
 
@@ -23,16 +33,9 @@
     const shared = h("p.shared", { dir: "auto" });
     const grid = h("div.columns", { role: "list", tabIndex: 0, ariaLabel: "Answers by mixture" });
     const cover = h("div.cover-text");
-    const box = h("input", { type: "text", readOnly: true, ariaLabel: "Permalink" });
-    const again = h("button.chip", { type: "button", onclick: () => copy(box.value, again) }, "copy");
-    const sheet = h("div.sheet", { id: "compare-link-sheet", popover: "auto", ariaLabel: "Permalink" },
-      h("div.sheet-head", null, h("b", null, "Permalink"), again), box);
-    const link = h("button.link.copy-icon", { type: "button", title: "A link that asks for this comparison.", onclick: () => {
-      history.replaceState(null, "", box.value);
-      copy(box.value, again);
-    } }, "permalink");
-    opens(link, sheet);
-    host.replaceChildren(shared, grid, cover, h("div.compare-foot", null, note, link, sheet));
+    const sheet = window.t2ui.linkSheet("compare-link-sheet", "compare");
+    const link = sheet.button("A link that asks for this comparison.", () => sheet.show(host.dataset.link));
+    host.replaceChildren(shared, grid, cover, h("div.compare-foot", null, note, link, sheet.element));
 
     /** How likely the given text is, beside the first column: a bar to the right is likelier. */
     function likelihood(value, column) {
@@ -80,7 +83,7 @@
       note.textContent = value.state === "stopped" ? "Stopped."
         : there && value.columns[0].per_token !== null ? "bars: the right answer's log-likelihood, nats per token, beside the first column; to the right (red) is likelier"
         : there && value.state === "done" ? "give a right answer above to see how likely each mixture finds it" : "";
-      box.value = value.link ? location.origin + location.pathname + value.link : "";
+      host.dataset.link = value.link || "";
       link.hidden = !value.link;
     };
   };

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { panels, hints, h, plot, frame, copy, opens } = window.t2ui;
+  const { panels, hints, h, plot, frame } = window.t2ui;
 
   Object.assign(hints, {
     "#inspect-look": ["z − 1 for an expert: 0 leaves a singular value as it is, 0.12 turns it up by 12 %.", 5],
@@ -87,28 +87,6 @@
           one.words.map((w) => h(`span.${w.turned || "same"}`, null,
             value.top_coloured ? h("i.dot", { style: { "--colour": w.colour } }) : null, w.text)))));
       draw(value.figure, value.file);
-    };
-  };
-
-  /** A link to what the page shows, made when it is asked for. */
-  panels["inspect-link"] = (host, api) => {
-    let last = null;
-    const box = h("input", { type: "text", readOnly: true, ariaLabel: "Permalink" });
-    const again = h("button.chip", { type: "button", onclick: () => copy(box.value, again) }, "copy");
-    const sheet = h("div.sheet", { id: "inspect-link-sheet", popover: "auto", ariaLabel: "Permalink" },
-      h("div.sheet-head", null, h("b", null, "Permalink"), again), box);
-    const button = h("button.link.copy-icon", {
-      type: "button", title: "A link that carries what this page shows, and the sliders.",
-      onclick: () => api.trigger("select", {}),
-    }, "permalink");
-    opens(button, sheet);
-    host.replaceChildren(button, sheet);
-    return (value) => {
-      if (!value.stamp || value.stamp === last) return;
-      last = value.stamp;
-      box.value = location.origin + location.pathname + value.link;
-      history.replaceState(null, "", box.value);
-      copy(box.value, again);
     };
   };
 })();

@@ -12,6 +12,10 @@
   const { panels, h, fill, hear } = window.t2ui;
   const learn = window.t2ui.learn;
   const TAB = "Learn";
+  window.t2ui.stages.learn = {
+    question: ["the question", ".learn-step > .ask", "all"], picture: ["the picture", ".learn-step > .picture", "all"],
+    knobs: ["the knobs", ".learn-step > .controls", "all"],
+  };
 
   /** The step, counted from 0, that a query string names; the first for nonsense. */
   const asked = (query = location.search) => {
@@ -52,7 +56,9 @@
     const screen = h("div.learn-screen");
     const back = h("a.chip", { href: link(0) }, "← back");
     const next = h("a.chip.next", { href: link(1) });
-    host.replaceChildren(h("nav.learn-steps", { ariaLabel: "Steps" }, nav), screen, h("div.learn-foot", null, back, next));
+    const sheet = window.t2ui.linkSheet("learn-link-sheet", "learn");
+    const share = sheet.button("A link to this step.", () => sheet.show(link(now)));
+    host.replaceChildren(h("nav.learn-steps", { ariaLabel: "Steps" }, nav), screen, h("div.learn-foot", null, back, share, sheet.element, next));
 
     let now = -1;
     const built = new Map(); // step's number -> its parts, once it was opened

@@ -23,8 +23,9 @@
 
   panels.library = (host, api) => {
     let value = { experts: [] };
-    let kind = "all";
-    const search = h("input.search", { type: "search", placeholder: "search the experts", ariaLabel: "Search the library", oninput: () => list() });
+    const asked = new URLSearchParams(location.search);
+    let kind = Object.hasOwn(KINDS, asked.get("kind")) ? asked.get("kind") : "all";
+    const search = h("input.search", { type: "search", value: asked.get("find") || "", placeholder: "search the experts", ariaLabel: "Search the library", oninput: () => list() });
     const filters = h("div.chips", { role: "group", ariaLabel: "Which experts" }, Object.keys(KINDS).map((name) =>
       h("button.chip", { type: "button", data: { kind: name }, onclick: () => {
         kind = name;
@@ -46,7 +47,13 @@
     const note = h("p.note", { role: "status" });
     const grid = h("ul.cards");
     const found = h("p.foot");
-    host.replaceChildren(h("div.library-bar", null, search, filters, h("span.grow"), name, save, add, file), note, grid, found);
+    const sheet = window.t2ui.linkSheet("library-link-sheet", "library");
+    const share = sheet.button("A link to the experts that are found here.", () => {
+      const said = { tab: "library", find: search.value.trim(), kind: kind === "all" ? "" : kind };
+      sheet.show(`?${new URLSearchParams(Object.entries(said).filter(([, words]) => words))}`);
+    });
+    host.replaceChildren(h("div.library-bar", null, search, filters, h("span.grow"), name, save, add, file), note, grid,
+      h("div.library-foot", null, found, share, sheet.element));
 
     function actions(one) {
       const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });

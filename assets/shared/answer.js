@@ -163,7 +163,7 @@
         title: old[0] === "prompt"
           ? "The prompt above is another one by now: press Ask to answer it."
           : "The sliders stand elsewhere by now: press Ask to answer with them.",
-      }, `old: ${why}`), shown?.standing && coming && h("span.coming", { title: "The answer with the sliders as they are is on its way." }, "live: on its way"));
+      }, `old: ${why}`), shown?.example && page.recorded(follower && !why), shown?.standing && coming && h("span.coming", { title: "The answer with the sliders as they are is on its way." }, "live: on its way"));
     }
     hear("prompt", mark);
     hear("mixture", mark);
@@ -179,9 +179,11 @@
 
     function statistics(value) {
       if (!value.tokens) return [];
+      const count = `${value.tokens} ${value.tokens === 1 ? "token" : "tokens"}`;
       const rate = value.tokens / value.seconds;
       const speed = value.seconds > 0 ? ` · ${number(rate, rate < 10 ? 1 : 0)} tokens/s` : "";
-      const parts = [`${value.tokens} ${value.tokens === 1 ? "token" : "tokens"} · ${duration(value.seconds)}${speed}`];
+      // how fast the machine was that recorded an example says nothing of this one
+      const parts = [value.example ? count : `${count} · ${duration(value.seconds)}${speed}`];
       if (value.state === "stopped" && !(value.live && page.follows?.(value))) parts.push(" · stopped");
       if (value.live && value.state === "done" && before) {
         parts.push(changed === null ? " · unchanged" : ` · changed from token ${changed + 1} on`);
@@ -262,13 +264,13 @@
     const pane = (id, label) => h("div.sheet", { id, ariaLabel: label, popover: "auto" });
     const receipt = pane("receipt-sheet", "Receipt");
     const code = pane("code-sheet", "Code");
-    const link = pane("link-sheet", "Permalink");
+    const link = window.t2ui.linkSheet("link-sheet", "ask");
+    const session = window.t2ui.sessionReceipts();
     const button = (text, hint, sheet, what) => {
       const b = h("button.link", { type: "button", title: hint, onclick: () => {
         wanted = what;
         if (what) api.trigger("select", { what });
       } }, text);
-      if (what === "link") b.classList.add("copy-icon");
       opens(b, sheet);
       return b;
     };
@@ -276,8 +278,10 @@
     host.replaceChildren(
       button("receipt ▾", "Everything needed to get the same tokens again.", receipt, ""),
       button("show the code ▾", "The same from Python, the command line and HTTP.", code, "code"),
-      button("permalink", "A link that carries the prompt, the sliders and the settings.", link, "link"),
-      note, receipt, code, link);
+      link.button("A link that carries the prompt, the sliders and the settings.", () => {
+        wanted = "link";
+        api.trigger("select", { what: "link" });
+      }), session.button, note, receipt, code, link.element);
 
     const copyable = (text) => {
       const b = h("button.chip", { type: "button", onclick: () => copy(text, b) }, "copy");
@@ -300,17 +304,8 @@
           ? h("pre", null, JSON.stringify(value.receipt, null, 2))
           : h("div.empty", null, h("p", null, "Ask something first: the receipt names the model, the experts' hashes, the mixture, the seed and the timings.")));
       if (value.code) drawCode(value);
-      if (value.link !== null) {
-        const url = location.origin + location.pathname + value.link;
-        const box = h("input", { type: "text", readOnly: true, value: url, ariaLabel: "Permalink" });
-        const b = copyable(url);
-        fill(link, h("div.sheet-head", null, h("b", null, "Permalink"), b), box,
-          value.link_note && h("p.remedy", null, value.link_note));
-        if (wanted === "link") {
-          history.replaceState(null, "", url);
-          copy(url, b);
-        }
-      }
+      if (value.link !== null && wanted === "link") link.show(value.link, value.link_note);
+      session.take(value);
       wanted = "";
     };
   };

@@ -166,8 +166,8 @@ window.t2ui = (() => {
     setTimeout(() => (button.textContent = old), 1600);
   }
 
-  function save(name, text) {
-    const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  function save(name, text, type = "text/csv") {
+    const url = URL.createObjectURL(new Blob([text], { type }));
     h("a", { href: url, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }

@@ -34,6 +34,7 @@
     const title = titles[query.get("tab") || Object.keys(titles).find((id) => query.has(id))];
     const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
     if (title) [...tabs].find((tab) => tab.textContent.trim() === title)?.click();
+    window.t2ui.beginPresenting();
   };
 
   /** The page that is open is named in the only heading of the first order, and in the title. */
@@ -43,6 +44,7 @@
       if (heading.textContent === open) return;
       heading.textContent = open;
       document.title = open ? `${open} · t2ui` : "t2ui";
+      say("page");
     };
     new MutationObserver(name).observe(document.body, { attributes: true, attributeFilter: ["aria-selected"], subtree: true });
     name();
@@ -58,10 +60,17 @@
       type: "button", title: "Light or dark", ariaLabel: "Switch between light and dark",
       onclick: switchTheme,
     }, "◐");
+    const large = h("button.quiet", {
+      type: "button", id: "present", title: "Large type, one card at a time, for a projector", ariaLabel: "Large type, for a projector",
+      onclick: () => window.t2ui.setPresent(!window.t2ui.presents()),
+    }, "Aa");
+    const pressed = () => (large.ariaPressed = String(window.t2ui.presents()));
+    window.t2ui.hear("present", pressed);
+    pressed();
     const open = h("span.unseen");
     host.replaceChildren(
       h("h1.brand", null, h("img", { src: host.dataset.logo, alt: "", width: 26, height: 26 }), "t2ui", open),
-      h("div.right", null, status, toggle));
+      h("div.right", null, status, large, toggle));
     nameThePage(open);
     status.id = "status";
 

@@ -37,10 +37,12 @@
     element.style.setProperty("--one", place(1));
   }
 
+  const within = (x, low, high) => Math.min(high, Math.max(low, x));
+
   /** One slider with its number, its reset, and `only`, a button for this expert alone. */
   function row(id, label, options) {
     const { colour, hint, low, high, step, reset, move, only } = options;
-    const clamp = (text) => Math.min(high, Math.max(low, Number.parseFloat(text) || 0));
+    const clamp = (text) => within(Number.parseFloat(text) || 0, low, high);
     const range = h("input", {
       type: "range", min: low, max: high, step, ariaLabel: label,
       oninput: () => move(Number(range.value)),
@@ -123,7 +125,7 @@
       host.classList.toggle("long", value.experts.length > bounds.few);
       host.classList.toggle("searched", searched);
       fill(host, searched && h("div.presets", null, search, chips), list, strength.element, base,
-        !searched && h("div.presets", null, chips), note);
+        !searched && h("div.presets", null, chips), h("div.noted", null, note, own.button, own.sheet));
       fold(chips, searched);
       rows.set("base", {
         show: (x) => {
@@ -140,6 +142,17 @@
         },
       });
     }
+
+    /** A preset of the browser's own, which may name experts that are not here. */
+    function use(kept) {
+      const { zero } = plain();
+      const missing = Object.keys(kept.alpha).filter((name) => !Object.hasOwn(zero, name));
+      const here = Object.entries(kept.alpha).filter(([name, a]) => Object.hasOwn(zero, name) && Number.isFinite(a));
+      const alpha = { ...zero, ...Object.fromEntries(here.map(([name, a]) => [name, within(a, bounds.low, bounds.high)])) };
+      const note = missing.length ? `The preset names experts that are not here: ${missing.join(", ")}.` : "";
+      change({ alpha, strength: within(kept.strength, 0, bounds.strength), set_by: `preset ${kept.name}`, ...(note && { note }) }, false);
+    }
+    const own = window.t2ui.keptPresets(plain, use);
 
     /** The presets, those of one expert in its colour, and the reset. */
     function chipsOf(value) {

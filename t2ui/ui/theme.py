@@ -11,7 +11,14 @@ import gradio as gr
 
 from t2ui.ui.shared.panel import ASSETS
 
-STYLES = ("tokens.css", "layout.css", "panels.css", "touch.css")  # of all pages, in assets/shared
+STYLES = (  # of all pages, in assets/shared
+    "tokens.css",
+    "layout.css",
+    "panels.css",
+    "touch.css",
+    "share.css",
+    "present.css",
+)
 
 
 def theme() -> gr.themes.Base:

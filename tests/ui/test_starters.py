@@ -21,7 +21,7 @@ RIGHT = {  # by chip: the label that pass one finds, and whether an answer is ri
     "Marbles lost": ("math", lambda text: same_number(text, "9")),
     "Fibonacci in Python": ("code", lambda text: passes(text, answer_of(FIBONACCI, "fibonacci"))),
     "Tides": ("reasoning", lambda text: "moon" in text.lower()),
-    "Price of 7 pens": ("math", lambda text: same_number(text, "21")),
+    "5 boxes of pencils": ("math", lambda text: same_number(text, "30")),
     "Prime numbers in Python": ("code", lambda text: passes(text, answer_of(PRIME, "is_prime"))),
     "Pages read": ("math", lambda text: same_number(text, "43")),
     "Rolls left": ("math", lambda text: same_number(text, "12")),

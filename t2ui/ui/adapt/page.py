@@ -19,6 +19,7 @@ from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
 from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.adapt.generated import MadeRows, names_a_generator
+from t2ui.ui.adapt.link import DEFAULTS, from_link, link_to
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
 from t2ui.ui.adapt.saved import saved_experts
 from t2ui.ui.adapt.search_view import OBJECTIVES, methods_hint
@@ -27,10 +28,10 @@ from t2ui.ui.shared.card import card
 from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.durations import about
-from t2ui.ui.shared.events import LIGHT, PAGE, WORKER, sent
+from t2ui.ui.shared.events import LIGHT, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import answer
 from t2ui.ui.shared.mixture import experts_of
-from t2ui.ui.shared.panel import asset_url, once_loaded, pack, panel, unpack
+from t2ui.ui.shared.panel import asset_url, once_loaded, pack, page_link, panel, unpack
 from t2ui.ui.shared.visitor import of, visitor_of
 
 TIMEOUT_SECONDS = 120.0
@@ -50,6 +51,7 @@ class AdaptPage:
     search: gr.HTML
     start: gr.Button
     stop: gr.Button
+    link: gr.HTML
     answers: tuple[gr.HTML, gr.HTML]
 
     @property
@@ -79,6 +81,7 @@ def adapt_page(shared: Shared, tab: gr.Tab) -> None:
                 start = gr.Button("Start ▸", variant="primary", elem_id="adapt-start", min_width=0)
                 stop = gr.Button("Stop", elem_id="adapt-stop", min_width=0)
             search = panel("search", {"id": ""}, "adapt-search", server_functions=[search_state])
+            link = page_link("adapt", "A link that carries the examples and the settings.")
         with gr.Column(elem_id="adapt-right", min_width=0):
             with gr.Row(elem_id="adapt-plots"):
                 with card("Score", "Of every member of each generation; higher is better."):
@@ -88,8 +91,10 @@ def adapt_page(shared: Shared, tab: gr.Tab) -> None:
                     panel("search-alpha", {}, "adapt-alpha", plots)
             answers = result_cards(shared, searches, search)
     saved_experts(shared)
-    page = AdaptPage(examples, method, objective, budget, estimate, search, start, stop, answers)
+    boxes = (examples, method, objective, budget)
+    page = AdaptPage(*boxes, estimate, search, start, stop, link, answers)
     _wire_examples(shared, page, tab)
+    _wire_link(page)
     _wire_search(shared, page, searches)
 
 
@@ -101,12 +106,15 @@ def _settings() -> tuple[gr.Dropdown, gr.Dropdown, gr.Dropdown]:
     ]
     methods = [("best", "auto"), *((one.words, name) for name, one in SEARCH_METHODS.items())]
     objectives = [(words, name) for name, words in OBJECTIVES.items()]
+
+    def box(name: str, label: str, offered: list[tuple[str, str]]) -> gr.Dropdown:
+        element = f"adapt-{name}"
+        return gr.Dropdown(offered, value=DEFAULTS[name], label=label, elem_id=element, min_width=0)
+
     return (
-        gr.Dropdown(methods, value="auto", label="Method", elem_id="adapt-method", min_width=0),
-        gr.Dropdown(
-            objectives, value="likelihood", label="Score", elem_id="adapt-objective", min_width=0
-        ),
-        gr.Dropdown(budgets, value="light", label="Budget", elem_id="adapt-budget", min_width=0),
+        box("method", "Method", methods),
+        box("objective", "Score", objectives),
+        box("budget", "Budget", budgets),
     )
 
 
@@ -159,9 +167,17 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
         return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
 
+    def linked(request: gr.Request) -> list[Any]:
+        """What the link says; the rest stays."""
+        asked = from_link(dict(request.query_params))
+        said = asked.settings or {}
+        rows = pack(_table(asked.rows)) if asked.rows else gr.skip()
+        return [rows, *(said.get(name, gr.skip()) for name in DEFAULTS)]
+
     kept = [page.examples, page.search]
+    opened = shared.demo.load(None, kept, kept, js=once_loaded("remembered"), **PAGE)
     for added in (
-        shared.demo.load(None, kept, kept, js=once_loaded("remembered"), **PAGE),
+        opened.then(linked, None, page.asked, **QUICK),
         page.examples.select(add_sample, page.examples, page.examples, **LIGHT),
         page.examples.upload(add_text, page.examples, page.examples, **LIGHT),
     ):
@@ -170,6 +186,15 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
     changed += [box.input for box in (page.method, page.objective, page.budget)]
     newest = {"trigger_mode": "always_last", **WORKER}
     gr.on(changed, estimate, page.asked, page.estimate, **newest)
+
+
+def _wire_link(page: AdaptPage) -> None:
+    def permalink(examples: str, *chosen: Any) -> str:
+        settings = dict(zip(DEFAULTS, chosen, strict=True))
+        link, note = link_to(rows_of(unpack(examples)), settings)
+        return pack({"link": link, "note": note, "stamp": uuid.uuid4().hex})
+
+    page.link.select(permalink, page.asked, page.link, **QUICK)
 
 
 def _wire_search(shared: Shared, page: AdaptPage, searches: Searches) -> None:

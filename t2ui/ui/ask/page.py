@@ -13,6 +13,7 @@ from gradio.components import Component
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.errors import InputError
+from t2ui.ui.ask.example import example
 from t2ui.ui.ask.link import fill_from_link
 from t2ui.ui.ask.live import live_switch, wire_live
 from t2ui.ui.ask.next_token import next_token_card
@@ -30,6 +31,7 @@ from t2ui.ui.shared.starters import STARTERS
 from t2ui.ui.shared.views import AskView, no_answer, no_classification
 from t2ui.ui.shared.visitor import of
 
+ABOUT = "One model, a few experts: each turns the model’s singular values up or down."
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 # Text that was on its way to the browser may arrive after it: assets/shared/answer.js knows which
 # question was stopped.
@@ -78,16 +80,22 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
         for label, text in STARTERS:
             starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
             starter.click(None, None, shared.prompt, js=f"() => {json.dumps(text)}")
+        gr.HTML(
+            f'<p>{ABOUT} <a href="?learn=5">How it works</a></p>',
+            elem_id="about",
+            apply_default_css=False,
+        )
     with gr.Row(elem_id="cards"):
         about = "The model reads the prompt once and says which kind it is."
-        with card("Pass one", about, learn=6):
+        with card("Pass one", about, elem_id="card-pass-one", learn=6):
             classification = panel("classification", no_classification(""), "classification")
         about = "z′ = 1 + Σ α (z − 1): how much of each expert is in."
         with card("Mixture", about, "set-by", elem_id="card-mixture", learn=5):
             live = live_switch(client)
             shared.mixer.render()
-        with card("Next token", "The likeliest next tokens after the prompt. Follows the sliders."):
-            next_token_card(client)
+        about = "The likeliest next tokens after the prompt. Follows the sliders."
+        with card("Next token", about, elem_id="card-next-token"):
+            next_token = next_token_card(client)
     with gr.Row(elem_id="answers"):
         hint = "The model as it is, z = 1."
         with card("Base", hint, "answered-base", elem_id="card-base", learn=2):
@@ -112,6 +120,7 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
     _wire_sliders(page)
     _wire_footer(client, page)
     fill_from_link(shared, settings)
+    _wire_example(shared, page, next_token)
 
 
 def _pane(name: str, follows: str) -> gr.HTML:
@@ -178,6 +187,16 @@ def _wire_ask(client: Client, page: AskPage) -> None:
     stop.click(None, panes, panes, js=STOPPED_JS, cancels=[asked, again], **PAGE)
 
 
+def _wire_example(shared: Shared, page: AskPage, next_token: gr.HTML) -> None:
+    """A first visit, by a link that asks for nothing, begins with the recorded answer."""
+    found = panel("example", example(shared.client.status().model), "example")
+    shown = [page.prompt, page.mixer, page.classification, next_token, page.base, page.adapted]
+    shown.append(page.footer)
+    shared.demo.load(None, None, None, js=once_loaded("firstVisit"), **QUICK)
+    fill = "(...values) => t2ui.withExample(...values)"
+    found.select(None, [found, *shown], shown, js=fill, **PAGE)
+
+
 def _wire_sliders(page: AskPage) -> None:
     """The rules that keep the sliders and the dispatcher's switch in agreement."""
     # a hand on a slider: the dispatcher is off (assets/shared/mixer.js says so)
@@ -201,11 +220,13 @@ def _wire_sliders(page: AskPage) -> None:
         **QUICK,
     )
 
-    def idle(mode: str | None, shown: str) -> str:  # whoever moved it: a hand, a link, Adapt
-        empty = unpack(shown).get("state") in ("empty", "off")
-        return pack(no_classification(mode or "")) if empty else gr.skip()
-
-    page.dispatch.change(idle, [page.dispatch, page.classification], page.classification, **QUICK)
+    # whoever moved it: a hand, a link, Adapt. In the browser, so that no answer of the server comes
+    # after a result that has been put there meanwhile.
+    off, on = (json.dumps(pack(no_classification(mode))) for mode in (NO_DISPATCH, ""))
+    idle = f"""(mode, shown) => ['empty', 'off'].includes(JSON.parse(shown).state)
+        ? (mode === {json.dumps(NO_DISPATCH)} ? {off} : {on}) : shown"""
+    shown = page.classification
+    page.dispatch.change(None, [page.dispatch, shown], shown, js=idle, **PAGE)
 
     def correct(mixer: str, shown: str, event: gr.EventData) -> tuple[str, str, str]:
         label, now = str(sent(event).get("label")), unpack(shown)

@@ -11,7 +11,7 @@ from t2ui.ui.inspect.matrices import component_csv, heatmap_csv
 from t2ui.ui.inspect.sources import Chosen, Drawn, map_data, matrix_data, sources_of
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.events import QUICK, WORKER
-from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.panel import pack, page_link, panel, unpack
 from t2ui.ui.shared.visitor import of
 
 
@@ -22,7 +22,7 @@ def saving_buttons(shared: Shared, choices: Choices, component: gr.HTML) -> None
     """
     save_map = gr.Button("Heatmap CSV", size="sm", elem_id="save-heatmap")
     save_row = gr.Button("Matrix CSV", size="sm", elem_id="save-component")
-    link = panel("inspect-link", {"link": "", "stamp": ""}, "inspect-link")
+    link = page_link("inspect", "A link that carries what this page shows, and the sliders.")
     saved = panel("download", {"name": "", "text": "", "stamp": ""}, "download")
 
     async def save_heatmap(
@@ -51,7 +51,8 @@ def saving_buttons(shared: Shared, choices: Choices, component: gr.HTML) -> None
 
     def permalink(*chosen: Any) -> str:
         *boxes, mixer = chosen
-        return pack({"link": link_to(boxes, unpack(mixer)), "stamp": uuid.uuid4().hex})
+        said = link_to(boxes, unpack(mixer))
+        return pack({"link": said, "note": "", "stamp": uuid.uuid4().hex})
 
     inputs = [*choices.of_map, shared.mixer]
     save_map.click(save_heatmap, inputs, saved, **WORKER)

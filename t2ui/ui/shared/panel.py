@@ -24,7 +24,10 @@ SCRIPTS = (
     "core.js",
     "hints.js",
     "answered.js",
+    "present.js",
     "header.js",
+    "qr.js",
+    "share.js",
     "mixer.js",
     "answer.js",
     "plots.js",
@@ -111,3 +114,10 @@ def panel(
         server_functions=server_functions,
         render=render,
     )
+
+
+def page_link(page: str, hint: str) -> gr.HTML:
+    """The button "permalink" of a page, by its id, with the sheet that it opens. Its `select` asks
+    for the link: the answer is a value with "link" (a query string), "note" and a new "stamp"."""
+    value = {"link": "", "note": "", "stamp": ""}
+    return panel("page-link", value, f"{page}-link", {"page": page, "hint": hint})

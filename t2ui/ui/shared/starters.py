@@ -8,7 +8,7 @@ STARTERS = (  # one of each kind first: Learn shows these three
     ("Marbles lost", "Tom had 15 marbles and lost 6 of them. How many marbles does he have left?"),
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
     ("Tides", "What causes the tides on Earth: the wind, the Moon, earthquakes or clouds?"),
-    ("Price of 7 pens", "A pen costs 3 dollars. How much do 7 pens cost?"),
+    ("5 boxes of pencils", "Mia has 5 boxes with 6 pencils each. How many pencils does she have?"),
     ("Prime numbers in Python", "Write a Python function that checks whether a number is prime."),
     (
         "Pages read",
