@@ -12,6 +12,7 @@
     host.closest(".contain").append(sheet); // where rules inside @media reach it
     opens(open, sheet);
     let last = null;
+    let drawn = "";
 
     function row(one) {
       const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
@@ -40,8 +41,12 @@
       if (side && !open.isConnected) side.append(open);
       open.hidden = !value.rows.length;
       open.textContent = `Saved: ${value.rows.length}`;
-      sheet.replaceChildren(h("p.what", null, value.words), ...value.rows.map(row),
-        h(value.bad ? "p.note.bad" : "p.note", { role: "status" }, value.note));
+      const now = JSON.stringify([value.rows, value.note, value.bad]);
+      if (now !== drawn) { // else the experts were only listed again: a hand may be on a button
+        drawn = now;
+        sheet.replaceChildren(h("p.what", null, value.words), ...value.rows.map(row),
+          h(value.bad ? "p.note.bad" : "p.note", { role: "status" }, value.note));
+      }
       if (!value.rows.length && sheet.matches(":popover-open")) sheet.hidePopover();
       if (value.file && value.stamp !== last) saveBytes(value.file);
       last = value.stamp;
