@@ -58,7 +58,7 @@
     const next = h("a.chip.next", { href: link(1) });
     const sheet = window.t2ui.linkSheet("learn-link-sheet", "learn");
     const share = sheet.button("A link to this step.", () => sheet.show(link(now)));
-    host.replaceChildren(h("nav.learn-steps", { ariaLabel: "Steps" }, nav), screen, h("div.learn-foot", null, back, share, sheet.element, next));
+    host.replaceChildren(h("nav.learn-steps", { ariaLabel: "Steps" }, nav), screen, h("div.learn-foot", null, back, next, share, sheet.element));
 
     let now = -1;
     const built = new Map(); // step's number -> its parts, once it was opened
