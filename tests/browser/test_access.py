@@ -246,6 +246,7 @@ def test_a_long_press_says_what_a_button_does_and_does_not_press_it(visit, clien
 # --- right-to-left text --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_right_to_left_examples_and_results_are_set_right_to_left(visit, monkeypatch):
     import fake_client
 

@@ -224,6 +224,7 @@ def test_a_mixture_is_saved_as_an_expert_once(visit, client):
     page.wait_for_selector("#mix-rolls")
 
 
+@pytest.mark.slow
 def test_a_saved_expert_can_be_inspected_at_once(visit, client):
     page = visit()
     open_adapt(page)
@@ -416,6 +417,7 @@ def test_curves_follow_the_theme(visit, client):
     page.wait_for_function(f"{best}.line.color !== '{dark}'")
 
 
+@pytest.mark.slow
 def test_a_phone_shows_everything_in_one_column(visit, client):
     page = visit(width=390, height=844, has_touch=True, is_mobile=True)
     open_adapt(page)

@@ -124,6 +124,7 @@ def test_an_answer_that_streams_follows_the_sliders_and_is_old_only_where_it_can
     assert answered(page) == "answered with code 1.00, then code 0.50 old: sliders moved"
 
 
+@pytest.mark.slow
 def test_many_coefficients_are_said_in_short_and_none_as_the_base_model(visit):
     page = visit("?mix=code=0.5,math=-0.25,reasoning=1,dispatch=0.125")
     ask(page)

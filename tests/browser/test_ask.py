@@ -233,6 +233,7 @@ def test_a_click_on_another_label_corrects_the_dispatch(visit, client):
     assert page.locator(".base-share .value").inner_text() == "100 %"
 
 
+@pytest.mark.slow
 def test_a_correction_while_the_answer_streams_stays(visit, client):
     client.pace = 1.5
     page = visit()
@@ -300,6 +301,7 @@ def test_a_permalink_brings_the_whole_state_back(visit, app):
     page.locator("#footer").get_by_text("permalink").click()
     link = page.locator("#link-sheet input")
     link.wait_for()
+    eventually(lambda: "prompt=" in link.input_value())  # the sheet opens before its link comes
     query = link.input_value().removeprefix(app[1].rstrip("/") + "/")
     assert query.startswith("?prompt=") and page.url.endswith(query)
     other = visit(query)

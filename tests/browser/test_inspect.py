@@ -132,6 +132,7 @@ def test_a_link_opens_the_page_and_what_is_on_it(visit, client):
     eventually(lambda: client.requests[-1].mixture == {"math": 0.5})
 
 
+@pytest.mark.slow
 def test_module_layer_and_scale_are_selectable(visit, client):
     page = visit()
     open_inspect(page)

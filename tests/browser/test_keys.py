@@ -4,7 +4,7 @@ import json
 
 import browsing
 import pytest
-from browsing import ask, wait_state
+from browsing import ask, returning, wait_state
 from door import opened
 from fake_client import FakeClient
 
@@ -22,7 +22,7 @@ def test_a_key_opens_the_page_and_what_it_asks_is_its_tenants(browser, cli, tmp_
     client, tenants = FakeClient(pace=0.1), Tenants(file)
     with opened(service=Service(client, Limits(), tenants)) as (_, url, _):
         context = browser.new_context(http_credentials={"username": "ada", "password": key})
-        page, bad = context.new_page(), []
+        page, bad = returning(context).new_page(), []
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: bad.append(str(error)))
         page.goto(url)

@@ -243,6 +243,7 @@ def test_the_last_step_reads_a_prompt_and_ends_on_ask(visit, client):
     assert page.evaluate("location.search") == ""
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_so_and_can_be_asked_again(visit, client, monkeypatch):
     with monkeypatch.context() as patch:
         lost = Failed("The model worker stopped.", "It is restarting.")

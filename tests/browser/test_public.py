@@ -4,7 +4,7 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, serve, wait_state
+from browsing import SHOTS, ask, eventually, returning, serve, wait_state
 from fake_client import FakeClient
 
 from t2ui.http.limits import Limits
@@ -122,7 +122,7 @@ def test_a_refusal_is_a_toast_that_says_what_to_do(browser):
     fake = FakeClient(pace=5)
     url, close = serve(fake, Limits(answers=1))
     try:
-        contexts = [browser.new_context(), browser.new_context()]
+        contexts = [returning(browser.new_context()) for _ in range(2)]
         first, second = (context.new_page() for context in contexts)
         for page in (first, second):
             page.goto(url)

@@ -199,6 +199,7 @@ def test_a_steering_says_which_scope_is_set(writing, client):
     eventually(lambda: of(client, Steer) and of(client, Steer)[-1].scope == "answer")
 
 
+@pytest.mark.slow
 def test_with_another_prompt_in_the_box_the_sliders_are_the_next_questions(writing, client):
     page = writing()
     page.locator("#prompt textarea").fill("Something else")
@@ -274,6 +275,7 @@ def test_live_asks_again_and_underlines_the_first_difference(live, client):
     page.screenshot(path=SHOTS / "ask-live.png")
 
 
+@pytest.mark.slow
 def test_live_says_when_nothing_changes(live, client):
     page = live("?mix=math=1&dispatch=none")
     client.same = True

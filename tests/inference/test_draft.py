@@ -29,7 +29,7 @@ def answered(decoder: Decoder, *rows) -> dict:
     return found
 
 
-@pytest.mark.parametrize("tail", [None, 4])
+@pytest.mark.parametrize("tail", [None, pytest.param(4, marks=pytest.mark.slow)])
 def test_two_hundred_mixtures_answer_as_plain_decoding_does(
     decoder, tiny_llama, tiny_tokenizer, llama, tail
 ):

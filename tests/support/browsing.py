@@ -76,6 +76,12 @@ def client(app):
     fake.state = None
 
 
+def returning(context):
+    """Somebody who has asked before finds an empty page, without the example."""
+    context.add_init_script("localStorage.setItem('t2ui-visited', '1')")
+    return context
+
+
 @pytest.fixture
 def visit(browser, app, client):
     """Opens pages: visit(query, width=…, …) in a browser context each; checks them at the end."""
@@ -84,9 +90,7 @@ def visit(browser, app, client):
     def go(query="", width=1280, height=720, wait=True, url=app[1], first=False, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        if not first:  # somebody who has asked before finds an empty page
-            context.add_init_script("localStorage.setItem('t2ui-visited', '1')")
-        page = context.new_page()
+        page = (context if first else returning(context)).new_page()
         if SLOWER > 1:
             device = context.new_cdp_session(page)
             device.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})

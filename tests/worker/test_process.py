@@ -220,7 +220,9 @@ def test_a_bad_expert_file_is_reported_and_the_others_work(client, place):
         bad.unlink()
 
 
-@pytest.mark.parametrize("missing", ["the folder", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "missing", ["tokenizer.json", pytest.param("the folder", marks=pytest.mark.slow)]
+)
 def test_a_model_that_is_not_there_is_said(place, tmp_path, missing):
     folder = tmp_path / "model"
     if missing == "tokenizer.json":

@@ -100,7 +100,9 @@ def show_of(look: Any, compare: Any, show: Any, mixer: Mapping[str, Any]) -> dic
     choices = shows(sources)
     values = [value for _, value in choices]
     chosen = {} if show in values else {"value": values[-1]}
-    return gr.update(choices=choices, visible=len(choices) > 1, **chosen)
+    if len(choices) == 1:  # hidden; Gradio refuses a value on its way that is offered no more
+        return gr.update(visible=False, **chosen)
+    return gr.update(choices=choices, visible=True, **chosen)
 
 
 def _kept(now: Any, options: list[tuple[str, str]]) -> tuple[Any, dict[str, Any]]:

@@ -144,7 +144,7 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
         """The difference first, whatever was shown of what was compared before."""
         wanted = show if compare == before else "difference"
         update = show_of(look, compare, wanted, unpack(mixer))
-        if wanted != show and "choices" in update:
+        if wanted != show and "visible" in update:
             update = {"value": wanted, **update}
         return update, compare
 
