@@ -27,7 +27,9 @@ def test_a_first_visit_shows_a_recorded_answer_and_one_click_makes_it_live(visit
     wait_state(page, "done")
     page.wait_for_selector("#status[data-state=loading]")
     assert recorded(page) == 3
-    assert page.locator("#about").inner_text().startswith("One model, a few experts")
+    assert page.locator("#about").inner_text().startswith("Each expert turns one model’s")
+    end = "document.querySelector('#about a').getBoundingClientRect().right"
+    assert page.evaluate(end) <= 1280, "the sentence is whole beside the starters"
     answers = {p: page.locator(f"#answer-{p} .text").inner_text() for p in ("base", "adapted")}
     assert answers["adapted"].strip() == "5 * 6 = 30" and "15" in answers["base"]
     assert page.locator("#next-token .next-row").count() == 6

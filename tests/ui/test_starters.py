@@ -18,13 +18,13 @@ from t2ui.ui.shared.starters import STARTERS
 FIBONACCI = "assert [fibonacci(n) for n in (1, 2, 3, 10)] == [1, 1, 2, 55]"
 PRIME = "assert [n for n in range(1, 12) if is_prime(n)] == [2, 3, 5, 7, 11]"
 RIGHT = {  # by chip: the label that pass one finds, and whether an answer is right
-    "Marbles lost": ("math", lambda text: same_number(text, "9")),
+    "Marbles": ("math", lambda text: same_number(text, "9")),
     "Fibonacci in Python": ("code", lambda text: passes(text, answer_of(FIBONACCI, "fibonacci"))),
     "Tides": ("reasoning", lambda text: "moon" in text.lower()),
-    "5 boxes of pencils": ("math", lambda text: same_number(text, "30")),
-    "Prime numbers in Python": ("code", lambda text: passes(text, answer_of(PRIME, "is_prime"))),
-    "Pages read": ("math", lambda text: same_number(text, "43")),
-    "Rolls left": ("math", lambda text: same_number(text, "12")),
+    "Pencils": ("math", lambda text: same_number(text, "30")),
+    "Primes in Python": ("code", lambda text: passes(text, answer_of(PRIME, "is_prime"))),
+    "Pages": ("math", lambda text: same_number(text, "43")),
+    "Rolls": ("math", lambda text: same_number(text, "12")),
     "Passengers": ("math", lambda text: same_number(text, "22")),
 }
 

@@ -31,7 +31,7 @@ from t2ui.ui.shared.starters import STARTERS
 from t2ui.ui.shared.views import AskView, no_answer, no_classification
 from t2ui.ui.shared.visitor import of
 
-ABOUT = "One model, a few experts: each turns the model’s singular values up or down."
+ABOUT = "Each expert turns one model’s singular values up or down."
 NO_FOOTER = {"receipt": None, "code": None, "link": None, "link_note": ""}
 # Text that was on its way to the browser may arrive after it: assets/shared/answer.js knows which
 # question was stopped.

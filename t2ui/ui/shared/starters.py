@@ -5,16 +5,16 @@ page's default settings. `tests/ui/test_starters.py` asks the real model all of 
 """
 
 STARTERS = (  # one of each kind first: Learn shows these three
-    ("Marbles lost", "Tom had 15 marbles and lost 6 of them. How many marbles does he have left?"),
+    ("Marbles", "Tom had 15 marbles and lost 6 of them. How many marbles does he have left?"),
     ("Fibonacci in Python", "Write a Python function that returns the n-th Fibonacci number."),
     ("Tides", "What causes the tides on Earth: the wind, the Moon, earthquakes or clouds?"),
-    ("5 boxes of pencils", "Mia has 5 boxes with 6 pencils each. How many pencils does she have?"),
-    ("Prime numbers in Python", "Write a Python function that checks whether a number is prime."),
+    ("Pencils", "Mia has 5 boxes with 6 pencils each. How many pencils does she have?"),
+    ("Primes in Python", "Write a Python function that checks whether a number is prime."),
     (
-        "Pages read",
+        "Pages",
         "Lena read 18 pages on Monday and 25 pages on Tuesday. How many pages did she read in all?",
     ),
-    ("Rolls left", "A baker made 40 rolls and sold 28. How many rolls are left?"),
+    ("Rolls", "A baker made 40 rolls and sold 28. How many rolls are left?"),
     (
         "Passengers",
         "A train had 36 passengers. At the station 14 got off. How many passengers are on the "
