@@ -105,6 +105,8 @@
 
     /** Let go of it for good: something else was asked. */
     window.t2ui.dropLive = () => {
+      clearTimeout(pause); // what was moved before would ask again behind it
+      pause = null;
       if (!asking) return false;
       missed = false;
       api.trigger("input");
