@@ -79,14 +79,16 @@ def command_line() -> str:
 
 
 def facts(expert: "Expert", path: Path) -> dict[str, Any]:
-    """All that an expert's file says, without the scales themselves."""
-    said = {f.name: getattr(expert, f.name) for f in fields(expert) if f.name != "scales"}
+    """All that an expert's file says; of the scales and of the examples' states how many."""
+    numbers = ("scales", "examples")
+    said = {f.name: getattr(expert, f.name) for f in fields(expert) if f.name not in numbers}
     size = path.stat().st_size
     return {
         **said,
         "labels": list(expert.labels),
         "parameters": expert.parameters,
         "matrices": len(expert.scales),
+        "examples": 0 if expert.examples is None else len(expert.examples),
         "file": str(path),
         "bytes": size,
     }
