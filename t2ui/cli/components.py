@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from t2ui.checks import check_prompt, coefficients
+from t2ui.checks import check_prompt
 from t2ui.cli.options import (
     AsJson,
     Device,
     Folder,
     Model,
+    asked_mixture,
     library_of,
     load,
-    mixture_file,
     note,
     print_json,
     report_problems,
@@ -56,12 +56,12 @@ def components(
     as_json: AsJson = False,
 ) -> None:
     """Which tokens single components read and write, and what the answer loses without them."""
-    saved = mixture_file(mix)
+    given = asked_mixture(mix)
     settings = AnswerSettings(  # checked before a model is loaded
-        mixture=saved.mixture.weights if saved else coefficients(mix, ",", "--mix"),
-        normalise=bool(saved and saved.mixture.normalise),
+        mixture=given.weights or {},
+        normalise=given.normalise,
         allow_transfer=allow_transfer,
-        scope=scope or (saved.mixture.scope if saved else ""),
+        scope=scope or given.scope,
     )
     chosen = tuple(map(_component, component or ()))
     choice = ComponentChoice(module, layer, by, count, chosen, at)

@@ -10,7 +10,7 @@ import typer
 
 from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
-from t2ui.checks import check_prompt, coefficients
+from t2ui.checks import check_prompt
 from t2ui.cli.adapt import adapt_command
 from t2ui.cli.components import components
 from t2ui.cli.evaluate import evaluate
@@ -24,9 +24,9 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
+    asked_mixture,
     library_of,
     load,
-    mixture_file,
     note,
     print_json,
     progress,
@@ -140,15 +140,15 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a prompt in two passes."""
-    saved = mixture_file(mix)
+    given = asked_mixture(mix)
     settings = AnswerSettings(  # checked before a model is loaded
-        mixture=saved.mixture.weights if saved else coefficients(mix, ",", "--mix") or None,
+        mixture=given.weights,
         dispatch=dispatch,
         routing=routing,
         threshold=threshold,
-        normalise=normalise or bool(saved and saved.mixture.normalise),
+        normalise=normalise or given.normalise,
         allow_transfer=allow_transfer,
-        scope=scope or (saved.mixture.scope if saved else ""),
+        scope=scope or given.scope,
         sampling=Sampling(max_new_tokens, temperature, top_p, top_k, seed, tuple(stop or ())),
     )
     text = check_prompt(sys.stdin.read() if prompt == "-" else prompt)
@@ -158,7 +158,7 @@ def ask(
 
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
-    for misfit in saved.misfits(model_name(loaded), library.experts) if saved else ():
+    for misfit in given.saved.misfits(model_name(loaded), library.experts) if given.saved else ():
         note(misfit)
     with adapt(loaded, progress=progress) as adapter:
         library = library.fitting(adapter)

@@ -3,13 +3,15 @@
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from t2ui.checks import Alpha, coefficients
 from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.errors import InputError
 
@@ -63,13 +65,24 @@ def library_of(model: "PreTrainedModel", folder: Path | None) -> "Library":
     return load_library(experts_folder(default_experts_dir(), model_name(model)))
 
 
-def mixture_file(mix: str) -> "SavedMixture | None":
-    """The mixture in the file that `--mix` names; None where it lists coefficients, or is empty."""
+class AskedMixture(NamedTuple):
+    """What `--mix` asks for."""
+
+    weights: Mapping[str, Alpha] | None  # None: nothing was given
+    normalise: bool = False
+    scope: str = ""
+    saved: "SavedMixture | None" = None  # where it names a file
+
+
+def asked_mixture(mix: str) -> AskedMixture:
+    """The mixture in the file that `--mix` names, or of the coefficients that it lists."""
     if not mix.endswith(".json"):
-        return None
+        return AskedMixture(coefficients(mix, ",", "--mix") or None)
     from t2ui.svf.mixture import SavedMixture
 
-    return SavedMixture.load(mix)
+    saved = SavedMixture.load(mix)
+    mixture = saved.mixture
+    return AskedMixture(mixture.weights, mixture.normalise, mixture.scope, saved)
 
 
 def command_line() -> str:
