@@ -56,6 +56,7 @@
       select.value = value;
     };
     const frame = awaited(drawn.content, () => ask());
+    let locked = true; // until the question is answered
     function ask() {
       frame.wait("Reading the matrix …");
       kit.ask("select", { layer: shown.layer, module: shown.module, expert: shown.expert });
@@ -69,9 +70,14 @@
       options(expert.select, data.experts.map((one) => one.name), String, data.expert);
       frame.show();
       drawn.draw(data);
+      drawn.knob.lock(locked);
     }
     return {
       frame,
+      lock: (on) => {
+        locked = on;
+        drawn.knob.lock(on || !shown.matrix); // nothing to move before it is there
+      },
       layer: layer.node,
       module: module.node,
       expert: expert.node,
@@ -125,7 +131,7 @@
       outside.setAttribute("d", bars(k, data.sigma.length));
       values.textContent = `the first ${k === 1 ? "component holds" : `${k} components hold`} ${percent(data.captured[k - 1])} of Σs`;
     }
-    const source = matrixSource(kit, { name: "matrix", content: h("div.spectrum-box", null, svg, legend), draw: (found) => {
+    const source = matrixSource(kit, { name: "matrix", knob: keep, content: h("div.spectrum-box", null, svg, legend), draw: (found) => {
       const changed = data?.name !== found.name;
       data = found;
       const r = data.sigma.length;
@@ -153,7 +159,7 @@
         right,
         said: () => `${half()} of ${data.sigma.length}, which is ${percent(half() / data.sigma.length)}. ${right() === 2 ? "A trained matrix spreads what it knows over nearly all of its components; none can be thrown away. So SVF keeps them all, and turns each one a little." : "Few components hold much here. SVF keeps the others all the same, and turns each one a little."} Other matrices are in the lists under the picture.`,
       },
-      lock: keep.lock,
+      lock: source.lock,
       shown: source.shown,
       took: source.took,
     };
@@ -198,7 +204,7 @@
         : `on average a knob of this matrix is turned by ${percent(mean)}`;
       caption.textContent = `all ${data.z.length} knobs of this matrix: red is turned up, blue is turned down; the strip's edges are ±${number(limit, 2)}`;
     }
-    const source = matrixSource(kit, { name: "expert", content: h("div.expert-box", null, row, svg, caption), draw: (found) => {
+    const source = matrixSource(kit, { name: "expert", knob: strength, content: h("div.expert-box", null, row, svg, caption), draw: (found) => {
       data = found;
       const count = Math.min(KNOBS, data.z.length);
       const limit = 2 * Math.max(...data.z.slice(0, count).map((one) => Math.abs(one - 1)), 0.001);
@@ -233,7 +239,7 @@
         right: () => 1,
         said: () => `At ${number(1 + 2 * (asked.z - 1), 3)}: α doubles how far the knob is from 1. At α = 0 every knob is straight up, and the model is the base model, bit for bit; below 0 each one is turned the other way. On Ask, the sliders are these α.`,
       },
-      lock: strength.lock,
+      lock: source.lock,
       shown: source.shown,
       took: source.took,
     };

@@ -51,7 +51,7 @@ def ready(page, number):
     """Until the worker's part of a step is there."""
     step(page, number)
     if number in (4, 5):
-        page.locator(".t2-learn select option").first.wait_for(state="attached")
+        page.locator(".learn-step select option").first.wait_for(state="attached")
 
 
 def verdict(page):
