@@ -120,6 +120,9 @@ def train(
     lora: Annotated[
         int, typer.Option(help="Train a LoRA of this rank instead, as a baseline (peft).")
     ] = 0,
+    lora_modules: Annotated[
+        str, typer.Option(help="The projections that it is on: q,k,v,o,gate,up,down.")
+    ] = "q,v",
     track: Annotated[
         str, typer.Option(help="Show the curves elsewhere, too: tensorboard or trackio.")
     ] = "",
@@ -175,6 +178,7 @@ def train(
             out,
             tokenizer=tokenizer,
             rank=lora,
+            modules=tuple(filter(None, lora_modules.split(","))),
             start=Path(start) if start else None,
             command=command_line(),
         )

@@ -80,8 +80,18 @@ def _drawn(
     for rows in alike.values():
         warped = _warpers(samplings[rows[0]])(before, cast(torch.FloatTensor, logits[rows]))
         for i, probabilities in zip(rows, warped.softmax(-1), strict=True):
-            torch.multinomial(probabilities, 1, generator=random[i], out=drawn[i : i + 1])
+            drawn[i] = _one_of(probabilities, random[i])
     return drawn
+
+
+def _one_of(probabilities: Tensor, random: torch.Generator) -> Tensor:  # (V,) -> ()
+    """A token by inverse transform sampling: one random number, where `torch.multinomial` draws
+    one for each token of the vocabulary."""
+    below = probabilities.cumsum(0)
+    place = torch.rand((), generator=random) * below[-1]
+    # Rounding may not take it to the sum itself, behind which there is no token.
+    place = torch.minimum(place, below[-1].nextafter(torch.zeros(())))
+    return torch.searchsorted(below, place, right=True)
 
 
 def _warpers(sampling: Sampling) -> LogitsProcessorList:

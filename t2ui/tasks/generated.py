@@ -31,6 +31,7 @@ def load(
     *,
     style: str = "chat",
     instruction: str | None = None,
+    shots: int = 0,
     train_rows: int = 4000,
     validation_rows: int = 200,
     limit: int = 1000,
@@ -46,6 +47,7 @@ def load(
         style: "chat", the generator's question with a line on the answer's form where it has none;
             "question", the question alone.
         instruction: another line instead; empty for none.
+        shots: so many training rows stand before each question, with their answers.
         train_rows: how many; fewer where the generator has no more different prompts.
         validation_rows: the same for validation.
         limit: the same for test.
@@ -57,15 +59,22 @@ def load(
     """
     if style not in STYLES:
         raise InputError(f"style is {style!r}; expected {' or '.join(STYLES)}.")
-    for what, count in (("train_rows", train_rows), ("validation_rows", validation_rows)):
+    counts = {"shots": shots, "train_rows": train_rows, "validation_rows": validation_rows}
+    for what, count in counts.items():
         if count < 0:
             raise InputError(f"{what} is {count}; expected 0 or more.")
     check_text("the instruction", instruction or "")
     generator = opened(name)
     stream = Stream(generator)
 
+    def put(row: Row) -> str:
+        return asked(generator.kind, row.question, style, instruction)
+
+    shown = [row for row in stream.part("train", 2 * shots) if row.answer is not None][:shots]
+    before = "".join(f"{put(row)}\n{row.answer}\n\n" for row in shown)
+
     def example(row: Row) -> Example:
-        prompt = asked(generator.kind, row.question, style, instruction)
+        prompt = before + put(row)
         answer = () if row.answer is None else (answer_ids(tokenizer, row.answer),)
         return Example(
             f"{generator.kind} {row.number}",
@@ -90,7 +99,7 @@ def load(
         return generator.score(int(index), found) if found else 0.0
 
     return Task(
-        generator.name if instruction is None else f"{generator.name}:instruction={instruction}",
+        ":".join([generator.name, *_changed(instruction, shots)]),
         part("train", train_rows),
         part("validation", validation_rows),
         part("test", limit),
@@ -101,6 +110,14 @@ def load(
         score=score,
         max_new_tokens=max_new_tokens or _tokens(tokenizer, stream),
     )
+
+
+def _changed(instruction: str | None, shots: int) -> list[str]:
+    """What a task's name says of the prompts that are not put as usual."""
+    return [
+        *([] if instruction is None else [f"instruction={instruction}"]),
+        *([f"shots={shots}"] if shots else []),
+    ]
 
 
 @lru_cache(maxsize=4)  # a process each, which takes seconds to start

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RECORD = "training.json"  # beside peft's files
+PAPER_MODULES = ("q", "v")
 WEIGHTS = "adapter_model.safetensors"  # peft's name
 OTHER_FORMS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias")
 
@@ -42,7 +43,7 @@ class LoRA:
         self,
         model: "PreTrainedModel",
         rank: int = 16,
-        modules: tuple[str, ...] = ("q", "v"),
+        modules: tuple[str, ...] = PAPER_MODULES,
         start: Path | None = None,
     ):
         try:
@@ -53,6 +54,13 @@ class LoRA:
             ) from None
         self.model = model
         projections = [f"{m}_proj" for m in modules]
+        has = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+        unknown = [name for name in projections if name not in has]
+        if unknown or not projections:
+            raise InputError(
+                f"The LoRA's modules are {', '.join(modules) or 'none'}; expected some of "
+                f"{', '.join(sorted(n.removesuffix('_proj') for n in has if n.endswith('_proj')))}."
+            )
         self.config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
@@ -127,6 +135,7 @@ def train_lora(
     *,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     rank: int = 16,
+    modules: tuple[str, ...] = PAPER_MODULES,
     start: Path | None = None,
     command: str = "",
 ) -> Generator[TrainEvent, None, None]:
@@ -135,12 +144,18 @@ def train_lora(
     Ends by writing `lora/` into the folder, as peft does, and `lora/training.json`; call it again
     to resume. Afterwards the model is what it was before; until then the updates are on it, so
     other threads are refused.
+
+    Args:
+        modules: the projections it is on, "q" for q_proj; the paper's by default.
+
+    Raises:
+        InputError: the model has no such projection.
     """
     if start is not None:
         config = replace(config, start=start.as_posix())
     with locked(model, refusal="a LoRA is being trained on it"):
         torch.manual_seed(config.seed)  # of what it starts from
-        lora = LoRA(model, rank, start=start)
+        lora = LoRA(model, rank, modules, start)
         try:
             trainer = Trainer(lora, tokenizer, task, config, folder)
             try:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_TOKENS = 96  # of an answer that is rehearsed
+# Answered together: a batch costs little more than a row. Counted from the run's start, so that a
+# resumed run answers the same ones together.
+BLOCK_STEPS = 8
 SOURCE = "own requests and exercises (Apache-2.0), answered by the base model"
 
 
@@ -33,17 +36,31 @@ class Rehearsal:
         self.setup, self.tokenizer = setup, setup.tokenizer
         self.prompts = rehearsal_prompts(self.tokenizer, setup.task.labels, setup.config.seed)
         check_context(setup.trainable.model, self.prompts, MAX_TOKENS)
+        self._answered: dict[int, list[Example]] = {}  # by step, of the block under way
 
     def terms(self, step: int) -> list[LossTerm]:
         """The loss terms of this process's share of a step's rehearsed prompts."""
-        setup = self.setup
-        rows = rows_of_step(self.prompts, setup.config.rehearsal, setup.config.seed, step)
-        mine = rows[setup.processes.process_index :: setup.processes.num_processes]
-        if not mine:
-            return []
-        with torch.inference_mode(), setup.trainable.running("base"):
-            answered = with_own_answers(setup.trainable.model, self.tokenizer, mine, MAX_TOKENS)
-        return [next_token_term(row, "rehearsal") for row in answered]
+        if step not in self._answered:
+            self._answered = self._block(step // BLOCK_STEPS * BLOCK_STEPS)
+        return [next_token_term(row, "rehearsal") for row in self._answered[step]]
+
+    def _block(self, first: int) -> dict[int, list[Example]]:
+        """The rows of a block's steps, with their answers."""
+        rows = {step: self._rows(step) for step in range(first, first + BLOCK_STEPS)}
+        different = list({row.id: row for mine in rows.values() for row in mine}.values())
+        if not different:
+            return rows
+        model = self.setup.trainable.model
+        with torch.inference_mode(), self.setup.trainable.running("base"):
+            found = with_own_answers(model, self.tokenizer, different, MAX_TOKENS)
+        answered = {row.id: row for row in found}
+        return {step: [answered[row.id] for row in mine] for step, mine in rows.items()}
+
+    def _rows(self, step: int) -> list[Example]:
+        """This process's share of a step's prompts."""
+        config, processes = self.setup.config, self.setup.processes
+        rows = rows_of_step(self.prompts, config.rehearsal, config.seed, step)
+        return list(rows[processes.process_index :: processes.num_processes])
 
 
 def with_own_answers(
