@@ -76,7 +76,7 @@ def test_training_moves_the_same_way(tmp_path, tiny_tokenizer, objective, scope)
     moved_to = {}
     for device in ("cpu", "cuda"):
         model = make_tiny("llama").to(device)
-        settings = config(objective=objective, scope=scope, steps=3, rehearsal=2)
+        settings = config(objective=objective, scope=scope, steps=3)
         folder = tmp_path / device
         events = list(
             train_svf(model, make_task(), settings, folder, tokenizer=tiny_tokenizer, name="x")

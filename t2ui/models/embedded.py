@@ -282,7 +282,15 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
 
 
 def _settle_special_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Make tokenizer, config and generation config agree on start, end and padding tokens."""
+    """Make tokenizer, config and generation config agree on start, end and padding tokens.
+
+    The config has them as the file says; the tokenizer that some versions of transformers (5.17)
+    make of a file takes the start token for the end token.
+    """
+    for role in ("bos_token", "eos_token"):
+        said = getattr(model.config, f"{role}_id", None)
+        if isinstance(said, int):
+            setattr(tokenizer, role, tokenizer.convert_ids_to_tokens(said))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(model.config, "max_position_embeddings", None):

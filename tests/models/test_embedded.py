@@ -10,6 +10,7 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
+import transformers
 from filelock import FileLock
 from tiny import make_tiny
 from tiny_gguf import write_gguf
@@ -76,6 +77,26 @@ def test_end_and_padding_tokens_agree_everywhere(gguf_file, cache, tiny_tokenize
     assert model.generation_config.eos_token_id == end
     assert tokenizer.pad_token_id == model.generation_config.pad_token_id == end
     assert tokenizer.model_max_length == model.config.max_position_embeddings
+
+
+def test_a_start_token_that_is_taken_for_the_end_is_put_right(
+    gguf_file, cache, tiny_tokenizer, monkeypatch
+):
+    """As transformers 5.17 reads a tokenizer from a file: answers would never end."""
+    read = transformers.AutoTokenizer.from_pretrained
+
+    def mistaken(source, **settings):
+        tokenizer = read(source, **settings)
+        if "gguf_file" in settings:
+            tokenizer.eos_token, tokenizer.pad_token = tokenizer.bos_token, None
+        return tokenizer
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", mistaken)
+    model, tokenizer, _ = load(gguf_file, cache)
+    end = tiny_tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert tokenizer.eos_token_id == tokenizer.pad_token_id == end
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == end
+    assert tokenizer.bos_token_id == tiny_tokenizer.bos_token_id != end
 
 
 def test_the_second_start_dequantises_nothing(gguf_file, cache):

@@ -1,0 +1,149 @@
+"""Where the router sends fresh prompts of every kind: `python -m benchmarks.router_kinds`.
+
+For each shipped expert whose task is a generator, test prompts that no training read; for the
+others, and for none of them, our own requests that are held out. Then each generator's expert is
+left out in turn, its prompts staying: they should go to nobody. A family's gain is what its
+expert's file says of its own task; a prompt that goes elsewhere counts as no gain.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.common import adapted_default, describe_machine
+from t2ui.config import DEFAULT_MODEL, OTHERS, default_experts_dir
+from t2ui.evaluation.statistics import expected_calibration_error, wilson
+from t2ui.inference.kinds import Kinds
+from t2ui.models.prompt_states import prompt_states
+from t2ui.svf.expert import Expert
+from t2ui.svf.library import load_library
+from t2ui.tasks import load_task
+from t2ui.tasks.dispatch_rows import OWN_REQUESTS
+
+TIMES = (4, 24, 128)  # kinds whose reading is timed
+ROUNDS = 50
+
+
+def examples_of(experts: Mapping[str, Expert]) -> dict[str, Tensor]:
+    """Example states by label, as the router takes them."""
+    return {
+        OTHERS if expert.is_dispatcher else expert.labels[0]: expert.examples
+        for expert in experts.values()
+        if expert.examples is not None
+    }
+
+
+def fresh_prompts(experts: Mapping[str, Expert], tokenizer, count: int) -> dict[str, list[str]]:
+    """Label -> prompts that no training read."""
+    found = {
+        expert.labels[0]: [row.prompt for row in load_task(expert.task, tokenizer).test[:count]]
+        for expert in experts.values()
+        if expert.task.startswith("rg:")
+    }
+    held: dict[str, list[str]] = {}
+    for line in OWN_REQUESTS.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["split"] != "train":
+            held.setdefault(row["label"], []).append(row["prompt"])
+    return {**found, **{label: prompts[:count] for label, prompts in held.items()}}
+
+
+def picks(kinds: Kinds, states: Tensor) -> list[tuple[str, float]]:
+    """The likeliest kind of each state, and its probability."""
+    found = [kinds.probabilities(state) for state in states]
+    return [max(one.items(), key=lambda item: item[1]) for one in found]
+
+
+def share(hits: Sequence[bool]) -> str:
+    low, high = wilson(sum(hits), len(hits))
+    return f"{sum(hits)} of {len(hits)}, {100 * sum(hits) / len(hits):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def gain_of(expert: Expert) -> float | None:
+    """Of accuracy over the base model, on the expert's own task."""
+    own = [m for m in expert.metrics if m["set"].startswith(f"{expert.task} test") and "base" in m]
+    return own[-1]["accuracy"] - own[-1]["base"] if own else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=40, help="prompts of each kind")
+    options = parser.parse_args()
+    describe_machine()
+    model, tokenizer, _ = adapted_default()
+    experts = load_library(default_experts_dir() / DEFAULT_MODEL).experts
+    examples = examples_of(experts)
+    prompts = fresh_prompts(experts, tokenizer, options.rows)
+    states = {label: prompt_states(model, tokenizer, texts) for label, texts in prompts.items()}
+    known(Kinds.of(examples), states, experts)
+    left_out(examples, states, [label for label in states if label in examples])
+    timed(examples, states)
+
+
+def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expert]) -> None:
+    """All experts there: right ones, wrong ones and none, calibration, and the oracle's gain."""
+    right, wrong, none, sure, hit = [], [], [], [], []
+    kept: dict[str, float] = {}
+    for label, own in states.items():
+        found = picks(kinds, own)
+        kept[label] = sum(pick == label for pick, _ in found) / len(found)
+        missed = [pick for pick, _ in found if pick != label]
+        print(f"  {label:20} {100 * kept[label]:5.1f} % of {len(found)}; else {missed[:6]}")
+        sure += [confidence for _, confidence in found]
+        hit += [pick == label for pick, _ in found]
+        if label != OTHERS:
+            right += [pick == label for pick, _ in found]
+            wrong += [pick not in (label, OTHERS) for pick, _ in found]
+            none += [pick == OTHERS for pick, _ in found]
+    print(f"the right expert: {share(right)}; a wrong one: {share(wrong)}; none: {share(none)}")
+    print(f"expected calibration error over all {len(hit)}: {expected_calibration_error(sure, hit):.3f}")
+    gains = {e.labels[0]: gain_of(e) for e in experts.values() if e.task.startswith("rg:")}
+    gains = {label: gain for label, gain in gains.items() if gain and label in kept}
+    if gains:
+        reached = sum(gain * kept[label] for label, gain in gains.items()) / sum(gains.values())
+        print(f"share of the oracle's gain over {len(gains)} families: {100 * reached:.1f} %")
+
+
+def left_out(
+    examples: Mapping[str, Tensor], states: Mapping[str, Tensor], labels: Sequence[str]
+) -> None:
+    """Each family's expert away in turn: whoever takes its prompts is a wrong one."""
+    wrong = []
+    for label in labels:
+        if label == OTHERS:
+            continue
+        kinds = Kinds.of({other: rows for other, rows in examples.items() if other != label})
+        found = [pick for pick, _ in picks(kinds, states[label])]
+        taken = [pick for pick in found if pick != OTHERS]
+        who = {name: taken.count(name) for name in dict.fromkeys(taken)}
+        print(f"  without {label:20} {len(taken)} of {len(found)} go to {who}")
+        wrong += [pick != OTHERS for pick in found]
+    print(f"with their family left out, to some expert: {share(wrong)}")
+
+
+def timed(examples: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
+    """What comparing one state costs, with more and more kinds (repeated under other names)."""
+    rows, state = list(examples.values()), next(iter(states.values()))[0]
+    for count in TIMES:
+        began = time.perf_counter()
+        kinds = Kinds.of({str(i): rows[i % len(rows)] for i in range(count)})
+        fitting = time.perf_counter() - began
+        seconds = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            kinds.probabilities(state)
+            seconds.append(time.perf_counter() - began)
+        print(
+            f"{count} kinds: {1000 * statistics.median(seconds):.2f} ms a prompt "
+            f"[{1000 * min(seconds):.2f}, {1000 * max(seconds):.2f}], fitted once in {fitting:.2f} s"
+        )
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main()
