@@ -227,14 +227,22 @@
       const old = outdated(shown.made).length > 0;
       host.toggleAttribute("data-old", old);
       host.style.setProperty("--t2-mix", mixColour(shown.made.mixture));
-      const rows = shown.rows.map(([text, base, mixture]) =>
-        h("div.next-row", { title: `${quoted(text)}: base ${number(base, 3)}, mixture ${number(mixture, 3)}` },
-          h("code", { dir: "auto" }, quoted(text)), side("base", base), side("mix", mixture)));
+      const options = shown.options || [];
+      const row = (name, shownName, [base, mixture], best) =>
+        h(best ? "div.next-row.best" : "div.next-row", { title: `${name}: base ${number(base, 3)}, mixture ${number(mixture, 3)}` },
+          shownName, side("base", base), side("mix", mixture));
+      const most = Math.max(...options.map(([, , mixture]) => mixture));
+      const rows = options.length
+        ? options.map(([text, ...both], i) => row(text, h("span.option", { dir: "auto" }, `${"ABCDEFGH"[i]} ${text}`), both, both[1] === most))
+        : shown.rows.map(([text, ...both]) => row(quoted(text), h("code", { dir: "auto" }, quoted(text)), both));
       const kl = h("span", { title: "Kullback–Leibler divergence of the mixture's next-token distribution from the base model's: 0 when they agree." },
         `KL ${number(shown.kl)} nats`);
       fill(host,
-        h("div.next-head", null, h("span"), h("span", null, "base"), h("span", null, "mixture")),
+        h("div.next-head", null, h("span", null, options.length ? "its options" : ""), h("span", null, "base"), h("span", null, "mixture")),
         h("div.next-rows", null, rows),
+        options.length > 0 && h("p.foot.of-options", {
+          title: "By the likelihood of each option as the answer to the question alone, without the list. Small models answer a question better than they name a letter.",
+        }, "chances among these options alone"),
         shown.left_out > 0 && h("p.foot.left-out", {
           title: "This card follows every move of a slider, so of a long prompt it reads the beginning and the end alone. Ask reads all of it.",
         }, `long prompt: ${shown.left_out.toLocaleString("en")} tokens in its middle left out here`),

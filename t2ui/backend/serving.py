@@ -7,7 +7,6 @@ it.
 
 import gc
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import singledispatchmethod
@@ -17,10 +16,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.backend import comparing, inspection, token_shift
+from t2ui.backend import comparing, inspection
 from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.answers import Answers, Envelope
 from t2ui.backend.experts_folder import ExpertsFolder
+from t2ui.backend.next_token import NextTokenReader
 from t2ui.backend.pace import Pace
 from t2ui.backend.saved_experts import SavedExperts
 from t2ui.backend.session_folders import SessionFolders
@@ -29,7 +29,7 @@ from t2ui.config import WorkerConfig
 from t2ui.errors import InputError
 from t2ui.inference.components import measure_components
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import Change, Plan, changed, make_plan, refuse_transfers
+from t2ui.inference.plan import Change, Plan, changed, make_plan
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.messages import (
     Adapt,
@@ -48,7 +48,6 @@ from t2ui.messages import (
     LayersOff,
     Mixed,
     NextToken,
-    NextTokens,
     ReadExpert,
     RenameExpert,
     Request,
@@ -57,14 +56,12 @@ from t2ui.messages import (
     Steer,
     Sweep,
 )
-from t2ui.models.chat import answer_tail, chat_ids
 from t2ui.models.loading import dtype_name, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.likeness import likeness
-from t2ui.svf.mixture import mix, mixture_of, scope_of
+from t2ui.svf.mixture import mix, mixture_of
 
 NO_SESSIONS = SessionFolders(None, 0)  # not public
-REMEMBERED_PROMPTS = 8  # whose next token under the base model is kept while a slider moves
 
 
 def load_backend(
@@ -104,8 +101,7 @@ class ModelBackend:
         self._pace = Pace()
         self._store = PromptStore()  # of prompts that the base model has read
         self._answers = Answers(tokenizer, adapter, self._pace, self._store)
-        # prompt's ids -> the next token's log-probabilities (V,) under the base model
-        self._base: OrderedDict[tuple[int, ...], Tensor] = OrderedDict()
+        self._next_token = NextTokenReader(tokenizer, adapter, self._pace, self._store)
 
     @property
     def asks(self) -> int:
@@ -130,21 +126,8 @@ class ModelBackend:
 
     @_answer.register
     def _(self, request: NextToken) -> Iterator[Event | None]:
-        began = time.perf_counter()
         experts = self._experts.library(request.session).experts
-        mixture = mixture_of(request.mixture, request.normalise, request.scope)
-        scales = mix(experts, mixture)
-        refuse_transfers(self.adapter, experts, mixture, request.allow_transfer)
-        prompt, left_out = token_shift.shortened(self.tokenizer, request.prompt, self.model)
-        prompt_ids = chat_ids(self.tokenizer, prompt)
-        tail = answer_tail(self.tokenizer) if scope_of(mixture, experts) == "answer" else None
-        reader = token_shift.Reader(self.adapter, tail, self._store)
-        base = yield from self._base_next(reader, prompt_ids)
-        mixed = base
-        if scales:
-            mixed = yield from self._next(reader, prompt_ids, scales)
-        chosen, kl = token_shift.candidates(self.tokenizer, base, mixed, request.k)
-        yield NextTokens(chosen, kl, time.perf_counter() - began, left_out)
+        return self._next_token.answer(request, experts, beside=len(self._answers) > 0)
 
     @_answer.register
     def _(self, request: Heatmap) -> Event:
@@ -221,25 +204,6 @@ class ModelBackend:
         """z′ by matrix, of the mixture with these coefficients."""
         return mix(self._experts.library(session).experts, mixture_of(alphas, normalise))
 
-    def _next(
-        self, reader: token_shift.Reader, prompt_ids: list[int], scales: Mapping[str, Tensor]
-    ) -> token_shift.Pieces[Tensor]:
-        tokens = self._pace.tokens(beside=len(self._answers) > 0)
-        pieces = token_shift.next_token_log_probs(reader, prompt_ids, scales, tokens)
-        return self._pace.measured(pieces, tokens)
-
-    def _base_next(
-        self, reader: token_shift.Reader, prompt_ids: list[int]
-    ) -> token_shift.Pieces[Tensor]:
-        """`_next` under the base model, kept for as long as a slider moves."""
-        key = tuple(prompt_ids)
-        if key not in self._base:
-            self._base[key] = yield from self._next(reader, prompt_ids, {})
-        self._base.move_to_end(key)
-        if len(self._base) > REMEMBERED_PROMPTS:
-            self._base.popitem(last=False)
-        return self._base[key]
-
     # --- asks ------------------------------------------------------------------------------------
 
     def start(self, job_id: str, ask: Ask) -> Iterator[Event]:
@@ -301,7 +265,7 @@ class ModelBackend:
 
     def free_memory(self) -> None:
         """Forget what can be computed again, and hand the device's unused memory back."""
-        self._base.clear()
+        self._next_token.clear()
         self._store.clear()
         gc.collect()
         if self.model.device.type == "cuda":

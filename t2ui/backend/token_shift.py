@@ -1,4 +1,4 @@
-"""What a mixture changes, token by token: the next token, and a whole answer read by both models.
+"""What a mixture changes in an answer, token by token: it is read by both models.
 
 Long texts are read in pieces: generators that yield None between two pieces and return what they
 found, so that other people's answers can go on in between.
@@ -12,14 +12,13 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from t2ui.inference.differences import first_difference, token_texts
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import text_of
 from t2ui.messages import Compared, TokenShift
 from t2ui.models.batch_cache import RoomyCache
-from t2ui.models.chat import text_ids
 from t2ui.models.likelihood import completion_logits
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Setting
@@ -28,29 +27,8 @@ T = TypeVar("T")
 Pieces = Generator[None, None, T]
 
 CANDIDATES = 3  # that are shown for each token of an answer
-# Of a longer prompt so many are read for the next token: a quarter from its beginning, the rest
-# from its end.
-MOST_TOKENS = 512
 # Logits held at once: 0.5 GB of float32. A longer answer is compared up to here only.
 MAX_LOGITS = 2**27
-
-
-def shortened(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, model: PreTrainedModel
-) -> tuple[str, int]:
-    """A long prompt's beginning and end, and how many tokens between them are left out.
-
-    The next token is computed at every move of a slider, for everybody who moves one: 4,000 tokens
-    would take too long each time.
-    """
-    ids = text_ids(tokenizer, prompt)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    most = min(MOST_TOKENS, (context or MOST_TOKENS * 2) // 2)
-    if len(ids) <= most:
-        return prompt, 0
-    ends = (ids[: most // 4], ids[-(most - most // 4) :])
-    left_out = len(ids) - most
-    return "".join(text_of(tokenizer, part) for part in ends), left_out
 
 
 @dataclass(frozen=True)
@@ -61,44 +39,6 @@ class Reader:
     adapter: Adapter
     tail: int | None = None
     store: PromptStore = field(default_factory=lambda: PromptStore(limit=0))  # what the base read
-
-
-def next_token_log_probs(
-    reader: Reader, prompt_ids: Sequence[int], scales: Mapping[str, Tensor], tokens: int
-) -> Pieces[Tensor]:
-    """log π(token | prompt) under these scales ({}: the base model): (V,) float32, CPU.
-
-    Args:
-        tokens: how many are read at once.
-    """
-    return (yield from _log_probs(reader, (prompt_ids, [0]), scales, tokens))[0].cpu()
-
-
-def candidates(
-    tokenizer: PreTrainedTokenizerBase, base: Tensor, mixed: Tensor, k: int
-) -> tuple[tuple[tuple[str, float, float], ...], float]:
-    """The k tokens that are likeliest under either model, and how far the models are apart.
-
-    Args:
-        base, mixed: log-probabilities of the next token, (V,) float32.
-
-    Returns:
-        (token text, base probability, mixture probability) by the larger of both, and
-        KL(mixture ‖ base) in nats.
-    """
-    larger = torch.maximum(base, mixed)
-    chosen = larger.topk(min(k, larger.numel())).indices.tolist()
-    rows = tuple(
-        (
-            text_of(tokenizer, [token], special=True),
-            float(base[token].exp()),
-            float(mixed[token].exp()),
-        )
-        for token in chosen
-    )
-    # 0 · log 0 = 0: a token that the mixture rules out adds nothing, whatever the base gives it
-    terms = torch.where(mixed.exp() > 0, mixed.exp() * (mixed - base), 0.0)
-    return rows, max(0.0, float(terms.sum()))
 
 
 def compare(
@@ -144,7 +84,7 @@ def _read(
     tokens: int,
 ) -> Pieces[list[tuple[float, tuple[tuple[str, float], ...]]]]:
     """Each completion token's log-probability, and the likeliest candidates at its place."""
-    log_probs = yield from _log_probs(reader, text, scales, tokens)  # (T, V)
+    log_probs = yield from log_probabilities(reader, text, scales, tokens)  # (T, V)
     chosen = torch.tensor(text[1], device=log_probs.device)
     own = log_probs.gather(1, chosen[:, None])[:, 0].tolist()
     best = log_probs.topk(min(CANDIDATES, log_probs.shape[1]))
@@ -157,12 +97,18 @@ def _read(
     ]
 
 
-def _log_probs(
+def log_probabilities(
     reader: Reader,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
     scales: Mapping[str, Tensor],
     tokens: int,
 ) -> Pieces[Tensor]:  # (T, V)
+    """log π(token | what is before it) at every place of a completion, (T, V) float32 on the
+    model's device, under these scales ({}: the base model).
+
+    Args:
+        tokens: how many are read at once.
+    """
     (prompt, completion), cache, adapter = text, None, reader.adapter
     if reader.tail and (head := prompt[: -reader.tail]):
         cache = yield from _by_base(reader, head, tokens)

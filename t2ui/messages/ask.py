@@ -229,3 +229,6 @@ class NextTokens:
     kl: float  # KL(mixture ‖ base), nats
     seconds: float
     left_out: int = 0  # tokens in the middle of a long prompt that were not read for this
+    # (option, chance under the base model, under the mixture) where the prompt ends in a list of
+    # them: of these alone, by the likelihood of each as the answer to the question without the list
+    options: tuple[tuple[str, float, float], ...] = ()

@@ -35,8 +35,11 @@ from t2ui.messages import (
     NextTokens,
     Tokens,
 )
-from t2ui.models.chat import chat_ids
+from t2ui.models.chat import chat_ids, text_ids
+from t2ui.models.likelihood import batched_log_likelihoods
+from t2ui.models.questions import Question
 from t2ui.svf.expert import Expert
+from t2ui.svf.mixture import Mixture, mix
 from t2ui.worker.scheduler import Scheduler
 
 adapter, folder, backend, empty = (  # fixtures
@@ -388,6 +391,27 @@ def test_next_tokens_are_those_of_both_models(backend):
 def test_at_alpha_zero_the_next_token_is_the_base_models(backend):
     event = one(backend, NextToken("Hello", {"math": 0.0}), NextTokens)
     assert event.kl == 0 and all(base == mixed for _, base, mixed in event.candidates)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.0])
+def test_listed_options_are_scored_as_answers_to_the_question_alone(backend, alpha):
+    """As closed tasks are: the library gives the same chances."""
+    prompt = "Which one?\nA) ice\nB) a stone\nC) 7"
+    event = one(backend, NextToken(prompt, {"math": alpha}), NextTokens)
+    tokenizer, adapter = backend.tokenizer, backend.adapter
+    ids = tuple(tuple(text_ids(tokenizer, text)) for text in ("ice", "a stone", "7"))
+    question = Question(tuple(chat_ids(tokenizer, "Which one?")), ids)
+    chances, sums = [], []
+    for scales in ({}, mix(backend._experts.library().experts, Mixture({"math": alpha}))):
+        with adapter.applied(scales):
+            (scores,) = batched_log_likelihoods(backend.model, [question], 512)
+        chances.append(scores.softmax(0).tolist())
+        sums.append(scores.tolist())
+    assert [text for text, _, _ in event.options] == ["ice", "a stone", "7"]
+    assert [base for _, base, _ in event.options] == pytest.approx(chances[0], abs=1e-5)
+    assert [mixed for _, _, mixed in event.options] == pytest.approx(chances[1], abs=1e-5)
+    assert (sums[0] == sums[1]) == (alpha == 0)
+    assert one(backend, NextToken("Which one?", {"math": alpha}), NextTokens).options == ()
 
 
 def test_a_slider_drag_costs_one_forward_a_move(backend):

@@ -1,5 +1,7 @@
 """What stands on the Ask page says what made it: the answers, pass one and the next token."""
 
+from dataclasses import replace
+
 import browsing
 import pytest
 from browsing import SHOTS, ask, eventually, rare, slide, wait_state
@@ -189,6 +191,30 @@ def test_the_next_token_says_what_was_left_out_of_a_long_prompt(visit, client, m
     assert page.evaluate("document.documentElement.scrollHeight") == 720
     page.screenshot(path=SHOTS / "next-token-long.png")
     assert isinstance(client.requests[-1], NextToken)
+
+
+def test_the_next_token_of_a_list_of_options_is_their_chances(visit, client, monkeypatch):
+    plain, options = client._next_token, (("ice", 0.2, 0.7), ("a very heavy stone", 0.8, 0.3))
+
+    def closed(request):
+        (at, found), done = plain(request)
+        return [(at, replace(found, options=options)), done]
+
+    monkeypatch.setattr(client, "_next_token", closed)
+    page = visit()
+    page.locator("#prompt textarea").fill("What melts?\nA) ice\nB) a very heavy stone")
+    page.locator("#next-token .of-options").wait_for()
+    assert page.locator("#next-token .option").all_inner_texts() == [
+        "A ice",
+        "B a very heavy stone",
+    ]
+    assert page.locator("#next-token .next-row.best .option").inner_text() == "A ice"
+    assert page.locator("#next-token .pair-bar em").all_inner_texts() == [
+        *(".20", ".70"),
+        *(".80", ".30"),
+    ]
+    assert page.evaluate("document.documentElement.scrollHeight") == 720
+    page.screenshot(path=SHOTS / "next-token-options.png")
 
 
 # --- a long answer -------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ async def next_token_view(client: Client, asked: Any) -> dict[str, Any]:
         "kl": float(event.kl),
         "seconds": float(event.seconds),
         "left_out": event.left_out,
+        "options": [[text, float(base), float(mix)] for text, base, mix in event.options],
     }
 
 

@@ -1,0 +1,42 @@
+"""Options that a prompt lists behind its question."""
+
+import pytest
+
+from t2ui.models.listed_options import listed_options
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question", "options"),
+    [
+        ("What melts?\nA) ice\nB) iron", "What melts?", ("ice", "iron")),
+        (
+            "What melts?\n\n(A) ice \n(B) iron\n(C) a stone\n\n",
+            "What melts?",
+            ("ice", "iron", "a stone"),
+        ),
+        ("What melts?\n  A. ice\n  B. 5 °C", "What melts?", ("ice", "5 °C")),
+        ("A) old\nB) list\nNow?\nA: new\nB: one", "A) old\nB) list\nNow?", ("new", "one")),
+        ("Pick.\nA) A) x\nB) B", "Pick.", ("A) x", "B")),
+    ],
+)
+def test_a_list_at_the_end_is_the_options(prompt, question, options):
+    assert listed_options(prompt) == (question, options)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "What melts?",
+        "A) ice\nB) iron",  # no question
+        "What melts?\nA) ice",
+        "What melts?\nA) ice\nC) iron",
+        "What melts?\nB) ice\nC) iron",
+        "What melts?\nA) ice\nB) ice",
+        "What melts?\nA) ice\nB) iron\nAnswer with a letter.",
+        "What melts?\na) ice\nb) iron",
+        "What melts?\n" + "\n".join(f"{letter}) {letter}" for letter in "ABCDEFGHI"),
+        "",
+    ],
+)
+def test_anything_else_is_none(prompt):
+    assert listed_options(prompt) is None
