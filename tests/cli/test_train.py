@@ -132,13 +132,15 @@ def test_plot_draws_the_curves_into_the_folder(train, tmp_path):
 
 def test_lora_writes_a_folder_that_peft_reads(train, tmp_path):
     pytest.importorskip("peft")
-    status, out, err = train(*QUICK, "--steps", 6, "--lora", 2, "--json")
+    status, out, err = train(
+        *QUICK, "--steps", 6, "--lora", 2, "--lora-modules", "q,down", "--json"
+    )
     assert status == 0, err
     assert events(out)[-1]["kind"] == "end"
     written = {path.name for path in (tmp_path / "run" / "lora").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "training.json"} <= written
     config = json.loads((tmp_path / "run" / "lora" / "adapter_config.json").read_text())
-    assert config["r"] == 2
+    assert config["r"] == 2 and set(config["target_modules"]) == {"q_proj", "down_proj"}
     record = json.loads((tmp_path / "run" / "lora" / "training.json").read_text())
     assert record["steps_done"] == 6 and record["trained_parameters"] > 0
     assert not list((tmp_path / "run").glob("jsonl.safetensors"))

@@ -172,6 +172,21 @@ def test_the_line_on_the_form_can_be_another_or_none(tiny_tokenizer):
     assert load_task(SUMS, tiny_tokenizer, instruction="", **few).train[0] == alone.train[0]
 
 
+def test_training_rows_can_stand_before_the_question(tiny_tokenizer):
+    few = {"train_rows": 4, "validation_rows": 2, "limit": 2}
+    alone = load_task(SUMS, tiny_tokenizer, **few)
+    shown = load_task(SUMS, tiny_tokenizer, shots=2, **few)
+    before = "".join(
+        f"{row.prompt}\n{tiny_tokenizer.decode(row.target, skip_special_tokens=True)}\n\n"
+        for row in alone.train[:2]
+    )
+    assert [row.prompt for row in shown.test] == [before + row.prompt for row in alone.test]
+    assert [row.id for row in shown.test] == [row.id for row in alone.test]
+    assert shown.name == f"{alone.name}:shots=2"
+    with pytest.raises(InputError, match="shots is -1; expected 0 or more"):
+        load_task(SUMS, tiny_tokenizer, shots=-1)
+
+
 def test_a_prompt_is_in_one_part_under_all_settings_and_counts(tiny_tokenizer):
     """Sums of one digit are few: the parts would share prompts if seeds alone kept them apart."""
     tasks = [

@@ -56,6 +56,14 @@ def test_parameters_are_those_of_rank_and_projections(model):
     lora.remove()
 
 
+@pytest.mark.parametrize("modules", [("q", "nothing"), ()])
+def test_projections_that_the_model_lacks_are_refused(model, modules):
+    message = f"The LoRA's modules are {', '.join(modules) or 'none'}; expected some of down, gate"
+    with pytest.raises(InputError, match=message):
+        LoRA(model, 1, modules)
+    assert not hasattr(model, "peft_config")
+
+
 def test_training_writes_what_peft_reads(model, tiny_tokenizer, tmp_path):
     from peft import PeftModel
 

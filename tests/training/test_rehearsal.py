@@ -14,7 +14,9 @@ from t2ui.models.chat import chat_ids
 from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt
 from t2ui.tasks import Example
+from t2ui.tasks.batching import rows_of_step
 from t2ui.tasks.rehearsal import PER_LABEL, rehearsal_prompts
+from t2ui.training import rehearsal
 from t2ui.training.checkpoint import read_log
 from t2ui.training.parameters import ScaleOffsets
 from t2ui.training.rehearsal import MAX_TOKENS, Rehearsal, with_own_answers
@@ -108,6 +110,29 @@ def test_a_run_with_rehearsal_resumes_along_its_curve(
     monkeypatch.setattr("t2ui.training.rehearsal.rehearsal_prompts", lambda *_: OTHERS[:4])
     with adapt(tiny_llama) as adapter, pytest.raises(InputError, match="rehearsed prompts"):
         Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path / "parts")
+
+
+def test_a_blocks_answers_are_made_together_and_are_those_of_each_alone(
+    rehearsed, adapter, tiny_tokenizer, tmp_path, monkeypatch
+):
+    run = Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), config(rehearsal=3), tmp_path)
+    calls, answer = [], rehearsal.with_own_answers
+
+    def counted(model, tokenizer, rows, most):
+        calls.append(len(rows))
+        return answer(model, tokenizer, rows, most)
+
+    monkeypatch.setattr(rehearsal, "with_own_answers", counted)
+    block = [run.rehearsal.terms(step) for step in range(rehearsal.BLOCK_STEPS)]
+    assert len(calls) == 1
+    resumed = Rehearsal(run.setup)  # in the middle of the block
+    later = resumed.terms(rehearsal.BLOCK_STEPS - 1)
+    assert [t.question for t in later] == [t.question for t in block[-1]]
+    run.rehearsal.terms(rehearsal.BLOCK_STEPS)
+    assert len(calls) == 3
+    rows = rows_of_step(run.rehearsal.prompts, 3, run.config.seed, 0)
+    alone = [answer(run.model, tiny_tokenizer, [row], rehearsal.MAX_TOKENS)[0] for row in rows]
+    assert [t.question for t in block[0]] == [row.question for row in alone]
 
 
 def test_processes_share_a_steps_rehearsal(rehearsed, adapter, tiny_tokenizer, tmp_path):
