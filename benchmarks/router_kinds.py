@@ -61,7 +61,8 @@ def picks(kinds: Kinds, states: Tensor) -> list[tuple[str, float]]:
 
 def share(hits: Sequence[bool]) -> str:
     low, high = wilson(sum(hits), len(hits))
-    return f"{sum(hits)} of {len(hits)}, {100 * sum(hits) / len(hits):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    part = 100 * sum(hits) / len(hits)
+    return f"{sum(hits)} of {len(hits)}, {part:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def gain_of(expert: Expert) -> float | None:
@@ -101,7 +102,8 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
             wrong += [pick not in (label, OTHERS) for pick, _ in found]
             none += [pick == OTHERS for pick, _ in found]
     print(f"the right expert: {share(right)}; a wrong one: {share(wrong)}; none: {share(none)}")
-    print(f"expected calibration error over all {len(hit)}: {expected_calibration_error(sure, hit):.3f}")
+    error = expected_calibration_error(sure, hit)
+    print(f"expected calibration error over all {len(hit)}: {error:.3f}")
     gains = {e.labels[0]: gain_of(e) for e in experts.values() if e.task.startswith("rg:")}
     gains = {label: gain for label, gain in gains.items() if gain and label in kept}
     if gains:
@@ -140,7 +142,8 @@ def timed(examples: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
             seconds.append(time.perf_counter() - began)
         print(
             f"{count} kinds: {1000 * statistics.median(seconds):.2f} ms a prompt "
-            f"[{1000 * min(seconds):.2f}, {1000 * max(seconds):.2f}], fitted once in {fitting:.2f} s"
+            f"[{1000 * min(seconds):.2f}, {1000 * max(seconds):.2f}], "
+            f"fitted once in {fitting:.2f} s"
         )
 
 
