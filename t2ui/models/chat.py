@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from t2ui.checks import Turn, check_text
 from t2ui.errors import InputError
@@ -286,3 +286,18 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The chat template as text; a tokenizer may have several by name."""
     template = tokenizer.chat_template
     return "\n".join(map(str, template.values())) if isinstance(template, dict) else template
+
+
+def end_where_a_turn_begins(
+    settings: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Where the start token marks every turn of the chat format (SmolLM2's <|im_start|>), a model
+    that writes it has ended its answer: add it to the end tokens of the generation settings, which
+    transformers reads too, and exports take along."""
+    start, template = tokenizer.bos_token, tokenizer.chat_template
+    if settings is None or not start or not isinstance(template, str) or start not in template:
+        return
+    end = settings.eos_token_id
+    known = end if isinstance(end, list) else [end]
+    found = dict.fromkeys([*known, tokenizer.eos_token_id, tokenizer.bos_token_id])
+    settings.eos_token_id = [token for token in found if token is not None]

@@ -250,6 +250,8 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from t2ui.models.chat import end_where_a_turn_begins
+
     progress(f"Dequantising {gguf.name} (once)", None)
     model: PreTrainedModel
     report: dict[str, Any]
@@ -277,6 +279,7 @@ def _dequantise(gguf: Path, folder: Path, progress: Progress) -> None:
             "`llama-gguf-split --merge`, or use the model's safetensors version."
         )
     _settle_special_tokens(model, tokenizer)
+    end_where_a_turn_begins(model.generation_config, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

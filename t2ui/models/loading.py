@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from t2ui.config import DEFAULT_MODEL, default_cache_dir
 from t2ui.errors import InputError, is_out_of_memory
+from t2ui.models.chat import end_where_a_turn_begins
 from t2ui.models.dtype_choice import BFLOAT16_FROM, bfloat16_speed
 from t2ui.models.embedded import Progress, default_model_folder, gguf_folder
 
@@ -104,6 +105,7 @@ def load_model(
         tokenizer = _load_tokenizer(source, shown)
     _check_complete(report, model_class, shown)
     model.config.name_or_path = shown  # what `model_name` reports
+    end_where_a_turn_begins(model.generation_config, tokenizer)
     progress(f"Loaded {shown}", 1.0)
     return model.eval().requires_grad_(False), tokenizer
 

@@ -151,7 +151,7 @@ def test_load_model_takes_the_folder_with_its_tokenizer(folder, experts, tmp_pat
     loaded, tokenizer = load_model(tmp_path / "out")
     assert tokenizer.chat_template == make_tokenizer().chat_template
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("Ab")["input_ids"]
-    assert loaded.generation_config.eos_token_id == make_tiny("llama").config.eos_token_id
+    assert loaded.generation_config.eos_token_id[0] == make_tiny("llama").config.eos_token_id
 
 
 def test_files_of_a_bare_backbone_are_taken(tmp_path):

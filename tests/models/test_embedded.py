@@ -74,7 +74,7 @@ def test_end_and_padding_tokens_agree_everywhere(gguf_file, cache, tiny_tokenize
     model, tokenizer, _ = load(gguf_file, cache)
     end = tiny_tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert tokenizer.eos_token_id == model.config.eos_token_id == end
-    assert model.generation_config.eos_token_id == end
+    assert model.generation_config.eos_token_id == [end, tokenizer.bos_token_id]
     assert tokenizer.pad_token_id == model.generation_config.pad_token_id == end
     assert tokenizer.model_max_length == model.config.max_position_embeddings
 
@@ -95,7 +95,7 @@ def test_a_start_token_that_is_taken_for_the_end_is_put_right(
     model, tokenizer, _ = load(gguf_file, cache)
     end = tiny_tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert tokenizer.eos_token_id == tokenizer.pad_token_id == end
-    assert model.config.eos_token_id == model.generation_config.eos_token_id == end
+    assert model.config.eos_token_id == model.generation_config.eos_token_id[0] == end
     assert tokenizer.bos_token_id == tiny_tokenizer.bos_token_id != end
 
 

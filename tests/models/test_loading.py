@@ -8,12 +8,13 @@ import threading
 import huggingface_hub.constants
 import pytest
 import torch
-from tiny import ARCHITECTURES, END_ID, PAD_ID, make_tiny, make_tokenizer
+from tiny import ARCHITECTURES, END_ID, PAD_ID, make_tiny, make_tokenizer, saved
 from transformers import BertConfig, T5Config
 
 import t2ui.models.loading as loading
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
+from t2ui.inference.decoding import end_tokens
 from t2ui.models.chat import chat_ids
 from t2ui.models.dtype_choice import bfloat16_speed
 from t2ui.models.loading import load_model, model_name
@@ -347,8 +348,31 @@ def test_the_default_model_is_smollm2_instruct(default_model):
     )
     assert tokenizer.decode(tokenizer(TEXT)["input_ids"]) == TEXT
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == end
+    assert tokenizer.eos_token_id == end
+    # every turn begins with the start token: a model that writes it has ended its answer
+    assert model.generation_config.eos_token_id == [end, tokenizer.bos_token_id]
     assert tokenizer.pad_token_id is not None
 
     answer = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12)[0, len(ids) :]
     assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "template", [None, "{% for m in messages %}{{ m['content'] }}{% endfor %}"]
+)
+def test_a_start_token_that_marks_no_turn_ends_no_answer(tiny_llama, tmp_path, template):
+    tokenizer = make_tokenizer()
+    folder = saved(tiny_llama, tmp_path / "tiny")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    for left_over in folder.glob("chat_template*") if template is None else ():
+        left_over.unlink()
+    model, loaded = load_model(folder, device="cpu")
+    assert loaded.bos_token_id not in end_tokens(model, loaded)
+
+
+def test_a_turn_that_begins_ends_the_answer_of_a_loaded_model(tiny_llama, tmp_path):
+    """Also one whose settings name no end token; transformers reads the same list."""
+    model, tokenizer = load_model(saved(tiny_llama, tmp_path / "tiny"), device="cpu")
+    assert model.generation_config.eos_token_id == [END_ID, tokenizer.bos_token_id]
+    assert end_tokens(model, tokenizer) == [END_ID, tokenizer.bos_token_id]
