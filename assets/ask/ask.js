@@ -147,8 +147,8 @@
       if (rows.length > MANY_LABELS) rows.sort((a, b) => b.p - a.p);
       fill(host,
         h("div.label-rows", null, rows.map((row) => bar(row, value))),
-        h("p.said", { title: "The model's own words in pass one, right or wrong." },
-          "it said ", h("code", null, value.said || "(nothing)")),
+        value.said ? h("p.said", { title: "The model's own words in pass one, right or wrong." },
+          "it said ", h("code", null, value.said)) : null, // the router asks the model nothing
         h("p.foot", { title: "How long pass one took, and its share of the whole answer." },
           old && h("span.old", { title: "The prompt above is another one by now." }, "old: another prompt"),
           value.example && page.recorded(false),
