@@ -68,7 +68,7 @@ def share(hits: Sequence[bool]) -> str:
 def gain_of(expert: Expert) -> float | None:
     """Of accuracy over the base model, on the expert's own task."""
     own = [m for m in expert.metrics if m["set"].startswith(f"{expert.task} test") and "base" in m]
-    return own[-1]["accuracy"] - own[-1]["base"] if own else None
+    return own[-1]["expert"] - own[-1]["base"] if own else None
 
 
 def main() -> None:
