@@ -19,6 +19,9 @@ PROCESSES = 2  # among which all tests are divided, where pytest-xdist is there
 # Before torch is imported, here and in every process that a test starts: tiny models gain nothing
 # from threads, and two processes' threads stand in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What a page that gets no processor time looks like; any other failure stands. Reruns are counted in
+# the summary: a test that is among them often has a race.
+STARVED = ["TimeoutError", "it never happened", "ERR_CONNECTION_REFUSED"]
 REAL_CACHE = default_cache_dir()  # before the fixture below points T2UI_CACHE elsewhere
 REAL_DATA = default_data_dir()  # before it takes T2UI_DATA away
 
@@ -55,8 +58,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where processes divide the tests, the largest groups come first: at the end none waits long
-    for the other."""
+    """A browser test that ran out of time is run once more. Where processes divide the tests, the
+    largest groups come first: at the end none waits long for the other."""
+    for item in items:
+        if item.get_closest_marker("browser") and config.pluginmanager.hasplugin("rerunfailures"):
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=STARVED))
     if not hasattr(config, "workerinput"):
         return
     sizes = Counter(_group(item.nodeid) for item in items)

@@ -430,6 +430,7 @@ def test_the_whole_way_on_the_embedded_model(visit, real_cache):
         assert re.match(r"layer \d+ · \w+", page.locator("#component-plot .matrix b").inner_text())
         page.wait_for_timeout(500)
         page.screenshot(path=SHOTS / "real-inspect.png")
+        page.context.close()  # before its server: it would ask for the status in vain
     finally:
         close()
         worker.close()
