@@ -19,8 +19,8 @@ PROCESSES = 2  # among which all tests are divided, where pytest-xdist is there
 # Before torch is imported, here and in every process that a test starts: tiny models gain nothing
 # from threads, and two processes' threads stand in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What a page that gets no processor time looks like; any other failure stands. Reruns are counted in
-# the summary: a test that is among them often has a race.
+# What a page that gets no processor time looks like; any other failure stands. Reruns are counted
+# in the summary: a test that is among them often has a race.
 STARVED = ["TimeoutError", "it never happened", "ERR_CONNECTION_REFUSED"]
 REAL_CACHE = default_cache_dir()  # before the fixture below points T2UI_CACHE elsewhere
 REAL_DATA = default_data_dir()  # before it takes T2UI_DATA away
