@@ -7,7 +7,6 @@ expert's file says of its own task; a prompt that goes elsewhere counts as no ga
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from t2ui.svf.expert import Expert
 from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 from t2ui.tasks.dispatch_rows import OWN_REQUESTS
+from t2ui.tasks.jsonl import read_jsonl
 
 TIMES = (4, 24, 128)  # kinds whose reading is timed
 ROUNDS = 50
@@ -46,8 +46,7 @@ def fresh_prompts(experts: Mapping[str, Expert], tokenizer, count: int) -> dict[
         if expert.task.startswith("rg:")
     }
     held: dict[str, list[str]] = {}
-    for line in OWN_REQUESTS.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_jsonl(OWN_REQUESTS, ("label", "prompt", "split")):
         if row["split"] != "train":
             held.setdefault(row["label"], []).append(row["prompt"])
     return {**found, **{label: prompts[:count] for label, prompts in held.items()}}

@@ -6,7 +6,7 @@ says is kept.
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -64,8 +64,10 @@ class NextTokenReader:
         reader = Reader(self._adapter, tail, self._store)
         tokens = self._pace.tokens(beside)
         ids = chat_ids(self._tokenizer, prompt)
-        base, mixed = yield from self._both(reader, ids, [0], scales, tokens)
-        chosen, kl = candidates(self._tokenizer, base[0], mixed[0], request.k)
+        base, mixed = yield from self._both(
+            reader, (ids, [0]), scales, tokens, lambda logs: logs[0]
+        )
+        chosen, kl = candidates(self._tokenizer, base, mixed, request.k)
         options = yield from self._options(reader, prompt, scales, tokens)
         yield NextTokens(chosen, kl, time.perf_counter() - began, left_out, options)
 
@@ -81,32 +83,37 @@ class NextTokenReader:
         ids = chat_ids(self._tokenizer, listed.question)
         found = []
         for option in listed.options:
-            answer = text_ids(self._tokenizer, option)
-            places = torch.tensor(answer)[:, None]
-            both = yield from self._both(reader, ids, answer, scales, tokens)
-            found.append([float(logs.gather(1, places).sum()) for logs in both])
-        base, mixed = torch.tensor(found).T.softmax(-1).tolist()
+            text = ids, text_ids(self._tokenizer, option)
+            places = torch.tensor(text[1])[:, None]
+
+            def likelihood(logs: Tensor, places: Tensor = places) -> Tensor:
+                return logs.gather(1, places).sum()
+
+            both = yield from self._both(reader, text, scales, tokens, likelihood)
+            found.append(torch.stack(both))
+        base, mixed = torch.stack(found).T.softmax(-1).tolist()
         return tuple(zip(listed.options, base, mixed, strict=True))
 
     def _both(
         self,
         reader: Reader,
-        prompt: Sequence[int],
-        completion: Sequence[int],
+        text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
         scales: Mapping[str, Tensor],
         tokens: int,
-    ) -> Pieces[tuple[Tensor, Tensor]]:  # (T, V) each, on the CPU
-        """Log-probabilities under the base model and under the mixture."""
-        key = (*prompt, -1, *completion)
+        wanted: Callable[[Tensor], Tensor],
+    ) -> Pieces[tuple[Tensor, Tensor]]:
+        """What is wanted of the completion's log-probabilities (T, V), on the CPU: under the base
+        model, where that alone is kept, and under the mixture."""
+        key = (*text[0], -1, *text[1])
         if key not in self._base:
-            self._base[key] = yield from self._read(reader, (prompt, completion), {}, tokens)
+            self._base[key] = wanted((yield from self._read(reader, text, {}, tokens)))
         self._base.move_to_end(key)
         base = self._base[key]
         while len(self._base) > REMEMBERED:
             self._base.popitem(last=False)
         if not scales:
             return base, base
-        return base, (yield from self._read(reader, (prompt, completion), scales, tokens))
+        return base, wanted((yield from self._read(reader, text, scales, tokens)))
 
     def _read(
         self,
