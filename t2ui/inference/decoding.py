@@ -23,6 +23,7 @@ from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
 from t2ui.models.batch_cache import RoomyCache, join, take
+from t2ui.models.chat import end_tokens_in
 from t2ui.models.loading import context_limit
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
@@ -362,10 +363,5 @@ def generate(
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The end tokens of the model's generation settings, and the tokenizer's: many models that were
-    fine-tuned for chats list only the former, which their base model had."""
-    settings = getattr(model, "generation_config", None)  # a bare backbone has none
-    end = getattr(settings, "eos_token_id", None)
-    listed = end if isinstance(end, (list, tuple)) else [end]
-    found = dict.fromkeys([*listed, tokenizer.eos_token_id])
-    return [token for token in found if token is not None]
+    """What ends an answer, see `end_tokens_in`; a bare backbone has no generation settings."""
+    return end_tokens_in(getattr(model, "generation_config", None), tokenizer)

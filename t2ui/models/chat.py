@@ -288,6 +288,17 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return "\n".join(map(str, template.values())) if isinstance(template, dict) else template
 
 
+def end_tokens_in(
+    settings: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    """The end tokens of generation settings, and the tokenizer's: many models that were fine-tuned
+    for chats list only the former, which their base model had."""
+    end = getattr(settings, "eos_token_id", None)
+    listed = end if isinstance(end, (list, tuple)) else [end]
+    found = dict.fromkeys([*listed, tokenizer.eos_token_id])
+    return [token for token in found if token is not None]
+
+
 def end_where_a_turn_begins(
     settings: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
 ) -> None:
@@ -297,7 +308,5 @@ def end_where_a_turn_begins(
     start, template = tokenizer.bos_token, tokenizer.chat_template
     if settings is None or not start or not isinstance(template, str) or start not in template:
         return
-    end = settings.eos_token_id
-    known = end if isinstance(end, list) else [end]
-    found = dict.fromkeys([*known, tokenizer.eos_token_id, tokenizer.bos_token_id])
-    settings.eos_token_id = [token for token in found if token is not None]
+    known = [*end_tokens_in(settings, tokenizer), tokenizer.bos_token_id]
+    settings.eos_token_id = list(dict.fromkeys(known))
