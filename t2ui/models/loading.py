@@ -63,9 +63,9 @@ def load_model(
         dtype: "auto" is float32 on the CPU and 16 bit on an accelerator (see `_pick_dtype`).
         cache_dir: where downloaded and dequantised models are kept; default `T2UI_CACHE`.
         progress: called with a text and the share done (0 to 1, or None when it is not known).
-        fastest: let "auto" on the CPU be bfloat16 where this machine decodes clearly faster in it:
-            for answers that somebody watches. What is trained or measured should not depend on
-            the machine.
+        fastest: let "auto" on the CPU be bfloat16 where this machine reads and decodes clearly
+            faster in it: for answers that somebody watches. What is trained or measured should not
+            depend on the machine.
 
     Returns:
         The model in eval mode with `requires_grad` False everywhere, and its tokenizer, which has
@@ -396,7 +396,7 @@ def _pick_dtype(
 
 
 def _fastest(config: PreTrainedConfig, progress: Progress) -> torch.dtype:
-    """The dtype in which a model of these shapes decodes on the CPU, measured now."""
+    """The dtype in which a model of these shapes answers on the CPU, measured now."""
     text = config.get_text_config()
     hidden = getattr(text, "hidden_size", None)
     if hidden is None:
@@ -404,8 +404,9 @@ def _fastest(config: PreTrainedConfig, progress: Progress) -> torch.dtype:
     inner = getattr(text, "intermediate_size", None) or 4 * hidden
     gain = bfloat16_speed([(hidden, hidden), (inner, hidden), (hidden, inner)])
     chosen = torch.bfloat16 if gain >= BFLOAT16_FROM else torch.float32
+    at = "at least" if chosen == torch.bfloat16 else "for some work only"
     progress(
-        f"Measured: bfloat16 is at least {gain:.1f} times as fast as float32 here, taking "
+        f"Measured: bfloat16 is {at} {gain:.1f} times as fast as float32 here, taking "
         f"{str(chosen).removeprefix('torch.')}",
         None,
     )

@@ -16,6 +16,7 @@ from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
 from t2ui.models.chat import chat_ids
+from t2ui.models import dtype_choice
 from t2ui.models.dtype_choice import bfloat16_speed
 from t2ui.models.loading import load_model, model_name
 
@@ -100,6 +101,19 @@ def test_the_fastest_dtype_is_measured_where_it_is_asked_for(
 
 def test_both_dtypes_are_measured_on_the_models_shapes():
     assert 0 < bfloat16_speed([(64, 32), (32, 64)]) < 10_000
+
+
+@pytest.mark.parametrize(("reading", "expected"), [(0.2, 0.2), (3.0, 2.0)])
+def test_a_dtype_that_only_decodes_fast_is_not_the_faster_one(monkeypatch, reading, expected):
+    """Two answers at once halve what is read of memory; a prompt is arithmetic."""
+
+    def seconds(passes):
+        if passes._inputs[0].dtype == torch.float32:
+            return 1.0
+        return 1 / (reading if passes._inputs[0].shape[1] > 1 else 2.0)
+
+    monkeypatch.setattr(dtype_choice._Passes, "seconds", seconds)
+    assert bfloat16_speed([(64, 32), (32, 64)]) == pytest.approx(expected)
 
 
 def test_a_tokenizer_without_padding_gets_its_end_token_for_it(llama_folder, tiny_tokenizer):
