@@ -15,8 +15,8 @@ import t2ui.models.loading as loading
 from t2ui.config import DEFAULT_MODEL
 from t2ui.errors import InputError
 from t2ui.inference.decoding import end_tokens
-from t2ui.models.chat import chat_ids
 from t2ui.models import dtype_choice
+from t2ui.models.chat import chat_ids
 from t2ui.models.dtype_choice import bfloat16_speed
 from t2ui.models.loading import load_model, model_name
 
