@@ -149,6 +149,20 @@ SEARCH_METHODS: dict[str, SearchMethod] = {
 
 # Pass one: from a prompt to label probabilities. See t2ui/inference/dispatchers/__init__.py.
 NO_DISPATCH = "none"  # the one without a pass one: a given mixture answers, or the base model
+CONTROLS = {  # of an expert: what is like it and should do nothing of what it does
+    "shuffled": Entry(
+        "t2ui.inference.lineup:shuffled", "shuffled z", "The same z, shuffled within each matrix."
+    ),
+    "random": Entry(
+        "t2ui.inference.lineup:random", "random z", "Random z, as far from 1 as the expert's."
+    ),
+    "examples": Entry(
+        "t2ui.inference.lineup:with_examples",
+        "examples in the prompt",
+        "The base model, with examples and their right answers before the prompt.",
+    ),
+}
+
 DISPATCHERS = {
     "prompt": Entry(
         "t2ui.inference.dispatchers.prompt:PromptDispatcher",

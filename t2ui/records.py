@@ -34,6 +34,15 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How one mixture, or a control of it, does on some questions."""
+
+    right: tuple[bool | None, ...]  # by question; None: it has not answered yet
+    interval: tuple[float, float]  # of the share that is right: 95 %, Wilson
+    p: float | None  # exact paired McNemar test against the first column; None for that itself
+
+
+@dataclass(frozen=True)
 class Ends:
     """The tokens at the two ends of a direction, the furthest first, each with its score.
 

@@ -49,8 +49,6 @@
   /* --- the table ------------------------------------------------------------------------------ */
 
   panels.examples = (host, api) => {
-    hints["#adapt-method"] = host.dataset.methods; // what each search method does
-    say("hints");
     let rows = [];
     let drawn = "";
     let timer = null;
@@ -170,11 +168,15 @@
   };
 
   /** The time a search will take; hands the split to the table. */
-  panels.estimate = (host) => (value) => {
-    const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.text }, value.text);
-    host.replaceChildren(line);
-    page.split = { held: value.held, searched: value.searched };
-    say("split");
+  panels.estimate = (host) => {
+    hints["#adapt-method"] = host.dataset.methods; // what each search method does
+    say("hints");
+    return (value) => {
+      const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.text }, value.text);
+      host.replaceChildren(line);
+      page.split = { held: value.held, searched: value.searched };
+      say("split");
+    };
   };
 
   /* --- the search ----------------------------------------------------------------------------- */

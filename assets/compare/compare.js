@@ -13,6 +13,9 @@
     "#compare-to": ["The line's other end: an expert, or the mixture on the sliders.", 5],
     "#compare-length": "Each answer ends here, if it has not ended before.",
     "#compare-go": "Seven mixtures on the line answer at once, in one batch.",
+    "#compare-questions": "What every column answers when you press Try: one answer alone proves nothing.",
+    "#compare-controls": "Beside the mixtures: the same z shuffled, random z as far from 1, and the base model with examples in its prompt. If these do as well, the gain is not in what was trained.",
+    "#compare-try": "Every column answers the questions; a square is one of them, filled where the answer is right.",
   });
 
   window.t2ui.stages.compare = { answers: ["answers", "#compare-answers"], layers: ["layers", "#compare-layers"] };
@@ -29,7 +32,7 @@
   const message = (text, remedy) => h("div.empty", null, h("p", null, text), remedy ? h("p.remedy", null, remedy) : null);
 
   panels.compare = (host, api) => {
-    const note = h("p.foot");
+    const note = h("p.foot", { role: "status" });
     const shared = h("p.shared", { dir: "auto" });
     const grid = h("div.columns", { role: "list", tabIndex: 0, ariaLabel: "Answers by mixture" });
     const cover = h("div.cover-text");
@@ -49,16 +52,40 @@
         h(shift < 0 ? "b.down" : "b.up", { style: { width: half, left: shift < 0 ? `calc(50% - ${half})` : "50%" } })),
       h("em", null, number(column.per_token)));
     }
-    let stopped = ""; // the run that was
+    /** A square for every question, in their order: right, wrong, or not answered yet. */
+    function strip(value, column, first) {
+      const { tried } = column;
+      if (!tried) return null;
+      const share = (part) => `${Math.round(100 * part)}`;
+      const range = `95 %: ${share(tried.low)} to ${share(tried.high)} %`;
+      const beside = tried.p === null ? "" : ` Beside ${first.words} on the same questions: p ${number(tried.p, 3)} (exact paired McNemar test).`;
+      const words = `${tried.count} of ${tried.of} right, ${range}.${beside}`;
+      return h("div.tried", { title: words },
+        h("p", null, h("b", null, `${tried.count} of ${tried.of}`), tried.p !== null && tried.p < 0.05 ? h("i", null, " p < 0.05") : null),
+        h("div.squares", { role: "img", ariaLabel: words }, tried.right.map((right) => h(right === null ? "span" : right ? "span.right" : "span.wrong"))));
+    }
+    function said(trial) {
+      const { state, questions, count, message, seconds } = trial;
+      if (message) return message;
+      const what = `${count} questions (${questions})`;
+      return state === "done" ? `${what} in ${duration(seconds)}: filled is right; point at a strip for its 95 % interval`
+        : state === "stopped" ? `${what}: stopped` : `${what}: being tried …`;
+    }
+    let stopped = new Set(); // the runs that were
     return (value) => {
-      stopped = value.stopped || stopped;
-      const late = value.run === stopped && ["waiting", "working"].includes(value.state);
+      if (value.stopped) stopped.add(value.stopped);
+      const { trial } = value;
+      if (trial && stopped.has(trial.run) && ["waiting", "working"].includes(trial.state)) value = { ...value, trial: { ...trial, state: "stopped", message: "" } };
+      const late = stopped.has(value.run) && ["waiting", "working"].includes(value.state);
       if (late) value = { ...value, state: value.columns.length ? "stopped" : "empty", message: "Stopped." };
       host.dataset.state = value.state;
+      host.dataset.trial = value.trial?.state || "";
       const side = document.getElementById("compare-side");
       if (side) side.textContent = value.state === "done" ? `scope ${value.scope} · ${duration(value.seconds)}` : "";
       const there = value.columns.length > 0;
-      grid.hidden = shared.hidden = !there;
+      grid.hidden = !there;
+      shared.hidden = !there || value.state === "unasked";
+      grid.classList.toggle("many", value.columns.length > 7);
       cover.hidden = there;
       fill(cover, value.state === "waiting"
         ? h("div", null, h("div.skeleton", null, h("i"), h("i"), h("i")), h("p", null, value.message))
@@ -70,17 +97,20 @@
       fill(grid, value.columns.map((column, i) => h("div.column", { role: "listitem", style: { "--colour": column.colour } },
         h("h3", { title: column.words }, column.words),
         likelihood(value, column),
+        strip(value, column, value.columns[0]),
         h("p.text", { dir: "auto" }, column.text, column.text && ENDS[column.finished] ? h("i", null, ENDS[column.finished]) : null),
-        value.state === "done" ? h("div.acts", null,
+        ["done", "unasked"].includes(value.state) && !column.control ? h("div.acts", null,
           h("button.chip", { type: "button", title: "Put this mixture on the sliders, and the prompt on Ask.", onclick: (event) => {
             api.trigger("select", { column: i });
             event.target.textContent = "on the sliders";
           } }, "to the sliders"),
-          Object.keys(column.mixture).length ? h("button.chip", {
+          value.state === "done" && Object.keys(column.mixture).length ? h("button.chip", {
             type: "button", title: "Switch its layers off one at a time, and see what that does to the right answer, or to this one where none is given.",
             onclick: () => api.trigger("apply", { column: i }),
           }, "layers") : null) : null)));
-      note.textContent = value.state === "stopped" ? "Stopped."
+      note.classList.toggle("bad", value.trial?.state === "failed");
+      note.textContent = value.trial ? said(value.trial)
+        : value.state === "stopped" ? "Stopped."
         : there && value.columns[0].per_token !== null ? "bars: the right answer's log-likelihood, nats per token, beside the first column; to the right (red) is likelier"
         : there && value.state === "done" ? "give a right answer above to see how likely each mixture finds it" : "";
       host.dataset.link = value.link || "";

@@ -239,14 +239,16 @@ class Answers:
         return steps
 
     def _read(self) -> list[Step]:
-        beside = self._decoder.decoding > 0
+        decoding = self._decoder.decoding
+        beside, crowd = decoding > 0, (len(self._decoder) - decoding) / max(1, decoding)
         # Prompts and whole answers take turns: a short answer must not wait for a long prompt.
         self._reads_next = self._decoder.reading and not (self._comparing and self._reads_next)
         if not self._reads_next or not self._pace.may_read(beside):
             return []
         began, before = time.perf_counter(), self._decoder.tokens_read
-        steps = self._decoder.read(self._pace.tokens(beside))
-        self._pace.read(self._decoder.tokens_read - before, time.perf_counter() - began, beside)
+        steps = self._decoder.read(self._pace.tokens(beside, crowd))
+        read, seconds = self._decoder.tokens_read - before, time.perf_counter() - began
+        self._pace.read(read, seconds, beside, crowd)
         return steps
 
     def _told_of_reading(self, now: float) -> Iterator[Envelope]:

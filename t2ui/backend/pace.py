@@ -17,7 +17,9 @@ SLOWER, FASTER = 0.3, 0.6
 
 class Pace:
     """Measures decoding and reading, and sizes the pieces: beside answers that decode, reading gets
-    as much time as they do, so that their tokens take about twice as long as usual, no more."""
+    as much time as they do, so that their tokens take about twice as long as usual, no more. Where
+    more prompts wait than answers decode it gets so many times as much: small pieces cost several
+    times as much per token, and fifteen do not wait for one."""
 
     def __init__(self) -> None:
         self._ahead = 0.0  # seconds that reading had more than decoding
@@ -29,12 +31,12 @@ class Pace:
         self._step = _smoothed(self._step, seconds)
         self._ahead = max(0.0, self._ahead - seconds)
 
-    def read(self, tokens: int, seconds: float, beside: bool = False) -> None:
-        """So many tokens of prompts were read in one piece."""
+    def read(self, tokens: int, seconds: float, beside: bool = False, crowd: float = 1.0) -> None:
+        """So many tokens of prompts were read in one piece; see `tokens`."""
         if tokens:
             self._token = _smoothed(self._token, seconds / tokens)
         if beside:
-            self._ahead += seconds
+            self._ahead += seconds / max(1.0, crowd)
 
     def measured(
         self, pieces: Generator[None, None, Result], tokens: int
@@ -54,9 +56,16 @@ class Pace:
         """Whether it is reading's turn: always where nobody waits, see the class elsewhere."""
         return not beside or self._ahead <= 0
 
-    def tokens(self, beside: bool) -> int:
-        """How many tokens the next piece may have; `beside`: answers that decode wait for it."""
-        seconds = self._step if beside else ALONE_SECONDS
+    def tokens(self, beside: bool, crowd: float = 1.0) -> int:
+        """How many tokens the next piece may have.
+
+        Args:
+            beside: answers that decode wait for it.
+            crowd: prompts that are read, for each of these answers.
+        """
+        seconds: float | None = ALONE_SECONDS
+        if beside and (seconds := self._step) is not None:
+            seconds = max(seconds, min(seconds * crowd, ALONE_SECONDS))
         if seconds is None or self._token is None:
             return FIRST_TOKENS
         return min(max(int(seconds / self._token), LEAST_TOKENS), MOST_TOKENS)

@@ -55,6 +55,7 @@ from t2ui.messages import (
     SessionEnded,
     Steer,
     Sweep,
+    Trial,
 )
 from t2ui.models.loading import dtype_name, load_model, model_name
 from t2ui.svf.adapter import Adapter, adapt
@@ -194,9 +195,12 @@ class ModelBackend:
         """The lists of experts that have changed, see `ExpertsFolder.changed`."""
         return self._experts.changed()
 
-    def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """A search in pieces; see `Adaptation.search`."""
-        return self._adaptation.search(adapt, stopped)
+    def search(self, request: Adapt | Trial, stopped: Callable[[], bool]) -> Iterator[Event | None]:
+        """A search or a trial, in pieces; see `Adaptation.search` and `comparing.tried`."""
+        if isinstance(request, Adapt):
+            return self._adaptation.search(request, stopped)
+        experts = self._experts.library(request.session).experts
+        return comparing.tried(self._dispatchers, experts, request, stopped)
 
     def _mixed(
         self, alphas: Mapping[str, float], normalise: bool, session: str = ""

@@ -12,6 +12,7 @@ from t2ui import __version__
 from t2ui.catalogue import DISPATCHERS
 from t2ui.checks import check_prompt
 from t2ui.cli.adapt import adapt_command
+from t2ui.cli.compare import compare
 from t2ui.cli.components import components
 from t2ui.cli.evaluate import evaluate
 from t2ui.cli.experts import experts_app
@@ -47,6 +48,7 @@ app.add_typer(experts_app, name="experts")
 app.add_typer(keys_app, name="keys")
 app.add_typer(export_app, name="export")
 app.command("adapt")(adapt_command)
+app.command()(compare)
 app.command()(components)
 experts_app.command("likeness")(experts_likeness)
 app.command()(train)

@@ -25,6 +25,7 @@ from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import Plan, refuse_transfers
 from t2ui.inference.rows import text_of
 from t2ui.inference.sweep import log_likelihoods, sweep, switched
+from t2ui.lineup import Lineup
 from t2ui.models.chat import chat_around, text_ids
 from t2ui.models.directions import (
     aligned,
@@ -262,7 +263,7 @@ def _own_answer(
 ) -> Pieces[str]:
     """How the mixture begins its answer."""
     greedy = replace(settings, sampling=Sampling(max_new_tokens=ANSWER_TOKENS))
-    answering = sweep(dispatchers, prompt, experts, [settings.mixture or {}], greedy)
+    answering = sweep(dispatchers, prompt, experts, Lineup([settings.mixture or {}]), greedy)
     while True:
         try:
             next(answering)

@@ -8,20 +8,21 @@ model as it was.
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.catalogue import NO_DISPATCH
-from t2ui.checks import Alpha, check_count, check_prompt
+from t2ui.checks import Alpha, check_prompt
 from t2ui.config import AnswerSettings
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder
 from t2ui.inference.differences import parting, token_texts
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import Plan, make_plan
+from t2ui.inference.lineup import plans_of
+from t2ui.inference.plan import Plan
+from t2ui.lineup import Lineup
 from t2ui.models.chat import text_ids
 from t2ui.models.likelihood import packed_log_likelihoods
 from t2ui.models.loading import context_limit
@@ -31,7 +32,7 @@ from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import Adapter, Scales, adapted
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
-from t2ui.svf.mixture import Mixture, scope_of, used
+from t2ui.svf.mixture import Mixture
 
 T = TypeVar("T")
 Pieces = Generator[tuple[str, ...], None, T]  # yields the answers' texts so far
@@ -44,6 +45,7 @@ class Column:
     """What one mixture answers."""
 
     mixture: Mixture
+    control: str  # of that mixture, a name of catalogue.CONTROLS; "": the mixture itself
     token_ids: tuple[int, ...]  # without the end token
     pieces: tuple[str, ...]  # the text that each token adds
     finished: str  # end | stop | length | failed (its logits were not finite any more)
@@ -90,25 +92,24 @@ def sweep(
     dispatchers: Dispatchers,
     prompt: str,
     experts: Mapping[str, Expert],
-    mixtures: Sequence[Mapping[str, Alpha]],
+    lineup: Lineup,
     settings: AnswerSettings,
     given: str = "",
 ) -> Pieces[Sweep]:
-    """Answer with every mixture, all of them in one batch.
+    """Answer with every column of a line-up, all of them in one batch.
 
     Args:
-        mixtures: coefficients by expert; {} is the base model.
         settings: how each is answered; their `mixture` and `dispatch` are not used.
         given: a text, the right answer say, whose log-likelihood behind the prompt is wanted.
 
     Raises:
-        InputError: no mixture or too many, or what `make_plan` raises of one of them.
+        InputError: what `plans_of` raises.
     """
-    check_count(mixtures)
     adapter, tokenizer = dispatchers.adapter, dispatchers.tokenizer
-    plans = _plans(dispatchers, prompt, experts, mixtures, settings)
+    plans = plans_of(dispatchers, prompt, experts, lineup, settings)
     option = text_ids(tokenizer, given) if given else ()
-    _check_context(adapter, plans[0].prompt_ids, option)
+    for plan in plans:
+        _check_context(adapter, plan.prompt_ids, option)
     decoder = Decoder(adapter.model, tokenizer, adapter)
     decoder.add(plan.row(number) for number, plan in enumerate(plans))
     tokens: list[list[int]] = [[] for _ in plans]
@@ -120,14 +121,24 @@ def sweep(
             texts[step.key] += step.text
             finished[step.key] = step.finished or ""
         yield tuple(texts)
-    likelihoods: Sequence[float | None] = [None] * len(plans)
-    if option:
-        scales = [plan.scales for plan in plans]
-        scored = log_likelihoods(adapter, plans[0], option, scales)
-        likelihoods = yield from _beside(scored, tuple(texts))
+    likelihoods: list[float | None] = [None] * len(plans)
+    for prompt_ids in {tuple(plan.prompt_ids): None for plan in plans} if option else ():
+        places = [i for i, plan in enumerate(plans) if tuple(plan.prompt_ids) == prompt_ids]
+        scales = [plans[i].scales for i in places]
+        scored = log_likelihoods(adapter, plans[places[0]], option, scales)
+        found = yield from _beside(scored, tuple(texts))
+        for i, likelihood in zip(places, found, strict=True):
+            likelihoods[i] = likelihood
     columns = tuple(
-        Column(plan.mixture, tuple(ids), tuple(token_texts(tokenizer, ids)), end, likelihood)
-        for plan, ids, end, likelihood in zip(plans, tokens, finished, likelihoods, strict=True)
+        Column(
+            plan.mixture,
+            lineup.columns[i],
+            tuple(tokens[i]),
+            tuple(token_texts(tokenizer, tokens[i])),
+            finished[i],
+            likelihoods[i],
+        )
+        for i, plan in enumerate(plans)
     )
     return Sweep(columns, parting(tokens), plans[0].scope, len(option))
 
@@ -177,7 +188,8 @@ def switched(
     Raises:
         InputError: an empty text, or what `variants` and `make_plan` raise.
     """
-    (plan,) = _plans(dispatchers, prompt, experts, [settings.mixture or {}], settings)
+    only = Lineup([settings.mixture or {}])
+    (plan,) = plans_of(dispatchers, prompt, experts, only, settings)
     adapter = dispatchers.adapter
     option = text_ids(dispatchers.tokenizer, text)
     if not option:
@@ -193,53 +205,33 @@ def compare_mixtures(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     experts: Mapping[str, Expert],
-    mixtures: Sequence[Mapping[str, Alpha]],
+    lineup: Lineup | Sequence[Mapping[str, Alpha]],
     settings: AnswerSettings | None = None,
     given: str = "",
 ) -> Sweep:
     """`sweep` on a model that the caller holds: one prompt, several mixtures, one batch.
 
     Args:
-        experts, mixtures, settings, given: as of `sweep`.
+        lineup: what is compared, or only its mixtures: coefficients by expert, {} the base model.
+        experts, settings, given: as of `sweep`.
 
     Raises:
         InputError: a bad prompt or mixture; one line says what to do.
     """
     check_prompt(prompt)
-    check_count(mixtures)
+    if not isinstance(lineup, Lineup):
+        lineup = Lineup(lineup)
     with adapted(model) as adapter:
         for expert in experts.values():
             adapter.check(expert, allow_transfer=True)
         dispatchers = Dispatchers(model, tokenizer, adapter)
-        pieces = sweep(dispatchers, prompt, experts, mixtures, settings or AnswerSettings(), given)
+        pieces = sweep(dispatchers, prompt, experts, lineup, settings or AnswerSettings(), given)
         while True:
             try:
                 next(pieces)
             except StopIteration as ended:
                 found: Sweep = ended.value
                 return found
-
-
-def _plans(
-    dispatchers: Dispatchers,
-    prompt: str,
-    experts: Mapping[str, Expert],
-    mixtures: Sequence[Mapping[str, Alpha]],
-    settings: AnswerSettings,
-) -> list[Plan]:
-    """What answers with each mixture, all in one scope: the one that is set, or that for which all
-    experts that any of them uses were trained."""
-    together = {n for one in mixtures for n, alpha in one.items() if used(alpha) and n in experts}
-    scope = settings.scope or scope_of(Mixture(dict.fromkeys(together, 1.0)), experts)
-    return [
-        make_plan(
-            dispatchers,
-            prompt,
-            experts,
-            replace(settings, mixture=one, dispatch=NO_DISPATCH, scope=scope),
-        )
-        for one in mixtures
-    ]
 
 
 def log_likelihoods(

@@ -37,6 +37,8 @@ from t2ui.messages.compare import (
     SweepTexts,
     Swept,
     SweptColumn,
+    Trial,
+    Tried,
 )
 from t2ui.messages.inspect import (
     CompareExperts,
@@ -72,7 +74,7 @@ from t2ui.messages.worker import (
     SessionEnded,
     Status,
 )
-from t2ui.records import ComponentsMeasured, Generation, Likeness
+from t2ui.records import ComponentsMeasured, Generation, Likeness, Standing
 
 Request = (
     Ask
@@ -91,6 +93,7 @@ Request = (
     | EndSession
     | Steer
     | Sweep
+    | Trial
     | LayersOff
 )
 Event = (
@@ -104,6 +107,7 @@ Event = (
     | NextTokens
     | SweepTexts
     | Swept
+    | Tried
     | LayersMeasured
     | HeatmapData
     | ComponentData
@@ -169,6 +173,7 @@ __all__ = [
     "SearchBegan",
     "SearchEstimate",
     "SessionEnded",
+    "Standing",
     "Status",
     "Steer",
     "Steered",
@@ -184,4 +189,6 @@ __all__ = [
     "Written",
     "owner_of",
     "tokens_hash",
+    "Trial",
+    "Tried",
 ]

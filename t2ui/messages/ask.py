@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from t2ui.catalogue import NO_DISPATCH
 from t2ui.checks import Alpha, Turn, check_alpha, check_mixture, check_prompt, check_scope
 from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
@@ -77,6 +78,12 @@ class Ask:
             before=self.before,
             plain=self.plain,
         )
+
+    @property
+    def has_pass_one(self) -> bool:
+        """Whether a dispatcher reads the prompt first."""
+        given = self.mixture is not None or bool(self.saved)
+        return not given and self.dispatch != NO_DISPATCH
 
     @property
     def rows(self) -> int:

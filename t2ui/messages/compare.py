@@ -1,36 +1,69 @@
-"""One prompt under several mixtures, side by side, and a mixture without one layer at a time."""
+"""Several mixtures side by side: on one prompt, on many, and one without a layer at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from t2ui.checks import Alpha, check_count, check_mixture, check_prompt, check_text
+from t2ui.checks import Alpha, check_mixture, check_prompt, check_text
 from t2ui.config import AnswerSettings, Sampling
+from t2ui.errors import InputError
+from t2ui.lineup import Lineup
+from t2ui.records import Standing
 
 # --- requests ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Answer a prompt with every mixture, in one batch. Events: SweepTexts*, Swept."""
+    """Answer a prompt with every column, in one batch. Events: SweepTexts*, Swept."""
 
     prompt: str
-    mixtures: tuple[Mapping[str, Alpha], ...]  # {}: the base model
+    lineup: Lineup
     given: str = ""  # a text, the right answer say, whose log-likelihood is wanted
     normalise: bool = False
     allow_transfer: bool = False
-    scope: str = ""  # of all mixtures; "": what all of their experts were trained for
+    scope: str = ""  # of all columns; "": what all of their experts were trained for
     sampling: Sampling = field(default_factory=Sampling)
     session: str = ""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)
         check_text("the given text", self.given)
-        object.__setattr__(self, "mixtures", tuple(check_mixture(one) for one in self.mixtures))
-        check_count(self.mixtures)
 
     @property
     def settings(self) -> AnswerSettings:
-        """How each mixture is answered with."""
+        """How each mixture answers."""
+        return AnswerSettings(
+            normalise=self.normalise,
+            allow_transfer=self.allow_transfer,
+            scope=self.scope,
+            sampling=self.sampling,
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Let every column answer many questions, between other people's answers. Events: Queued*,
+    Tried*."""
+
+    questions: tuple[tuple[str, str], ...]  # (prompt, right answer)
+    lineup: Lineup
+    normalise: bool = False
+    allow_transfer: bool = False
+    scope: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    session: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "questions", tuple((p, right) for p, right in self.questions))
+        for number, (prompt, right) in enumerate(self.questions, start=1):
+            check_prompt(prompt)
+            check_text(f"the right answer of question {number}", right)
+            if not right.strip():
+                raise InputError(f"Question {number} has no right answer: type one.")
+
+    @property
+    def settings(self) -> AnswerSettings:
+        """How each mixture answers."""
         return AnswerSettings(
             normalise=self.normalise,
             allow_transfer=self.allow_transfer,
@@ -73,16 +106,17 @@ class LayersOff:
 
 @dataclass(frozen=True)
 class SweepTexts:
-    """The answers so far, in the order of the mixtures."""
+    """The answers so far, in the order of the columns."""
 
     texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class SweptColumn:
-    """What one mixture answers."""
+    """What one mixture, or a control of it, answers."""
 
     mixture: Mapping[str, Alpha]
+    control: str  # a name of catalogue.CONTROLS; "": the mixture itself
     base_share: float  # 1 − Σα
     pieces: tuple[str, ...]  # the text that each token adds
     finished: str  # end | stop | length | failed
@@ -91,12 +125,20 @@ class SweptColumn:
 
 @dataclass(frozen=True)
 class Swept:
-    """All answers, in the order of the mixtures."""
+    """All answers, in the order of the columns."""
 
     columns: tuple[SweptColumn, ...]
     parts_at: int | None  # place of the first token that is not the same in all; None: all equal
     scope: str
     given_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How all columns do on the questions so far, in the order of the columns."""
+
+    columns: tuple[Standing, ...]
     seconds: float
 
 

@@ -1,10 +1,10 @@
 """Which request is worked on when, and how each one ends.
 
-Answers come first: one decode step of the batch in every turn. Short requests and one search at a
-time get a part of the time beside them, in pieces. A cancel takes effect before the next piece,
-and every exception becomes a `Failed` event. What a request's answer is, the backend knows
-(`t2ui.backend.serving`, or a fake one in tests). Knows no process, pipe or thread, and imports no
-torch.
+Answers come first: one decode step of the batch in every turn. Short requests, and one search (or
+a trial of many questions) at a time, get a part of the time beside them, in pieces. A cancel takes
+effect before the next piece, and every exception becomes a `Failed` event. What a request's answer
+is, the backend knows (`t2ui.backend.serving`, or a fake one in tests). Knows no process, pipe or
+thread, and imports no torch.
 """
 
 import sys
@@ -31,6 +31,7 @@ from t2ui.messages import (
     Request,
     SessionEnded,
     Steer,
+    Trial,
 )
 
 SHORT_PER_TURN = 4  # pieces of short requests, so that a cancel is seen between them
@@ -65,10 +66,11 @@ class Backend(Protocol):
         An exception in an event's place ends that ask alone; one that is raised ends them all.
         """
 
-    def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """A search's events but the closing Done; None after a piece of work that gave none.
+    def search(self, request: Adapt | Trial, stopped: Callable[[], bool]) -> Iterator[Event | None]:
+        """The events of a search, or of a trial, but the closing Done; None after a piece of work
+        that gave none.
 
-        Once `stopped()` is true it goes straight to its end, with the best so far.
+        Once `stopped()` is true it goes straight to its end, with what it has so far.
         """
 
     def steer(self, request: Steer) -> list[Event]:
@@ -131,7 +133,7 @@ class Scheduler:
         self._max_queue = config.max_queue
         self._short: deque[tuple[str, Request]] = deque()
         self._asks: deque[tuple[str, Ask]] = deque()
-        self._searches: deque[tuple[str, Adapt]] = deque()
+        self._searches: deque[tuple[str, Adapt | Trial]] = deque()
         self._answering: _Work | None = None  # the short request under way
         self._search: _Work | None = None
         self._shares = {"short": Share(SHORT_SHARE), "search": Share(SEARCH_SHARE)}
@@ -175,7 +177,7 @@ class Scheduler:
             waiting.append((job_id, message))
 
     def turn(self) -> Iterator[Envelope]:
-        """At most one new ask, one decode step, and pieces of short requests and of a search."""
+        """New asks, one decode step, and pieces of short requests and of a search."""
         for job_id, event in self._turn():
             if isinstance(event, (Done, Failed)):
                 self._ended(job_id)
@@ -195,9 +197,9 @@ class Scheduler:
                 share.forget()
         yield from self._short_in_turn()
         if self._search is None and self._searches:
-            job_id, adapt = self._searches.popleft()
+            job_id, request = self._searches.popleft()
             self._said.pop(job_id, None)
-            yield from self._begin_search(job_id, adapt)
+            yield from self._begin_search(job_id, request)
         yield from self._places(list(self._searches), before=1)  # the one under way
         if self._search is not None and self._shares["search"].free:
             yield from self._piece_of_search(self._search)
@@ -205,7 +207,7 @@ class Scheduler:
     def _queue_of(self, request: Request) -> deque:
         if isinstance(request, Ask):
             return self._asks
-        return self._searches if isinstance(request, Adapt) else self._short
+        return self._searches if isinstance(request, (Adapt, Trial)) else self._short
 
     def _replace_next_token(self, session: str) -> None:
         """Only the newest next-token request of a session matters: its sliders have moved on."""
@@ -229,14 +231,18 @@ class Scheduler:
         return [self._asks[place] for _, place in sorted(ranks)]
 
     def _start_next(self) -> Iterator[Envelope]:
-        """The next ask, if it fits. Its pass one takes the place of a decode step, so the answers
-        that stream get a step of their own between two new asks."""
+        """The next asks, as many as fit: prompts that are read together take half the time. A pass
+        one takes the place of a decode step, so there is one in a turn, and the answers that
+        stream get a step of their own between two."""
         streaming = self._backend.asks > 0
-        held_up, self._held_up = self._held_up and streaming, False
-        waiting = self._asks_in_order()
-        if waiting and not held_up and self._fits(waiting[0][1]):
-            self._held_up = streaming
+        may_pass_one = not (self._held_up and streaming)
+        self._held_up = False
+        while waiting := self._asks_in_order():
             job_id, ask = waiting[0]
+            if not self._fits(ask) or (ask.has_pass_one and not may_pass_one):
+                return
+            if ask.has_pass_one:
+                may_pass_one, self._held_up = False, streaming
             self._asks.remove(waiting[0])
             self._said.pop(job_id, None)
             yield from self._start(job_id, ask)
@@ -322,10 +328,10 @@ class Scheduler:
             for job_id in ended:
                 yield job_id, failed
 
-    def _begin_search(self, job_id: str, adapt: Adapt) -> Iterator[Envelope]:
+    def _begin_search(self, job_id: str, request: Adapt | Trial) -> Iterator[Envelope]:
         yield job_id, Begun()
-        search = _Work(job_id, adapt, iter(()), time.perf_counter())
-        search.events = iter(self._backend.search(adapt, lambda: search.stopped))
+        search = _Work(job_id, request, iter(()), time.perf_counter())
+        search.events = iter(self._backend.search(request, lambda: search.stopped))
         self._search = search
         self._shares["search"].forget()
 

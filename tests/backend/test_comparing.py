@@ -4,9 +4,13 @@ import pytest
 import serving
 from serving import GREEDY, alone, one, run
 
+from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
+from t2ui.evaluation.trial import try_questions
 from t2ui.inference.sweep import compare_mixtures
+from t2ui.lineup import Lineup
 from t2ui.messages import (
+    Adapt,
     Ask,
     Done,
     Failed,
@@ -14,15 +18,21 @@ from t2ui.messages import (
     LayersOff,
     NextToken,
     NextTokens,
+    Queued,
     Sweep,
     SweepTexts,
     Swept,
+    Trial,
+    Tried,
 )
 
 adapter, folder, backend = serving.adapter, serving.folder, serving.backend
 
 MIXTURES = ({}, {"math": 0.5}, {"math": 1.0}, {"code": 1.0})
-SWEEP = Sweep("Hello", MIXTURES, "A given answer.", sampling=GREEDY)
+SEARCH = Adapt(
+    (("count 1", "yes"), ("count 2", "no")), FewShotConfig("cem", population=4, generations=1)
+)
+SWEEP = Sweep("Hello", Lineup(MIXTURES), "A given answer.", sampling=GREEDY)
 
 
 def test_a_sweep_is_the_library_s(backend, tiny_tokenizer):
@@ -66,7 +76,7 @@ def test_layers_off_are_measured(backend):
     found = one(backend, LayersOff("Hello", "A given answer.", {"math": 1.0}), LayersMeasured)
     swept = one(
         backend,
-        Sweep("Hello", ({}, {"math": 1.0}), "A given answer.", sampling=GREEDY),
+        Sweep("Hello", Lineup([{}, {"math": 1.0}]), "A given answer.", sampling=GREEDY),
         Swept,
     )
     expected = [column.log_likelihood for column in swept.columns]
@@ -74,8 +84,25 @@ def test_layers_off_are_measured(backend):
     assert found.tokens == swept.given_tokens and len(set(found.without)) == len(found.without)
 
 
+def test_a_trial_is_the_library_s_and_waits_where_searches_do(backend, tiny_tokenizer):
+    lineup = Lineup(MIXTURES, ("shuffled", "examples"), 2, [("Hi", "Ho")])
+    questions = tuple((f"Add {n} and 4", "e") for n in range(5))
+    trial = Trial(questions, lineup, sampling=GREEDY)
+    asked, tried, search = run(
+        backend, Ask("Add 3 and 4", {"math": 1.0}, sampling=GREEDY, compare=False), trial, SEARCH
+    )
+    experts = backend._experts.library("").experts
+    expected = try_questions(
+        backend.model, tiny_tokenizer, questions, experts, lineup, trial.settings
+    )
+    found = [event for event in tried if isinstance(event, Tried)]
+    assert found[-1].columns == expected and isinstance(tried[-1], Done)
+    assert serving.texts(asked)["adapted"] == alone(backend, "Add 3 and 4", {"math": 1.0}).text
+    assert search[0] == Queued(1) and isinstance(search[-1], Done)
+
+
 def test_bad_input_is_one_line(backend):
     with pytest.raises(InputError, match="expected 1 to 9"):
-        Sweep("Hello", ())
-    failed = one(backend, Sweep("Hello", ({"poems": 1.0},)), Failed)
+        Lineup(())
+    failed = one(backend, Sweep("Hello", Lineup([{"poems": 1.0}])), Failed)
     assert failed.message.startswith("There is no expert named 'poems'")

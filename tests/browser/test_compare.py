@@ -6,7 +6,7 @@ from browsing import SHOTS, alpha, eventually, mode
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
-from t2ui.messages import Failed, LayersOff, Sweep
+from t2ui.messages import Failed, LayersOff, Sweep, Trial
 
 pytestmark = pytest.mark.browser
 
@@ -37,7 +37,7 @@ def test_a_link_asks_for_the_comparison_and_the_numbers_are_the_worker_s(visit, 
     compared(page)
     (sweep,) = (one for one in client.requests if isinstance(one, Sweep))
     assert sweep.prompt == "How many cows?" and sweep.given == "He has 5 cows."
-    assert [one.get("math", 0) for one in sweep.mixtures] == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+    assert [one.get("math", 0) for one in sweep.lineup.mixtures] == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
     swept = FakeClient.swept(sweep)
     shared = "".join(swept.columns[0].pieces[: swept.parts_at])
     assert page.locator(".shared").text_content() == f"all begin: {shared}"
@@ -85,6 +85,38 @@ def test_layers_are_switched_off_one_at_a_time(visit, client):
     assert "−9.00 nats with all layers, −14.00" in page.locator(".t2-layers .foot").inner_text()
     assert page.evaluate(PALE) == []
     page.screenshot(path=SHOTS / "compare-layers-dark.png")
+
+
+def test_every_column_tries_many_questions_beside_its_controls(visit, client):
+    page = opened(visit(LINK))
+    page.locator("#compare-controls input").check()
+    page.click("#compare-go")
+    compared(page)
+    assert page.locator(".t2-compare .column").count() == 10
+    layers = page.locator(".t2-compare .acts").get_by_role("button", name="layers")
+    assert layers.count() == 6, "not of the base model, nor of a control"
+    page.click("#compare-try")
+    page.locator(".t2-compare[data-trial=done]").wait_for()
+    (trial,) = (one for one in client.requests if isinstance(one, Trial))
+    last = FakeClient.tried(trial)[-1].columns
+    assert len(trial.lineup.columns) == len(last) == 10 and len(trial.lineup.shots) == 4
+    said = page.locator(".t2-compare .tried b").all_inner_texts()
+    assert said == [f"{sum(one.right)} of {len(trial.questions)}" for one in last]
+    right = page.evaluate(
+        "[...document.querySelectorAll('.squares')].map((s) => s.querySelectorAll('.right').length)"
+    )
+    assert right == [sum(one.right) for one in last]
+    text = page.locator(".t2-compare .column .text").nth(2).inner_text()
+    assert text, "the answers of the prompt stay"
+    assert page.evaluate(PALE) == []
+    page.screenshot(path=SHOTS / "compare-proof.png")
+    assert page.evaluate("document.documentElement.scrollHeight") == 720
+    client.hold_end = True
+    page.click("#compare-try")
+    page.locator(".t2-compare[data-trial=working]").wait_for()
+    page.click("#compare-stop")
+    page.locator(".t2-compare[data-trial=stopped]").wait_for()
+    eventually(lambda: client.cancelled)
 
 
 def test_a_failure_is_said_and_a_stop_ends_it(visit, client):

@@ -1,4 +1,4 @@
-"""`t2ui components` and `t2ui experts likeness`: the library's numbers on the command line."""
+"""`t2ui components`, `compare` and `experts likeness`: the library on the command line."""
 
 import json
 
@@ -6,8 +6,11 @@ import pytest
 from reference import random_scales
 from tiny import make_tiny, make_tokenizer, saved
 
-from t2ui.config import AnswerSettings
+from t2ui.config import AnswerSettings, Sampling
+from t2ui.evaluation.trial import try_questions
 from t2ui.inference.components import components_of
+from t2ui.inference.sweep import compare_mixtures
+from t2ui.lineup import Lineup
 from t2ui.records import ComponentChoice
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
@@ -27,6 +30,43 @@ def places(tmp_path_factory):
                 folder / f"{name}.safetensors"
             )
     return saved(model, tmp_path_factory.mktemp("models") / "tiny"), folder
+
+
+def test_mixtures_are_compared(cli, places, tmp_path):
+    model, folder = places
+    where = ("--model", model, "--experts", folder, "--device", "cpu", "--max-new-tokens", "6")
+    what = ("compare", "--mix", "base", "--mix", "math=1", "--controls")
+    status, said, _ = cli(*what, "Hello", "--given", "Seven.", *where, "--json")
+    found = json.loads(said)
+    lineup, settings = (
+        Lineup([{}, {"math": 1.0}], ["shuffled", "random"]),
+        AnswerSettings(sampling=Sampling(6)),
+    )
+    loaded = make_tiny("llama"), make_tokenizer()
+    experts = load_library(folder).experts
+    expected = compare_mixtures(*loaded, "Hello", experts, lineup, settings, "Seven.")
+    assert status == 0 and found["parts_at"] == expected.parts_at
+    assert [one["text"] for one in found["columns"]] == [one.text for one in expected.columns]
+    assert found["columns"][3]["mixture"] == "random z, math=1"
+    file = tmp_path / "questions.jsonl"
+    rows = [{"prompt": f"Add {n} and 4", "answer": "e"} for n in range(6)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    status, said, _ = cli(*what, "--questions", file, *where, "--json")
+    found = json.loads(said)
+    pairs = [(row["prompt"], row["answer"]) for row in rows]
+    lineup = Lineup(lineup.mixtures, ["shuffled", "random", "examples"], shots=pairs[:2])
+    tried = try_questions(*loaded, pairs[2:], experts, lineup, settings)
+    assert [tuple(one["right"]) for one in found["columns"]] == [one.right for one in tried]
+    status, said, _ = cli(*what, "--questions", file, *where)
+    assert status == 0 and said.count(" of 4 right [") == 5
+    for bad, words in (
+        (("Hello", "--questions", str(file)), "Give a prompt, or --questions FILE"),
+        ((), "Give a prompt, or --questions FILE"),
+        (("Hello", "--mix", "poems=1"), "no expert named 'poems'"),
+        (("--questions", str(tmp_path / "gone.jsonl")), "gone.jsonl"),
+    ):
+        status, _, notes = cli(*what, *bad, *where)
+        assert status == 2 and words in notes and "Traceback" not in notes
 
 
 def test_components_are_named_and_tested(cli, places):

@@ -2,6 +2,7 @@
 alone, by a plain forward pass of rewritten weights."""
 
 import pytest
+import torch
 from reference import greedy, log_likelihood, matrix_names, random_scales, rewritten
 
 from t2ui.config import AnswerSettings, Sampling
@@ -10,8 +11,10 @@ from t2ui.inference.differences import parting
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.sweep import compare_mixtures, layers_off
 from t2ui.inference.two_pass import two_pass_infer
+from t2ui.lineup import Lineup
 from t2ui.models.chat import chat_ids, text_ids
 from t2ui.svf.adapter import adapt
+from t2ui.svf.controls import random_like, shuffled
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
@@ -63,6 +66,55 @@ def test_each_column_is_its_mixture_alone(tiny_llama, tiny_tokenizer, experts):
     at = found.parts_at
     assert at is not None and len({answer[:at] for answer in answers}) == 1
     assert len({answer[at : at + 1] for answer in answers}) > 1
+
+
+def test_controls_keep_the_directions_and_take_the_values_away(tiny_llama, tiny_tokenizer, experts):
+    shots = [("What is 1 + 1?", "It is 2."), ("What is 2 + 2?", "It is 4.")]
+    lineup = Lineup(MIXTURES, ("shuffled", "random", "examples"), 2, shots)
+    how = (tiny_llama, tiny_tokenizer, PROMPT, experts)
+    found = compare_mixtures(*how, lineup, SETTINGS, GIVEN)
+    plain = compare_mixtures(*how, MIXTURES, SETTINGS, GIVEN)
+    assert [one.control for one in found.columns] == ["", "", "", "", *lineup.controls]
+    for mine, alone in zip(found.columns, plain.columns, strict=False):
+        assert mine.token_ids == alone.token_ids
+        assert mine.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-3)
+    prompt, given = chat_ids(tiny_tokenizer, PROMPT), text_ids(tiny_tokenizer, GIVEN)
+    z = mix(experts, Mixture({"math": 1.0}))
+    for column, scales in zip(found.columns[4:6], (shuffled(z), random_like(z)), strict=True):
+        for name, own in z.items():
+            assert not torch.equal(scales[name], own)
+            far = (own - 1).square().mean().sqrt()
+            assert (scales[name] - 1).square().mean().sqrt() == pytest.approx(float(far), rel=1e-4)
+        alone = rewritten(tiny_llama, scales)
+        expected = float(log_likelihood(alone, prompt, given))
+        assert column.log_likelihood == pytest.approx(expected, abs=1e-3)
+    for name, own in z.items():
+        assert torch.equal(shuffled(z)[name].sort().values, own.sort().values)
+        assert torch.equal(shuffled(z)[name], shuffled(z)[name]), "the same whoever asks"
+    turns = [turn for q, a in shots for turn in (("user", q), ("assistant", a))]
+    shown = chat_ids(tiny_tokenizer, PROMPT, before=turns)
+    expected = float(log_likelihood(tiny_llama, shown, given))
+    assert found.columns[6].log_likelihood == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"controls": ["luck"]}, "the control is 'luck'; expected shuffled, random, examples"),
+        ({"controls": ["examples"]}, "got 0; expected 1 to 5 pairs"),
+        ({"controlled": 4}, "Controls were asked for of mixture 4; there are 4"),
+    ],
+)
+def test_a_line_up_that_cannot_be_is_refused(asked, words):
+    with pytest.raises(InputError, match=words):
+        Lineup(MIXTURES, **asked)
+
+
+def test_the_base_model_has_no_controls(tiny_llama, tiny_tokenizer, experts):
+    with pytest.raises(InputError, match="a mixture that is the base model"):
+        compare_mixtures(
+            tiny_llama, tiny_tokenizer, PROMPT, experts, Lineup(MIXTURES, ["random"], 0), SETTINGS
+        )
 
 
 def test_in_scope_answer_the_base_model_reads_the_prompt(tiny_llama, tiny_tokenizer, experts):

@@ -50,6 +50,7 @@ from t2ui.messages import (
     SaveExpert,
     SearchBegan,
     SearchEstimate,
+    Standing,
     Status,
     Steer,
     Steered,
@@ -59,6 +60,8 @@ from t2ui.messages import (
     SweptColumn,
     Tokens,
     TokenShift,
+    Trial,
+    Tried,
 )
 from t2ui.records import Ends, NamedComponent
 from t2ui.svf.components import joined
@@ -176,7 +179,7 @@ class FakeJob:
             return len([e for e in self._said if isinstance(e, Tokens)]) >= self._client.hold_text
         said = {type(event) for event in self._said}
         uncompared = Tokens in said and Compared not in said
-        held = {Done: self._client.hold_end and uncompared}
+        held = {Done: self._client.hold_end and (uncompared or Tried in said)}
         held |= {
             Compared: self._client.hold_end,
             Swept: self._client.hold_end,
@@ -251,6 +254,7 @@ class FakeClient:
             ],
             EndSession: self._end_session,
             Sweep: self._sweep,
+            Trial: self._trial,
             LayersOff: self._layers_off,
             Components: self._components,
             CompareExperts: self._likeness,
@@ -452,13 +456,15 @@ class FakeClient:
     def swept(sweep):
         """Answers that part after their third piece; the stronger a mixture, the longer its own."""
         begin, columns = words(BASE_TEXT)[:3], []
-        for number, mixture in enumerate(sweep.mixtures):
+        mixtures = [*sweep.lineup.mixtures, *[{}] * len(sweep.lineup.controls)]
+        for number, mixture in enumerate(mixtures):
             rest = words(BASE_TEXT)[3:9] if not mixture else words(ADAPTED_TEXT)[: 4 + number]
             total = sum(mixture.values())
             per_token = -2.0 + 0.4 * total - 0.15 * total**2
             likelihood = len(sweep.given.split()) * per_token if sweep.given else None
             pieces = (*begin, *rest)
-            columns.append(SweptColumn(mixture, 1 - total, pieces, "length", likelihood))
+            control = sweep.lineup.columns[number]
+            columns.append(SweptColumn(mixture, 1 - total, control, pieces, "length", likelihood))
         parts_at = 3 if len({column.pieces for column in columns}) > 1 else None
         return Swept(tuple(columns), parts_at, "all", len(sweep.given.split()), 1.2)
 
@@ -474,6 +480,38 @@ class FakeClient:
         ]
         end = so_far[-1][0] + 0.1
         return [*so_far, (end, found), (end, Done())]
+
+    @staticmethod
+    def tried(trial):
+        """The stronger a mixture, the more questions are right; one in each step of the trial."""
+        strengths = [sum(one.values()) for one in trial.lineup.mixtures]
+        strengths += [0.1] * len(trial.lineup.controls)
+        count = len(trial.questions)
+        return [
+            Tried(
+                tuple(
+                    Standing(
+                        tuple(
+                            (7 * n) % 10 < 4 * strength if n < asked else None for n in range(count)
+                        ),
+                        (0.1, 0.4),
+                        0.012 if place else None,
+                    )
+                    for place, strength in enumerate(strengths)
+                ),
+                0.1 * asked,
+            )
+            for asked in range(1, count + 1)
+        ]
+
+    def _trial(self, trial):
+        events = [(0.0, Queued(self.queued))] if self.queued else []
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [*events, (0.1, failure)]
+        steps = enumerate(self.tried(trial), start=1)
+        events += [(0.1 + 0.03 * number, step) for number, step in steps]
+        return [*events, (events[-1][0] + 0.1, Done())]
 
     @staticmethod
     def _layers_off(request):

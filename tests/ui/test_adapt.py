@@ -24,7 +24,12 @@ from t2ui.messages import (
     SearchBegan,
 )
 from t2ui.ui.adapt import searches as searches_module
-from t2ui.ui.adapt.examples import (
+from t2ui.ui.adapt.generated import MadeRows, names_a_generator
+from t2ui.ui.adapt.page import request_of
+from t2ui.ui.adapt.search_view import SearchView, methods_hint
+from t2ui.ui.adapt.searches import GONE, Searches
+from t2ui.ui.shared.durations import about
+from t2ui.ui.shared.examples import (
     MAX_CHARS,
     MAX_ROWS,
     MAX_TEXT,
@@ -34,11 +39,6 @@ from t2ui.ui.adapt.examples import (
     rows_of,
     samples,
 )
-from t2ui.ui.adapt.generated import MadeRows, names_a_generator
-from t2ui.ui.adapt.page import request_of
-from t2ui.ui.adapt.search_view import SearchView, methods_hint
-from t2ui.ui.adapt.searches import GONE, Searches
-from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.panel import pack
 
 COLOURS = {"math": "#0072B2", "code": "#E69F00", "reasoning": "#009E73"}

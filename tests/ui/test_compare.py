@@ -3,10 +3,22 @@
 import pytest
 from fake_client import FakeClient
 
-from t2ui.messages import LayersMeasured, Sweep
+from t2ui.lineup import Lineup
+from t2ui.messages import LayersMeasured, Sweep, Trial
 from t2ui.ui.compare.link import from_link, link_to
-from t2ui.ui.compare.points import choices, mixture_at, points
-from t2ui.ui.compare.views import answered, answering, layers
+from t2ui.ui.compare.points import choices, lined_up, mixture_at, points
+from t2ui.ui.compare.proof import Proof
+from t2ui.ui.compare.views import (
+    a_trial,
+    answered,
+    answering,
+    layers,
+    stands_for,
+    tried,
+    unasked,
+)
+from t2ui.ui.shared.examples import table_of
+from t2ui.ui.shared.panel import pack
 
 EXPERTS = [
     {"name": "math", "colour": "#0072B2", "kind": "expert"},
@@ -53,7 +65,8 @@ def test_choices_are_the_experts_and_the_sliders():
 
 def test_answers_are_aligned_where_they_part():
     found = points("base", "expert:math", MIXER)
-    sweep = Sweep("Hello", tuple(point.mixture for point in found), "one two three four")
+    lineup = Lineup([point.mixture for point in found])
+    sweep = Sweep("Hello", lineup, "one two three four")
     swept = FakeClient.swept(sweep)
     shown = answered(found, swept, "Hello", sweep.given)
     for column, event in zip(shown["columns"], swept.columns, strict=True):
@@ -63,6 +76,52 @@ def test_answers_are_aligned_where_they_part():
     texts = ["same so far", "same so good"] + ["same"] * 5
     working = answering(found, texts, "Hello", "")
     assert working["shared"] == "same" and working["columns"][1]["text"] == " so good"
+
+
+@pytest.mark.parametrize(
+    ("ends", "of"),
+    [
+        (("base", "expert:math"), {"math": 1.0}),
+        (("base", "sliders"), {"math": 0.5, "code": 0.25}),
+        (("expert:code", "expert:math"), {"math": 1.0}),
+        (("expert:code", "base"), {"code": 1.0}),
+    ],
+)
+def test_controls_are_of_the_line_s_end(ends, of):
+    found, lineup = lined_up(*ends, MIXER, controls=True, shots=[("a", "b")])
+    assert lineup.mixtures[lineup.controlled] == of
+    assert [point.control for point in found] == list(lineup.columns)
+    assert found[-1].words == "examples in the prompt" and "shuffled z, " in found[-3].words
+    found, lineup = lined_up(*ends, MIXER, controls=True)
+    assert lineup.controls == ("shuffled", "random"), "no examples, no prompt with them"
+    assert lined_up(*ends, MIXER, controls=False)[1].controls == ()
+
+
+def test_the_questions_are_samples_or_the_examples_on_adapt():
+    table = pack(
+        table_of([("What is 1 + 1?", "2"), ("", ""), *[("How many?", str(n)) for n in range(9)]])
+    )
+    chosen = Proof.chosen("adapt", False, table)
+    assert len(chosen.questions) == 10 and chosen.shots == []
+    chosen = Proof.chosen("adapt", True, table)
+    assert len(chosen.questions) == 7 and len(chosen.shots) == 3
+    chosen = Proof.chosen("sample:decimals", True, table)
+    assert len(chosen.questions) == 27 and len(chosen.shots) == 5
+    assert Proof.chosen("sample:nothing of ours", False, table).questions == []
+
+
+def test_a_strip_stands_under_each_column():
+    found, lineup = lined_up("base", "expert:math", MIXER, controls=True)
+    trial = Trial((("a", "1"), ("b", "2"), ("c", "3")), lineup)
+    *_, last = FakeClient.tried(trial)
+    table = {**unasked(found), "trial": a_trial("working", "1", "mine", 3)}
+    assert stands_for(table, found) and not stands_for(table, found[:-1])
+    assert not stands_for({**table, "columns": "none"}, found)
+    shown = tried(table, last, table["trial"])
+    for column, standing in zip(shown["columns"], last.columns, strict=True):
+        assert column["tried"]["right"] == list(standing.right)
+        assert column["tried"]["count"] == sum(standing.right) and column["tried"]["of"] == 3
+        assert column["tried"]["p"] == standing.p
 
 
 def test_a_layer_s_bar_is_what_the_text_loses_without_it():

@@ -216,6 +216,17 @@ def test_asks_share_a_batch_up_to_max_rows_then_wait_in_order(backend):
     assert all(of(said, name)[-1] == Done(timings={"total": 1.0}) for name in "abcd")
 
 
+def test_asks_without_a_pass_one_start_together_and_those_with_one_in_turn(backend):
+    """Prompts that are there together are read together; a pass one holds up a decode step."""
+    loop = loop_of(backend)
+    for number in range(3):
+        loop.take(f"given {number}", Ask("hi", {}, compare=False))
+    for number in range(2):
+        loop.take(f"asked {number}", Ask("hi", compare=False))
+    began = [job_id for job_id, event in turn(loop) if isinstance(event, Begun)]
+    assert began == ["given 0", "given 1", "given 2", "asked 0"]
+
+
 def test_an_ask_without_comparison_needs_one_row(backend):
     loop = loop_of(backend, max_rows=3)
     loop.take("two", Ask("count 50"))

@@ -9,7 +9,7 @@ import threading
 
 from t2ui.errors import InputError, quoted
 from t2ui.generators.named import FAMILY, sample_rows
-from t2ui.ui.adapt.examples import MAX_CHARS, MAX_ROWS, Row
+from t2ui.ui.shared.examples import MAX_CHARS, MAX_ROWS, Row
 
 USUAL = 12  # rows, where no number is given
 SECONDS = 60.0  # that making them may take

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import OBJECTIVES, PRESETS
-from t2ui.ui.adapt.examples import MAX_CHARS, MAX_ROWS, Row, filled
+from t2ui.ui.shared.examples import MAX_CHARS, MAX_ROWS, Row, filled
 from t2ui.ui.shared.permalink import MAX_LINK_PROMPT
 
 TAB = "adapt"

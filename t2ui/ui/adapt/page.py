@@ -17,7 +17,6 @@ from t2ui.config import PRESETS, FewShotConfig
 from t2ui.errors import InputError
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Adapt, EstimateAdapt, Failed, SearchEstimate
-from t2ui.ui.adapt.examples import check_rows, filled, merged, parse, rows_of, samples
 from t2ui.ui.adapt.generated import MadeRows, names_a_generator
 from t2ui.ui.adapt.link import DEFAULTS, from_link, link_to
 from t2ui.ui.adapt.result import no_answers, result_cards, search_id
@@ -29,13 +28,13 @@ from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.events import LIGHT, PAGE, QUICK, WORKER, sent
+from t2ui.ui.shared.examples import check_rows, filled, merged, parse, rows_of, samples, table_of
 from t2ui.ui.shared.listen import answer
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, once_loaded, pack, page_link, panel, unpack
 from t2ui.ui.shared.visitor import of, visitor_of
 
 TIMEOUT_SECONDS = 120.0
-BLANK = [["", ""]] * 3
 ADD_EXAMPLES = "The expected time appears here once there are examples."
 
 
@@ -72,11 +71,11 @@ def adapt_page(shared: Shared, tab: gr.Tab) -> None:
     plots = {"plotly": asset_url(plotly_file())}
     with gr.Row(elem_id="adapt"):
         with card("Examples", "Prompts with their right answers.", "adapt-count", "adapt-left"):
-            data = {"methods": methods_hint()}
-            examples = panel("examples", _table(BLANK), "adapt-examples", data)
+            examples = shared.examples.render()
             with gr.Row(elem_id="adapt-settings"):
                 method, objective, budget = _settings()
-            estimate = panel("estimate", _estimate(ADD_EXAMPLES), "adapt-estimate")
+            data = {"methods": methods_hint()}
+            estimate = panel("estimate", _estimate(ADD_EXAMPLES), "adapt-estimate", data)
             with gr.Row(elem_id="adapt-buttons"):
                 start = gr.Button("Start ▸", variant="primary", elem_id="adapt-start", min_width=0)
                 stop = gr.Button("Stop", elem_id="adapt-stop", min_width=0)
@@ -140,15 +139,15 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         sample = samples().get(str(sent(event).get("sample")))
         if sample is None:
             return gr.skip()
-        return pack(_table(*merged(rows_of(unpack(examples)), sample["rows"])))
+        return pack(table_of(*merged(rows_of(unpack(examples)), sample["rows"])))
 
     async def add_text(examples: str, event: gr.EventData) -> str:
         rows, text = rows_of(unpack(examples)), str(sent(event).get("text", ""))
         try:
             more = await made.rows(text) if names_a_generator(text) else parse(text)
-            return pack(_table(*merged(rows, more)))
+            return pack(table_of(*merged(rows, more)))
         except InputError as error:
-            return pack({**_table(rows, str(error)), "bad": True})
+            return pack({**table_of(rows, str(error)), "bad": True})
 
     async def estimate(http: gr.Request, *asked: Any) -> str:
         rows, places = filled(rows_of(unpack(asked[0])))
@@ -171,7 +170,7 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         """What the link says; the rest stays."""
         asked = from_link(dict(request.query_params))
         said = asked.settings or {}
-        rows = pack(_table(asked.rows)) if asked.rows else gr.skip()
+        rows = pack(table_of(asked.rows)) if asked.rows else gr.skip()
         return [rows, *(said.get(name, gr.skip()) for name in DEFAULTS)]
 
     kept = [page.examples, page.search]
@@ -215,18 +214,6 @@ def _wire_search(shared: Shared, page: AdaptPage, searches: Searches) -> None:
     inputs = [*page.asked, page.search, shared.mixer]
     page.start.click(start, inputs, [page.search, *page.answers], **LIGHT)
     page.stop.click(stop, page.search, None, **LIGHT)
-
-
-def _table(rows: Any, note: str = "") -> dict[str, Any]:
-    """A value of the examples panel; the stamp makes the same rows again a new value."""
-    chips = [{"name": name, "hint": one["hint"]} for name, one in samples().items()]
-    return {
-        "rows": [list(row) for row in rows],
-        "note": note,
-        "bad": False,
-        "samples": chips,
-        "stamp": uuid.uuid4().hex,
-    }
 
 
 def _estimate(text: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The Compare page: one prompt under seven mixtures, side by side. Layout and wiring only."""
+"""The Compare page: one prompt under seven mixtures, side by side. Layout and wiring only.
+
+What is tried on many questions is in `proof`.
+"""
 
 import html
 import uuid
@@ -9,13 +12,25 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.events import Dependency
 
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Failed, LayersMeasured, LayersOff, Sweep, SweepTexts, Swept
 from t2ui.ui.compare.link import from_link, link_to
-from t2ui.ui.compare.points import BASE, EXPERT, SLIDERS, choices, points, words_of
+from t2ui.ui.compare.points import (
+    BASE,
+    EXPERT,
+    LENGTHS,
+    NO_LINE,
+    SLIDERS,
+    choices,
+    lined_up,
+    tokens,
+    words_of,
+)
+from t2ui.ui.compare.proof import Proof, proof_row, wire_proof
 from t2ui.ui.compare.views import answered, answering, columns, layers, no_layers
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
@@ -27,16 +42,17 @@ from t2ui.ui.shared.panel import pack, panel, unpack
 from t2ui.ui.shared.visitor import of
 
 TIMEOUT_SECONDS = 120.0
-LENGTHS = (16, 32, 64, 128)  # of answers, in tokens
 NOTHING_YET = "Seven mixtures answer one prompt: press Compare."
 NO_LAYERS = "Press “layers” under a column: which layers its answer is owed to."
 READING = "The model reads the prompt …"
 # What was sent before it was stopped may come after: the panel knows by `run` what was stopped.
-STOPPED_JS = """(text) => t2ui.edit(text, (value) =>
-    ['waiting', 'working'].includes(value.state)
-        ? {...value, state: value.columns.length ? 'stopped' : 'empty', message: 'Stopped.',
-           stopped: value.run}
-        : value)"""
+STOPPED_JS = """(text) => t2ui.edit(text, (value) => {
+    const runs = (one) => ['waiting', 'working'].includes(one?.state);
+    if (runs(value)) value = {...value, state: value.columns.length ? 'stopped' : 'empty',
+        message: 'Stopped.', stopped: value.run};
+    return runs(value.trial)
+        ? {...value, trial: {...value.trial, state: 'stopped'}, stopped: value.trial.run} : value;
+})"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,7 @@ def compare_page(shared: Shared, tab: gr.Tab) -> None:
     about = "From where the answers part; what all of them begin with stands above."
     with card("Answers", about, "compare-side", "compare-answers", 5):
         table = panel("compare", columns("empty", NOTHING_YET), "compare-table")
+        proof = proof_row(shared.examples)
     about = (
         "How much likelier the text is with a layer than without it, in nats. Up: the layer speaks "
         "for it."
@@ -82,7 +99,8 @@ def compare_page(shared: Shared, tab: gr.Tab) -> None:
         bars = panel("layers", no_layers("empty", NO_LAYERS), "layers-bars")
     boxes = Boxes(prompt, given, start, end, length)
     _wire_boxes(shared, boxes, tab)
-    _wire_columns(shared, boxes, (go, stop), (table, bars))
+    tried = wire_proof(shared, proof, (boxes.start, boxes.end, boxes.length), table)
+    _wire_columns(shared, boxes, (go, stop), (table, bars), proof, tried)
     _wire_use(shared, table)
     _wire_layers(shared, table, bars)
 
@@ -115,22 +133,27 @@ def _wire_columns(
     boxes: Boxes,
     buttons: tuple[gr.Button, gr.Button],
     panels: tuple[gr.HTML, gr.HTML],
+    proof: Proof,
+    tried: Dependency,
 ) -> None:
     (go, stop), (table, bars) = buttons, panels
 
     async def run(request: gr.Request, mixer: str, *asked: Any) -> AsyncIterator[Any]:
-        prompt, start, end, given, length = asked
+        *values, prompt, start, end, given, length = asked
         state = unpack(mixer)
-        found = points(start, end, state)
         try:
-            if not found:
-                raise InputError("Choose two different ends of the line, both of them mixtures.")
+            controls = bool(values[1])
+            shots = proof.chosen(*values).shots if controls else ()
+            line = lined_up(start, end, state, controls, shots)
+            if line is None:
+                raise InputError(NO_LINE)
+            found, lineup = line
             sweep = Sweep(
                 prompt,
-                tuple(point.mixture for point in found),
+                lineup,
                 given or "",
                 allow_transfer=bool(state.get("allow_transfer")),
-                sampling=Sampling(max_new_tokens=length if length in LENGTHS else LENGTHS[1]),
+                sampling=Sampling(max_new_tokens=tokens(length)),
             )
         except InputError as error:
             gr.Warning(html.escape(str(error)), title="Nothing was compared")
@@ -153,11 +176,12 @@ def _wire_columns(
     asked = gr.on(
         [go.click, boxes.prompt.submit, boxes.given.submit],
         run,
-        [shared.mixer, *boxes.linked, boxes.length],
+        [shared.mixer, *proof.inputs, *boxes.linked, boxes.length],
         [table, bars],
+        cancels=[tried],  # both write into the table
         **ANSWERS,
     )
-    stop.click(None, table, table, js=STOPPED_JS, cancels=[asked], **PAGE)
+    stop.click(None, table, table, js=STOPPED_JS, cancels=[asked, tried], **PAGE)
 
 
 def _wire_use(shared: Shared, table: gr.HTML) -> None:

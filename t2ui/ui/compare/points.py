@@ -1,25 +1,31 @@
 """The seven mixtures that stand beside each other: on the line from one to another. No gradio."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from t2ui.catalogue import CONTROLS
 from t2ui.config import LEAST_SUM
 from t2ui.figures.colours import BASE as GREY
+from t2ui.lineup import EXAMPLES, Lineup
+from t2ui.ui.shared.examples import Row
 from t2ui.ui.shared.mixture import DECIMALS, experts_of, weights
 
 BASE, SLIDERS, EXPERT = "base", "sliders", "expert:"  # an expert may have such a name
 BETWEEN = tuple(step / 6 for step in range(7))  # from one mixture to another
+LENGTHS = (16, 32, 64, 128)  # of answers, in tokens
+NO_LINE = "Choose two different ends of the line, both of them mixtures."
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of a mixture, from the base model on
 
 
 @dataclass(frozen=True)
 class Point:
-    """One column: its mixture, and what people call it."""
+    """One column: its mixture, or the one that it is a control of, and what people call it."""
 
     mixture: dict[str, float]
     words: str  # "math 0.50"
     colour: str
+    control: str = ""  # a name of catalogue.CONTROLS
 
 
 def choices(mixer: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -57,6 +63,42 @@ def points(start: Any, end: Any, mixer: Mapping[str, Any]) -> list[Point]:
         largest = max(mixture, key=lambda n: abs(mixture[n]), default="")
         found.append(Point(mixture, words_of(mixture), colours.get(largest, GREY)))
     return found
+
+
+def lined_up(
+    start: Any, end: Any, mixer: Mapping[str, Any], controls: bool, shots: Sequence[Row] = ()
+) -> tuple[list[Point], Lineup] | None:
+    """The columns on the page and what the worker is asked; None where there is no line.
+
+    Args:
+        controls: whether controls of the end's mixture stand behind the line (of the start's, where
+            the end is the base model).
+        shots: examples for the control that has them in the prompt; without, it is left out.
+    """
+    found = points(start, end, mixer)
+    if not found:
+        return None
+    if not found[0].mixture:
+        of = STRENGTHS.index(1.0)
+    else:
+        of = len(found) - 1 if found[-1].mixture else 0
+    names = [name for name in CONTROLS if shots or name != EXAMPLES] if controls else []
+    shots = shots if EXAMPLES in names else ()
+    lineup = Lineup([point.mixture for point in found], names, of, shots)
+    return [*found, *(control_of(found[of], name) for name in names)], lineup
+
+
+def control_of(point: Point, name: str) -> Point:
+    """A control of a column."""
+    words = CONTROLS[name].words
+    if name != EXAMPLES:
+        words = f"{words}, {point.words}"
+    return Point(point.mixture, words, GREY, name)
+
+
+def tokens(length: Any) -> int:
+    """How long answers may be; what comes from the browser is untrusted."""
+    return length if length in LENGTHS else LENGTHS[1]
 
 
 def words_of(mixture: Mapping[str, float]) -> str:

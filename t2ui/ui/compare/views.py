@@ -1,10 +1,10 @@
 """What the Compare page's panels show, from the worker's events. Plain data; knows no gradio."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t2ui.messages import LayersMeasured, Swept
+from t2ui.messages import LayersMeasured, Swept, Tried
 from t2ui.ui.compare.points import Point
 
 
@@ -74,9 +74,63 @@ def _column(point: Point, text: str, finished: str, per_token: float | None) -> 
         "words": point.words,
         "colour": point.colour,
         "mixture": point.mixture,
+        "control": point.control,
         "text": text,
         "finished": finished,
         "per_token": per_token,  # log-likelihood of the given text, nats per token
+        "tried": None,  # how it does on many questions, see `tried`
+    }
+
+
+def unasked(found: Sequence[Point]) -> dict[str, Any]:
+    """Columns without answers: only questions are tried."""
+    blank = [_column(point, "", "", None) for point in found]
+    return {**columns("unasked"), "columns": blank}
+
+
+def stands_for(value: Mapping[str, Any], found: Sequence[Point]) -> bool:
+    """Whether a table that came back from the browser has just these columns, with answers."""
+    shown = value.get("columns")
+    if value.get("state") not in ("done", "unasked") or not isinstance(shown, list):
+        return False
+    wanted = [(point.mixture, point.control) for point in found]
+    return wanted == [
+        (one.get("mixture"), one.get("control")) for one in shown if isinstance(one, Mapping)
+    ]
+
+
+def tried(value: Mapping[str, Any], event: Tried, trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with how its columns do on the questions so far.
+
+    Args:
+        trial: what is said of all of them, see `a_trial`.
+    """
+    shown = [
+        {
+            **column,
+            "tried": {
+                "right": list(one.right),
+                "count": sum(right is True for right in one.right),
+                "of": sum(right is not None for right in one.right),
+                "low": one.interval[0],
+                "high": one.interval[1],
+                "p": one.p,
+            },
+        }
+        for column, one in zip(value["columns"], event.columns, strict=True)
+    ]
+    return {**value, "columns": shown, "trial": {**trial, "seconds": event.seconds}}
+
+
+def a_trial(state: str, run: str, questions: str, count: int, message: str = "") -> dict[str, Any]:
+    """What is said of a trial: `state` is waiting, working, done, stopped or failed."""
+    return {
+        "state": state,
+        "run": run,
+        "questions": questions,  # their name
+        "count": count,
+        "message": message,
+        "seconds": 0.0,
     }
 
 

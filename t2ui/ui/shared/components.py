@@ -9,6 +9,7 @@ import gradio as gr
 
 from t2ui.catalogue import DISPATCHERS, NO_DISPATCH
 from t2ui.messages import Experts, Failed
+from t2ui.ui.shared.examples import BLANK, table_of
 from t2ui.ui.shared.listen import Client
 from t2ui.ui.shared.mixture import BOUNDS, empty_mixer
 from t2ui.ui.shared.panel import panel
@@ -18,9 +19,9 @@ from t2ui.ui.shared.panel import panel
 class Shared:
     """The worker, the app under construction, and what any page may read, move or follow.
 
-    All but `library` stand on the Ask page, which renders them;
-    another page moves them by naming them as outputs. A page that offers experts listens to
-    `library.change`, which fires whenever the experts were listed.
+    All but `library` stand on the Ask page, `examples` on Adapt, which render them; another page
+    moves them by naming them as outputs. A page that offers experts listens to `library.change`,
+    which fires whenever the experts were listed.
     """
 
     client: Client
@@ -31,6 +32,7 @@ class Shared:
     mixer: gr.HTML  # the sliders; its value is packed, see `shared.mixture`
     normalise: gr.Checkbox  # a checkbox
     allow_transfer: gr.Checkbox  # a checkbox
+    examples: gr.HTML  # a table; its value is packed, see `shared.examples`
     library: gr.State  # see `library_of`
 
 
@@ -74,6 +76,7 @@ def make_shared(client: Client, demo: gr.Blocks, public: bool = False) -> Shared
             elem_id="allow-transfer",
             render=False,
         ),
+        examples=panel("examples", table_of(BLANK), "adapt-examples", render=False),
         library=gr.State(no_library()),
     )
 

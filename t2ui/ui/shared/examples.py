@@ -1,4 +1,5 @@
-"""The Adapt page's examples: rows of (prompt, right answer). Plain data; knows no gradio.
+"""Examples: rows of (prompt, right answer), which Adapt searches on and Compare tries. Plain data;
+knows no gradio.
 
 Rows live in the browser and come back with every event, so they are untrusted: `rows_of` reads
 them. Pasted and uploaded text is CSV, tab-separated text, or JSON Lines, and is told apart here.
@@ -7,6 +8,7 @@ them. Pasted and uploaded text is CSV, tab-separated text, or JSON Lines, and is
 import csv
 import io
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,21 @@ MAX_TEXT = 400_000  # characters pasted or uploaded at once
 PROMPTS = ("prompt", "question", "input", "instruction")
 ANSWERS = ("answer", "right answer", "right", "target", "output", "completion")
 
+BLANK = (("", ""),) * 3  # the table before there is anything in it
+
 Row = tuple[str, str]  # prompt, right answer
+
+
+def table_of(rows: Sequence[Row], note: str = "") -> dict[str, Any]:
+    """A value of the examples panel; the stamp makes the same rows again a new value."""
+    chips = [{"name": name, "hint": one["hint"]} for name, one in samples().items()]
+    return {
+        "rows": [list(row) for row in rows],
+        "note": note,
+        "bad": False,
+        "samples": chips,
+        "stamp": uuid.uuid4().hex,
+    }
 
 
 def rows_of(value: Any) -> list[Row]:

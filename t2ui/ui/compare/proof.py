@@ -1,0 +1,144 @@
+"""The Compare page's proof: every column tries many questions, so that one anecdote is not all.
+
+Components and wiring; what the strips show is in `views`.
+"""
+
+import html
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from gradio.events import Dependency
+
+from t2ui.config import Sampling
+from t2ui.errors import InputError
+from t2ui.lineup import held_back
+from t2ui.messages import Done, Failed, Queued, Trial, Tried
+from t2ui.ui.compare.points import NO_LINE, lined_up, tokens
+from t2ui.ui.compare.views import a_trial, stands_for, tried, unasked
+from t2ui.ui.shared.components import Shared
+from t2ui.ui.shared.events import ANSWERS
+from t2ui.ui.shared.examples import Row, check_rows, filled, rows_of, samples
+from t2ui.ui.shared.listen import listen
+from t2ui.ui.shared.panel import pack, unpack
+from t2ui.ui.shared.visitor import of
+
+QUESTIONS = 32  # at most: a strip is read at one look
+ADAPT, SAMPLE = "adapt", "sample:"
+NONE_THERE = "There are no examples on Adapt: add some there, or choose other questions."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The questions, and whether controls stand in the table."""
+
+    name: str
+    questions: Sequence[Row]
+    shots: Sequence[Row]  # left out of the questions: the control that has examples in its prompt
+    controls: bool
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The row below the table."""
+
+    questions: gr.Dropdown
+    controls: gr.Checkbox
+    go: gr.Button
+    examples: gr.HTML  # the table on Adapt
+
+    @property
+    def inputs(self) -> list[Component]:
+        """The inputs of `chosen`, in order."""
+        return [self.questions, self.controls, self.examples]
+
+    @staticmethod
+    def chosen(questions: Any, controls: Any, examples: str) -> Chosen:
+        """What the components say, all of them untrusted.
+
+        Raises:
+            InputError: examples on Adapt that are not whole.
+        """
+        if questions == ADAPT:
+            rows, places = filled(rows_of(unpack(examples)))
+            check_rows(rows, places)
+            name = "examples on Adapt"
+        else:
+            name = str(questions).removeprefix(SAMPLE)
+            rows = samples().get(name, {"rows": []})["rows"]
+        shots, questions = held_back(rows, bool(controls))
+        return Chosen(name, questions[:QUESTIONS], shots, bool(controls))
+
+
+def proof_row(examples: gr.HTML) -> Proof:
+    """The components, in a row of their own."""
+    offered = [(f"questions: {name}", f"{SAMPLE}{name}") for name in samples()]
+    with gr.Row(elem_id="compare-proof"):
+        questions = gr.Dropdown(
+            [*offered, ("questions: the examples on Adapt", ADAPT)],
+            value=offered[0][1],
+            label="Questions",
+            show_label=False,
+            container=False,
+            elem_id="compare-questions",
+        )
+        controls = gr.Checkbox(False, label="controls", elem_id="compare-controls", min_width=0)
+        go = gr.Button("Try the questions ▸", elem_id="compare-try", min_width=0)
+    return Proof(questions, controls, go, examples)
+
+
+def wire_proof(
+    shared: Shared,
+    proof: Proof,
+    boxes: tuple[Component, Component, Component],  # start, end, length
+    table: gr.HTML,
+) -> Dependency:
+    """Let the button try the questions; the event, for whoever stops it."""
+
+    async def run(
+        request: gr.Request, mixer: str, shown: str, start: Any, end: Any, length: Any, *values: Any
+    ) -> AsyncIterator[Any]:
+        state = unpack(mixer)
+        try:
+            chosen = proof.chosen(*values)
+            line = lined_up(start, end, state, chosen.controls, chosen.shots)
+            if line is None or not chosen.questions:
+                raise InputError(NONE_THERE if line else NO_LINE)
+            found, lineup = line
+            asked = Trial(
+                tuple(chosen.questions),
+                lineup,
+                allow_transfer=bool(state.get("allow_transfer")),
+                sampling=Sampling(max_new_tokens=tokens(length)),
+            )
+        except InputError as error:
+            gr.Warning(html.escape(str(error)), title="Nothing was tried")
+            yield gr.skip()
+            return
+        known, what = uuid.uuid4().hex, (chosen.name, len(chosen.questions))
+        value = unpack(shown) if stands_for(unpack(shown), found) else unasked(found)
+        value = {**value, "trial": a_trial("waiting", known, *what, "The questions are read …")}
+        yield pack(value)
+        async with aclosing(listen(of(shared.client, request), asked)) as batches:
+            async for batch in batches:
+                last = value
+                for event in batch:
+                    if isinstance(event, Queued):
+                        said = f"Waiting: {event.before} before you."
+                        value = {**value, "trial": a_trial("waiting", known, *what, said)}
+                    elif isinstance(event, Tried):
+                        value = tried(value, event, a_trial("working", known, *what))
+                    elif isinstance(event, Done):
+                        ended = {**value["trial"], "state": "done", "message": ""}
+                        value = {**value, "trial": ended}
+                    elif isinstance(event, Failed):
+                        said = " ".join(filter(None, (event.message, event.remedy)))
+                        value = {**value, "trial": a_trial("failed", known, *what, said)}
+                yield pack(value) if value is not last else gr.skip()
+
+    inputs = [shared.mixer, table, *boxes, *proof.inputs]
+    return proof.go.click(run, inputs, table, **ANSWERS)
