@@ -20,7 +20,7 @@ from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.decomposition import same_model
 
 CONNECT_SECONDS = 5.0  # until a host that does not answer is not there
-START_SECONDS = 60.0  # until a worker that did not start is left out
+START_SECONDS = 120.0  # until a worker that did not start is left out
 NOTHING = -1  # the number of no work
 Told = Callable[[str], None]
 

@@ -419,6 +419,6 @@ def test_an_answer_runs_on_when_a_search_runs_out_of_memory(backend, monkeypatch
 
     ask = Ask("Hello", {"math": 1.0}, sampling=GREEDY)
     (alone,) = run(backend, ask)
-    monkeypatch.setattr("t2ui.few_shot.scoring.packed_log_likelihoods", fail)
+    monkeypatch.setattr("t2ui.few_shot.members.packed_log_likelihoods", fail)
     failed, answered = run(backend, Adapt(EXAMPLES, SMALL), ask)
     assert "memory" in failed[-1].message and text(answered) == text(alone)

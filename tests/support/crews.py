@@ -1,6 +1,7 @@
 """Workers in this process, to which everything goes as it would travel, and which can die."""
 
 import pickle
+import random
 from collections import Counter
 
 from t2ui.cluster.executor import Local, Spread
@@ -9,7 +10,7 @@ from t2ui.errors import InputError
 
 
 class FragileCrew:
-    """A `Crew`. Who was asked last answers first, so answers come in another order than rows.
+    """A `Crew`. Answers come in another order than they are asked for.
 
     Args:
         machines: one for every worker.
@@ -20,6 +21,7 @@ class FragileCrew:
         self.machines, self.dying = dict(enumerate(machines)), dying or {}
         self.size = len(self.machines)
         self.asked, self.times, self.lost = [], Counter(), []
+        self.random = random.Random(0)
 
     def alive(self):
         return list(self.machines)
@@ -32,7 +34,7 @@ class FragileCrew:
         self.asked.append((worker, self.work, pickle.dumps(rows)))
 
     def answer(self):
-        worker, work, rows = self.asked.pop()
+        worker, work, rows = self.asked.pop(self.random.randrange(len(self.asked)))
         self.times[worker] += 1
         if self.times[worker] == self.dying.get(worker):
             self.lost.append(worker)
