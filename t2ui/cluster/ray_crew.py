@@ -21,6 +21,10 @@ from t2ui.svf.decomposition import same_model
 
 CONNECT_SECONDS = 5.0  # until a host that does not answer is not there
 START_SECONDS = 120.0  # until a worker that did not start is left out
+# HTTP/2 (RFC 9113, 3.4 and 4.1): a client's preface and its empty settings; a frame's type is its
+# fourth byte.
+SETTINGS_FRAME = b"\x04"
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS_FRAME + b"\0" * 5
 NOTHING = -1  # the number of no work
 Told = Callable[[str], None]
 
@@ -258,7 +262,8 @@ class RayCrew:
 
 
 def check_address(address: str) -> None:
-    """Refuse an address at which nothing listens: Ray itself would look for it for minutes.
+    """Refuse an address at which nothing listens, or nothing that speaks gRPC as Ray does: Ray
+    itself would look for it for minutes.
 
     Raises:
         InputError: as it says.
@@ -269,9 +274,13 @@ def check_address(address: str) -> None:
     if not colon or not host or not port.isdigit():
         raise InputError(f"--ray is {address!r}; expected HOST:PORT, or auto.")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connection:
+            connection.sendall(HTTP2_GREETING)
+            answer = connection.recv(9)  # the server's own settings, which it sends at once
     except (OSError, OverflowError) as error:
         raise no_cluster(address, getattr(error, "strerror", None) or str(error)) from None
+    if answer[3:4] != SETTINGS_FRAME:
+        raise no_cluster(address, "what listens there is something else")
 
 
 def no_cluster(address: str, reason: str) -> InputError:

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,6 +67,30 @@ def test_a_cluster_that_is_not_there_is_one_line_and_nothing_is_written(
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(InputError, match="expected HOST:PORT, or auto"):
         check_address(address)
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["nothing", "HTTP"]
+)
+def test_what_listens_but_is_no_cluster_is_refused(says, monkeypatch):
+    """Ray itself would try for minutes."""
+    monkeypatch.setattr("t2ui.cluster.ray_crew.CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(says)
+                connection.recv(100)
+                ended.wait(60)
+
+        ended = threading.Event()
+        server = threading.Thread(target=answer)
+        server.start()
+        with pytest.raises(InputError, match="no Ray cluster at .* (timed out|something else)"):
+            check_address(f"127.0.0.1:{listening.getsockname()[1]}")
+        ended.set()
+        server.join()
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
@@ -130,12 +155,3 @@ def test_another_model_on_the_cluster_is_refused(two_nodes, adapter, tmp_path):
             connected.executor(adapter, folder, "cpu")
         with pytest.raises(InputError, match="could not load the model: .* is not a model folder"):
             connected.executor(adapter, tmp_path / "nothing" / "there", "cpu")
-
-
-@pytest.mark.slow
-def test_what_listens_but_is_no_cluster_is_one_line():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        with pytest.raises(InputError, match="There is no Ray cluster at"):
-            RayCluster(f"127.0.0.1:{port}")
