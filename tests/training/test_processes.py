@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import open_training
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import make_tiny, make_tokenizer
@@ -40,6 +41,7 @@ def train_both(folder: Path) -> None:
             list(run.run())
 
 
+@pytest.mark.slow  # three processes that import torch
 def test_two_processes_take_the_steps_of_one(tmp_path):
     """With gloo, on the CPU; started by what `accelerate launch` starts where there are GPUs."""
     here = Path(__file__).resolve()
