@@ -6,7 +6,7 @@ the others. Knows nothing of what is computed, nor of how workers are reached.
 
 import math
 from collections import deque
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
@@ -54,16 +54,16 @@ class Crew(Protocol):
     def size(self) -> int:
         """How many there were at the start."""
 
-    def alive(self) -> Sequence[Hashable]:
+    def alive(self) -> Sequence[int]:
         """Those that are not lost."""
 
     def begin(self, work: Work) -> None:
         """What is sent from now on is rows of this work."""
 
-    def send(self, worker: Hashable, rows: Sequence[Any]) -> None:
+    def send(self, worker: int, rows: Sequence[Any]) -> None:
         """Let a worker that is idle do these rows."""
 
-    def answer(self) -> tuple[Hashable, "list[Piece] | InputError | None"]:
+    def answer(self) -> tuple[int, "list[Piece] | InputError | None"]:
         """Wait until any worker answers: which one, and all its pieces, or what a row has raised
         there; None: it is lost."""
 
@@ -78,7 +78,7 @@ class Spread:
 
     def __init__(self, crew: Crew):
         self.crew = crew
-        self._given: dict[Hashable, tuple[int, _Chunk]] = {}  # the run and the chunk of who works
+        self._given: dict[int, tuple[int, _Chunk]] = {}  # the run and the chunk of who works
         self._runs = 0
 
     def run(

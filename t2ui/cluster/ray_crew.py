@@ -4,6 +4,7 @@ Every worker loads the same model and its decomposition once, which is checked b
 Ray is imported here alone, and only when a cluster is asked for.
 """
 
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -105,7 +106,7 @@ class RayCluster:
         self._own = not ray.is_initialized()
         if self._own:
             try:
-                ray.init(address, log_to_driver=False, logging_level="ERROR")
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
                 raise no_cluster(address, " ".join(str(error).split())[:200]) from None
 
