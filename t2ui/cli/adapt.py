@@ -16,12 +16,14 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
+    RayAddress,
     command_line,
     library_of,
     load,
     note,
     print_json,
     progress,
+    ray_cluster,
     report_problems,
     tell_of_sandbox,
 )
@@ -92,6 +94,7 @@ def adapt_command(
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
+    ray: RayAddress = "",
     as_json: AsJson = False,
 ) -> None:
     """Find a mixture's coefficients from a few examples; Ctrl-C keeps the best so far."""
@@ -122,6 +125,7 @@ def adapt_command(
     from t2ui.tasks import load_task
     from t2ui.tasks.own import REWARDS, check_answer
 
+    cluster = ray_cluster(ray)
     loaded, tokenizer = load(model, device)
     library = library_of(loaded, experts)
     right: Right | None  # None: the task's answers are closed
@@ -141,7 +145,10 @@ def adapt_command(
     with adapt(loaded, progress=progress) as adapter, _first_interrupt() as stopped:
         library = library.fitting(adapter, config.allow_transfer)
         report_problems(library)
-        steps = search(adapter, tokenizer, rows, library.answering, config, right, stopped)
+        executor = cluster.executor(adapter, model, device) if cluster else None
+        steps = search(
+            adapter, tokenizer, rows, library.answering, config, right, stopped, executor
+        )
         for step in steps:
             if isinstance(step, Generation) and not as_json:
                 note(_line(step, config))

@@ -15,6 +15,7 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
+    RayAddress,
     command_line,
     library_of,
     load,
@@ -22,6 +23,7 @@ from t2ui.cli.options import (
     one,
     print_json,
     progress,
+    ray_cluster,
     report_problems,
     tell_of_sandbox,
 )
@@ -69,6 +71,7 @@ def evaluate(
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
+    ray: RayAddress = "",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     limit: Annotated[int, typer.Option(help="Rows of each set.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which rows, where there are more.")] = 0,
@@ -125,6 +128,7 @@ def evaluate(
     from t2ui.svf.adapter import adapt
     from t2ui.tasks.batching import check_context
 
+    cluster = ray_cluster(ray)
     reader = load_tokenizer(model, progress=progress)
     sets = [_set(asked, reader, data, limit, seed) for asked in chosen]
     loaded, tokenizer = (
@@ -136,13 +140,14 @@ def evaluate(
         check_context(loaded, one_set.examples, one_set.task.max_new_tokens)
     with adapt(loaded, progress=progress) as adapter:
         measured, files = _methods(methods, adapter, tokenizer, experts, scope)
+        executor = cluster.executor(adapter, model, device) if cluster else None
         settings = {
             "model": model_name(loaded),
             "fingerprint": adapter.fingerprint,
             "dtype": dtype_name(loaded),
         }
         with ResultLog(out / "results.jsonl" if out else None, settings) as log:
-            comparison = Comparison(adapter, tokenizer, measured, log, batch_rows)
+            comparison = Comparison(adapter, tokenizer, measured, log, batch_rows, executor)
             try:
                 for one_set in sets:
                     _measure(comparison, one_set)

@@ -18,6 +18,7 @@ from t2ui.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from t2ui.cluster.ray_crew import RayCluster
     from t2ui.svf.expert import Expert
     from t2ui.svf.library import Library
     from t2ui.svf.mixture import SavedMixture
@@ -28,6 +29,13 @@ Folder = Annotated[
     Path | None, typer.Option("--experts", help="Folder with expert files.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        help="HOST:PORT of a Ray cluster, or auto: its machines share the work.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 
 
@@ -36,6 +44,16 @@ def load(model: str, device: str) -> "tuple[PreTrainedModel, PreTrainedTokenizer
     from t2ui.models.loading import load_model
 
     return load_model(model, device=device, progress=progress)
+
+
+def ray_cluster(address: str) -> "RayCluster | None":
+    """The cluster at this address, None where none is asked for; what is on it ends with this
+    process."""
+    if not address:
+        return None
+    from t2ui.cluster.ray_crew import RayCluster
+
+    return RayCluster(address, note)
 
 
 def one(expert: str, folder: Path | None) -> "tuple[Expert, Path]":

@@ -1,9 +1,11 @@
 """`python -m t2ui train …`: an expert, or the LoRA that it is compared with."""
 
 import json
+import os
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +17,12 @@ from t2ui.cli.options import (
     Device,
     Folder,
     Model,
+    RayAddress,
     command_line,
     note,
     one,
     progress,
+    ray_cluster,
     tell_of_sandbox,
 )
 from t2ui.cli.tasks import Data, TaskOptions, check_tasks
@@ -37,6 +41,7 @@ def train(
     model: Model = DEFAULT_MODEL,
     experts: Folder = None,
     device: Device = "auto",
+    ray: RayAddress = "",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     steps: Annotated[int, typer.Option(help="Gradient steps in all.")] = TrainConfig.steps,
     batch: Annotated[int, typer.Option(help="Questions per step.")] = TrainConfig.batch,
@@ -152,7 +157,11 @@ def train(
     )
     if lora < 0:
         raise InputError(f"--lora is {lora}; expected a rank, e.g. 16, or 0 for an expert.")
-    show = tracker(track, out) if track else None
+    if lora and ray:
+        raise InputError("--ray spreads the answers of an expert, not of a LoRA: leave it out.")
+    # `accelerate launch` starts several processes of this command: the first one speaks and draws
+    speaks = os.environ.get("RANK", "0") == "0"
+    show = tracker(track, out) if track and speaks else None
     from t2ui.models.loading import load_model
     from t2ui.tasks import load_task, read_options
 
@@ -165,9 +174,14 @@ def train(
     options = {key: value for key, value in flags.items() if value}
     options |= read_options(task, option or ())
     check_tasks([task], data)
+    cluster = ray_cluster(ray)
     loaded, tokenizer = load_model(model, device=device, dtype=dtype, progress=progress)
     rows = load_task(task, tokenizer, data, **options)
     tell_of_sandbox(rows)
+    if cluster and rows.grade is None:
+        raise InputError(
+            f"--ray spreads answers that are decoded, and {task} has closed ones: leave it out."
+        )
     if lora:
         from t2ui.training.lora import train_lora
 
@@ -196,12 +210,14 @@ def train(
             name=name or re.sub("[:=]", "_", task),  # it becomes a file's name
             description=description,
             license=license,
+            executor=partial(cluster.executor, name=model, device=device) if cluster else None,
             command=command_line(),
         )
     try:
         for event in events:
             shown = {"kind": event.kind, "step": event.step, **event.values}
-            print(json.dumps(shown) if as_json else _line(shown), flush=True)
+            if speaks:
+                print(json.dumps(shown) if as_json else _line(shown), flush=True)
             if show:
                 show(event)
     except KeyboardInterrupt:
@@ -210,7 +226,7 @@ def train(
         note(f"stopped; what it has is in {out}, and this goes on from there: {again}")
         raise
     finally:
-        if plot and (out / "log.jsonl").exists():  # not where the settings were refused
+        if plot and speaks and (out / "log.jsonl").exists():  # not where the settings were refused
             _draw(out)
 
 

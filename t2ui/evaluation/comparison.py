@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from t2ui.cluster.executor import Executor, Where
+from t2ui.cluster.work import Carried
 from t2ui.evaluation.harness_format import file_name, harness_results
 from t2ui.evaluation.measure import (
     ECE_BINS,
@@ -17,9 +20,10 @@ from t2ui.evaluation.measure import (
     outcomes,
     right_by_row,
     routes,
+    within,
 )
-from t2ui.evaluation.methods import Method
-from t2ui.evaluation.result_log import ResultLog
+from t2ui.evaluation.methods import Applied, Context, Method
+from t2ui.evaluation.result_log import Outcome, ResultLog
 from t2ui.evaluation.statistics import interval_of
 from t2ui.evaluation.tables import (
     Cell,
@@ -56,6 +60,8 @@ class Comparison:
     Args:
         log: keeps each row's outcome; rows that it has already are not run again.
         batch_rows: how many open answers are decoded together.
+        executor: who answers the rows of methods that are one z; by default this process, which
+            does all others and pass one in any case.
     """
 
     def __init__(
@@ -65,7 +71,9 @@ class Comparison:
         methods: Sequence[Method],
         log: ResultLog,
         batch_rows: int = 32,
+        executor: Executor | None = None,
     ):
+        self.executor = executor
         self.model, self.tokenizer = adapter.model, tokenizer
         self.methods, self.log, self.batch_rows = tuple(methods), log, batch_rows
         self.sets: dict[str, Sequence[Example]] = {}
@@ -83,13 +91,21 @@ class Comparison:
                 name,
                 method,
                 examples,
-                lambda part, reading: outcomes(
-                    self.model, self.tokenizer, task, part, self.batch_rows, reading
-                ),
+                partial(self._outcomes, task),
                 self.judged_by[name],
             )
             for _ in found:
                 yield method.name
+
+    def _outcomes(
+        self, task: Task, part: Sequence[Example], context: Context
+    ) -> Iterator[tuple[str, Outcome]]:
+        """The examples' outcomes in a method's block; by the executor where it can."""
+        answered = partial(outcomes, self.model, self.tokenizer, task, part, self.batch_rows)
+        if self.executor and isinstance(context, Applied):
+            carried = Carried([context.scales])
+            return answered(where=Where(self.executor, carried, context.tail))
+        return within(context, answered)
 
     def add_dispatch(self, prompts: Sequence[Labelled]) -> Iterator[str]:
         """Measure pass one of every method that has one; yields as `add_set`."""

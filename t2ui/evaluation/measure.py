@@ -6,13 +6,16 @@ comparison that was stopped can go on.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from t2ui.evaluation.methods import Method
+from t2ui.cluster.executor import Where, here
+from t2ui.cluster.work import OptionScores
+from t2ui.evaluation.methods import Context, Method
 from t2ui.evaluation.result_log import Outcome, ResultLog
 from t2ui.evaluation.statistics import (
     ECE_BINS,
@@ -20,7 +23,7 @@ from t2ui.evaluation.statistics import (
     interval_of,
     mean_negative_log_likelihood,
 )
-from t2ui.models.likelihood import scored_batches
+from t2ui.models.likelihood import planned_batches
 from t2ui.models.running import BaseReading
 from t2ui.tasks.answering import greedy_texts
 from t2ui.tasks.base import Example, Task
@@ -36,12 +39,22 @@ def closed_scores(
     rows: Sequence[Example],
     batch_tokens: int = 2000,
     reading: BaseReading | None = None,
+    where: Where | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
-    """(row id, log-likelihood of every option), with the scales that are set at the moment."""
-    for batch, found in scored_batches(
-        model, rows, batch_tokens, within=torch.inference_mode, reading=reading
-    ):
-        yield from ((row.id, score.cpu()) for row, score in zip(batch, found, strict=True))
+    """(row id, log-likelihood of every option), with the scales that are set at the moment.
+
+    Args:
+        reading, where: as of `outcomes`.
+    """
+    where = where or here(model, None, *(reading or ()))
+    batches, packed = planned_batches(rows, batch_tokens, alone=where.tail is not None)
+    work = OptionScores(packed, where.scales, where.tail)
+    questions = [[row.question for row in batch] for batch in batches]
+    with closing(where.executor.run(work, questions)) as pieces:
+        for piece in pieces:
+            for number, found in piece.results:
+                pairs = zip(batches[number], found, strict=True)
+                yield from ((row.id, score) for row, score in pairs)
 
 
 def is_right(row: Example, scores: Tensor, protocol: str) -> bool:
@@ -64,6 +77,7 @@ def outcomes(
     examples: Sequence[Example],
     batch_rows: int = 32,
     reading: BaseReading | None = None,
+    where: Where | None = None,
 ) -> Iterator[tuple[str, Outcome]]:
     """(row id, outcome) for every example, with the scales that are set at the moment.
 
@@ -72,13 +86,14 @@ def outcomes(
 
     Args:
         reading: for scope "answer": the base model reads the prompts but for their tails.
+        where: instead of here and with the scales that are set.
     """
     if task.grade is None:
         rows = {row.id: row for row in examples}
-        for key, score in closed_scores(model, examples, reading=reading):
+        for key, score in closed_scores(model, examples, reading=reading, where=where):
             yield key, {"right": {p: is_right(rows[key], score, p) for p in PROTOCOLS}}
         return
-    for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows, reading):
+    for i, text in greedy_texts(model, tokenizer, task, examples, batch_rows, reading, where):
         right = task.grade(text, examples[i].answer)
         yield examples[i].id, {"right": {"greedy": right}, "text": text}
 
@@ -88,7 +103,7 @@ def measure(
     name: str,
     method: Method,
     examples: Sequence[Example],
-    found: Callable[[list[Example], BaseReading | None], Iterator[tuple[str, Outcome]]],
+    found: Callable[[list[Example], Context], Iterator[tuple[str, Outcome]]],
     judged_by: str = "",
 ) -> Iterator[str]:
     """Answer the rows of a set, called `name` in the log, that the log lacks for this method.
@@ -97,7 +112,7 @@ def measure(
     rows that are answered with them are through; advance and close it in one thread.
 
     Args:
-        found: answers examples with the scales that are set at the moment, as `outcomes` does.
+        found: answers examples in a method's block, see `within`.
         judged_by: whatever else an outcome depends on; rows logged with another are run again.
 
     Yields:
@@ -107,12 +122,19 @@ def measure(
     known = _known(log, name, method, asked)
     missing = [example for example in examples if example.id not in known]
     for places, context in method.parts(missing) if missing else ():
-        with context() as given:
-            reading = given if isinstance(given, BaseReading) else None  # any block can be a method
-            for key, outcome in found([missing[i] for i in places], reading):
-                outcome = {**outcome, "asked": asked[key]}
-                log.add(name, method.name, method.digest, key, outcome)
-                yield key
+        for key, outcome in found([missing[i] for i in places], context):
+            outcome = {**outcome, "asked": asked[key]}
+            log.add(name, method.name, method.digest, key, outcome)
+            yield key
+
+
+def within(
+    context: Context, answered: Callable[[BaseReading | None], Iterator[tuple[str, Outcome]]]
+) -> Iterator[tuple[str, Outcome]]:
+    """What is answered, as `outcomes` does, inside a method's block."""
+    with context() as given:
+        # any block can be a method's: not all give how prompts are read
+        yield from answered(given if isinstance(given, BaseReading) else None)
 
 
 def right_by_row(

@@ -37,6 +37,21 @@ Part = tuple[list[int], Context]  # indices of examples, and the block to answer
 
 
 @dataclass(frozen=True)
+class Applied:
+    """The block of a method that is one z for every prompt: plain data, which other machines can
+    answer under as well."""
+
+    adapter: Adapter
+    scales: Scales  # {}: the base model
+    tail: int | None = None  # in scope "answer"
+
+    @contextmanager
+    def __call__(self) -> Iterator[BaseReading | None]:
+        with self.adapter.applied(self.scales, "merged"):
+            yield None if self.tail is None else BaseReading(self.tail, self.adapter.disabled)
+
+
+@dataclass(frozen=True)
 class Method:
     """One column of the comparison.
 
@@ -69,7 +84,7 @@ def base(adapter: Adapter, reader: LabelReader, labels: Sequence[str]) -> Method
         return reader.classify(prompt, labels, None).probabilities
 
     return replace(
-        fixed("base", "", adapter.disabled),
+        fixed("base", "", Applied(adapter, {})),
         classifier=lambda: nullcontext(classify),
         labels=tuple(labels),
         classified_by="base model by prompt",
@@ -228,12 +243,5 @@ def digest_of(experts: Mapping[str, Expert]) -> str:
 
 def _applied(
     adapter: Adapter, tokenizer: PreTrainedTokenizerBase, scales: Scales, scope: str
-) -> Context:
-    reading = BaseReading(answer_tail(tokenizer), adapter.disabled) if scope == "answer" else None
-
-    @contextmanager
-    def context() -> Iterator[BaseReading | None]:
-        with adapter.applied(scales, "merged"):
-            yield reading
-
-    return context
+) -> Applied:
+    return Applied(adapter, scales, answer_tail(tokenizer) if scope == "answer" else None)

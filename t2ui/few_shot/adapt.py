@@ -13,6 +13,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.catalogue import SEARCH_METHODS
+from t2ui.cluster.executor import Executor
 from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
@@ -61,6 +62,7 @@ def search(
     config: FewShotConfig | None = None,
     right: Right | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    executor: Executor | None = None,
 ) -> Iterator[None | Generation | FewShotResult]:
     """Search; yields None after every batch, each Generation, and the FewShotResult last.
 
@@ -71,6 +73,7 @@ def search(
         experts: those to mix, by name; leave out the dispatchers, which answer nothing.
         right: judges a generated open answer: (text, answer) -> bool.
         stopped: when it returns True, the search ends with the best so far.
+        executor: who runs the members, see `cluster`; by default this process.
 
     Raises:
         InputError: no examples, no experts, one that does not fit, an example longer than the
@@ -78,7 +81,8 @@ def search(
             or only NaN scores.
     """
     config = config or FewShotConfig()
-    scorer = Scorer(adapter, tokenizer, config, right, tail_of(tokenizer, experts, config))
+    tail = tail_of(tokenizer, experts, config)
+    scorer = Scorer(adapter, tokenizer, config, right, tail, executor)
     scorer.check(examples)
     mixture_search = MixtureSearch(scorer, experts, stopped)
     seen, held = split(examples, config)
@@ -123,10 +127,11 @@ def few_shot_adapt(
     experts: Mapping[str, Expert],
     config: FewShotConfig | None = None,
     right: Right | None = None,
+    executor: Executor | None = None,
 ) -> FewShotResult:
     """Find a mixture of experts for a model that the caller holds; see `search`."""
     with adapted(model) as adapter:
-        *_, result = search(adapter, tokenizer, examples, experts, config, right)
+        *_, result = search(adapter, tokenizer, examples, experts, config, right, executor=executor)
         assert isinstance(result, FewShotResult)  # the last that `search` yields
         return result
 

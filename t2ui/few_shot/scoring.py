@@ -5,22 +5,29 @@ generator here pauses after each batch, with the model and torch's modes as they
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from t2ui.cluster.executor import Executor, Local
+from t2ui.cluster.work import Answers, Asked, Carried, Machine, Piece, Wanted, Work
 from t2ui.config import FewShotConfig, Sampling
 from t2ui.errors import InputError
+from t2ui.few_shot.members import (
+    LikelihoodGradient,
+    MemberBatch,
+    MemberScores,
+    answer_log_likelihood,
+    pack_tokens,
+)
 from t2ui.few_shot.racing import Race
-from t2ui.inference.decoding import Decoder, Row
-from t2ui.inference.prompt_store import PromptStore
-from t2ui.models.likelihood import PACK_TOKENS, packed_log_likelihoods
+from t2ui.models.likelihood import PACK_TOKENS
 from t2ui.models.questions import Question, packed_tokens, question_packs
-from t2ui.models.read_prompts import ReadPrompts, own_questions, read_prompts
-from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
@@ -28,7 +35,6 @@ from t2ui.tasks.base import Example
 from t2ui.tasks.batching import check_context
 
 Right = Callable[[str, str], bool]  # (generated text, right answer)
-KEPT_TOKENS = 16_384  # of prompts that the base model has read, for all generations of a search
 
 
 class ExpertBasis:
@@ -114,18 +120,18 @@ class Scorer:
         config: FewShotConfig,
         right: Right | None,
         tail: int | None = None,
+        executor: Executor | None = None,
     ):
         """
         Args:
             tail: in scope "answer": the base model reads the prompts up to so many last tokens,
                 once for all members and generations. None: every member reads them (scope "all").
+            executor: who runs the members; by default this process.
         """
         self.adapter, self.tokenizer = adapter, tokenizer
         self.config, self.right, self.tail = config, right, tail
         self.tokens = self.forward_passes = 0
-        self._read: dict[tuple[Question, ...], ReadPrompts] = {}
-        self._store = PromptStore()  # of prompts before generated answers
-        self._heads: set[tuple[int, ...]] = set()  # of them, whose tokens are counted
+        self.executor = executor or Local(Machine(adapter.model, tokenizer, adapter))
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse what cannot be scored.
@@ -175,52 +181,49 @@ class Scorer:
         shape = len(members), len(examples)
         table = ScoreTable(*(np.full(shape, np.nan) for _ in range(3)))
         rewarded = self.config.objective != "likelihood"
-        asked = [e for e, example in enumerate(examples) if _has_likelihood(example, self.config)]
-        for pack in self._packs([examples[e] for e in asked], self.config.batch_tokens):
-            places = [asked[i] for i in pack]
-            questions = [examples[e].question for e in places]
-            at_once = max(1, self.config.batch_tokens // pack_tokens(questions, self.tail))
-            for first in range(0, len(members), at_once):
-                found = self._packed(members[first : first + at_once], questions)
-                for m, scores in enumerate(found, start=first):
-                    for e, options in zip(places, scores, strict=True):
+        carried = Carried(members)
+        batches, places = self._member_batches(len(members), examples)
+        for piece in self._pieces(MemberScores(carried, self.tail), batches):
+            for number, scores in piece.results:
+                for m, of_member in enumerate(scores, start=batches[number].first):
+                    for e, options in zip(places[number], of_member, strict=True):
                         self._enter(table, (m, e), options, examples[e])
-                yield
+            yield
         opened = [e for e, example in enumerate(examples) if len(example.question.options) < 2]
         if rewarded and opened:
             assert self.right is not None, "`check` refuses open answers without it"
-            yield from self._generated(table, members, examples, opened, self.right, winners)
+            yield from self._generated(table, carried, examples, opened, self.right, winners)
         return table
 
     @staticmethod
     def _packs(examples: Sequence[Example], tokens: int) -> list[list[int]]:
         return question_packs([e.question for e in examples], min(tokens, PACK_TOKENS))
 
-    def _packed(
-        self, members: Sequence[Scales | None], questions: Sequence[Question]
-    ) -> list[list[Tensor]]:  # for every member and question: (options,) float32, on the CPU
-        self.tokens += len(members) * pack_tokens(questions, self.tail)
-        self.forward_passes += 1
-        read = self._heads_of(questions)
-        with torch.inference_mode(), self.adapter.rows(members):
-            found = packed_log_likelihoods(
-                self.adapter.model, questions, len(members), read, self.tail or 0
-            )
-        return [[options.cpu() for options in scores] for scores in found]
+    def _member_batches(
+        self, members: int, examples: Sequence[Example]
+    ) -> tuple[list[MemberBatch], list[list[int]]]:
+        """Forward passes, and the places in `examples` of the questions of each."""
+        asked = [e for e, one in enumerate(examples) if _has_likelihood(one, self.config)]
+        batches, places = [], []
+        for pack in self._packs([examples[e] for e in asked], self.config.batch_tokens):
+            packed = [asked[i] for i in pack]
+            questions = [examples[e].question for e in packed]
+            at_once = max(1, self.config.batch_tokens // pack_tokens(questions, self.tail))
+            for first in range(0, members, at_once):
+                batches.append(MemberBatch(first, min(first + at_once, members), questions))
+                places.append(packed)
+        return batches, places
 
-    def _heads_of(self, questions: Sequence[Question]) -> ReadPrompts | None:
-        """What the base model has read of the prompts; read once and kept, in scope "answer"."""
-        if self.tail is None:
-            return None
-        key = tuple(questions)
-        if key not in self._read:
-            if sum(len(read.positions) for read in self._read.values()) > KEPT_TOKENS:
-                self._read.clear()
-            reading = BaseReading(self.tail, self.adapter.disabled)
-            self._read[key] = read_prompts(self.adapter.model, questions, reading)
-            self.tokens += len(self._read[key].positions)
-            self.forward_passes += 1
-        return self._read[key]
+    def _pieces(
+        self, work: Work, rows: Sequence[Any], wanted: Wanted | None = None
+    ) -> Generator[Piece, None, None]:
+        """Run work, and count what it costs."""
+        asked = () if wanted is None else (wanted,)
+        with closing(self.executor.run(work, rows, *asked)) as pieces:
+            for piece in pieces:
+                self.tokens += piece.tokens
+                self.forward_passes += 1
+                yield piece
 
     @staticmethod
     def _enter(
@@ -235,7 +238,7 @@ class Scorer:
     def _generated(
         self,
         table: ScoreTable,
-        members: Sequence[Scales | None],
+        members: Carried,
         examples: Sequence[Example],
         opened: Sequence[int],  # places in `examples`
         right: Right,
@@ -244,50 +247,21 @@ class Scorer:
         """Let every member answer the open examples, and score its own right answers."""
         sampling = Sampling(max_new_tokens=self.config.max_new_tokens, stop=self.config.stop)
         opened = sorted(opened, key=lambda e: len(examples[e].question.prompt))
-        waiting = [
-            Row((m, e), examples[e].question.prompt, members[m] or None, sampling, self.tail)
-            for e in opened
-            for m in range(len(members))
-        ]
+        keys = [(m, e) for e in opened for m in range(len(members.each))]
+        asked = [Asked(examples[e].question.prompt, sampling, m) for m, e in keys]
         # closed examples count as well, and objective "both" has no bound
         only = len(opened) == len(examples) and self.config.objective == "reward"
-        race = Race([row.key for row in waiting], winners if only else None)
-        texts: dict[tuple[int, int], list[str]] = {}
-        scores: dict[tuple[int, int], list[float]] = {}
-        assert self.tokenizer is not None, "`check` refuses open answers without it"
-        decoder = Decoder(
-            self.adapter.model, self.tokenizer, self.adapter, scores=True, store=self._store
-        )
-        while waiting or len(decoder):
-            waiting = [row for row in waiting if not race.lost(row.key[0])]
-            if waiting and len(decoder) <= self.config.batch_rows // 2:
-                joining = waiting[: self.config.batch_rows - len(decoder)]
-                waiting = waiting[len(joining) :]
-                decoder.add(joining)
-                self.tokens += sum(self._prompt_tokens(row.prompt_ids) for row in joining)
-            steps = decoder.step()
-            self.forward_passes += 1
-            self.tokens += len(steps)
-            for step in steps:
-                texts.setdefault(step.key, []).append(step.text)
-                assert step.log_likelihood is not None, "the decoder was made with scores"
-                scores.setdefault(step.key, []).append(step.log_likelihood)
-                if step.finished:
-                    m, e = step.key
-                    table.right[m, e] = right("".join(texts[m, e]), examples[e].answer)
-                    race.tell(m, bool(table.right[m, e]))
-                    if table.right[m, e]:
-                        table.own[m, e] = np.mean(scores[m, e])
+        race = Race(keys, winners if only else None)
+        rows = self.config.batch_rows
+        work = Answers(rows, rows // 2, members, each_its_own=True, tail=self.tail)
+        for piece in self._pieces(work, asked, lambda place: not race.lost(keys[place][0])):
+            for place, answer in piece.results:
+                m, e = keys[place]
+                table.right[m, e] = right(answer.text, examples[e].answer)
+                race.tell(m, bool(table.right[m, e]))
+                if table.right[m, e]:
+                    table.own[m, e] = answer.log_likelihood
             yield
-
-    def _prompt_tokens(self, prompt: Sequence[int]) -> int:
-        """What reading a member's prompt costs: in scope "answer" its head is read once for all."""
-        if self.tail is None:
-            return len(prompt)
-        head = tuple(prompt[: -self.tail])
-        new = 0 if head in self._heads else len(head)
-        self._heads.add(head)
-        return new + len(prompt) - len(head)
 
     def gradient(
         self, basis: ExpertBasis, z: Tensor, examples: Sequence[Example]
@@ -296,45 +270,21 @@ class Scorer:
 
         A backward pass is counted as two forward passes.
         """
-        leaf = z.detach().clone().requires_grad_()
-        total = 0.0
-        for pack in self._packs(examples, backward_tokens(self.config)):
-            batch = [examples[place] for place in pack]
-            questions = [example.question for example in batch]
-            read = self._heads_of(questions)
-            with torch.enable_grad(), self.adapter.applied(basis.scales(leaf)):
-                (found,) = packed_log_likelihoods(
-                    self.adapter.model, questions, 1, read, self.tail or 0
-                )
-                pairs = zip(found, batch, strict=True)
-                mean = torch.stack([answer_log_likelihood(*p) for p in pairs]).sum()
-                mean = mean / len(examples)
-                mean.backward(inputs=[leaf])  # the model's own parameters stay without .grad
-            total += float(mean.detach())
-            self.tokens += 3 * pack_tokens(questions, self.tail)
-            self.forward_passes += 1
+        packs = self._packs(examples, backward_tokens(self.config))
+        batches = [[examples[place] for place in pack] for pack in packs]
+        work = LikelihoodGradient(Carried([basis.scales(z)]), len(examples), self.tail)
+        total, slope = 0.0, torch.zeros_like(z, requires_grad=False)
+        for piece in self._pieces(work, batches):
+            for _, (value, gradient) in piece.results:
+                total += value
+                slope += gradient.to(slope.device)
             yield
-        assert leaf.grad is not None, "`check` refuses a search without examples"
-        return total, leaf.grad
-
-
-def answer_log_likelihood(scores: Tensor, example: Example) -> Tensor:  # (options,) -> ()
-    """log π(right option | options) of a closed answer; per token of an open one."""
-    if len(scores) > 1:
-        return scores.log_softmax(0)[example.correct]
-    return scores[0] / len(example.target)
+        return total, slope
 
 
 def backward_tokens(config: FewShotConfig) -> int:
     """Tokens in one batch of a backward pass: half of a forward pass's, as activations are kept."""
     return max(1, config.batch_tokens // 2)
-
-
-def pack_tokens(questions: Sequence[Question], tail: int | None) -> int:
-    """Tokens of these questions in one row of a member; in scope "answer" without the heads."""
-    if tail is None:
-        return packed_tokens(questions)
-    return sum(question.tokens for question in own_questions(questions, tail))
 
 
 def head_tokens(examples: Sequence[Example], config: FewShotConfig, tail: int | None) -> int:

@@ -160,18 +160,42 @@ def scored_batches(
             frees what they would share.
         dropout, reading: see `option_log_likelihoods`.
     """
-    items = list(items)
-    packs = [] if reading else _worth_packing(items, tokens)
-    for batch in packs or micro_batches(items, tokens):
+    batches, packed = planned_batches(items, tokens, alone=reading is not None)
+    for batch in batches:
         questions = [item.question for item in batch]
         with within():
-            if packs:
-                (scores,) = packed_log_likelihoods(
-                    model, questions, 1, temperature=temperature, dropout=dropout
-                )
-            else:
-                scores = option_log_likelihoods(model, questions, temperature, dropout, reading)
+            scores = batch_scores(model, questions, packed, temperature, dropout, reading)
         yield batch, scores
+
+
+def planned_batches(
+    items: Iterable[Item], tokens: int, alone: bool = False
+) -> tuple[list[list[Item]], bool]:
+    """The batches of `scored_batches`, and whether the questions of one share a row.
+
+    Args:
+        alone: every question has a row of its own, as the base model's reading needs it.
+    """
+    items = list(items)
+    packs = [] if alone else _worth_packing(items, tokens)
+    return packs or list(micro_batches(items, tokens)), bool(packs)
+
+
+def batch_scores(
+    model: "PreTrainedModel",
+    questions: Sequence[Question],
+    packed: bool,
+    temperature: float = 1.0,
+    dropout: bool = False,
+    reading: BaseReading | None = None,
+) -> list[Tensor]:  # one (options,) float32 a question
+    """`option_log_likelihoods` of one batch that `planned_batches` has made."""
+    if not packed:
+        return option_log_likelihoods(model, questions, temperature, dropout, reading)
+    (scores,) = packed_log_likelihoods(
+        model, questions, 1, temperature=temperature, dropout=dropout
+    )
+    return scores
 
 
 def _worth_packing(items: list[Item], tokens: int) -> list[list[Item]]:

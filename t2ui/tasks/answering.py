@@ -6,15 +6,18 @@ Shared by training (validation and rollouts) and evaluation.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from t2ui.cluster.executor import Where, here, results
+from t2ui.cluster.work import Answer, Answers, Asked
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.inference.decoding import Decoder, Row, generate
+from t2ui.inference.rows import NOT_FINITE
 from t2ui.models.questions import Question
 from t2ui.models.running import BaseReading
 from t2ui.tasks.base import RIGHT, Example, Task
@@ -34,6 +37,7 @@ def greedy_texts(
     examples: Sequence[Example],
     batch_rows: int = 32,
     reading: BaseReading | None = None,
+    where: Where | None = None,
 ) -> Iterator[tuple[int, str]]:
     """(index of the example, greedy answer) as answers end, from the model as it is set now.
 
@@ -42,22 +46,17 @@ def greedy_texts(
 
     Args:
         reading: for scope "answer": the base model reads the prompts but for their tails.
+        where: instead of here and as the model is set now.
     """
+    where = where or here(model, tokenizer, *(reading or ()))
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].question.prompt))
     sampling = Sampling(task.max_new_tokens, stop=task.stop)
-    tail, base = reading or (None, None)
-    rows = [Row(i, examples[i].question.prompt, None, sampling, tail) for i in order]
-    decoder = Decoder(model, tokenizer, None, base=base)
-    parts: dict[int, list[str]] = {i: [] for i in order}
-    while rows or len(decoder):
-        if rows and len(decoder) <= batch_rows // 2:
-            free = batch_rows - len(decoder)
-            decoder.add(rows[:free])
-            rows = rows[free:]
-        for step in decoder.step():
-            parts[step.key].append(step.text)
-            if step.finished:
-                yield step.key, "".join(parts.pop(step.key))
+    work = Answers(batch_rows, batch_rows // 2, where.scales, tail=where.tail)
+    rows = [Asked(examples[i].question.prompt, sampling) for i in order]
+    with closing(where.executor.run(work, rows)) as pieces:
+        for piece in pieces:
+            for place, answer in piece.results:
+                yield order[place], answer.text
 
 
 def greedy_scores(
@@ -67,9 +66,10 @@ def greedy_scores(
     examples: Sequence[Example],
     batch_rows: int = 64,
     reading: BaseReading | None = None,
+    where: Where | None = None,
 ) -> list[float]:
     """How right the greedy answer to each example is; see `greedy_texts`."""
-    texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows, reading))
+    texts = dict(greedy_texts(model, tokenizer, task, examples, batch_rows, reading, where))
     return scored(task, [(texts[i], example.answer) for i, example in enumerate(examples)])
 
 
@@ -87,31 +87,56 @@ class Group:
         return (self.rewards >= reward_of(RIGHT) - ROUNDING).float()
 
 
+@dataclass(frozen=True)
+class Draws:
+    """How completions are sampled. Every one has its own seed, so that it is the same whoever
+    samples it: a process of several takes a share of a step's prompts."""
+
+    size: int  # G, completions of every prompt
+    seed: int  # of the step
+    temperature: float = 1.0
+    first: int = 0  # place, among the step's prompts, of the first of these
+    every: int = 1  # and from there on every so many
+
+    def sampling(self, task: Task, place: int, number: int) -> Sampling:
+        """Of one completion: its prompt's place among these, its own number from 0."""
+        i = (self.first + place * self.every) * self.size + number
+        drawn = (self.seed * 1_000_003 + i) % SEED_RANGE
+        return Sampling(task.max_new_tokens, self.temperature, seed=drawn, stop=task.stop)
+
+
 def sample_groups(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     task: Task,
     examples: Sequence[Example],
-    size: int,
-    seed: int,
-    temperature: float = 1.0,
+    draws: Draws,
     reading: BaseReading | None = None,
+    where: Where | None = None,
 ) -> list[Group]:
-    """`size` sampled completions of every example, from the model as it is set now.
+    """Sampled completions of every example, from the model as it is set now.
 
     A completion that reaches the length limit has no end token and is graded as it stands.
 
     Args:
         reading: for scope "answer": the base model reads the prompts but for their tails.
+        where: instead of here and as the model is set now.
+
+    Raises:
+        InputError: the logits of a completion are not finite.
     """
-    rows, (tail, base) = [], reading or (None, None)
-    for i in range(size * len(examples)):
-        drawn = (seed * 1_000_003 + i) % SEED_RANGE
-        sampling = Sampling(task.max_new_tokens, temperature, seed=drawn, stop=task.stop)
-        rows.append(Row(i, examples[i // size].question.prompt, None, sampling, tail))
-    completions = []
-    for start in range(0, len(rows), SAMPLED_ROWS):
-        completions += generate(model, tokenizer, rows[start : start + SAMPLED_ROWS], None, base)
+    where = where or here(model, tokenizer, *(reading or ()))
+    size = draws.size
+    rows = [
+        Asked(example.question.prompt, draws.sampling(task, place, number))
+        for place, example in enumerate(examples)
+        for number in range(size)
+    ]
+    work = Answers(SAMPLED_ROWS, 0, where.scales, tail=where.tail)
+    completions: list[Answer] = results(where.executor, work, rows)
+    for answer in completions:
+        if answer.finished == "failed":
+            raise answer.error or InputError(NOT_FINITE)
     counts: list[dict[tuple[int, ...], int]] = [{} for _ in examples]
     texts: dict[tuple[int, tuple[int, ...]], str] = {}  # of every different rollout
     for i, completion in enumerate(completions):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.model_lock import locked
+from t2ui.svf.adapter import Scales
 from t2ui.tasks.base import Task
 from t2ui.training import checkpoint
 from t2ui.training.parameters import How
@@ -102,6 +103,9 @@ class LoRA:
                 yield
         finally:
             self.peft.eval()
+
+    def policy(self) -> Scales:
+        raise InputError("A LoRA's answers are decoded in this process alone: leave --ray out.")
 
     def save(self, folder: Path) -> None:
         """As peft writes it: adapter_model.safetensors and adapter_config.json."""

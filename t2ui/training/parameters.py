@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from t2ui.svf.adapter import Adapter
+from t2ui.svf.adapter import Adapter, Scales
 from t2ui.svf.expert import Expert
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ class Trainable(Protocol):
         Args:
             how: "training": π′ with gradients; "inference": π′, as fast as it gets; "base": the
                 base model, which is the reference policy π.
+        """
+
+    def policy(self) -> Scales:
+        """The scales of the policy as it is now, for other machines.
+
+        Raises:
+            InputError: it is none that scales can give.
         """
 
 
@@ -63,6 +70,9 @@ class ScaleOffsets:
         scales = {} if how == "base" else self.scales(offset)
         with self.adapter.applied(scales, "merged" if how == "inference" else "factored"):
             yield
+
+    def policy(self) -> Scales:
+        return self.scales(self.offset.detach())
 
     def scales(self, values: Tensor) -> Mapping[str, Tensor]:
         """(all scales,) offsets -> z of every matrix."""

@@ -3,19 +3,20 @@
 What is minimised is an objective of its own file: see `objectives/`.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2ui.checks import check_texts
+from t2ui.cluster.executor import Executor
 from t2ui.config import OTHERS, TrainConfig
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 from t2ui.inference.dispatchers.router import EXAMPLES, with_examples
 from t2ui.inference.kinds import LEAST_EXAMPLES
 from t2ui.models.loading import model_name
-from t2ui.svf.adapter import adapted
+from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
 from t2ui.tasks.base import Task
 from t2ui.training.parameters import ScaleOffsets
@@ -34,6 +35,7 @@ def train_svf(
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     start: Expert | None = None,
     name: str = "",
+    executor: Callable[[Adapter], Executor] | None = None,
     **details: Any,
 ) -> Generator[TrainEvent, None, None]:
     """Train scales for a model; yields events. Afterwards the model is what it was before; between
@@ -47,6 +49,8 @@ def train_svf(
         tokenizer: needed for open answers and for rehearsal.
         start: an expert to go on from, instead of the base model.
         name: the expert's; the task's by default.
+        executor: given the adapter, who decodes open answers, see `cluster`; by default this
+            process.
         details: further fields of the Expert (description, license), and `command`, which goes
             into its training record.
     """
@@ -59,12 +63,13 @@ def train_svf(
         config = replace(config, start=f"{start.name} {start.sha256[:16]}")
     with adapted(model, config.modules) as adapter:
         offsets = ScaleOffsets(adapter, start)
-        trainer = Trainer(offsets, tokenizer, task, config, folder)
+        elsewhere = executor(adapter) if executor else None
+        trainer = Trainer(offsets, tokenizer, task, config, folder, elsewhere)
         try:
             yield from trainer.run()
         except (KeyboardInterrupt, GeneratorExit):
             trainer.save_stopped()
-            if trainer.best_step > 0:
+            if trainer.best_step > 0 and trainer.processes.is_main_process:
                 _save(_expert(trainer, offsets, name, start, **details), folder)
             raise
         trainer.check_improved()

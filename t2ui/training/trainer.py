@@ -17,6 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import nn
 
+from t2ui.cluster.executor import Executor
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.models.likelihood import scored_batches
@@ -60,6 +61,7 @@ class Trainer:
     Args:
         trainable: `ScaleOffsets`, or `LoRA` for the baseline.
         tokenizer: needed for open answers and for rehearsal only.
+        executor: who decodes answers, see `cluster`; by default this process.
 
     Raises:
         InputError: rows, settings or a checkpoint that do not go together.
@@ -72,6 +74,7 @@ class Trainer:
         task: Task,
         config: TrainConfig,
         folder: Path,
+        executor: Executor | None = None,
     ):
         if not task.train or not task.validation:
             raise InputError(f"Task {task.name!r} has no training or no validation rows.")
@@ -81,11 +84,15 @@ class Trainer:
                 f"batch is {config.batch} for {self.processes.num_processes} processes; every "
                 "process needs a row: choose a larger batch."
             )
+        if executor is not None and self.processes.num_processes > 1:
+            raise InputError(
+                "Several processes and a Ray cluster at once: choose accelerate launch, or --ray."
+            )
         check_context(trainable.model, (*task.train, *task.validation), task.max_new_tokens)
         name, objective = settled(task, config.objective)
         self.trainable, self.task, self.folder = trainable, task, folder
         self.config = replace(config, objective=name)
-        self.setup = Setup(trainable, tokenizer, task, self.config, self.processes)
+        self.setup = Setup(trainable, tokenizer, task, self.config, self.processes, executor)
         self.objective = objective(self.setup)
         self.setup.reading  # noqa: B018  refuses what it lacks before the first step
         self.rehearsal = Rehearsal(self.setup) if config.rehearsal else None
@@ -110,10 +117,12 @@ class Trainer:
                 f"The run's folder {folder} cannot be made ({error.strerror}): choose another."
             ) from None
         self._resume()
+        self.validated = self._was_validated()  # whether this step's validation is in `best`
+        self.processes.wait_for_everyone()  # nothing is written before all have read the folder
 
     def run(self) -> Generator[TrainEvent, None, None]:
         """Train to the configured number of steps; yields and logs every event."""
-        if self._validation_is_due() and not self._was_validated():
+        if self._validation_is_due() and not self.validated:
             yield self._validate()  # the start, which is to be beaten; or one that was interrupted
         while self.step < self.config.steps and not self._stalled():
             yield self._train_step()
@@ -275,7 +284,7 @@ class Trainer:
         self.updating = True
         self.optimizer.step()
         self.step += 1
-        self.updating = False
+        self.updating = self.validated = False
         took = time.perf_counter() - started
         self.seconds += took
         moved = checkpoint.flat(self.parameters).square().mean().sqrt()
@@ -321,6 +330,7 @@ class Trainer:
             self.best, self.best_step = accuracy, self.step
             self.best_rank = rank(values) if self.step > 0 else self._start_rank(values)
             self.best_values = checkpoint.flat(self.parameters)
+        self.validated = True
         self.seconds += time.perf_counter() - started
         values = {**values, "best": max(self.best, 0.0)}
         return self._log(TrainEvent("validation", self.step, values))

@@ -21,7 +21,14 @@ def validate(setup: Setup, rows: Sequence[Example]) -> Values:
     with torch.inference_mode(), setup.trainable.running("inference"):
         if setup.task.grade is not None:
             assert setup.tokenizer is not None  # the trainer sees to it
-            found = greedy_scores(model, setup.tokenizer, setup.task, rows, reading=setup.reading)
+            found = greedy_scores(
+                model,
+                setup.tokenizer,
+                setup.task,
+                rows,
+                reading=setup.reading,
+                where=setup.elsewhere(),
+            )
             right = [score >= RIGHT for score in found]
             reward = sum(map(reward_of, found))
             others = _cross_entropy(setup, [row for row in rows if row.question.options])

@@ -13,7 +13,7 @@ from fake_backend import FakeBackend
 from t2ui.backend.serving import ModelBackend
 from t2ui.config import FewShotConfig, Sampling, WorkerConfig
 from t2ui.errors import InputError
-from t2ui.few_shot.scoring import Scorer
+from t2ui.few_shot import members
 from t2ui.messages import (
     Adapt,
     Adapted,
@@ -281,13 +281,13 @@ def test_a_search_and_an_answer_side_by_side_are_what_they_are_alone(backend):
 
 def test_no_piece_of_a_search_and_no_trial_holds_answers_up_for_long(backend, monkeypatch):
     read = []
-    score = Scorer._packed
+    score = members.packed_log_likelihoods
 
-    def counted(scorer, members, questions):
-        read.append(len(members) * packed_tokens(questions))
-        return score(scorer, members, questions)
+    def counted(model, questions, copies, *others):
+        read.append(copies * packed_tokens(questions))
+        return score(model, questions, copies, *others)
 
-    monkeypatch.setattr(Scorer, "_packed", counted)
+    monkeypatch.setattr(members, "packed_log_likelihoods", counted)
     many = tuple((f"How many are {n} and {n + 1}, and {n + 2} more?", "9") for n in range(20))
     run(backend, EstimateAdapt(Adapt(many, SMALL)))
     assert sum(read) <= 2 * 400  # a short request: the scheduler answers nobody else meanwhile
@@ -419,6 +419,6 @@ def test_an_answer_runs_on_when_a_search_runs_out_of_memory(backend, monkeypatch
 
     ask = Ask("Hello", {"math": 1.0}, sampling=GREEDY)
     (alone,) = run(backend, ask)
-    monkeypatch.setattr("t2ui.few_shot.scoring.packed_log_likelihoods", fail)
+    monkeypatch.setattr("t2ui.few_shot.members.packed_log_likelihoods", fail)
     failed, answered = run(backend, Adapt(EXAMPLES, SMALL), ask)
     assert "memory" in failed[-1].message and text(answered) == text(alone)

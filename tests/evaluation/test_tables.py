@@ -19,6 +19,7 @@ from t2ui.evaluation.measure import (
     outcomes,
     right_by_row,
     routes,
+    within,
 )
 from t2ui.evaluation.methods import Method, base, fixed, of_dispatch, of_expert, of_mixture
 from t2ui.evaluation.result_log import ResultLog
@@ -94,7 +95,9 @@ def test_two_passes_answer_each_prompt_with_the_expert_that_pass_one_picks(
                 "s",
                 method,
                 task.test,
-                lambda part, _: outcomes(adapter.model, tiny_tokenizer, task, part),
+                lambda part, context: within(
+                    context, lambda _: outcomes(adapter.model, tiny_tokenizer, task, part)
+                ),
             )
         )
         found = right_by_row(log, "s", method, task.test)["sum"]
@@ -141,7 +144,9 @@ def test_anything_with_a_context_is_a_method(tiny_llama, tiny_tokenizer):
             "s",
             method,
             task.test,
-            lambda part, _: outcomes(tiny_llama, tiny_tokenizer, task, part),
+            lambda part, context: within(
+                context, lambda _: outcomes(tiny_llama, tiny_tokenizer, task, part)
+            ),
         ):
             events.append("row")
     assert events == ["on", "row", "row", "off"]

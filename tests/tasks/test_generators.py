@@ -16,7 +16,7 @@ from t2ui.generators.wording import INSTRUCTIONS, asked
 from t2ui.models.questions import Question
 from t2ui.svf.expert import Expert
 from t2ui.tasks import load_task, name_and_style
-from t2ui.tasks.answering import sample_groups
+from t2ui.tasks.answering import Draws, sample_groups
 from t2ui.tasks.base import RIGHT
 from t2ui.tasks.generated import opened
 from t2ui.tasks.generator_scores import is_safe, readings
@@ -257,7 +257,7 @@ def test_rollouts_are_rewarded_by_the_score(sums, tiny_llama, tiny_tokenizer, mo
 
     given = iter([0.25, 1.0, 0.0, 0.75])
     task = replace(sums, score=lambda text, answer: next(given, 0.5), max_new_tokens=3)
-    groups = sample_groups(tiny_llama, tiny_tokenizer, task, sums.train[:2], 2, seed=3)
+    groups = sample_groups(tiny_llama, tiny_tokenizer, task, sums.train[:2], Draws(2, 3))
     rewards = [r for group in groups for r in group.rewards.tolist()]
     assert sorted(rewards) == [-1.0, -0.5, 0.5, 1.0]
     values = rollout_values(groups, None)

@@ -17,7 +17,7 @@ from t2ui.models import likelihood
 from t2ui.models.questions import Question
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
-from t2ui.tasks.answering import Group, greedy_scores, sample_groups, scored
+from t2ui.tasks.answering import Draws, Group, greedy_scores, sample_groups, scored
 from t2ui.training import trainer
 from t2ui.training.checkpoint import read_log
 from t2ui.training.objectives.sampled import (
@@ -34,7 +34,7 @@ from t2ui.training.trainer import Trainer
 
 def test_a_group_holds_what_was_sampled(adapter, tiny_llama, tiny_tokenizer):
     task = make_task()
-    groups = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=1)
+    groups = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], Draws(6, 1))
     assert [g.example for g in groups] == list(task.train[:3])
     for group in groups:
         assert group.question.prompt == group.example.question.prompt
@@ -44,9 +44,9 @@ def test_a_group_holds_what_was_sampled(adapter, tiny_llama, tiny_tokenizer):
         for option, reward in zip(options, group.rewards.tolist(), strict=True):
             text = tiny_tokenizer.decode(option, skip_special_tokens=True)
             assert reward == (1.0 if right(text, "a") else -1.0)
-    again = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=1)
+    again = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], Draws(6, 1))
     assert [g.question for g in again] == [g.question for g in groups]
-    other = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], 6, seed=2)
+    other = sample_groups(tiny_llama, tiny_tokenizer, task, task.train[:3], Draws(6, 2))
     assert [g.question for g in other] != [g.question for g in groups]
 
 
@@ -56,7 +56,7 @@ def test_rollouts_follow_the_policy(adapter, tiny_llama, tiny_tokenizer, tempera
     differentiated."""
     task = make_task(max_new_tokens=1)
     group = sample_groups(
-        tiny_llama, tiny_tokenizer, task, task.train[:1], 4000, seed=3, temperature=temperature
+        tiny_llama, tiny_tokenizer, task, task.train[:1], Draws(4000, 3, temperature)
     )[0]
     policy = (logits(tiny_llama, group.question.prompt)[-1] / temperature).softmax(0)
     scores = scores_of(tiny_llama, [group.question], 1000, temperature)[0]

@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -30,8 +26,6 @@ from t2ui.training.objectives.exact import exact_policy_loss
 from t2ui.training.parameters import ScaleOffsets
 from t2ui.training.svf import train_svf
 from t2ui.training.trainer import Trainer
-
-HERE = Path(__file__).parent
 
 # --- the objective -------------------------------------------------------------------------------
 
@@ -495,51 +489,7 @@ def test_an_adapter_of_the_caller_stays_with_what_it_had_set(tiny_llama, adapter
     assert adapter.current() == before
 
 
-# --- several processes ---------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(adapter, tmp_path):
-    """`accelerate launch`: each takes half of the rows, the gradient is of all."""
-    settings = config(steps=3)
-    alone = Trainer(ScaleOffsets(adapter), None, make_task(), settings, tmp_path / "alone")
-    list(alone.run())
-    script = tmp_path / "run.py"
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        f"sys.path[:0] = {[str(HERE), str(HERE.parent / 'support')]!r}\n"
-        "from test_svf import config, make_task\n"
-        "from tiny import make_tiny\n"
-        "from t2ui.svf.adapter import adapt\n"
-        "from t2ui.training.parameters import ScaleOffsets\n"
-        "from t2ui.training.trainer import Trainer\n"
-        "run = Trainer(ScaleOffsets(adapt(make_tiny('llama'))), None, make_task(),\n"
-        "              config(steps=3), Path(sys.argv[1]))\n"
-        "assert run.processes.num_processes == 2\n"
-        "list(run.run())\n"
-    )
-    subprocess.run(  # what `accelerate launch` runs where there are several devices
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node",
-            "2",
-            script,
-            tmp_path / "both",
-        ],
-        check=True,
-        timeout=200,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
-    )
-    ends = [load_file(tmp_path / f / "checkpoint.safetensors") for f in ("alone", "both")]
-    assert ends[0]["values"].abs().max() > 0.05
-    torch.testing.assert_close(ends[0]["values"], ends[1]["values"], atol=2e-3, rtol=0)
-    kinds = [json.loads(line)["kind"] for line in (tmp_path / "both" / "log.jsonl").open()]
-    assert kinds.count("step") == 3  # only the first process writes
+# --- scopes ---------------------------------------------------------------------------------------
 
 
 def test_scope_answer_trains_what_the_answer_is_read_with(tiny_llama, tiny_tokenizer, tmp_path):

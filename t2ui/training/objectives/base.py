@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from accelerate import PartialState
 from torch import Tensor
 
+from t2ui.cluster.executor import Executor, Where
+from t2ui.cluster.work import Carried
 from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.models.chat import answer_tail
@@ -47,6 +49,7 @@ class Setup:
     task: Task
     config: TrainConfig
     processes: PartialState
+    executor: Executor | None = None  # who decodes answers; None: this process
 
     @cached_property
     def reading(self) -> BaseReading | None:
@@ -56,6 +59,13 @@ class Setup:
         if self.tokenizer is None:
             raise InputError("Scope answer needs the model's tokenizer: give it as tokenizer.")
         return BaseReading(answer_tail(self.tokenizer), partial(self.trainable.running, "base"))
+
+    def elsewhere(self) -> Where | None:
+        """Where answers are decoded under the policy as it is now, if not here."""
+        if self.executor is None:
+            return None
+        policy = Carried([self.trainable.policy()])
+        return Where(self.executor, policy, self.reading.tail if self.reading else None)
 
 
 class Objective(ABC):

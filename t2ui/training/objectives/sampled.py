@@ -17,7 +17,7 @@ from t2ui.errors import InputError
 from t2ui.models.likelihood import batched_log_likelihoods
 from t2ui.models.questions import Question
 from t2ui.models.running import BaseReading
-from t2ui.tasks.answering import Group, sample_groups
+from t2ui.tasks.answering import Draws, Group, sample_groups
 from t2ui.tasks.base import Example, Task
 from t2ui.training.objectives.base import LossTerm, Objective, Setup, Values
 
@@ -87,17 +87,21 @@ class Sampled(Objective):
     def _rollouts(self, rows: Sequence[Example], step: int) -> list[Group]:
         setup, processes = self.setup, self.setup.processes
         assert setup.tokenizer is not None  # the trainer sees to it
-        seed = (setup.config.seed * 1_000_003 + step) * processes.num_processes
-        seed += processes.process_index
+        draws = Draws(
+            setup.config.rollouts,
+            setup.config.seed * 1_000_003 + step,
+            setup.config.temperature,
+            processes.process_index,
+            processes.num_processes,
+        )
         return sample_groups(
             setup.trainable.model,
             setup.tokenizer,
             setup.task,
             rows,
-            setup.config.rollouts,
-            seed=seed,
-            temperature=setup.config.temperature,
-            reading=setup.reading,
+            draws,
+            setup.reading,
+            setup.elsewhere(),
         )
 
     def _scores(self, groups: Sequence[Group], reading: BaseReading | None) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""Rows of work on this machine or on others: what is done with them, and who does it."""
