@@ -20,6 +20,7 @@ from t2ui.backend import comparing, inspection
 from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.answers import Answers, Envelope
 from t2ui.backend.experts_folder import ExpertsFolder
+from t2ui.backend.mixture_scores import MixtureScores
 from t2ui.backend.next_token import NextTokenReader
 from t2ui.backend.pace import Pace
 from t2ui.backend.saved_experts import SavedExperts
@@ -52,6 +53,7 @@ from t2ui.messages import (
     RenameExpert,
     Request,
     SaveExpert,
+    ScoreMixtures,
     SessionEnded,
     Steer,
     Sweep,
@@ -98,6 +100,7 @@ class ModelBackend:
         self._experts = ExpertsFolder(experts_dir, self.name, adapter, self._dispatchers, sessions)
         self._saved = SavedExperts(adapter, self._experts)
         self._adaptation = Adaptation(tokenizer, adapter, self._experts)
+        self._scores = MixtureScores(tokenizer, adapter, self._experts)
         self._pace = Pace()
         self._store = PromptStore()  # of prompts that the base model has read
         self._answers = Answers(tokenizer, adapter, self._pace, self._store)
@@ -194,9 +197,13 @@ class ModelBackend:
         """The lists of experts that have changed, see `ExpertsFolder.changed`."""
         return self._experts.changed()
 
-    def search(self, adapt: Adapt, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """A search in pieces; see `Adaptation.search`."""
-        return self._adaptation.search(adapt, stopped)
+    def search(
+        self, request: Adapt | ScoreMixtures, stopped: Callable[[], bool]
+    ) -> Iterator[Event | None]:
+        """A search in pieces, or the scores of mixtures; see the classes that make them."""
+        if isinstance(request, ScoreMixtures):
+            return self._scores.score(request, stopped)
+        return self._adaptation.search(request, stopped)
 
     def _mixed(
         self, alphas: Mapping[str, float], normalise: bool, session: str = ""

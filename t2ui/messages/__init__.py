@@ -63,6 +63,7 @@ from t2ui.messages.saved import (
     SaveExpert,
     owner_of,
 )
+from t2ui.messages.score import ScoredSoFar, ScoreMixtures
 from t2ui.messages.worker import (
     Begun,
     Cancel,
@@ -72,7 +73,7 @@ from t2ui.messages.worker import (
     SessionEnded,
     Status,
 )
-from t2ui.records import ComponentsMeasured, Generation, Likeness
+from t2ui.records import ComponentsMeasured, Decision, Generation, Likeness
 
 Request = (
     Ask
@@ -83,6 +84,7 @@ Request = (
     | CompareExperts
     | Adapt
     | EstimateAdapt
+    | ScoreMixtures
     | SaveExpert
     | AddExpert
     | RenameExpert
@@ -113,6 +115,8 @@ Event = (
     | SearchBegan
     | Generation
     | Adapted
+    | ScoredSoFar
+    | Decision
     | ExpertSaved
     | ExpertDeleted
     | ExpertFile
@@ -135,6 +139,7 @@ __all__ = [
     "ComponentData",
     "Components",
     "ComponentsMeasured",
+    "Decision",
     "DeleteExpert",
     "Done",
     "EXPERT_NAME",
@@ -166,6 +171,8 @@ __all__ = [
     "RenameExpert",
     "Request",
     "SaveExpert",
+    "ScoreMixtures",
+    "ScoredSoFar",
     "SearchBegan",
     "SearchEstimate",
     "SessionEnded",
