@@ -5,6 +5,7 @@ nobody. `of` gives handlers the worker's client as this visitor may use it. Know
 requests are read for the one attribute that they wrap.
 """
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,9 +40,8 @@ def visitor_of(request: Any) -> Visitor:
 class ClosedJob:
     """What a request becomes that is not for whoever sends it."""
 
-    id = ""
-
     def __init__(self, why: str) -> None:
+        self.id = uuid.uuid4().hex
         self._why, self.finished = why, False
 
     def next(self, timeout: float = 0.25) -> Event | None:
