@@ -145,7 +145,7 @@
       };
       return h("div.mine", null, h("p", null, lines[contest.state]),
         entry ? h("p.entry", null, h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`) : h("p.entry", null, "You have not handed in yet: move the sliders on Ask, then press Hand in at the top."),
-        entry && entry.state !== "scored" && h("p", null, entry.note || "It is being scored."),
+        entry && contest.state === "open" && entry.state !== "scored" && h("p", null, entry.note || "It is being scored."),
         state.said && h(state.bad ? "p.bad" : "p.good", { role: "status" }, state.said),
         contest.result && ended(contest.result, contest.entries));
     }
@@ -165,6 +165,7 @@
       const now = state.now;
       if (!now) return fill(host, h("p", null, "The workshop's state is on its way."));
       host.classList.toggle("board", Boolean(now.teacher));
+      for (const seat of now.seats || []) if (seat.ago !== null) seat.ago = seat.ago < NEAR_SECONDS ? 0 : 10 * Math.round(seat.ago / 10); // drawn anew only for what is seen
       const key = JSON.stringify([now, state.said]);
       if (key === built) return;
       built = key;

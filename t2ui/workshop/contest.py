@@ -14,7 +14,7 @@ from typing import Any
 
 from t2ui.checks import check_alpha
 from t2ui.errors import InputError, quoted
-from t2ui.files import writing
+from t2ui.files import CannotWrite, writing
 from t2ui.records import Decision, RightAnswers
 from t2ui.workshop.file import ContestPlan
 
@@ -50,7 +50,7 @@ class Search:
 
 @dataclass
 class Contest:
-    """One contest; every change is on the disk when the method returns."""
+    """One contest; what was handed in is on the disk when the method returns."""
 
     plan: ContestPlan
     path: Path  # of the entries
@@ -59,6 +59,7 @@ class Contest:
     search: Search = field(default_factory=Search)
     result: dict[str, Any] | None = None  # see `decided`
     note: str = ""  # why the end failed
+    disk: str = ""  # why what the worker found is in memory alone
     decided_so_far: tuple[int, int] = (0, 0)  # mixtures whose hidden answers are there, of all
 
     @classmethod
@@ -109,13 +110,13 @@ class Contest:
         """What came out for them. One that was replaced meanwhile counts no more."""
         for entry, one in zip(entries, found, strict=True):
             entry.right, entry.state = one.count, SCORED
-        self._write()
+        self._try_to_write()
 
     def failed(self, entries: Sequence[Entry], why: str) -> None:
         """They could not be scored; they stay handed in."""
         for entry in entries:
             entry.state, entry.note = FAILED, why
-        self._write()
+        self._try_to_write()
 
     # --- CEM --------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class Contest:
         """It has found one."""
         self.search.mixture = {name: alpha for name, alpha in mixture.items() if alpha}
         self.search.right, self.search.state = right, SCORED
-        self._write()
+        self._try_to_write()
 
     def search_ended(self, state: str, why: str) -> None:
         """It found nothing."""
@@ -189,7 +190,7 @@ class Contest:
             "tests": tests,
         }
         self.state = ENDED
-        self._write()
+        self._try_to_write()
 
     def not_decided(self, why: str) -> None:
         """The hidden part could not be answered: the teacher ends it again."""
@@ -211,6 +212,14 @@ class Contest:
         }
         with writing(self.path) as beside:
             beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+        self.disk = ""
+
+    def _try_to_write(self) -> None:
+        """What was found holds, whatever the disk says; the board says it."""
+        try:
+            self._write()
+        except CannotWrite as error:
+            self.disk = str(error)
 
     def _read(self, seats: set[str]) -> None:
         remedy = "move it away to begin anew"

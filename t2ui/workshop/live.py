@@ -111,6 +111,6 @@ class Workshop:
             "entries": [{"seat": seat, **vars(one)} for seat, one in contest.entries.items()],
             "search": vars(contest.search),
             "result": contest.result,
-            "note": contest.note,
+            "note": contest.note or contest.disk,
             "decided": list(contest.decided_so_far),
         }

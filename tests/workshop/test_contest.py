@@ -178,3 +178,17 @@ def test_the_board_knows_the_last_question_its_mixture_and_how_many_were_answere
         seats.answered(stranger)
     assert (ada.mixture, ada.answers) == ({"code": 0.5}, 1)
     assert [one.answers for one in seats.all()] == [1, 0, 0]
+
+
+def test_a_full_disk_refuses_an_entry_and_keeps_what_was_found(contest, path):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    taken = contest.take_waiting(8)
+    path.unlink()
+    path.mkdir()  # nothing can be renamed onto it
+    contest.scored(taken, decide([[True, False]]).entries)
+    assert contest.entries["Ada"].right == 1 and "cannot be written" in contest.disk
+    with pytest.raises(InputError, match="cannot be written"):
+        contest.hand_in("Ben", {"math": 1.0}, KNOWN)
+    path.rmdir()
+    contest.hand_in("Ben", {"math": 1.0}, KNOWN)
+    assert contest.disk == "" and path.is_file()

@@ -80,14 +80,11 @@ class Play:
         contest = self.contest
         mixtures = tuple(one.mixture for one in entries)
         asked = ScoreMixtures(contest.plan.visible, mixtures, (), contest.plan.tokens)
-        why = STOPPED_EARLY
-        async for event in self._events(asked):
-            if isinstance(event, Decision):
-                contest.scored(entries, event.entries)
-                return
-            if isinstance(event, Failed):
-                why = str(event)
-        contest.failed(entries, why)
+        found = await self._decision(asked)
+        if isinstance(found, Decision):
+            contest.scored(entries, found.entries)
+        else:
+            contest.failed(entries, found)
 
     async def _decide(self) -> None:
         contest = self.contest
@@ -96,16 +93,23 @@ class Play:
             contest.plan.hidden, tuple(entries), tuple(rivals), contest.plan.tokens
         )
         contest.decided_so_far = 0, len(asked.mixtures)
-        why = STOPPED_EARLY
+        found = await self._decision(asked)
+        if isinstance(found, Decision):
+            contest.decided(found)
+        else:
+            contest.not_decided(found)
+
+    async def _decision(self, asked: ScoreMixtures) -> Decision | str:
+        """What came out, or why nothing did."""
+        found: Decision | str = STOPPED_EARLY
         async for event in self._events(asked):
-            if isinstance(event, ScoredSoFar):
-                contest.decided_so_far = event.done, event.of
-            elif isinstance(event, Decision):
-                contest.decided(event)
-                return
+            if isinstance(event, Decision):
+                found = event
             elif isinstance(event, Failed):
-                why = str(event)
-        contest.not_decided(why)
+                found = str(event)
+            elif isinstance(event, ScoredSoFar) and self.contest.state == ENDING:
+                self.contest.decided_so_far = event.done, event.of
+        return found
 
     async def _run_search(self) -> None:
         """The paper's search on rewards, with the small budget; nothing is held out, since the
@@ -136,10 +140,9 @@ class Play:
         if found is None:
             contest.search_ended(state, why)
             return
-        right = None
         once = ScoreMixtures(contest.plan.visible, (found.mixture,), (), contest.plan.tokens)
-        async for event in self._events(once):
-            right = event.entries[0].count if isinstance(event, Decision) else right
+        scored = await self._decision(once)
+        right = scored.entries[0].count if isinstance(scored, Decision) else None
         contest.searched(found.mixture, right)
 
     async def _events(self, request: Request) -> AsyncIterator[Event]:

@@ -24,7 +24,7 @@ class Visitor:
     address: str = ""
     most_searches: int = 1000  # under way at once from this address
     # kinds of requests that are not for this visitor, with what they are told
-    closed: Mapping[type[Request], str] = field(default_factory=dict)
+    closed: Mapping[type[Request], str] = field(default_factory=dict, hash=False)
 
 
 NOBODY = Visitor()
