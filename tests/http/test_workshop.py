@@ -103,6 +103,7 @@ def person(room):
 def refused(response, status, says):
     assert response.status_code == status, response.text
     error = response.json()["error"]
+    error = error["message"] if isinstance(error, dict) else error  # as OpenAI's API has it
     assert says in error and len(error) < 400 and "\n" not in error
 
 
@@ -163,9 +164,7 @@ def test_answers_count_by_seat_whatever_the_address_and_the_page(person, room):
         refused(again.ask(), 429, "1 answer of yours is under way")
         assert ben.ask().status_code == 200, "the same address, another seat"
         assert person("Cem").call("ask", "x").status_code == 200
-        asked = [one for one in room[0].worker.requests if isinstance(one, Ask)]
         eventually(lambda: {"seat:Ada", "seat:Ben", "seat:Cem"} <= sessions(room))
-        assert asked is not None
     finally:
         room[0].worker.pace = 0
 
@@ -309,7 +308,6 @@ def test_a_contest_from_the_first_entry_to_the_restart(tmp_path):
         assert search.config.found_by == "cem" and search.config.objective == "reward"
         assert search.examples == service.workshop.plan.contest.visible
 
-        client.failure = None
         assert teacher.act("end").status_code == 200
         refused(ada.hand_in({"math": 0.1}), 409, "nothing is handed in any more")
         eventually(lambda: teacher.state()["contest"]["state"] == "ended")
