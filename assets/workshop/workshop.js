@@ -4,6 +4,7 @@
 
 (() => {
   const POLL_MS = 2000;
+  const SOON_MS = 500; // while something is being scored
   const HIDDEN_MS = 10000; // nobody looks
   const KEPT = "t2ui-seat"; // as assets/workshop/pick.html
   const NEAR_SECONDS = 20; // since a seat was heard of: it is here
@@ -56,6 +57,13 @@
     if (!(await post("seats", { seat: "" })).error) location.reload();
   }
 
+  function underWay() {
+    const { contest, teacher } = state.now || {};
+    if (!contest) return false;
+    const scoring = ["waiting", "scoring"].includes(contest.entry?.state) && contest.state === "open";
+    return scoring || (teacher && (contest.state === "ending" || contest.search.state === "searching"));
+  }
+
   async function poll(host) {
     const teaches = state.now?.teacher;
     if (!document.hidden) {
@@ -71,7 +79,7 @@
         // the header says that there is no connection
       }
     }
-    if (host.isConnected) setTimeout(() => poll(host), document.hidden ? HIDDEN_MS : POLL_MS);
+    if (host.isConnected) setTimeout(() => poll(host), document.hidden ? HIDDEN_MS : underWay() ? SOON_MS : POLL_MS);
   }
 
   /* --- the header ------------------------------------------------------------------------------ */
@@ -146,7 +154,7 @@
       return h("div.mine", null, h("p", null, lines[contest.state]),
         entry ? h("p.entry", null, h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`) : h("p.entry", null, "You have not handed in yet: move the sliders on Ask, then press Hand in at the top."),
         entry && contest.state === "open" && entry.state !== "scored" && h("p", null, entry.note || "It is being scored."),
-        state.said && h(state.bad ? "p.bad" : "p.good", { role: "status" }, state.said),
+        state.said && (state.bad || contest.state === "open") && h(state.bad ? "p.bad" : "p.good", { role: "status" }, state.said),
         contest.result && ended(contest.result, contest.entries));
     }
 

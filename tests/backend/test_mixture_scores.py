@@ -75,7 +75,7 @@ def test_answers_go_on_beside_it(backend, asked):
 
 @pytest.mark.parametrize(
     ("mixture", "says"),
-    [({"poems": 1.0}, "There is no expert named 'poems'"), ({"math": (1.0, 1.0, 1.0)}, "layer")],
+    [({"poems": 1.0}, "There is no expert named 'poems'"), ({"math": (1.0,)}, "layer")],
 )
 def test_a_mixture_that_cannot_be_is_one_line(backend, asked, mixture, says):
     (events,) = run(backend, ScoreMixtures(asked.examples, (mixture,)))

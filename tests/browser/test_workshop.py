@@ -35,7 +35,7 @@ def room(browser, tmp_path):
     """(client, workshop, come): `come(path)` is somebody with a browser of their own."""
     file = tmp_path / "class.toml"
     file.write_text(FILE)
-    workshop, client = Workshop(read_plan(file)), FakeClient(pace=0.1)
+    workshop, client = Workshop(read_plan(file)), FakeClient(pace=0)
     contexts, bad = [], []
     with opened(service=Service(client, Limits(), workshop=workshop)) as (_, url, _):
 
@@ -128,6 +128,7 @@ def test_a_contest_by_hand(room):
     eventually(lambda: {s.name for s in workshop.seats.all() if s.token} == {"Ada", "Ben"}, 30)
 
 
+@pytest.mark.slow
 def test_whoever_was_freed_and_replaced_picks_anew(room):
     _, workshop, come = room
     ada = sit(come(), "Ada")
