@@ -11,7 +11,9 @@ from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.errors import InputError
 
 if TYPE_CHECKING:
-    from t2ui.worker.client import InProcessClient, WorkerClient
+    from collections.abc import Callable
+
+    from t2ui.messages import Experts, Status
     from t2ui.workshop.live import Workshop
 
 READY_SECONDS = 900.0  # a first start fetches the model
@@ -92,7 +94,7 @@ def serve(
         )
         client = stack.enter_context(connect(config))
         if on is not None:
-            _check_experts(on, client)
+            _check_experts(on, client.wait_ready, client.experts)
         said = {"url": f"http://{host}:{port}", "model": model, "public": limits.public}
         if as_json:
             print_json(said | ({"board": _board(on, host, port)} if on else {}))
@@ -150,7 +152,9 @@ def _workshop(file: Path | None, keys: Path | None) -> "Workshop | None":
     return Workshop(read_plan(file))
 
 
-def _check_experts(on: "Workshop", client: "WorkerClient | InProcessClient") -> None:
+def _check_experts(
+    on: "Workshop", ready: "Callable[[float], Status]", listed: "Callable[[], Experts | None]"
+) -> None:
     """Whether the worker has the experts that the file names: it has to be up for that.
 
     Raises:
@@ -159,8 +163,7 @@ def _check_experts(on: "Workshop", client: "WorkerClient | InProcessClient") -> 
     if not on.plan.presets:
         return
     note("The model is loading: the workshop's file is checked against its experts.")
-    status = client.wait_ready(READY_SECONDS)
-    found = client.experts()
+    status, found = ready(READY_SECONDS), listed()
     if found is None:
         raise InputError(f"The model is {status.state}: {status.detail or 'no experts yet'}.")
     on.plan.check_experts(one.name for one in found.experts)

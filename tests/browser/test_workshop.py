@@ -65,6 +65,19 @@ def open_tab(page, name):
     page.get_by_role("tab", name=name, exact=True).click()
 
 
+def test_a_student_hands_in_and_the_teacher_sees_it(room):
+    _, workshop, come = room
+    ada = sit(come(), "Ada")
+    ada.get_by_role("button", name="soft", exact=True).click()
+    eventually(lambda: alpha(ada, "math") == 0.5)
+    ada.click("#hand-in")
+    ada.locator("#seat-score", has_text="1/2").wait_for()
+    teacher = come(f"/workshop/teacher?key={workshop.secret}")
+    teacher.locator(".tiles li.near b", has_text="Ada").wait_for()
+    teacher.locator(".players [data-name=Ada]", has_text="math 0.50").wait_for()
+
+
+@pytest.mark.slow
 def test_a_contest_by_hand(room):
     client, workshop, come = room
     ada = sit(come(), "Ada")

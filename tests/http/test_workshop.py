@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import pytest
 from door import Visitor, eventually, opened
 from fake_client import FakeClient
@@ -268,13 +267,6 @@ def test_who_is_where_and_what_was_answered_is_seen_on_the_board_alone(person):
     assert seen["mixture"] == {"math": 0.7}
     assert teacher.act("free", seat="Dora").status_code == 200
     refused(ben.ask(), 403, "This seat is not known here any more")
-
-
-def test_a_server_without_a_workshop_has_none():
-    with opened(pace=0) as (_, url, _), httpx.Client(base_url=url) as http:
-        refused(http.get("/workshop/seats"), 404, "start one with --workshop FILE")
-        refused(http.get("/workshop/board"), 404, "There is no workshop here")
-        assert "Workshop" not in http.get("/config").text
 
 
 # --- the contest ---------------------------------------------------------------------------------
