@@ -18,12 +18,12 @@ from benchmarks.common import adapted_default, describe_machine
 from t2ui.config import DEFAULT_MODEL, OTHERS, default_experts_dir
 from t2ui.evaluation.statistics import expected_calibration_error, wilson
 from t2ui.inference.kinds import Kinds
+from t2ui.jsonl import read_jsonl
 from t2ui.models.prompt_states import prompt_states
 from t2ui.svf.expert import Expert
 from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 from t2ui.tasks.dispatch_rows import OWN_REQUESTS
-from t2ui.tasks.jsonl import read_jsonl
 
 TIMES = (4, 24, 128)  # kinds whose reading is timed
 ROUNDS = 50

@@ -149,3 +149,35 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class RightAnswers:
+    """Which of n questions one mixture answered right."""
+
+    right: tuple[bool, ...]  # by question
+    low: float  # 95 % interval of the share of right answers
+    high: float
+
+    @property
+    def count(self) -> int:
+        return sum(self.right)
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The best entry of a contest against a rival, question by question."""
+
+    won: int  # questions that only the entry answered right
+    lost: int  # that only the rival did
+    p: float  # two-sided exact McNemar test
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Mixtures that answered the same questions, and the best entry against each rival."""
+
+    entries: tuple[RightAnswers, ...]
+    rivals: tuple[RightAnswers, ...]
+    best: int | None  # place of the entry with most right answers, the first of equals; None: none
+    tests: tuple[PairedTest, ...]  # by rival; none without entries

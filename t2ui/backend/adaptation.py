@@ -46,6 +46,19 @@ TRIAL: dict[str, Any] = {
 TRIAL_EXAMPLES = 2
 
 
+def in_pieces(adapter: Adapter, config: FewShotConfig) -> FewShotConfig:
+    """As asked for, in batches that suit the device, transfers allowed: the page shows which
+    experts are transfers."""
+    if adapter.model.device.type != "cpu":
+        return replace(config, allow_transfer=True)
+    return replace(
+        config,
+        allow_transfer=True,
+        batch_tokens=min(config.batch_tokens, CPU_BATCH_TOKENS),
+        batch_rows=min(config.batch_rows, CPU_BATCH_ROWS),
+    )
+
+
 class Adaptation:
     """Searches on one model and one experts folder. Not thread-safe."""
 
@@ -63,7 +76,7 @@ class Adaptation:
         Raises:
             InputError: what `few_shot.search` raises.
         """
-        config = self._config(request.config)
+        config = in_pieces(self.adapter, request.config)
         examples = examples_of(self.tokenizer, request.examples)
         experts = self._searchable(request.session)
         held_out = few_shot.split(range(len(examples)), config)[1]
@@ -92,7 +105,7 @@ class Adaptation:
         Raises:
             InputError: what `few_shot.search` raises.
         """
-        config = self._config(request.adapt.config)
+        config = in_pieces(self.adapter, request.adapt.config)
         examples = examples_of(self.tokenizer, request.adapt.examples)
         experts = self._searchable(request.session)
         Scorer(self.adapter, self.tokenizer, config, answers).check(examples)
@@ -120,18 +133,6 @@ class Adaptation:
                 "There is no expert to mix: put expert files into the experts folder, or train one."
             )
         return experts
-
-    def _config(self, config: FewShotConfig) -> FewShotConfig:
-        """As asked for, in batches that suit the device, transfers allowed: the page shows which
-        experts are transfers."""
-        if self.adapter.model.device.type != "cpu":
-            return replace(config, allow_transfer=True)
-        return replace(
-            config,
-            allow_transfer=True,
-            batch_tokens=min(config.batch_tokens, CPU_BATCH_TOKENS),
-            batch_rows=min(config.batch_rows, CPU_BATCH_ROWS),
-        )
 
     def _measured(
         self, config: FewShotConfig, examples: list[Example], experts: dict[str, Expert]

@@ -20,6 +20,7 @@ from t2ui.backend import comparing, inspection
 from t2ui.backend.adaptation import Adaptation
 from t2ui.backend.answers import Answers, Envelope
 from t2ui.backend.experts_folder import ExpertsFolder
+from t2ui.backend.mixture_scores import MixtureScores
 from t2ui.backend.next_token import NextTokenReader
 from t2ui.backend.pace import Pace
 from t2ui.backend.saved_experts import SavedExperts
@@ -52,6 +53,7 @@ from t2ui.messages import (
     RenameExpert,
     Request,
     SaveExpert,
+    ScoreMixtures,
     SessionEnded,
     Steer,
     Sweep,
@@ -99,6 +101,7 @@ class ModelBackend:
         self._experts = ExpertsFolder(experts_dir, self.name, adapter, self._dispatchers, sessions)
         self._saved = SavedExperts(adapter, self._experts)
         self._adaptation = Adaptation(tokenizer, adapter, self._experts)
+        self._scores = MixtureScores(tokenizer, adapter, self._experts)
         self._pace = Pace()
         self._store = PromptStore()  # of prompts that the base model has read
         self._answers = Answers(tokenizer, adapter, self._pace, self._store)
@@ -195,8 +198,12 @@ class ModelBackend:
         """The lists of experts that have changed, see `ExpertsFolder.changed`."""
         return self._experts.changed()
 
-    def search(self, request: Adapt | Trial, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """A search or a trial, in pieces; see `Adaptation.search` and `comparing.tried`."""
+    def search(
+        self, request: Adapt | Trial | ScoreMixtures, stopped: Callable[[], bool]
+    ) -> Iterator[Event | None]:
+        """A search, a trial, or the scores of mixtures, in pieces; see what makes them."""
+        if isinstance(request, ScoreMixtures):
+            return self._scores.score(request, stopped)
         if isinstance(request, Adapt):
             return self._adaptation.search(request, stopped)
         experts = self._experts.library(request.session).experts

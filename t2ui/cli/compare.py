@@ -110,7 +110,7 @@ def _column(text: str) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    from t2ui.tasks.jsonl import read_jsonl
+    from t2ui.jsonl import read_jsonl
 
     return [(row["prompt"], str(row["answer"])) for row in read_jsonl(path, ("prompt", "answer"))]
 

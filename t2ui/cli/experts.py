@@ -181,9 +181,9 @@ def experts_examples(
     Its scales, and so its hash, stay as they are.
     """
     from t2ui.inference.dispatchers.router import EXAMPLES, with_examples
+    from t2ui.jsonl import read_jsonl
     from t2ui.svf.adapter import adapt
     from t2ui.tasks import load_task
-    from t2ui.tasks.jsonl import read_jsonl
     from t2ui.training.svf import example_prompts
 
     if bool(task) == bool(prompts):

@@ -2,13 +2,21 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from t2ui.cli.options import AsJson, Device, Folder, Model, existing, note, print_json
 from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from t2ui.messages import Experts, Status
+    from t2ui.workshop.live import Workshop
+
+READY_SECONDS = 900.0  # a first start fetches the model
 
 
 def serve(
@@ -35,6 +43,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    workshop: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="T2UI_WORKSHOP",
+            help="Seats, presets, tasks and a contest from a teacher's file: docs/workshop.md.",
+            show_default=False,
+        ),
+    ] = None,
     open_to_all: Annotated[
         bool,
         typer.Option("--open", envvar="T2UI_OPEN", help="Listen beyond this machine without keys."),
@@ -50,6 +66,9 @@ def serve(
 
     limits = Limits.of(public or is_space())
     _check_open(host, keys is not None or limits.public or open_to_all)
+    on = _workshop(workshop, keys)
+    if on is not None:
+        limits = limits.for_a_class()
     folder = existing(experts) if experts else default_experts_dir()
     from t2ui.config import WorkerConfig
     from t2ui.http.launch import heard_by, launch_options, run_until_asked, visitors_folder
@@ -61,8 +80,6 @@ def serve(
     from t2ui.worker.client import connect
 
     tenants = Tenants(keys) if keys else None
-    if as_json:
-        print_json({"url": f"http://{host}:{port}", "model": model, "public": limits.public})
     with ExitStack() as stack:
         kept = limits.receipt_days, limits.receipt_megabytes, limits.receipt_texts
         receipts = Receipts(receipts_file(), *kept)
@@ -76,8 +93,13 @@ def serve(
             tenants_dir=tenants.folders if tenants else None,
         )
         client = stack.enter_context(connect(config))
-        service = Service(client, limits, tenants, receipts)
-        demo = build(service.client, limits.public)
+        if on is not None:
+            _check_experts(on, client.wait_ready, client.experts)
+        said = {"url": f"http://{host}:{port}", "model": model, "public": limits.public}
+        if as_json:
+            print_json(said | ({"board": _board(on, host, port)} if on else {}))
+        service = Service(client, limits, tenants, receipts, on)
+        demo = build(service.client, limits.public, on.plan if on else None)
         stack.enter_context(heard_by(service.drain))
         try:
             demo.launch(
@@ -95,6 +117,8 @@ def serve(
             log_json()
         elif not as_json:
             _tell(host, port, keys)
+        if on is not None and not as_json:
+            note(f"* The teacher's board, for nobody else: {_board(on, host, port)}")
         run_until_asked(service, demo)
 
 
@@ -112,6 +136,48 @@ def _check_open(host: str, allowed: bool) -> None:
         )
 
 
+def _workshop(file: Path | None, keys: Path | None) -> "Workshop | None":
+    """The workshop of a teacher's file.
+
+    Raises:
+        InputError: the file cannot be used, or keys are given too.
+    """
+    if file is None:
+        return None
+    if keys is not None:
+        raise InputError("A workshop has seats in place of keys: leave --workshop or --keys out.")
+    from t2ui.workshop.file import read_plan
+    from t2ui.workshop.live import Workshop
+
+    return Workshop(read_plan(file))
+
+
+def _check_experts(
+    on: "Workshop", ready: "Callable[[float], Status]", listed: "Callable[[], Experts | None]"
+) -> None:
+    """Whether the worker has the experts that the file names: it has to be up for that.
+
+    Raises:
+        InputError: it has not, or it could not be started.
+    """
+    if not on.plan.presets:
+        return
+    note("The model is loading: the workshop's file is checked against its experts.")
+    status, found = ready(READY_SECONDS), listed()
+    if found is None:
+        raise InputError(f"The model is {status.state}: {status.detail or 'no experts yet'}.")
+    on.plan.check_experts(one.name for one in found.experts)
+
+
+def _board(on: "Workshop", host: str, port: int) -> str:
+    """The link that opens the board."""
+    return f"http://{_shown(host)}:{port}/workshop/teacher?key={on.secret}"
+
+
+def _shown(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
 def _is_loopback(host: str) -> bool:
     from t2ui.http.addresses import is_own
 
@@ -126,6 +192,6 @@ def _tell(host: str, port: int, keys: Path | None) -> None:
     who = f"whoever has a key in {keys}"
     if keys is None:
         who = "this machine alone" if _is_loopback(host) else "everybody who reaches it"
-    shown = "127.0.0.1" if host == "0.0.0.0" else host
+    shown = _shown(host)
     tools = f", tools for agents (MCP) at http://{shown}:{port}{PATH}" if available() else ""
     note(f"* OpenAI-compatible API at http://{shown}:{port}/v1{tools}; open to {who}")

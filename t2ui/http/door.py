@@ -28,6 +28,7 @@ from t2ui.http.places import ANSWERS, TOKENS, WORKER, Entry, Places
 from t2ui.http.programs import KINDS, Programs
 from t2ui.http.refusal import Refusal
 from t2ui.http.service import Service
+from t2ui.http.workshop.doors import Doors
 from t2ui.ui.shared.visitor import SCOPE_KEY
 
 NEXT_TOKEN = "next_token"  # the server function of the page's card
@@ -48,6 +49,7 @@ class Door:
         self._gate = Gate(service, keys)
         self._places = Places(service.limits, queue)
         self._programs = Programs(self._gate, self._places)
+        self._workshop = Doors(self._gate, service.workshop)
         self._listeners = Listeners(service.limits, queue)
         self._calls = Calls(queue)
         service.drain.count_by(self._places.count)
@@ -86,7 +88,7 @@ class Door:
         """The block in which it works."""
         sweeping = asyncio.create_task(self._sweep())
         try:
-            async with self._programs.running():
+            async with self._programs.running(), self._workshop.running():
                 yield
         finally:
             sweeping.cancel()
@@ -113,9 +115,12 @@ class Door:
             await self._programs.answer(scope, receive, send, who)
         elif who.kind in ("static", "file", "startup"):
             await self._app(scope, receive, send)
+        elif who.kind == "workshop":
+            await self._workshop.answer(scope, receive, send, who)
         elif who.kind == "page":
             self._gate.pace(("pages", who.address), who.limits.pages_per_address)
-            await self._app(scope, receive, send)
+            picks = self._workshop.has_to_pick(who)
+            await (self._workshop.pick if picks else self._app)(scope, receive, send)
         elif method == "POST":
             await self._post(scope, receive, send, who)
         else:

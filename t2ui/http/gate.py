@@ -12,21 +12,35 @@ from t2ui.http.limits import Limits
 from t2ui.http.logs import log_request
 from t2ui.http.rates import Rates
 from t2ui.http.refusal import Refusal, busy
+from t2ui.http.seat_cookie import token_of
 from t2ui.http.service import Service
 from t2ui.http.tenants import Tenant
 from t2ui.ui.shared.visitor import Visitor
+from t2ui.workshop.live import CLOSED
+from t2ui.workshop.seats import Seat
 
+NO_SEAT = "open the app's page in this browser and pick one."
+TEACHER = "teacher"  # in place of an address
+SEATLESS = ("static", "file", "page", "workshop", "metrics")  # for who has no seat (yet)
 QUIET = ("static", "file", "health", "metrics")  # kinds of routes without a line in the log
+
+
+def no_seat(token: str) -> Refusal:
+    """What somebody without a seat is told, who shows this token or none."""
+    known = "This seat is not known here any more" if token else "You have no seat yet"
+    return Refusal(403, f"{known}: {NO_SEAT}")
 
 
 @dataclass
 class Comer:
-    """Who comes: the address that counts, or the tenant's name in its place."""
+    """Who comes: the address that counts, or in its place the tenant's name or the seat's."""
 
     address: str
     limits: Limits
     tenant: Tenant | None = None
     kind: str = "closed"  # of the route
+    seat: Seat | None = None  # in a workshop
+    teacher: bool = False  # of the workshop
 
 
 class Gate:
@@ -48,6 +62,8 @@ class Gate:
         Raises:
             Refusal: no key, or none that is known.
         """
+        if self.service.workshop is not None:
+            self._know_seat(scope, who)
         if self.service.tenants is None:
             return
         self.pace(("keys", who.address), who.limits.requests_per_address)
@@ -55,12 +71,33 @@ class Gate:
         who.address = who.tenant.session
         who.limits = who.tenant.limited(self.service.limits)
 
+    def _know_seat(self, scope: Scope, who: Comer) -> None:
+        """In a workshop everybody has a seat, or is the teacher; limits then count for the seat:
+        a whole class may come from one address.
+
+        Raises:
+            Refusal: neither, and what is asked for is not the way to one.
+        """
+        workshop, token = self.service.workshop, token_of(scope)
+        assert workshop is not None
+        who.seat = workshop.seats.of_token(token) if token else None
+        who.teacher = who.seat is None and bool(token) and workshop.is_teachers(token)
+        if who.seat is not None:
+            workshop.seats.seen(who.seat)
+            who.address, who.limits = who.seat.session, who.limits.for_a_seat()
+        elif who.teacher:
+            who.address = TEACHER
+        elif who.kind not in SEATLESS or who.kind == "page" and scope["path"] != "/":
+            raise no_seat(token)
+
     def visitor(self, session_hash: str | None, who: Comer) -> Visitor:
         """Whose request it is, for the handlers and for the worker."""
         address, searches = who.address, who.limits.searches_per_address
         if who.tenant is not None:  # its pages' sessions are its own
             page = f"/{self._keys.session(session_hash)}" if session_hash else ""
             return Visitor(f"{who.tenant.session}{page}", address, searches)
+        if who.seat is not None:  # one session, whichever page it comes from
+            return Visitor(who.seat.session, address, searches, CLOSED)
         key = self._keys.session(session_hash) if session_hash else self._keys.address(address)
         return Visitor(key, address, searches)
 

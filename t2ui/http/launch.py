@@ -19,14 +19,15 @@ from t2ui.http.gradio_queue import GradioQueue
 from t2ui.http.limits import Limits
 from t2ui.http.logs import log_event
 from t2ui.http.service import Service
-from t2ui.ui import PAGES
 from t2ui.ui import launch_options as page_options
+from t2ui.ui import pages_of
 from t2ui.ui.shared.panel import ASSETS
 
 
 def launch_options(service: Service) -> dict[str, Any]:
     """What `Blocks.launch` needs: the page's own options, and the door."""
-    return {**page_options(), "app_kwargs": {"lifespan": _lifespan(service)}}
+    options = page_options(service.workshop is not None)
+    return {**options, "app_kwargs": {"lifespan": _lifespan(service)}}
 
 
 @contextmanager
@@ -76,7 +77,8 @@ def _lifespan(service: Service) -> Callable[[App], AbstractAsyncContextManager[N
 
     @asynccontextmanager
     async def opened(app: App) -> AsyncIterator[None]:
-        folders = (ASSETS, plotly_file(), *(page.folder for page in PAGES))
+        pages = pages_of(service.workshop is not None)
+        folders = (ASSETS, plotly_file(), *(page.folder for page in pages))
         shipped = tuple(folder.resolve() for folder in folders)
         keys = Keys(secrets.token_bytes(32))
         stack: Any = app.middleware_stack  # built by now

@@ -81,6 +81,35 @@ class Limits:
             answer_tokens=512,
         )
 
+    def for_a_class(self) -> "Limits":
+        """Where people have seats (a workshop): all of them may come from one address and open the
+        page at once, whether strangers are let in or not."""
+        usual = Limits()
+        return replace(
+            self,
+            requests_per_address=max(self.requests_per_address, usual.requests_per_address),
+            pages_per_address=max(self.pages_per_address, usual.pages_per_address),
+            sessions_per_address=max(self.sessions_per_address, usual.sessions_per_address),
+            streams_per_address=max(self.streams_per_address, usual.streams_per_address),
+        )
+
+    def for_a_seat(self) -> "Limits":
+        """What counts for a seat in place of its address: as much as for a session, however many
+        pages it has open, and what strangers may post to the API."""
+        return replace(
+            self,
+            answers_per_address=self.answers_per_session,
+            api_answers_per_address=1,
+            tokens_per_address=self.tokens_per_session,
+            tasks_per_address=self.tasks_per_session,
+            requests_per_address=self.requests_per_session,
+            api_posts_per_address=2,
+            pages_per_address=2,
+            sessions_per_address=2,
+            bodies_per_address=20,
+            answer_tokens=min(self.answer_tokens, 512),
+        )
+
     @classmethod
     def of(cls, public: bool, environment: Mapping[str, str] = os.environ) -> "Limits":
         """The limits for this place, with what the environment sets.

@@ -51,6 +51,10 @@ OPEN = (
     Route("POST", f"{OPENAI}/(chat/)?completions", "openai"),
     # tools for agents; the second is where a Space's are looked for
     Route("GET POST DELETE", f"({API})?/mcp/?", "mcp"),
+    # a workshop's own
+    Route("GET POST", "/workshop/(seats|board)", "workshop"),
+    Route("GET", "/workshop/(state|teacher)", "workshop"),
+    Route("POST", "/workshop/entry", "workshop"),
     # for operators
     Route("GET HEAD", "/health", "health"),
     Route("GET", "/metrics", "metrics"),

@@ -8,19 +8,21 @@ from t2ui.http.drain import Drain
 from t2ui.http.limits import Limits
 from t2ui.http.metrics import Metrics
 from t2ui.http.tenants import Tenants
-from t2ui.messages import Ask, Done, Event, Experts, Failed, Request, Status, Tokens
+from t2ui.messages import Ask, Done, Event, Experts, Failed, Mixed, Request, Status, Tokens
 from t2ui.receipts import Receipts
 from t2ui.ui.shared.listen import Client, Job
+from t2ui.workshop.live import Workshop
 
 
 @dataclass
 class Service:
-    """One server. `tenants` and `receipts` None: no keys, no receipts kept."""
+    """One server. `tenants`, `receipts`, `workshop` None: no keys, no receipts kept, no seats."""
 
     worker: Client
     limits: Limits = field(default_factory=Limits)
     tenants: Tenants | None = None
     receipts: Receipts | None = None
+    workshop: Workshop | None = None
     metrics: Metrics = field(default_factory=Metrics)
     drain: Drain = field(default_factory=Drain)
 
@@ -31,6 +33,16 @@ class Service:
     def client(self) -> "RecordingClient":
         """The worker's client for every door: its answers are written down."""
         return RecordingClient(self.worker, self)
+
+    def asked(self, ask: Ask) -> None:
+        """A question is on its way."""
+        if self.workshop:
+            self.workshop.seats.asked(ask.session, ask.prompt)
+
+    def mixed(self, ask: Ask, event: Mixed) -> None:
+        """The mixture of an answer is known."""
+        if self.workshop:
+            self.workshop.seats.mixed(ask.session, ask.prompt, event.mixture)
 
     def first_token(self, seconds: float) -> None:
         """The first text of an answer came."""
@@ -45,6 +57,8 @@ class Service:
         read = adapted[0].prompt_tokens if adapted else 0
         written = sum(one.tokens for one in endings)
         self.metrics.answer(how, seconds, read, written)
+        if self.workshop and how == "done":
+            self.workshop.seats.answered(ask.session)
         if self._audit:
             self._audit.write(job.id, ask, how, receipt, written)
         if self.receipts is not None and receipt and how == "done":
@@ -79,6 +93,7 @@ class RecordedJob:
         self._job, self._ask, self._service = job, ask, service
         self._began = time.monotonic()
         self._spoke = self._told = False
+        service.asked(ask)
 
     @property
     def finished(self) -> bool:
@@ -92,6 +107,8 @@ class RecordedJob:
         if isinstance(event, Tokens) and not self._spoke:
             self._spoke = True
             self._service.first_token(seconds)
+        elif isinstance(event, Mixed):
+            self._service.mixed(self._ask, event)
         elif isinstance(event, (Done, Failed)):
             self._tell(event)
         return event

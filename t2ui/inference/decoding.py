@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from t2ui.errors import InputError
 from t2ui.inference.choosing import choose
 from t2ui.inference.prompt_store import PromptStore
-from t2ui.inference.reading import Reading, tails
+from t2ui.inference.reading import Reading, of_like_length, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
 from t2ui.models.batch_cache import RoomyCache, join, take
 from t2ui.models.chat import end_tokens_in
@@ -183,16 +183,16 @@ class Decoder:
         return [step for step in steps if step.key not in reading.dropped]
 
     def _begin_reading(self) -> None:
-        """Put what waits into readings: each row with a draft alone, of the others one for each
-        tail."""
+        """Put what waits into readings: each row with a draft alone, of the others those with the
+        same tail and prompts of like length."""
         for running in [r for r in self._waiting if r.draft]:
             self._waiting.remove(running)
             self._read_together([running])
         for tail in tails(r.row for r in self._waiting) or (None,):
             together = [r for r in self._waiting if r.row.tail in (None, tail)]
             self._waiting = [r for r in self._waiting if r.row.tail not in (None, tail)]
-            if together:
-                self._read_together(together)
+            for alike in of_like_length(together):
+                self._read_together(alike)
 
     def _read_together(self, rows: list[RunningRow]) -> None:
         self._readings.append(Reading(self.model, self.adapter, rows, self._base, self.store))

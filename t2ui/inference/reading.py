@@ -22,6 +22,9 @@ from t2ui.svf.adapter import Adapter, Scales, Setting
 
 # Reading a shared beginning once costs a further forward pass: it pays from about this many tokens.
 LEAST_SHARED = 8
+# Prompts are read together up to so many times the shortest one's length, which counts as this at
+# least.
+MOST_TIMES, LEAST_ALIKE = 2, 32
 
 
 class Reading:
@@ -277,6 +280,20 @@ class Reading:
                 use_cache=True,
                 logits_to_keep=last,
             ).logits
+
+
+def of_like_length(rows: Sequence[RunningRow]) -> list[list[RunningRow]]:
+    """Rows divided into those that are worth reading together: all of a reading are padded to the
+    longest. In each the order is that of `rows`."""
+    groups: list[list[RunningRow]] = []
+    longest = 0
+    for running in sorted(rows, key=lambda one: len(one.row.prompt_ids)):
+        if not groups or len(running.row.prompt_ids) > longest:
+            groups.append([])
+            longest = MOST_TIMES * max(len(running.row.prompt_ids), LEAST_ALIKE)
+        groups[-1].append(running)
+    place = {id(running): number for number, running in enumerate(rows)}
+    return [sorted(group, key=lambda one: place[id(one)]) for group in groups]
 
 
 def tails(rows: Iterable[Row]) -> tuple[int, ...]:

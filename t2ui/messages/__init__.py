@@ -65,6 +65,7 @@ from t2ui.messages.saved import (
     SaveExpert,
     owner_of,
 )
+from t2ui.messages.score import ScoredSoFar, ScoreMixtures
 from t2ui.messages.worker import (
     Begun,
     Cancel,
@@ -74,7 +75,7 @@ from t2ui.messages.worker import (
     SessionEnded,
     Status,
 )
-from t2ui.records import ComponentsMeasured, Generation, Likeness, Standing
+from t2ui.records import ComponentsMeasured, Decision, Generation, Likeness, Standing
 
 Request = (
     Ask
@@ -85,6 +86,7 @@ Request = (
     | CompareExperts
     | Adapt
     | EstimateAdapt
+    | ScoreMixtures
     | SaveExpert
     | AddExpert
     | RenameExpert
@@ -117,6 +119,8 @@ Event = (
     | SearchBegan
     | Generation
     | Adapted
+    | ScoredSoFar
+    | Decision
     | ExpertSaved
     | ExpertDeleted
     | ExpertFile
@@ -139,6 +143,7 @@ __all__ = [
     "ComponentData",
     "Components",
     "ComponentsMeasured",
+    "Decision",
     "DeleteExpert",
     "Done",
     "EXPERT_NAME",
@@ -170,6 +175,8 @@ __all__ = [
     "RenameExpert",
     "Request",
     "SaveExpert",
+    "ScoreMixtures",
+    "ScoredSoFar",
     "SearchBegan",
     "SearchEstimate",
     "SessionEnded",

@@ -1,5 +1,6 @@
 """Few-shot adaptation: a search and its estimate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from t2ui.checks import check_prompt
@@ -23,19 +24,12 @@ class Adapt:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", tuple((p, a) for p, a in self.examples))
-        if not self.examples:
-            raise InputError("There are no examples: give prompts with their right answers.")
+        check_examples(self.examples)
         if self.config.per_layer:
             raise InputError(
                 "per_layer is set, and the app shows one coefficient per expert: search per layer "
                 "with `python -m t2ui adapt --per-layer`."
             )
-        for number, (prompt, right) in enumerate(self.examples, start=1):
-            if not prompt.strip():
-                raise InputError(f"Example {number} has no prompt: type one, or remove the row.")
-            check_prompt(prompt)
-            if not right.strip():
-                raise InputError(f"Example {number} has no right answer: type one.")
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,22 @@ class EstimateAdapt:
 
     adapt: Adapt
     session: str = ""
+
+
+def check_examples(examples: Sequence[tuple[str, str]]) -> None:
+    """Refuse examples that nothing can be found or measured on.
+
+    Raises:
+        InputError: there are none, or one lacks its prompt or its right answer.
+    """
+    if not examples:
+        raise InputError("There are no examples: give prompts with their right answers.")
+    for number, (prompt, right) in enumerate(examples, start=1):
+        if not prompt.strip():
+            raise InputError(f"Example {number} has no prompt: type one, or remove the row.")
+        check_prompt(prompt)
+        if not right.strip():
+            raise InputError(f"Example {number} has no right answer: type one.")
 
 
 # --- events --------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
+from t2ui.jsonl import read_jsonl
 from t2ui.models.chat import answer_ids, chat_ids
 from t2ui.models.questions import Question
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.hub import Row, Source, local_or_fetched, same_row
-from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.sandbox.run import run_python
 from t2ui.tasks.splits import kept_apart, same_prompt
 from t2ui.tasks.written_code import UNPARSABLE, code_in, names_bound, names_in, parsed

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
 from t2ui.inference.dispatch import DispatchPrompt
+from t2ui.jsonl import read_jsonl
 from t2ui.models.questions import Question
 from t2ui.tasks import word_problems
 from t2ui.tasks.base import Example, Task
 from t2ui.tasks.batching import shuffled
-from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.splits import kept_apart, same_prompt
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from t2ui.errors import InputError
+from t2ui.jsonl import read_jsonl
 from t2ui.models.chat import chat_ids
 from t2ui.models.questions import Question
 from t2ui.tasks import code
 from t2ui.tasks.base import Example
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.dispatch_rows import LABELS, OWN_REQUESTS
-from t2ui.tasks.jsonl import read_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -27,6 +27,8 @@ from t2ui.ui.shared.page import Page
 from t2ui.ui.shared.panel import ASSETS, load_scripts
 from t2ui.ui.shared.visitor import of
 from t2ui.ui.start import list_experts_when_ready
+from t2ui.ui.workshop.page import seat, workshop_page
+from t2ui.workshop.file import Plan
 
 __all__ = ["PAGES", "build", "launch_options"]
 
@@ -38,25 +40,34 @@ PAGES = (  # in the order of their tabs; see `shared.page`
     Page("compare", "Compare", compare_page),
     Page("library", "Library", library_page),
 )
+WORKSHOP = Page("workshop", "Workshop", workshop_page)  # with a teacher's file only
 FIRST = "ask"  # the page that is open where the link names none
 
 
-def build(client: Client, public: bool = False) -> gr.Blocks:
+def pages_of(workshop: bool) -> tuple[Page, ...]:
+    """The pages of an app, with a workshop or without."""
+    return (*PAGES, WORKSHOP) if workshop else PAGES
+
+
+def build(client: Client, public: bool = False, workshop: Plan | None = None) -> gr.Blocks:
     """The whole app on a worker's client. Launch it with `t2ui.http.launch.launch_options()`.
 
     In a `public` one what a visitor saves is the session's own, and ends with it.
     """
-    gr.set_static_paths([ASSETS, plotly_file(), *(page.folder for page in PAGES)])
+    pages = pages_of(workshop is not None)
+    gr.set_static_paths([ASSETS, plotly_file(), *(page.folder for page in pages)])
     with Blocks(title="t2ui", analytics_enabled=False, delete_cache=(600, 3600)) as demo:
-        shared = make_shared(client, demo, public)
-        top = header(shared, PAGES)
+        shared = make_shared(client, demo, public, workshop)
+        top = header(shared, pages)
+        if workshop is not None:
+            seat(workshop)
         with gr.Tabs(selected=FIRST, elem_id="pages"):
-            for page in PAGES:
+            for page in pages:
                 with gr.Tab(page.title, id=page.id) as tab:
                     page.build(shared, tab)
         list_experts_when_ready(shared, top)
         publish(client)
-        load_scripts(demo, [script for page in PAGES for script in page.scripts])
+        load_scripts(demo, [script for page in pages for script in page.scripts])
         if public:
             _forget_visitors(client, demo)
     # the door in front (t2ui.http) lets in fewer than this, and says so to the others
@@ -64,9 +75,9 @@ def build(client: Client, public: bool = False) -> gr.Blocks:
     return demo
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(workshop: bool = False) -> dict[str, Any]:
     """What `Blocks.launch` needs for the app to look right and to be safe to open to others."""
-    return theme.launch_options([style for page in PAGES for style in page.styles])
+    return theme.launch_options([style for page in pages_of(workshop) for style in page.styles])
 
 
 def _forget_visitors(client: Client, demo: gr.Blocks) -> None:

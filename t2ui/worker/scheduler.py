@@ -1,10 +1,11 @@
 """Which request is worked on when, and how each one ends.
 
 Answers come first: one decode step of the batch in every turn. Short requests, and one search (or
-a trial of many questions) at a time, get a part of the time beside them, in pieces. A cancel takes
-effect before the next piece, and every exception becomes a `Failed` event. What a request's answer
-is, the backend knows (`t2ui.backend.serving`, or a fake one in tests). Knows no process, pipe or
-thread, and imports no torch.
+a trial of many questions) at a time, get a part of the time beside them, in pieces; scores of
+mixtures take a search's turns while they last. A cancel takes effect before the next piece, and
+every exception becomes a `Failed` event. What a request's answer is, the backend knows
+(`t2ui.backend.serving`, or a fake one in tests). Knows no process, pipe or thread, and imports no
+torch.
 """
 
 import sys
@@ -12,7 +13,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from t2ui.config import WorkerConfig
@@ -29,6 +30,7 @@ from t2ui.messages import (
     NextToken,
     Queued,
     Request,
+    ScoreMixtures,
     SessionEnded,
     Steer,
     Trial,
@@ -36,8 +38,9 @@ from t2ui.messages import (
 
 SHORT_PER_TURN = 4  # pieces of short requests, so that a cancel is seen between them
 SHORT_SHARE = 0.4  # of the time, for short requests (sliders) beside answers that stream
-SEARCH_SHARE = 0.4  # the same for a search
+SEARCH_SHARE = 0.4  # the same for a search, or for scores
 
+Long = Adapt | Trial | ScoreMixtures  # requests that are worked on for long
 Envelope = tuple[str, Any]  # (job id, event)
 Kind = TypeVar("Kind", bound=Request)
 
@@ -66,9 +69,9 @@ class Backend(Protocol):
         An exception in an event's place ends that ask alone; one that is raised ends them all.
         """
 
-    def search(self, request: Adapt | Trial, stopped: Callable[[], bool]) -> Iterator[Event | None]:
-        """The events of a search, or of a trial, but the closing Done; None after a piece of work
-        that gave none.
+    def search(self, request: Long, stopped: Callable[[], bool]) -> Iterator[Event | None]:
+        """A search's events, a trial's or those of scores, but the closing Done; None after a piece
+        of work that gave none.
 
         Once `stopped()` is true it goes straight to its end, with what it has so far.
         """
@@ -95,6 +98,14 @@ class _Work:
     events: Iterator[Event | None]
     began: float  # perf_counter seconds
     stopped: bool = False
+
+
+@dataclass
+class _Lane:
+    """Long requests of one kind: those that wait, and the one under way."""
+
+    waiting: deque[tuple[str, Long]] = field(default_factory=deque)
+    work: _Work | None = None
 
 
 class Share:
@@ -133,9 +144,9 @@ class Scheduler:
         self._max_queue = config.max_queue
         self._short: deque[tuple[str, Request]] = deque()
         self._asks: deque[tuple[str, Ask]] = deque()
-        self._searches: deque[tuple[str, Adapt | Trial]] = deque()
+        self._scores, self._searches = _Lane(), _Lane()
+        self._long = (self._scores, self._searches)  # the first that has work is worked on
         self._answering: _Work | None = None  # the short request under way
-        self._search: _Work | None = None
         self._shares = {"short": Share(SHORT_SHARE), "search": Share(SEARCH_SHARE)}
         self._held_up = False  # the answers that stream waited for a new prompt in the last turn
         self._said: dict[str, int] = {}  # the last place in the queue that a waiting job was told
@@ -145,12 +156,12 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        waiting = self._short or self._asks or self._searches or self._out
-        return not (waiting or self._backend.asks or self._answering or self._search)
+        waiting = self._short or self._asks or self._out or any(one.waiting for one in self._long)
+        return not (waiting or self._backend.asks or self._answering or self._at_work)
 
     @property
     def running(self) -> int:
-        return self._backend.asks + (self._search is not None)
+        return self._backend.asks + len(self._at_work)
 
     @property
     def rows(self) -> int:
@@ -158,7 +169,12 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        return len(self._asks) + len(self._searches)
+        return len(self._asks) + sum(len(one.waiting) for one in self._long)
+
+    @property
+    def _at_work(self) -> list[_Work]:
+        """The long requests under way; the first is worked on."""
+        return [one.work for one in self._long if one.work is not None]
 
     def take(self, job_id: str, message: Request | Cancel) -> None:
         """Accept a request or a cancel; what is to be said about it comes with the next turn."""
@@ -196,18 +212,20 @@ class Scheduler:
             for share in self._shares.values():
                 share.forget()
         yield from self._short_in_turn()
-        if self._search is None and self._searches:
-            job_id, request = self._searches.popleft()
-            self._said.pop(job_id, None)
-            yield from self._begin_search(job_id, request)
-        yield from self._places(list(self._searches), before=1)  # the one under way
-        if self._search is not None and self._shares["search"].free:
-            yield from self._piece_of_search(self._search)
+        for lane in self._long:
+            if lane.work is None and lane.waiting:
+                yield from self._begin_long(lane)
+            yield from self._places(list(lane.waiting), before=1)  # the one under way
+        lane = next((one for one in self._long if one.work is not None), self._searches)
+        if lane.work is not None and self._shares["search"].free:
+            yield from self._piece_of_long(lane, lane.work)
 
     def _queue_of(self, request: Request) -> deque:
         if isinstance(request, Ask):
             return self._asks
-        return self._searches if isinstance(request, (Adapt, Trial)) else self._short
+        if isinstance(request, ScoreMixtures):
+            return self._scores.waiting
+        return self._searches.waiting if isinstance(request, (Adapt, Trial)) else self._short
 
     def _replace_next_token(self, session: str) -> None:
         """Only the newest next-token request of a session matters: its sliders have moved on."""
@@ -328,29 +346,32 @@ class Scheduler:
             for job_id in ended:
                 yield job_id, failed
 
-    def _begin_search(self, job_id: str, request: Adapt | Trial) -> Iterator[Envelope]:
+    def _begin_long(self, lane: _Lane) -> Iterator[Envelope]:
+        job_id, request = lane.waiting.popleft()
+        self._said.pop(job_id, None)
         yield job_id, Begun()
-        search = _Work(job_id, request, iter(()), time.perf_counter())
-        search.events = iter(self._backend.search(request, lambda: search.stopped))
-        self._search = search
-        self._shares["search"].forget()
+        work = _Work(job_id, request, iter(()), time.perf_counter())
+        work.events = iter(self._backend.search(request, lambda: work.stopped))
+        lane.work = work
+        if lane is self._searches:  # scores are short and many: each would begin for free
+            self._shares["search"].forget()
 
-    def _piece_of_search(self, search: _Work) -> Iterator[Envelope]:
+    def _piece_of_long(self, lane: _Lane, work: _Work) -> Iterator[Envelope]:
         began = time.perf_counter()
         try:
-            event = next(search.events)
+            event = next(work.events)
         except StopIteration:
-            self._search = None
-            timings = {"total": time.perf_counter() - search.began}
-            yield search.job_id, Done(cancelled=search.stopped, timings=timings)
+            lane.work = None
+            timings = {"total": time.perf_counter() - work.began}
+            yield work.job_id, Done(cancelled=work.stopped, timings=timings)
         except Exception as error:
-            self._search = None
-            yield search.job_id, self._failed(error)
+            lane.work = None
+            yield work.job_id, self._failed(error)
         else:
             if self._backend.asks:
                 self._shares["search"].spend(time.perf_counter() - began)
             if event is not None:
-                yield search.job_id, event
+                yield work.job_id, event
 
     def _steer(self, job_id: str, request: Steer) -> None:
         """At once: the next decode step is the first with the new coefficients."""
@@ -362,12 +383,14 @@ class Scheduler:
             self._out += [*((request.job_id, event) for event in told), (job_id, Done())]
 
     def _cancel(self, job_id: str) -> None:
-        if self._search is not None and self._search.job_id == job_id:
-            self._search.stopped = True  # it says what it found, then it ends
+        for work in self._at_work:
+            if work.job_id == job_id:
+                work.stopped = True  # it says what it found, then it ends
         self._end_short(job_id)
         self._take_out(self._short, job_id)
         self._take_out(self._asks, job_id)
-        self._take_out(self._searches, job_id)
+        for lane in self._long:
+            self._take_out(lane.waiting, job_id)
         self._out += [(job_id, event) for event in self._backend.stop(job_id)]
 
     def _take_out(self, waiting: deque[tuple[str, Kind]], job_id: str) -> None:

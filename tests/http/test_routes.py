@@ -140,6 +140,14 @@ def test_no_path_leads_upwards(url, path):
         assert http.get(path).status_code == 404
 
 
+def test_a_workshop_is_only_where_one_was_started(url):
+    with httpx.Client(base_url=url) as http:
+        for path in ("seats", "state", "board", "teacher?key="):
+            response = http.get(f"/workshop/{path}")
+            assert response.status_code == 404 and "--workshop FILE" in response.json()["error"]
+        assert "Workshop" not in http.get("/config").text
+
+
 def test_the_apps_own_files_are_served(url):
     with httpx.Client(base_url=url) as http:
         for file in (ASSETS / "shared/core.js", plotly_file()):

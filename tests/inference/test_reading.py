@@ -13,8 +13,8 @@ from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
 from t2ui.errors import InputError
 from t2ui.inference.decoding import OLDEST_EVERY, Decoder
-from t2ui.inference.reading import Reading, take
-from t2ui.inference.rows import RunningRow
+from t2ui.inference.reading import Reading, of_like_length, take
+from t2ui.inference.rows import Row, RunningRow
 from t2ui.models.batch_cache import RoomyCache
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import adapt
@@ -187,3 +187,12 @@ def test_room_in_a_cache_is_used_and_outlived():
     for cache in (ours, theirs):
         take(cache, torch.tensor([0]))
     assert both(1, 100).shape == (1, 2, 113, 4)
+
+
+def test_prompts_of_like_length_are_read_together(tiny_tokenizer):
+    """A long one would have all others padded to its length."""
+    lengths = (40, 300, 35, 64, 4000, 8, 71, 290)
+    rows = [RunningRow(Row(n, [1] * n), tiny_tokenizer) for n in lengths]
+    found = [[len(one.row.prompt_ids) for one in group] for group in of_like_length(rows)]
+    assert found == [[40, 35, 64, 8], [71], [300, 290], [4000]]
+    assert of_like_length([]) == []

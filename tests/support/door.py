@@ -22,7 +22,8 @@ def opened(limits: Limits | None = None, client=None, service=None, **fake):
 
     client = client or FakeClient(**fake)
     service = service or Service(client, limits or Limits())
-    demo = build(service.client, public=service.limits.public)
+    plan = service.workshop.plan if service.workshop else None
+    demo = build(service.client, public=service.limits.public, workshop=plan)
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(service))
     try:
         yield client, url.rstrip("/"), demo

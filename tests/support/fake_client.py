@@ -15,6 +15,7 @@ import torch
 
 from t2ui.backend import inspection
 from t2ui.errors import InputError
+from t2ui.evaluation.contest import decide
 from t2ui.messages import (
     Adapt,
     Adapted,
@@ -48,6 +49,8 @@ from t2ui.messages import (
     ReadExpert,
     RenameExpert,
     SaveExpert,
+    ScoredSoFar,
+    ScoreMixtures,
     SearchBegan,
     SearchEstimate,
     Standing,
@@ -244,6 +247,7 @@ class FakeClient:
             Component: self._component,
             Adapt: self._adapt,
             EstimateAdapt: self._estimate,
+            ScoreMixtures: self._score,
             SaveExpert: self._save,
             AddExpert: self._add,
             RenameExpert: self._rename,
@@ -372,6 +376,22 @@ class FakeClient:
     def _held_out(adapt):
         count = len(adapt.examples)
         return tuple(range(2, count, 3)) if count >= 4 and adapt.config.held_out else ()
+
+    def _score(self, request):
+        """Each mixture has the share of its α of math right, from the first question on."""
+        if self.failure:
+            failure, self.failure = self.failure, None
+            return [(0.1, failure)]
+
+        def right(mixture):
+            count = round(min(1.0, abs(mixture.get("math", 0.0))) * len(request.examples))
+            return [place < count for place in range(len(request.examples))]
+
+        found = decide(
+            *([right(one) for one in some] for some in (request.entries, request.rivals))
+        )
+        of = len(request.mixtures)
+        return [(0.1, ScoredSoFar(of, of)), (0.2, found), (0.2, Done())]
 
     def _estimate(self, request):
         adapt = request.adapt

@@ -171,9 +171,9 @@ def test_the_small_form_answers_as_the_large_one(default_model, shipped, data_di
     """Log-likelihoods of the options of 16 ARC questions, compact beside float32: in nats."""
     from scores import option_scores
 
+    from t2ui.jsonl import read_jsonl
     from t2ui.svf.adapter import adapt
     from t2ui.tasks.choice import FIELDS, choice_row
-    from t2ui.tasks.jsonl import read_jsonl
 
     model, tokenizer = default_model
     compact = shipped.save(tmp_path / "compact.safetensors", compact=True)

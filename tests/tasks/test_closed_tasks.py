@@ -13,12 +13,12 @@ from tiny import END_ID
 from t2ui.config import OTHERS
 from t2ui.errors import InputError
 from t2ui.inference.dispatch import DispatchPrompt
+from t2ui.jsonl import read_jsonl
 from t2ui.models.likelihood import micro_batches
 from t2ui.models.questions import Question
 from t2ui.tasks import Example, dispatch_rows, load_task, word_problems
 from t2ui.tasks.batching import shuffled
 from t2ui.tasks.choice import choice_row
-from t2ui.tasks.jsonl import read_jsonl
 
 HARD = Path(__file__).parents[1] / "data" / "dispatch_hard.jsonl"
 ARC_ROW = {

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import layers
 import pytest
 
+from t2ui.jsonl import read_jsonl
 from t2ui.tasks import load_task
 from t2ui.tasks.code import answer_of, passes
-from t2ui.tasks.jsonl import read_jsonl
 from t2ui.tasks.written_code import code_in
 
 pytestmark = layers.needs_linux

@@ -13,9 +13,9 @@ import pytest
 from tiny import END_ID
 
 from t2ui.errors import InputError
+from t2ui.jsonl import read_jsonl
 from t2ui.tasks import TASKS, load_task
 from t2ui.tasks.code import EXERCISES, STYLES, answer_of, code_in, passes
-from t2ui.tasks.jsonl import read_jsonl
 
 
 def write(path: Path, rows) -> Path:

@@ -185,7 +185,7 @@ def test_rows_are_made_for_one_at_a_time_and_not_for_strangers(monkeypatch):
         assert len(await made.rows("rg:gcd 4")) == 4
 
     asyncio.run(two())
-    with pytest.raises(InputError, match="A public app makes no rows"):
+    with pytest.raises(InputError, match="A public app, or a workshop, makes no rows"):
         asyncio.run(MadeRows(True).rows("rg:gcd"))
 
 

@@ -25,7 +25,7 @@ class MadeRows:
     """Makes rows for an app's visitors, one after the other.
 
     Args:
-        public: strangers' settings start no processes here.
+        public: strangers' settings, and a class's, start no processes here.
     """
 
     def __init__(self, public: bool):
@@ -46,7 +46,7 @@ class MadeRows:
                 "rg:gcd:max_value=50, and perhaps a number of rows."
             )
         if self.public:
-            raise InputError("A public app makes no rows: paste or upload some.")
+            raise InputError("A public app, or a workshop, makes no rows: paste or upload some.")
         count = int(typed[2] or USUAL)
         if not 1 <= count <= MAX_ROWS:
             raise InputError(f"{count} rows were asked for; 1 to {MAX_ROWS} fit.")

@@ -133,7 +133,7 @@ def request_of(examples: str, method: Any, objective: Any, budget: Any) -> Adapt
 def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
     """Rows from samples, pasted text, files and generators; the split and the time that a search
     will take."""
-    made = MadeRows(shared.public)
+    made = MadeRows(shared.public or shared.workshop is not None)
 
     async def add_sample(examples: str, event: gr.EventData) -> str:
         sample = samples().get(str(sent(event).get("sample")))

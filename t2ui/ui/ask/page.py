@@ -27,7 +27,7 @@ from t2ui.ui.shared.listen import YIELD_SECONDS, Client, follow, listed
 from t2ui.ui.shared.mixture import corrected, experts_of
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.permalink import filled, to_query
-from t2ui.ui.shared.starters import STARTERS
+from t2ui.ui.shared.starters import next_of, starters
 from t2ui.ui.shared.views import AskView, no_answer, no_classification
 from t2ui.ui.shared.visitor import of
 
@@ -77,9 +77,9 @@ def ask_page(shared: Shared, tab: gr.Tab) -> None:
             shared.dispatch.render()
     settings = settings_popover(shared)
     with gr.Row(elem_id="starters"):
-        for label, text in STARTERS:
+        for label, texts in starters(shared.workshop):
             starter = gr.Button(label, size="sm", min_width=0, elem_classes="starter")
-            starter.click(None, None, shared.prompt, js=f"() => {json.dumps(text)}")
+            starter.click(None, None, shared.prompt, js=next_of(label, texts))
         gr.HTML(
             f'<p>{ABOUT} <a href="?learn=5">How it works</a></p>',
             elem_id="about",
@@ -189,7 +189,9 @@ def _wire_ask(client: Client, page: AskPage) -> None:
 
 def _wire_example(shared: Shared, page: AskPage, next_token: gr.HTML) -> None:
     """A first visit, by a link that asks for nothing, begins with the recorded answer."""
-    found = panel("example", example(shared.client.status().model), "example")
+    # a workshop's first visit begins with its own questions
+    recorded = {} if shared.workshop else example(shared.client.status().model)
+    found = panel("example", recorded, "example")
     shown = [page.prompt, page.mixer, page.classification, next_token, page.base, page.adapted]
     shown.append(page.footer)
     shared.demo.load(None, None, None, js=once_loaded("firstVisit"), **QUICK)

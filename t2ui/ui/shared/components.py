@@ -13,6 +13,7 @@ from t2ui.ui.shared.examples import BLANK, table_of
 from t2ui.ui.shared.listen import Client
 from t2ui.ui.shared.mixture import BOUNDS, empty_mixer
 from t2ui.ui.shared.panel import panel
+from t2ui.workshop.file import Plan
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Shared:
     client: Client
     demo: gr.Blocks
     public: bool  # what a visitor saves is the session's own, and ends with it
+    workshop: Plan | None  # what the teacher has written
     prompt: gr.Textbox  # the question
     dispatch: gr.Radio  # pass one: a key of catalogue.DISPATCHERS
     mixer: gr.HTML  # the sliders; its value is packed, see `shared.mixture`
@@ -36,12 +38,15 @@ class Shared:
     library: gr.State  # see `library_of`
 
 
-def make_shared(client: Client, demo: gr.Blocks, public: bool = False) -> Shared:
+def make_shared(
+    client: Client, demo: gr.Blocks, public: bool = False, workshop: Plan | None = None
+) -> Shared:
     """The shared components, not yet rendered. To be called inside `demo`."""
     return Shared(
         client=client,
         demo=demo,
         public=public,
+        workshop=workshop,
         prompt=gr.Textbox(
             placeholder="Ask something, or start from one of the prompts below. Enter asks, "
             "Shift+Enter begins a new line.",
@@ -62,7 +67,7 @@ def make_shared(client: Client, demo: gr.Blocks, public: bool = False) -> Shared
         ),
         mixer=panel(
             "mixer",
-            empty_mixer(),
+            empty_mixer(workshop.presets if workshop else {}),
             "mixer",
             {"bounds": json.dumps(BOUNDS), "manual": NO_DISPATCH},
             render=False,

@@ -30,8 +30,9 @@ BOUNDS = {
 }
 
 
-def empty_mixer() -> dict[str, Any]:
-    """Before the experts are known: the page shows a skeleton."""
+def empty_mixer(given: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, Any]:
+    """Before the experts are known: the page shows a skeleton. `given`: presets besides the usual
+    ones, a workshop's."""
     return {
         "experts": None,
         "alpha": {},
@@ -41,6 +42,7 @@ def empty_mixer() -> dict[str, Any]:
         "allow_transfer": None,  # likewise
         "dispatchers": [],  # those that can be used here
         "presets": [],
+        "given": dict(given or {}),
         "set_by": "",
         "note": "",
     }
@@ -101,6 +103,19 @@ def presets(experts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def given_presets(mixer: Mapping[str, Any], experts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that a workshop's file has; in the value, so untrusted."""
+    given = mixer.get("given")
+    names = [expert["name"] for expert in experts]
+    found = []
+    for name, mixture in (given if isinstance(given, Mapping) else {}).items():
+        said = mixture if isinstance(mixture, Mapping) else {}
+        alpha = {one: finite(said.get(one), SLIDER_LOW, SLIDER_HIGH, 0.0) for one in names}
+        used = ", ".join(f"{one} {value:g}" for one, value in alpha.items() if value)
+        found.append({"name": str(name), "alpha": alpha, "colour": "", "hint": f"{used}."})
+    return found
+
+
 def with_experts(
     mixer: Mapping[str, Any],
     infos: tuple[ExpertInfo, ...],
@@ -151,7 +166,7 @@ def with_experts(
         "alpha": alpha,
         "zero": dict.fromkeys(alpha, 0.0),
         "strength": strength if wanted else mixer.get("strength", 1.0),
-        "presets": presets(experts),
+        "presets": [*presets(experts), *given_presets(mixer, experts)],
         "set_by": "permalink" if wanted else mixer.get("set_by", ""),
         "note": " ".join(notes),
     }

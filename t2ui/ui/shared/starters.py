@@ -2,7 +2,13 @@
 
 At each of them the base model is wrong, and the expert that pass one picks is right, under the
 page's default settings. `tests/ui/test_starters.py` asks the real model all of them.
+In a workshop the teacher's tasks stand in their place.
 """
+
+import json
+from collections.abc import Sequence
+
+from t2ui.workshop.file import Plan
 
 STARTERS = (  # one of each kind first: Learn shows these three
     ("Marbles", "Tom had 15 marbles and lost 6 of them. How many marbles does he have left?"),
@@ -22,3 +28,24 @@ STARTERS = (  # one of each kind first: Learn shows these three
     ),
 )
 EVERY_KIND = STARTERS[:3]  # mathematics, code, reasoning
+
+
+def starters(workshop: Plan | None) -> list[tuple[str, tuple[str, ...]]]:
+    """(what a chip says, its prompts): a workshop's tasks, or those above."""
+    if workshop is None or not workshop.tasks:
+        return [(label, (text,)) for label, text in STARTERS]
+    return [
+        (f"{task.name} ({len(task.rows)})", tuple(question for question, _ in task.rows))
+        for task in workshop.tasks
+    ]
+
+
+def next_of(label: str, texts: Sequence[str]) -> str:
+    """A script that gives one of the texts at each press of its chip, from the first on."""
+    if len(texts) == 1:
+        return f"() => {json.dumps(texts[0])}"
+    return (
+        f"() => {{ const key = {json.dumps(label)}, texts = {json.dumps(texts)}; "
+        "const turns = (t2ui.page.turns ??= {}); turns[key] = (turns[key] ?? -1) + 1; "
+        "return texts[turns[key] % texts.length]; }"
+    )

@@ -5,11 +5,12 @@ nobody. `of` gives handlers the worker's client as this visitor may use it. Know
 requests are read for the one attribute that they wrap.
 """
 
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from t2ui.messages import Experts, Request, Status
+from t2ui.messages import Event, Experts, Failed, Request, Status
 from t2ui.ui.shared.listen import Client, Job
 
 SCOPE_KEY = "t2ui.visitor"
@@ -22,6 +23,8 @@ class Visitor:
     session: str = ""  # an unguessable key; "" for nobody in particular
     address: str = ""
     most_searches: int = 1000  # under way at once from this address
+    # kinds of requests that are not for this visitor, with what they are told
+    closed: Mapping[type[Request], str] = field(default_factory=dict, hash=False)
 
 
 NOBODY = Visitor()
@@ -34,6 +37,24 @@ def visitor_of(request: Any) -> Visitor:
     return found if isinstance(found, Visitor) else NOBODY
 
 
+class ClosedJob:
+    """What a request becomes that is not for whoever sends it."""
+
+    def __init__(self, why: str) -> None:
+        self.id = uuid.uuid4().hex
+        self._why, self.finished = why, False
+
+    def next(self, timeout: float = 0.25) -> Event | None:
+        """Failed, with the reason; then nothing."""
+        if self.finished:
+            return None
+        self.finished = True
+        return Failed(self._why, cause="input")
+
+    def cancel(self) -> None:
+        """Nothing runs."""
+
+
 class VisitorClient:
     """A worker's client whose requests say whose they are."""
 
@@ -41,7 +62,9 @@ class VisitorClient:
         self._client, self._visitor = client, visitor
 
     def submit(self, request: Request) -> Job:
-        """Send a request in the visitor's name."""
+        """Send a request in the visitor's name; one that is closed to them fails at once."""
+        if (why := self._visitor.closed.get(type(request))) is not None:
+            return ClosedJob(why)
         return self._client.submit(replace(request, session=self._visitor.session))
 
     def status(self) -> Status:

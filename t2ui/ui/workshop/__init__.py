@@ -1,0 +1,1 @@
+"""The workshop's page: the contest for students, the board for the teacher."""

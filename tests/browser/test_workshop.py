@@ -1,0 +1,151 @@
+"""A workshop in the browser: two students and the teacher, from the seats to the result."""
+
+import browsing
+import pytest
+from browsing import SHOTS, alpha, eventually, slide, wait_state
+from door import opened
+from fake_client import FakeClient
+
+from t2ui.http.limits import Limits
+from t2ui.http.service import Service
+from t2ui.messages import Adapt, SaveExpert
+from t2ui.workshop.file import read_plan
+from t2ui.workshop.live import Workshop
+
+pytestmark = pytest.mark.browser
+browser = browsing.browser  # the fixture
+
+FILE = """
+title = "Mixing"
+names = ["Ada", "Ben", "Cem"]
+[presets]
+soft = { math = 0.5 }
+[[tasks]]
+name = "Sums"
+rows = [["What is 1 + 1?", "2"], ["What is 2 + 2?", "4"]]
+[contest]
+name = "Problems"
+rows = [["What is 3 + 3?", "6"], ["What is 4 + 4?", "8"], ["A hidden question?", "never seen"]]
+visible = 2
+"""
+
+
+@pytest.fixture
+def room(browser, tmp_path):
+    """(client, workshop, come): `come(path)` is somebody with a browser of their own."""
+    file = tmp_path / "class.toml"
+    file.write_text(FILE)
+    workshop, client = Workshop(read_plan(file)), FakeClient(pace=0)
+    contexts, bad = [], []
+    with opened(service=Service(client, Limits(), workshop=workshop)) as (_, url, _):
+
+        def come(path="/"):
+            contexts.append(browser.new_context(viewport={"width": 1280, "height": 720}))
+            page = contexts[-1].new_page()
+            page.set_default_timeout(60_000)
+            page.on("pageerror", lambda error: bad.append(str(error)))
+            page.on("request", lambda r: r.url.startswith(url) or bad.append(r.url))
+            page.goto(url + path)
+            return page
+
+        yield client, workshop, come
+        for context in contexts:
+            context.close()
+    assert not [one for one in bad if not one.startswith(("data:", "blob:"))], bad
+
+
+def sit(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+    page.wait_for_selector("#mix-math", state="attached")
+    page.locator("#seat-name", has_text=name).wait_for()
+    return page
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def test_a_student_hands_in_and_the_teacher_sees_it(room):
+    _, workshop, come = room
+    ada = sit(come(), "Ada")
+    ada.get_by_role("button", name="soft", exact=True).click()
+    eventually(lambda: alpha(ada, "math") == 0.5)
+    ada.click("#hand-in")
+    ada.locator("#seat-score", has_text="1/2").wait_for()
+    teacher = come(f"/workshop/teacher?key={workshop.secret}")
+    teacher.locator(".tiles li.near b", has_text="Ada").wait_for()
+    teacher.locator(".players [data-name=Ada]", has_text="math 0.50").wait_for()
+
+
+@pytest.mark.slow
+def test_a_contest_by_hand(room):
+    client, workshop, come = room
+    ada = sit(come(), "Ada")
+    late = come()
+    assert late.get_by_role("button", name="Ada").is_disabled()
+    ben = sit(late, "Ben")
+    teacher = come(f"/workshop/teacher?key={workshop.secret}")
+    teacher.locator(".tiles b", has_text="Ada").wait_for()
+
+    # presets and tasks are the file's
+    ada.get_by_role("button", name="soft", exact=True).click()
+    eventually(lambda: alpha(ada, "math") == 0.5)
+    chip = ada.get_by_role("button", name="Sums (2)")
+    for question in ("What is 1 + 1?", "What is 2 + 2?", "What is 1 + 1?"):
+        chip.click()
+        ada.wait_for_function(f"document.querySelector('#prompt textarea').value === '{question}'")
+    ada.click("#ask")
+    wait_state(ada, "done")
+    teacher.locator(".asked .q", has_text="What is 1 + 1?").wait_for()
+
+    # by hand, twice: the last one counts
+    ada.click("#hand-in")
+    ada.locator("#seat-score", has_text="1/2").wait_for()
+    slide(ada, "math", 1)
+    ada.click("#hand-in")
+    ada.locator("#seat-score", has_text="2/2").wait_for()
+    ben.click("#hand-in")
+    ben.locator(".t2-tip", has_text="All sliders are at 0").wait_for()
+    slide(ben, "code", 1)
+    ben.click("#hand-in")
+    ben.locator("#seat-score", has_text="0/2").wait_for()
+    open_tab(ben, "Workshop")
+    ben.locator(".entry", has_text="0 of 2 right with code 1.00").wait_for()
+    ben.get_by_role("button", name="Ask ▸").nth(1).click()
+    ben.wait_for_function("document.querySelector('#prompt textarea').value === 'What is 4 + 4?'")
+
+    # searching and saving are the teacher's
+    open_tab(ben, "Library")
+    ben.fill("#library-name", "mine")
+    ben.get_by_role("button", name="save the sliders").click()
+    ben.locator(".t2-library .note", has_text="experts are not added, saved").wait_for()
+    assert not [one for one in client.requests if isinstance(one, (SaveExpert, Adapt))]
+
+    # the end: hidden questions decide
+    teacher.screenshot(path=SHOTS / "board.png")
+    teacher.click("#start-cem")
+    teacher.locator(".players [data-name=CEM] .note", has_text="math").wait_for()
+    teacher.click("#end-contest")
+    teacher.click("#end-contest")  # it asks back
+    teacher.locator(".standings [data-name=Ada]", has_text="1/1").wait_for()
+    teacher.locator(".test", has_text="Ada against base model").wait_for()
+    teacher.screenshot(path=SHOTS / "board-ended.png")
+    ada.locator("#hand-in").wait_for(state="hidden")
+    open_tab(ben, "Workshop")
+    ben.locator(".standings [data-name=Ben]", has_text="0/1").wait_for()
+    assert ben.locator(".standings [data-name=Ada]").count() == 0
+
+    # a server that was started again knows no seats: the browser takes its own once more
+    for seat in workshop.seats.all():
+        seat.token = ""
+    eventually(lambda: {s.name for s in workshop.seats.all() if s.token} == {"Ada", "Ben"}, 30)
+
+
+@pytest.mark.slow
+def test_whoever_was_freed_and_replaced_picks_anew(room):
+    _, workshop, come = room
+    ada = sit(come(), "Ada")
+    workshop.seats.free("Ada")
+    workshop.seats.take("Ada")  # another browser
+    ada.get_by_role("heading", name="Mixing").wait_for()
+    assert ada.get_by_role("button", name="Ada").is_disabled()

@@ -1,0 +1,194 @@
+"""The contest without a worker: entries, the disk, the end; and the seats."""
+
+import json
+
+import pytest
+
+from t2ui.errors import InputError
+from t2ui.evaluation.contest import decide
+from t2ui.workshop.contest import ENDED, OPEN, SCORED, SCORING, STOPPED, WAITING, Contest
+from t2ui.workshop.file import ContestPlan
+from t2ui.workshop.seats import Seats, SeatTaken
+
+PLAN = ContestPlan("Sums", (("1 + 1", "2"), ("2 + 2", "4")), (("3 + 3", "6"), ("4 + 4", "8")))
+SEATS = ("Ada", "Ben", "Cem")
+KNOWN = ("math", "code")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "class.entries.json"
+
+
+@pytest.fixture
+def contest(path):
+    return Contest.opened(PLAN, path, SEATS)
+
+
+def test_the_last_entry_counts_and_one_replaced_while_it_was_scored_does_not(contest):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    (first,) = contest.take_waiting(8)
+    assert first.state == SCORING
+    contest.hand_in("Ada", {"code": 0.5, "math": 0.0}, KNOWN)
+    contest.scored([first], decide([[True, True]]).entries)
+    assert contest.entries["Ada"].right is None and contest.entries["Ada"].mixture == {"code": 0.5}
+    contest.scored(contest.take_waiting(8), decide([[True, False]]).entries)
+    assert contest.entries["Ada"].right == 1 and contest.take_waiting(8) == []
+
+
+@pytest.mark.parametrize(
+    ("mixture", "says"),
+    [
+        (None, "expected coefficients by expert"),
+        ([1], "expected coefficients by expert"),
+        ({"math": "x"}, "'x'; a number is expected"),
+        ({"math": True}, "True; a number is expected"),
+        ({"math": float("nan")}, "expected a finite number"),
+        ({"math": 11}, "between -10 and 10"),
+        ({"poems": 1.0}, "There is no expert 'poems'"),
+        ({"math": 0}, "move one first"),
+    ],
+)
+def test_what_cannot_be_handed_in_is_one_line_and_changes_nothing(contest, path, mixture, says):
+    with pytest.raises(InputError) as raised:
+        contest.hand_in("Ada", mixture, KNOWN)
+    assert says in str(raised.value) and not contest.entries and not path.exists()
+
+
+def test_a_restart_loses_no_entry_and_scores_what_was_not(contest, path):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    contest.scored(contest.take_waiting(8), decide([[True, False]]).entries)
+    contest.hand_in("Ben", {"code": 0.25}, KNOWN)
+    contest.take_waiting(8)  # and then the server dies
+    again = Contest.opened(PLAN, path, SEATS)
+    assert {seat: (one.mixture, one.right, one.state) for seat, one in again.entries.items()} == {
+        "Ada": ({"math": 1.0}, 1, SCORED),
+        "Ben": ({"code": 0.25}, None, WAITING),
+    }
+    assert [one.mixture for one in again.take_waiting(8)] == [{"code": 0.25}]
+    assert list(path.parent.iterdir()) == [path], "nothing half-written is left"
+
+
+def test_the_end_ranks_by_hidden_answers_and_tests_the_best(contest, path):
+    for seat, mixture in (("Ben", {"code": 1.0}), ("Ada", {"math": 1.0})):
+        contest.hand_in(seat, mixture, KNOWN)
+    contest.begin_search()
+    contest.searched({"math": 0.5, "code": 0.0}, 2)
+    contest.end()
+    with pytest.raises(InputError, match="nothing is handed in any more"):
+        contest.hand_in("Ben", {"math": 1.0}, KNOWN)
+    with pytest.raises(InputError, match="nobody joins any more"):
+        contest.begin_search()
+    entries, rivals = contest.players()
+    assert [name for name, _ in entries] == ["Ben", "Ada"]
+    assert rivals == [("base model", {}), ("CEM", {"math": 0.5})]
+    contest.decided(decide([[True, False], [True, True]], [[False, False], [True, False]]))
+    assert contest.state == ENDED
+    for kept in (contest, Contest.opened(PLAN, path, SEATS)):
+        found = kept.result
+        assert found["best"] == "Ada" and found["n"] == 2
+        order = [(one["name"], one["right"], one["rival"]) for one in found["standings"]]
+        assert order[0] == ("Ada", 2, False) and order[-1] == ("base model", 0, True)
+        against = {one["against"]: one for one in found["tests"]}
+        assert against["base model"]["won"] == 2 and against["base model"]["p"] == 0.5
+        assert against["base model"]["p_of_all"] == 1.0, "twice, as there are two entries"
+        assert (against["CEM"]["won"], against["CEM"]["lost"]) == (1, 0)
+    with pytest.raises(InputError, match="was ended before"):
+        contest.end()
+
+
+def test_without_entries_there_is_no_best(contest):
+    contest.end()
+    contest.decided(decide([], [[True, False]]))
+    assert contest.result["best"] is None and contest.result["tests"] == []
+    assert [one["right"] for one in contest.result["standings"]] == [1]
+
+
+def test_an_end_that_failed_is_tried_again(contest):
+    contest.end()
+    contest.not_decided("The worker stopped.")
+    contest.end()
+    assert contest.note == ""
+
+
+def test_a_search_that_found_nothing_can_be_started_again(contest):
+    contest.begin_search()
+    with pytest.raises(InputError, match="searches already"):
+        contest.begin_search()
+    contest.search_ended(STOPPED, "It was stopped.")
+    contest.begin_search()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda kept: "", "holds no entries"),
+        (lambda kept: "[]", "holds no entries"),
+        (lambda kept: json.dumps({**kept, "format": "x"}), "format is 'x'"),
+        (lambda kept: json.dumps({**kept, "state": "x"}), "state is 'x'"),
+        (lambda kept: json.dumps({**kept, "contest": "x"}), "other questions"),
+        (lambda kept: json.dumps(kept).replace("Ada", "Zoe"), "has an entry of 'Zoe'"),
+        (lambda kept: json.dumps(kept).replace("1.0", '"x"'), "a number is expected"),
+    ],
+)
+def test_entries_that_are_not_this_contests_stop_the_start(contest, path, change, says):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    path.write_text(change(json.loads(path.read_text())))
+    with pytest.raises(InputError) as raised:
+        Contest.opened(PLAN, path, SEATS)
+    assert says in str(raised.value) and "move it away" in str(raised.value)
+    assert contest.state == OPEN
+
+
+# --- seats ---------------------------------------------------------------------------------------
+
+
+def test_a_seat_belongs_to_one_browser_until_it_is_freed():
+    seats = Seats(SEATS)
+    token = seats.take("Ada").token
+    with pytest.raises(SeatTaken, match="Ada is taken"):
+        seats.take("Ada")
+    with pytest.raises(InputError, match="There is no seat 'Zoe'"):
+        seats.take("Zoe")
+    assert seats.of_token(token).name == "Ada"
+    for forged in ("", "x", token[:-1], "Ada", "ü"):
+        assert seats.of_token(forged) is None
+    other = seats.take("Ben", token).token
+    assert seats.of_token(token) is None, "whoever sits down elsewhere gets up"
+    seats.free("Ben")
+    assert seats.of_token(other) is None
+
+
+def test_the_board_knows_the_last_question_its_mixture_and_how_many_were_answered():
+    now = [10.0]
+    seats = Seats(SEATS, lambda: now[0])
+    ada = seats.take("Ada")
+    seats.seen(ada, "Ask" + "x" * 99)
+    now[0] = 13.0
+    assert seats.seconds_ago(ada) == 3.0 and len(ada.page) == 20
+    seats.asked(ada.session, "first")
+    seats.mixed(ada.session, "first", {"math": 1.0})
+    seats.asked(ada.session, "second")
+    assert ada.question == "second" and ada.mixture is None
+    seats.mixed(ada.session, "first", {"math": 1.0})
+    assert ada.mixture is None, "the first one's mixture comes late"
+    seats.mixed(ada.session, "second", {"code": 0.5})
+    seats.answered(ada.session)
+    for stranger in ("", "seat:Zoe", "@ada", "Ada"):
+        seats.answered(stranger)
+    assert (ada.mixture, ada.answers) == ({"code": 0.5}, 1)
+    assert [one.answers for one in seats.all()] == [1, 0, 0]
+
+
+def test_a_full_disk_refuses_an_entry_and_keeps_what_was_found(contest, path):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    taken = contest.take_waiting(8)
+    path.unlink()
+    path.mkdir()  # nothing can be renamed onto it
+    contest.scored(taken, decide([[True, False]]).entries)
+    assert contest.entries["Ada"].right == 1 and "cannot be written" in contest.disk
+    with pytest.raises(InputError, match="cannot be written"):
+        contest.hand_in("Ben", {"math": 1.0}, KNOWN)
+    path.rmdir()
+    contest.hand_in("Ben", {"math": 1.0}, KNOWN)
+    assert contest.disk == "" and path.is_file()
