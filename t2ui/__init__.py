@@ -11,11 +11,13 @@ if TYPE_CHECKING:  # the same names as below, for type checkers
     from t2ui.config import Sampling as Sampling
     from t2ui.config import TrainConfig as TrainConfig
     from t2ui.errors import InputError as InputError
+    from t2ui.evaluation.trial import try_questions as try_questions
     from t2ui.exchange.merged import save_merged as save_merged
     from t2ui.few_shot.adapt import few_shot_adapt as few_shot_adapt
     from t2ui.inference.components import components_of as components_of
     from t2ui.inference.sweep import compare_mixtures as compare_mixtures
     from t2ui.inference.two_pass import two_pass_infer as two_pass_infer
+    from t2ui.lineup import Lineup as Lineup
     from t2ui.models.loading import load_model as load_model
     from t2ui.svf.adapter import adapt as adapt
     from t2ui.svf.expert import Expert as Expert
@@ -42,6 +44,8 @@ _HOME = {
     "adapt": "t2ui.svf.adapter",
     "components_of": "t2ui.inference.components",
     "compare_mixtures": "t2ui.inference.sweep",
+    "Lineup": "t2ui.lineup",
+    "try_questions": "t2ui.evaluation.trial",
     "two_pass_infer": "t2ui.inference.two_pass",
     "train_svf": "t2ui.training.svf",
     "save_merged": "t2ui.exchange.merged",
