@@ -71,6 +71,8 @@ def check_alpha(name: str, value: float | str) -> float:
     """
     try:
         number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     except (TypeError, ValueError):
         raise InputError(
             f"The coefficient of {quoted(name)} is {quoted(value)}; a number is expected."
@@ -181,8 +183,8 @@ def check_range(what: str, value: float, low: float, high: float) -> None:
     """Refuse a number outside of the bounds, which are allowed."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"{what} is {quoted(value)}; a number is expected.")
-    if not math.isfinite(value) or not low <= value <= high:
-        raise InputError(f"{what} is {value}; expected between {low:g} and {high:g}.")
+    if not low <= value <= high:  # a NaN is not; a whole number may be too large for a float
+        raise InputError(f"{what} is {quoted(value)}; expected between {low:g} and {high:g}.")
 
 
 def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

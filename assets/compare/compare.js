@@ -33,12 +33,24 @@
 
   panels.compare = (host, api) => {
     const note = h("p.foot", { role: "status" });
+    const old = h("p.foot.old", { role: "status", hidden: true });
+    let shownPrompt = null; // that the columns answer
+    /** What stands there is what answered: another prompt in the box does not change whose. */
+    function age() {
+      const box = document.querySelector("#compare-prompt textarea");
+      const differs = shownPrompt !== null && box && box.value.trim() !== shownPrompt.trim();
+      old.hidden = !differs;
+      old.textContent = differs ? `These answers are to “${shownPrompt.slice(0, 120)}${shownPrompt.length > 120 ? " …" : ""}”: press Compare for the prompt above.` : "";
+    }
+    document.addEventListener("input", (event) => {
+      if (event.target.closest?.("#compare-prompt")) age();
+    });
     const shared = h("p.shared", { dir: "auto" });
     const grid = h("div.columns", { role: "list", tabIndex: 0, ariaLabel: "Answers by mixture" });
     const cover = h("div.cover-text");
     const sheet = window.t2ui.linkSheet("compare-link-sheet", "compare");
     const link = sheet.button("A link that asks for this comparison.", () => sheet.show(host.dataset.link));
-    host.replaceChildren(shared, grid, cover, h("div.compare-foot", null, note, link, sheet.element));
+    host.replaceChildren(old, shared, grid, cover, h("div.compare-foot", null, note, link, sheet.element));
 
     /** How likely the given text is, beside the first column: a bar to the right is likelier. */
     function likelihood(value, column) {
@@ -66,7 +78,7 @@
     }
     function said(trial) {
       const { state, questions, count, message, seconds } = trial;
-      if (message) return message;
+      if (message && state !== "stopped") return message;
       const what = `${count} questions (${questions})`;
       return state === "done" ? `${what} in ${duration(seconds)}: filled is right; point at a strip for its 95 % interval`
         : state === "stopped" ? `${what}: stopped` : `${what}: being tried …`;
@@ -113,6 +125,8 @@
         : value.state === "stopped" ? "Stopped."
         : there && value.columns[0].per_token !== null ? "bars: the right answer's log-likelihood, nats per token, beside the first column; to the right (red) is likelier"
         : there && value.state === "done" ? "give a right answer above to see how likely each mixture finds it" : "";
+      shownPrompt = there && value.prompt ? value.prompt : null;
+      age();
       host.dataset.link = value.link || "";
       link.hidden = !value.link;
     };

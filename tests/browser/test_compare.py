@@ -117,6 +117,23 @@ def test_every_column_tries_many_questions_beside_its_controls(visit, client):
     page.click("#compare-stop")
     page.locator(".t2-compare[data-trial=stopped]").wait_for()
     eventually(lambda: client.cancelled)
+    client.pace = 30  # long before the first question is answered
+    page.click("#compare-try")
+    page.get_by_text("The questions are read").wait_for()
+    assert page.locator(".t2-compare .tried").count() == 0, "what stood there was of another trial"
+    page.click("#compare-stop")
+    page.get_by_text("8 questions (arithmetic): stopped").wait_for()
+
+
+def test_the_answers_say_which_prompt_they_are_to(visit):
+    page = opened(visit(LINK))
+    page.click("#compare-go")
+    compared(page)
+    assert page.locator(".t2-compare .old").is_hidden()
+    page.locator("#compare-prompt textarea").fill("How many goats?")
+    page.get_by_text("These answers are to “How many cows?”").wait_for()
+    page.locator("#compare-prompt textarea").fill("How many cows?")
+    page.locator(".t2-compare .old").wait_for(state="hidden")
 
 
 def test_a_failure_is_said_and_a_stop_ends_it(visit, client):

@@ -1,5 +1,6 @@
 """The API by name: one more route is one file and one line, and what a caller may leave out."""
 
+import httpx
 import pytest
 from fake_client import FakeClient
 
@@ -73,3 +74,60 @@ def test_components_and_likeness_are_what_the_worker_says(api):
         client.predict(["poems"], api_name="/likeness")
     with pytest.raises(Exception, match="coefficient"):
         client.predict({"math": "much"}, api_name="/components")
+
+
+HUGE = 10**400  # JSON has such numbers, floats do not
+
+
+def test_a_bad_argument_is_named_in_one_short_line(api):
+    client, _ = api
+    for route, given, words in (
+        ("/ask", {"mixture": {"math": HUGE}}, "expected a finite number"),
+        ("/ask", {"max_new_tokens": HUGE}, "expected between 1 and 4096"),
+        ("/ask", {"temperature": HUGE}, "expected between 0 and 5"),
+        ("/ask", {"seed": HUGE}, "seed is 1000"),
+        ("/ask", {"threshold": HUGE}, "expected between 0 and 1"),
+        ("/components", {"count": "x"}, "count is 'x'; a number is expected"),
+        ("/components", {"at": "x"}, "at is 'x'; a number is expected"),
+        ("/components", {"index": -1}, "index is -1; expected between 0"),
+        ("/components", {"mixture": "ab"}, "mixture is 'ab'; expected an object"),
+        ("/components", {"mixture": [1]}, "expected an object"),
+    ):
+        needed = {"prompt": "Hello", **({"mixture": {}} if route == "/components" else {})}
+        with pytest.raises(Exception, match=words) as caught:
+            client.predict(**{**needed, **given}, api_name=route)
+        assert len(str(caught.value)) < 500
+
+
+def test_what_no_component_can_read_is_not_repeated_to_the_sender_nor_to_the_log(api, capfd):
+    """A hostile client would fill the disk with it."""
+    client, _ = api
+    kinds = {one["id"]: one["type"] for one in client.config["components"]}
+    events = [
+        (event["id"], place, len(event["inputs"]), kinds[block])
+        for event in client.config["dependencies"]
+        for place, block in enumerate(event["inputs"])
+        if kinds[block] in ("radio", "slider", "dropdown") and event["queue"] is False
+    ]
+    assert {kind for *_, kind in events} >= {"radio", "dropdown"}
+    for event, place, count, kind in events[:8]:
+        data = [None] * count
+        data[place] = "A" * 100_000
+        asked = {"data": data, "fn_index": event, "session_hash": "stranger"}
+        answer = httpx.post(f"{client.src}gradio_api/run/predict", json=asked, timeout=20)
+        said = answer.json()["error"]
+        assert answer.status_code == 500 and 0 < len(said) < 500, (kind, said)
+    out = capfd.readouterr()
+    assert "Traceback" not in out.err and "AAAA" * 100 not in out.err + out.out
+
+
+def test_a_fault_of_the_app_is_said_to_be_one(api, monkeypatch, capfd):
+    client, fake = api
+
+    def broken(*args):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(fake, "submit", broken)
+    with pytest.raises(Exception, match="The app failed at this request; its log says why"):
+        client.predict("x", api_name="/ask")
+    assert "ZeroDivisionError: a bug" in capfd.readouterr().err

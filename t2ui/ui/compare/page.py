@@ -178,7 +178,6 @@ def _wire_columns(
         run,
         [shared.mixer, *proof.inputs, *boxes.linked, boxes.length],
         [table, bars],
-        cancels=[tried],  # both write into the table
         **ANSWERS,
     )
     stop.click(None, table, table, js=STOPPED_JS, cancels=[asked, tried], **PAGE)

@@ -99,6 +99,15 @@ def stands_for(value: Mapping[str, Any], found: Sequence[Point]) -> bool:
     ]
 
 
+def begun(value: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The table when a trial begins: what stood under the columns was of other questions."""
+    return {
+        **value,
+        "columns": [{**column, "tried": None} for column in value["columns"]],
+        "trial": trial,
+    }
+
+
 def tried(value: Mapping[str, Any], event: Tried, trial: Mapping[str, Any]) -> dict[str, Any]:
     """The table with how its columns do on the questions so far.
 

@@ -7,6 +7,7 @@ from t2ui.messages import Components, ComponentsMeasured
 from t2ui.records import LEAST_Z, MOST_Z, ComponentChoice, Ends, NamedComponent
 from t2ui.ui.inspect.matrices import in_words, percent, turned
 from t2ui.ui.inspect.rows import label
+from t2ui.ui.shared.mixture import finite
 
 ORDERS = (("|z − 1|", "z"), ("σ · |z − 1|", "sigma"))
 
@@ -107,7 +108,8 @@ def chosen_part(value: Mapping[str, Any], place: Any, z: Any) -> ComponentChoice
     if not isinstance(part, Mapping) or isinstance(z, bool) or not isinstance(z, (int, float)):
         return None
     name, index = str(part.get("name")), part.get("index")
-    return ComponentChoice(chosen=((name, index),), at=float(z)) if type(index) is int else None
+    at = finite(z, LEAST_Z, MOST_Z, ComponentChoice.at)
+    return ComponentChoice(chosen=((name, index),), at=at) if type(index) is int else None
 
 
 def with_tried(value: dict[str, Any], place: int, found: ComponentsMeasured) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def finite(value: Any, low: float, high: float, default: float) -> float:
     """A number within [low, high]; what is no finite number becomes the default."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
     return min(high, max(low, number)) if math.isfinite(number) else default
 
