@@ -44,6 +44,9 @@
     }
   }
 
+  /** How far apart both models are at a place, of whatever token: one colour, it has no sign. */
+  const klTint = (kl) => (kl === null || kl < 0.02 ? ""
+    : `color-mix(in srgb, var(--t2-accent) ${Math.round(46 * Math.min(1, kl / LIMIT))}%, transparent)`);
   const tint = (shift) => {
     const size = Math.min(1, Math.abs(shift) / LIMIT);
     const colour = shift < 0 ? "var(--t2-down)" : "var(--t2-up)";
@@ -76,17 +79,19 @@
         h("b", { style: { "--w": `${100 * p}%` } }), h("em", null, number(p)))));
 
   function bubble(shift) {
-    const [text, lp, base, mine, others] = shift;
+    const [text, lp, base, mine, others, kl] = shift;
     const factor = Math.exp(Math.abs(lp - base));
     const times = factor < 1.05 ? "about as likely as" : `${factor >= 1000 ? "over 1000" : number(factor, factor < 10 ? 1 : 0)} times ${lp > base ? "likelier" : "less likely"} than`;
     return h("div.bubble", null,
       h("p", null, h("code", { dir: "auto" }, quoted(text)), ` ${times} under the base model`),
+      kl === null || kl === undefined ? null : h("p", null, `KL (adapted ‖ base) at this place: ${number(kl)} nats`),
       h("div.cands", null, list("adapted", "mix", mine), list("base", "base", others)));
   }
 
   panels.answer = (host) => {
     const pane = host.dataset.pane;
     let shifts = [];
+    let byKl = false; // what the tints show
     const follows = (host.dataset.follows || "").split(" "); // of "prompt" and "mixture": see `outdated`
     const text = h("div.text", { tabIndex: 0, role: "group", dir: "auto", ariaLabel: `${pane} answer` });
     const foot = h("p.foot");
@@ -114,7 +119,7 @@
         const shift = shifts[token.i];
         const first = token.i === (value.live ? changed : value.first);
         return h(first ? "mark.token.first" : "span.token",
-          { data: { token: token.i }, style: { background: tint(shift[1] - shift[2]) } }, part);
+          { data: { token: token.i }, style: { background: byKl ? klTint(shift[5]) : tint(shift[1] - shift[2]) } }, part);
       });
     }
 
@@ -248,11 +253,17 @@
         page.adapted = { ...value, again };
         say("adapted");
       }
-      const legend = value.shifts?.length
-        ? h("span.legend", { title: "How much likelier (red) or less likely (blue) a token is under the adapted model than under the base model, in nats. Point at a token to see both models' candidates." },
-            `−${LIMIT}`, h("i"), `+${LIMIT} nats`)
-        : null;
-      fill(foot, h("span", null, statistics(value)), legend);
+      const kl = value.shifts?.length && typeof value.shifts[0][5] === "number";
+      const tints = kl ? h("button.chip.tints", { type: "button", ariaPressed: byKl, title: "Tint by KL (adapted ‖ base): how far apart both models' next tokens are at this place, whatever token was written.", onclick: () => {
+        byKl = !byKl;
+        draw(shown);
+      } }, "KL") : null;
+      const legend = !value.shifts?.length ? null : byKl
+        ? h("span.legend", { title: "KL (adapted ‖ base): how far apart both models' next tokens are, in nats. Point at a token to see both models' candidates." },
+            "0", h("i.kl"), `${LIMIT} nats`)
+        : h("span.legend", { title: "How much likelier (red) or less likely (blue) a token is under the adapted model than under the base model, in nats. Point at a token to see both models' candidates." },
+            `−${LIMIT}`, h("i"), `+${LIMIT} nats`);
+      fill(foot, h("span", null, statistics(value)), h("span.tinted", null, tints, legend));
     }
     return draw;
   };

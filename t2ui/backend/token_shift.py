@@ -27,8 +27,8 @@ T = TypeVar("T")
 Pieces = Generator[None, None, T]
 
 CANDIDATES = 3  # that are shown for each token of an answer
-# Logits held at once: 0.5 GB of float32. A longer answer is compared up to here only.
-MAX_LOGITS = 2**27
+# Logits of each model held at once: 0.25 GB of float32. A longer answer is compared up to here only.
+MAX_LOGITS = 2**26
 
 
 @dataclass(frozen=True)
@@ -63,29 +63,29 @@ def compare(
     shifts: tuple[TokenShift, ...] = ()
     if read:
         text = (prompt_ids, read)
-        adapted = base = yield from _read(tokenizer, reader, text, scales, tokens)
+        adapted = base = yield from log_probabilities(reader, text, scales, tokens)  # (T, V)
         if scales:
-            base = yield from _read(tokenizer, reader, text, {}, tokens)
-        texts = token_texts(tokenizer, read)
+            base = yield from log_probabilities(reader, text, {}, tokens)
+        apart = (adapted.exp() * (adapted - base)).sum(-1).clamp(min=0)  # (T,) KL, nats
+        rows = zip(
+            token_texts(tokenizer, read),
+            _said(tokenizer, read, adapted),
+            _said(tokenizer, read, base),
+            apart.tolist(),
+            strict=True,
+        )
         shifts = tuple(
-            TokenShift(text, logprob, base_logprob, best, base_best)
-            for text, (logprob, best), (base_logprob, base_best) in zip(
-                texts, adapted, base, strict=True
-            )
+            TokenShift(text, logprob, base_logprob, best, base_best, kl)
+            for text, (logprob, best), (base_logprob, base_best), kl in rows
         )
     return Compared(shifts, first_difference(base_answer, adapted_answer))
 
 
-def _read(
-    tokenizer: PreTrainedTokenizerBase,
-    reader: Reader,
-    text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
-    scales: Mapping[str, Tensor],
-    tokens: int,
-) -> Pieces[list[tuple[float, tuple[tuple[str, float], ...]]]]:
-    """Each completion token's log-probability, and the likeliest candidates at its place."""
-    log_probs = yield from log_probabilities(reader, text, scales, tokens)  # (T, V)
-    chosen = torch.tensor(text[1], device=log_probs.device)
+def _said(
+    tokenizer: PreTrainedTokenizerBase, completion: Sequence[int], log_probs: Tensor
+) -> list[tuple[float, tuple[tuple[str, float], ...]]]:
+    """Each token's log-probability of (T, V), and the likeliest candidates at its place."""
+    chosen = torch.tensor(completion, device=log_probs.device)
     own = log_probs.gather(1, chosen[:, None])[:, 0].tolist()
     best = log_probs.topk(min(CANDIDATES, log_probs.shape[1]))
     likeliest = set(best.indices.flatten().tolist())

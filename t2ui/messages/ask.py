@@ -218,6 +218,8 @@ class TokenShift:
     base_logprob: float  # base model on the same context, nats
     candidates: tuple[tuple[str, float], ...]  # adapted model's three most likely, probability
     base_candidates: tuple[tuple[str, float], ...]
+    # KL(adapted ‖ base) of the two distributions at its place, nats; None in older records
+    kl: float | None = None
 
 
 @dataclass(frozen=True)

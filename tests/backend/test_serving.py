@@ -121,7 +121,7 @@ def test_a_zero_mixture_gives_the_base_answer_twice(backend):
     assert streamed["base"] == streamed["adapted"] != ""
     compared = next(e for e in events if isinstance(e, Compared))
     assert compared.first_difference is None
-    assert all(s.logprob == s.base_logprob for s in compared.shifts)
+    assert all(s.logprob == s.base_logprob and s.kl == 0 for s in compared.shifts)
 
 
 def test_compared_says_what_both_models_thought_of_each_token(backend):
@@ -144,6 +144,8 @@ def test_compared_says_what_both_models_thought_of_each_token(backend):
         best = backend.tokenizer.decode([int(base.argmax())])
         assert shift.base_candidates[0] == (best, pytest.approx(float(base.max().exp()), abs=1e-4))
         assert shift.candidates[0][1] == pytest.approx(float(adapted[token].exp()), abs=1e-4)
+        kl = torch.nn.functional.kl_div(base, adapted, reduction="sum", log_target=True)
+        assert float(kl) > 1e-4 and shift.kl == pytest.approx(float(kl), abs=1e-4)
 
 
 def test_panes_move_in_step_about_ten_times_a_second(backend, monkeypatch):

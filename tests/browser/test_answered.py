@@ -362,3 +362,22 @@ def test_no_sheet_prints_null(visit):
         said = page.locator(sheet.split()[0]).evaluate("(e) => e.textContent")
         assert "null" not in said and "undefined" not in said
         page.keyboard.press("Escape")
+
+
+def test_tokens_are_tinted_by_their_likelihood_or_by_kl(visit):
+    """A token can be as likely as before where everything beside it has changed."""
+    page = visit()
+    ask(page)
+    wait_state(page, "done")
+    tokens = page.locator("#answer-adapted .token")
+    tints = page.locator("#answer-adapted .tints")
+    before = [one.evaluate("(e) => e.style.background") for one in tokens.all()[:6]]
+    assert tints.get_attribute("aria-pressed") == "false" and any("--t2-" in t for t in before)
+    tints.click()
+    assert tints.get_attribute("aria-pressed") == "true"
+    after = [one.evaluate("(e) => e.style.background") for one in tokens.all()[:6]]
+    assert any("--t2-accent" in t for t in after) and not any("--t2-up" in t for t in after)
+    tokens.nth(1).hover()
+    page.locator(".t2-tip", has_text="KL (adapted ‖ base) at this place").wait_for()
+    tints.click()
+    assert [one.evaluate("(e) => e.style.background") for one in tokens.all()[:6]] == before

@@ -335,7 +335,8 @@ class FakeClient:
         size = 1.6 * math.sin(1.7 * i) ** 3
         lp = -0.2 - 0.1 * (i % 3)
         mine = ((token, math.exp(lp)), (" the", 0.05), ("\n", 0.02))
-        return TokenShift(token, lp, lp - size, mine, ((" a", 0.4), (token, 0.3), (" the", 0.1)))
+        others = ((" a", 0.4), (token, 0.3), (" the", 0.1))
+        return TokenShift(token, lp, lp - size, mine, others, abs(size) / 2)
 
     def _next_token(self, request):
         a = sum(request.mixture.values())

@@ -259,7 +259,7 @@ class AskView:
         same = os.path.commonprefix(texts).encode("utf-16-le", "surrogatepass")
         different = compared.first_difference is not None
         shifts = [
-            [s.text, s.logprob, s.base_logprob, list(s.candidates), list(s.base_candidates)]
+            [s.text, s.logprob, s.base_logprob, list(s.candidates), list(s.base_candidates), s.kl]
             for s in compared.shifts
         ]
         return {
