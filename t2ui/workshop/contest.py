@@ -5,7 +5,8 @@ no worker: `t2ui.http.workshop.play` has them scored and tells it what came out.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -59,7 +60,7 @@ class Contest:
     search: Search = field(default_factory=Search)
     result: dict[str, Any] | None = None  # see `decided`
     note: str = ""  # why the end failed
-    disk: str = ""  # why what the worker found is in memory alone
+    disk: str = ""  # why the file was not written, and what the worker found is in memory alone
     decided_so_far: tuple[int, int] = (0, 0)  # mixtures whose hidden answers are there, of all
 
     @classmethod
@@ -91,11 +92,13 @@ class Contest:
 
         Raises:
             InputError: the contest is over, or the mixture cannot be used.
+            CannotWrite: the entry is not on the disk; the one before still counts.
         """
         if self.state != OPEN:
             raise InputError("The contest has ended: nothing is handed in any more.")
-        entry = self.entries[seat] = Entry(checked_mixture(mixture, known), _now())
-        self._write()
+        entry = Entry(checked_mixture(mixture, known), _now())
+        with self._on_disk():
+            self.entries[seat] = entry
         return entry
 
     def take_waiting(self, most: int) -> list[Entry]:
@@ -148,11 +151,12 @@ class Contest:
 
         Raises:
             InputError: it was ended before.
+            CannotWrite: that is not on the disk; it goes on.
         """
         if self.state == ENDED or self.state == ENDING and not self.note:
             raise InputError("The contest was ended before.")
-        self.state, self.note = ENDING, ""
-        self._write()
+        with self._on_disk():
+            self.state, self.note = ENDING, ""
 
     def players(self) -> tuple[list[tuple[str, dict[str, float]]], list[tuple[str, dict]]]:
         """(name, mixture) of the entries, those handed in first ahead; and of the rivals."""
@@ -213,6 +217,23 @@ class Contest:
         with writing(self.path) as beside:
             beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
         self.disk = ""
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """What somebody does in the block is on the disk when it ends, or has not happened."""
+        before = dict(self.entries), self.state, self.note
+        try:
+            yield
+            self._write()
+        except CannotWrite as error:
+            self.entries, self.state, self.note = before
+            self.disk = str(error)
+            raise
+
+    def write_again(self) -> None:
+        """Where the disk refused: it may have been mended."""
+        if self.disk:
+            self._try_to_write()
 
     def _try_to_write(self) -> None:
         """What was found holds, whatever the disk says; the board says it."""

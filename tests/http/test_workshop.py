@@ -8,6 +8,7 @@ from fake_client import FakeClient
 
 from t2ui.http.limits import Limits
 from t2ui.http.service import Service
+from t2ui.http.workshop import play
 from t2ui.messages import (
     Adapt,
     AddExpert,
@@ -54,8 +55,10 @@ def started(folder, client):
 def room(tmp_path_factory):
     """(service, URL, the app's blocks)."""
     service = started(tmp_path_factory.mktemp("room"), FakeClient(pace=0))
-    with opened(service=service) as (_, url, demo):
-        yield service, url, demo
+    with pytest.MonkeyPatch.context() as sooner:
+        sooner.setattr(play, "DISK_SECONDS", 0.1)
+        with opened(service=service) as (_, url, demo):
+            yield service, url, demo
 
 
 class Person(Visitor):
@@ -341,6 +344,21 @@ def test_an_entry_that_cannot_be_scored_says_why_and_stays(person, room):
     assert emil.state()["contest"]["entry"]["note"] == "The device ran out of memory."
     assert emil.hand_in({"math": 0.5}).status_code == 202
     eventually(lambda: emil.state()["contest"]["entry"]["right"] == 1)
+
+
+def test_a_disk_that_refuses_is_said_without_a_path_and_written_to_again(
+    person, room, monkeypatch
+):
+    contest, cem, teacher = room[0].workshop.contest, person("Cem"), person(teaches=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(contest, "path", contest.path.parent)
+        sent = cem.hand_in({"math": 0.5})
+        refused(sent, 503, "The server's disk refused your entry: tell the teacher")
+        assert str(contest.path) not in sent.text and cem.state()["contest"]["entry"] is None
+        refused(teacher.act("end"), 503, "cannot be written")
+        assert teacher.state()["contest"]["state"] == "open"
+    eventually(lambda: teacher.state()["contest"]["note"] == "")
+    assert contest.path.is_file()
 
 
 def test_presets_and_tasks_stand_on_the_page(person):

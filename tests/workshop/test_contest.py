@@ -6,7 +6,8 @@ import pytest
 
 from t2ui.errors import InputError
 from t2ui.evaluation.contest import decide
-from t2ui.workshop.contest import ENDED, OPEN, SCORED, SCORING, STOPPED, WAITING, Contest
+from t2ui.files import CannotWrite
+from t2ui.workshop.contest import ENDED, ENDING, OPEN, SCORED, SCORING, STOPPED, WAITING, Contest
 from t2ui.workshop.file import ContestPlan
 from t2ui.workshop.seats import Seats, SeatTaken
 
@@ -192,3 +193,22 @@ def test_a_full_disk_refuses_an_entry_and_keeps_what_was_found(contest, path):
     path.rmdir()
     contest.hand_in("Ben", {"math": 1.0}, KNOWN)
     assert contest.disk == "" and path.is_file()
+
+
+def test_what_the_disk_refuses_has_not_happened_and_can_be_done_again(contest, path):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    contest.scored(contest.take_waiting(8), decide([[True, False]]).entries)
+    scored = contest.entries["Ada"]
+    path.unlink()
+    path.mkdir()
+    for act in (lambda: contest.hand_in("Ada", {"code": 1.0}, KNOWN), contest.end):
+        with pytest.raises(CannotWrite):
+            act()
+    assert contest.entries == {"Ada": scored} and contest.state == OPEN
+    contest.write_again()
+    assert "cannot be written" in contest.disk
+    path.rmdir()
+    contest.write_again()
+    assert contest.disk == "" and Contest.opened(PLAN, path, SEATS).entries == {"Ada": scored}
+    contest.end()
+    assert Contest.opened(PLAN, path, SEATS).state == ENDING

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import Receive, Scope, Send
 
 from t2ui.errors import InputError
+from t2ui.files import CannotWrite
 from t2ui.http.bodies import parsed
 from t2ui.http.gate import Comer, Gate, no_seat
 from t2ui.http.refusal import Refusal
@@ -27,6 +28,7 @@ from t2ui.workshop.seats import SeatTaken
 PATH = "/workshop/"  # routes.py opens those below
 NO_STORE = {"cache-control": "no-store"}
 PICK = ASSETS / "workshop/pick.html"
+NOT_KEPT = "The server's disk refused your entry: tell the teacher, then hand it in again."
 ONLY_TEACHER = "The board is the teacher's: it opens by the link that the server printed."
 
 
@@ -132,6 +134,8 @@ class Doors:
         status = 422 if workshop.contest.state == OPEN else 409
         try:
             workshop.contest.hand_in(who.seat.name, said.get("mixture"), known)
+        except CannotWrite:
+            raise Refusal(503, NOT_KEPT) from None  # its own line, with the path, is the teacher's
         except InputError as error:
             raise refused(error, status) from None
         return JSONResponse(workshop.seen_by(who.seat), 202)
@@ -158,5 +162,5 @@ class Doors:
                 expected = "search, end or free" if self._play else "free"
                 raise Refusal(422, f"act is {json.dumps(act)[:80]}; expected {expected}{contest}.")
         except InputError as error:
-            raise refused(error, 409) from None
+            raise refused(error, 503 if isinstance(error, CannotWrite) else 409) from None
         return JSONResponse(workshop.board())
