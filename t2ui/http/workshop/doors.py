@@ -29,6 +29,7 @@ PATH = "/workshop/"  # routes.py opens those below
 NO_STORE = {"cache-control": "no-store"}
 PICK = ASSETS / "workshop/pick.html"
 NOT_KEPT = "The server's disk refused your entry: tell the teacher, then hand it in again."
+FREED = "The teacher freed this seat: reload the page and pick one."
 ONLY_TEACHER = "The board is the teacher's: it opens by the link that the server printed."
 
 
@@ -87,10 +88,11 @@ class Doors:
         """Sit down on {seat}, or with "" get up."""
         if said.get("seat") == "":
             if who.seat is not None:
-                workshop.seats.free(who.seat.name)
+                workshop.seats.leave(who.seat)
             response = JSONResponse({"seat": ""})
             response.delete_cookie(COOKIE)
             return response
+        self._gate.pace(("seats", who.address), who.limits.seats_per_address)
         try:
             seat = workshop.seats.take(said.get("seat"), token_of(scope))
         except InputError as error:
@@ -117,7 +119,8 @@ class Doors:
         if who.teacher:
             return self._get_board(workshop, said, scope, who)
         if who.seat is None:
-            raise no_seat(token_of(scope))
+            token = token_of(scope)
+            raise Refusal(410, FREED) if workshop.seats.was_freed(token) else no_seat(token)
         workshop.seats.seen(who.seat, Request(scope).query_params.get("page", ""))
         return JSONResponse(workshop.seen_by(who.seat), headers=NO_STORE)
 
