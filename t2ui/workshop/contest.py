@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from t2ui.checks import check_alpha
+from t2ui.config import ALPHA_DECIMALS, SLIDER_HIGH, SLIDER_LOW
 from t2ui.errors import InputError, quoted
 from t2ui.files import CannotWrite, writing
 from t2ui.records import Decision, RightAnswers
@@ -23,6 +23,7 @@ FORMAT = "t2ui.contest"
 OPEN, ENDING, ENDED = "open", "ending", "ended"
 WAITING, SCORING, SCORED, FAILED = "waiting", "scoring", "scored", "failed"
 SEARCHING, STOPPED = "searching", "stopped"
+NEAR = 1e-9  # that dividing by a sum may miss a slider's end by
 BASE, SEARCH = "base model", "CEM"  # who plays along
 
 
@@ -277,10 +278,11 @@ class Contest:
 
 
 def checked_mixture(mixture: Any, known: Iterable[str]) -> dict[str, float]:
-    """A mixture to hand in; coefficients of 0 are left out.
+    """A mixture to hand in; coefficients that are 0 on the sliders are left out.
 
     Raises:
-        InputError: no coefficients by expert, an unknown expert, or the base model.
+        InputError: no coefficients by expert, an unknown expert, one beyond its slider, or the base
+            model.
     """
     if not isinstance(mixture, Mapping):
         raise InputError(f"The mixture is {quoted(mixture)}; expected coefficients by expert.")
@@ -291,8 +293,13 @@ def checked_mixture(mixture: Any, known: Iterable[str]) -> dict[str, float]:
             raise InputError(f"There is no expert {quoted(name)}: reload the page.")
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
             raise InputError(f"The coefficient of {name} is {quoted(alpha)}; a number is expected.")
-        if value := check_alpha(name, alpha):
-            found[name] = value
+        if not SLIDER_LOW - NEAR <= alpha <= SLIDER_HIGH + NEAR:
+            raise InputError(
+                f"The coefficient of {name} is {quoted(alpha)}; a contest takes {SLIDER_LOW:g} to "
+                f"{SLIDER_HIGH:g}: move its slider, or the strength."
+            )
+        if round(alpha, ALPHA_DECIMALS):
+            found[name] = float(alpha)
     if not found:
         raise InputError("All sliders are at 0, which is the base model: move one first.")
     return found

@@ -47,7 +47,9 @@ class Seats:
     names: Iterable[str]
     clock: Callable[[], float] = time.monotonic
     _seats: dict[str, Seat] = field(init=False)
-    _freed: deque[str] = field(init=False, default_factory=lambda: deque(maxlen=MOST_FREED))  # tokens
+    _freed: deque[str] = field(
+        init=False, default_factory=lambda: deque(maxlen=MOST_FREED)
+    )  # tokens
 
     def __post_init__(self) -> None:
         self._seats = {name: Seat(name) for name in self.names}

@@ -324,6 +324,16 @@ def test_a_mixture_that_is_none_is_not_handed_in(person, room, mixture, says):
     assert "Finn" not in room[0].workshop.contest.entries
 
 
+def test_while_the_model_loads_or_has_failed_nothing_is_handed_in(person, room, monkeypatch):
+    worker, ben = room[0].worker, person("Ben")
+    monkeypatch.setattr(worker, "loading", True)
+    refused(
+        ben.hand_in({"math": 0.5}), 503, "The model is loading: hand in again in a few seconds."
+    )
+    monkeypatch.setattr(worker, "state", "failed")
+    refused(ben.hand_in({"math": 0.5}), 503, worker.status().detail)
+
+
 def test_a_contest_from_the_first_entry_to_the_restart(tmp_path):
     client = FakeClient(pace=0.1)
     service = started(tmp_path, client)
@@ -380,9 +390,7 @@ def test_an_entry_that_cannot_be_scored_says_why_and_stays(person, room):
     eventually(lambda: emil.state()["contest"]["entry"]["right"] == 1)
 
 
-def test_a_disk_that_refuses_is_said_without_a_path_and_written_to_again(
-    person, room, monkeypatch
-):
+def test_a_disk_that_refuses_is_said_without_a_path_and_written_to_again(person, room, monkeypatch):
     contest, cem, teacher = room[0].workshop.contest, person("Cem"), person(teaches=True)
     with monkeypatch.context() as broken:
         broken.setattr(contest, "path", contest.path.parent)

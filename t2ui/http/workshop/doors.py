@@ -20,6 +20,8 @@ from t2ui.http.gate import Comer, Gate, no_seat
 from t2ui.http.refusal import Refusal
 from t2ui.http.seat_cookie import COOKIE, COOKIE_SECONDS, token_of
 from t2ui.http.workshop.play import Play
+from t2ui.messages import Experts
+from t2ui.ui.shared.listen import listed
 from t2ui.ui.shared.panel import ASSETS, asset_url
 from t2ui.workshop.contest import OPEN
 from t2ui.workshop.live import Workshop
@@ -28,6 +30,7 @@ from t2ui.workshop.seats import SeatTaken
 PATH = "/workshop/"  # routes.py opens those below
 NO_STORE = {"cache-control": "no-store"}
 PICK = ASSETS / "workshop/pick.html"
+LOADING = "The model is loading: hand in again in a few seconds."
 NOT_KEPT = "The server's disk refused your entry: tell the teacher, then hand it in again."
 FREED = "The teacher freed this seat: reload the page and pick one."
 ONLY_TEACHER = "The board is the teacher's: it opens by the link that the server printed."
@@ -132,11 +135,13 @@ class Doors:
             raise no_seat(token_of(scope))
         if workshop.contest is None:
             raise Refusal(404, "There is no contest in this workshop.")
-        found = self._gate.service.worker.experts()
-        known = [one.name for one in found.experts] if found else []
+        found = listed(self._gate.service.worker)
+        known = [one.name for one in found.experts] if isinstance(found, Experts) else None
+        if workshop.contest.state == OPEN and known is None:
+            raise Refusal(503, str(found or LOADING), retry=5)
         status = 422 if workshop.contest.state == OPEN else 409
         try:
-            workshop.contest.hand_in(who.seat.name, said.get("mixture"), known)
+            workshop.contest.hand_in(who.seat.name, said.get("mixture"), known or ())
         except CannotWrite:
             raise Refusal(503, NOT_KEPT) from None  # its own line, with the path, is the teacher's
         except InputError as error:
