@@ -30,6 +30,7 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"  # whose weights the default model has
 LEAST_SUM = 1e-6  # coefficients that sum to less in magnitude are not divided by their sum
 SLIDER_LOW, SLIDER_HIGH = -1.0, 2.0  # what the app offers of one coefficient
+ALPHA_DECIMALS = 6  # of a coefficient that answers from the app
 MAX_STRENGTH = 2.0  # what the app offers of the factor on all of them
 LEAST_TEMPERATURE = 0.001  # but for 0; logits divided by less leave float32
 ROUTINGS = ("hard", "soft")

@@ -7,6 +7,8 @@
   const SOON_MS = 500; // while something is being scored
   const HIDDEN_MS = 10000; // nobody looks
   const KEPT = "t2ui-seat"; // as assets/workshop/pick.html
+  const GONE = 410; // the status where the teacher freed the seat
+  const TOO_OFTEN = 429;
   const NEAR_SECONDS = 20; // since a seat was heard of: it is here
   const { panels, page, h, fill, say, hear, tell, twice } = window.t2ui;
   const state = { now: null, said: "", bad: false };
@@ -21,7 +23,7 @@
       const answer = await fetch(`workshop/${path}`, {
         method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
       const found = await answer.json();
-      return answer.ok ? found : { error: found.error || "The server refused it." };
+      return answer.ok ? found : { error: found.error || "The server refused it.", status: answer.status };
     } catch {
       return { error: "The page cannot reach its server: try again in a moment." };
     }
@@ -45,15 +47,26 @@
     } catch {
       // storage is blocked: it is picked by hand
     }
-    if (kept === null || (await post("seats", { seat: kept })).error) location.reload();
+    const found = kept === null ? { error: "none" } : await post("seats", { seat: kept });
+    if (found.error && found.status !== TOO_OFTEN) location.reload(); // else with the next poll
   }
 
-  async function leave() {
+  function forget() {
     try {
       localStorage.removeItem(KEPT);
     } catch {
       // storage is blocked
     }
+  }
+
+  /** The teacher freed this seat: it is not taken again. */
+  function pickAnew() {
+    forget();
+    location.reload();
+  }
+
+  async function leave() {
+    forget();
     if (!(await post("seats", { seat: "" })).error) location.reload();
   }
 
@@ -71,6 +84,7 @@
         const answer = await fetch(`workshop/state?page=${encodeURIComponent(openPage())}`);
         if (answer.status === 403 && teaches) heard(await answer.json());
         else if (answer.status === 403) await sitDown();
+        else if (answer.status === GONE) pickAnew();
         else if (answer.ok) {
           state.now = await answer.json();
           say("workshop");
@@ -86,7 +100,7 @@
 
   panels.seat = (host, api) => {
     const contest = JSON.parse(api.props.value).contest;
-    const name = h("button.quiet.who", { type: "button", id: "seat-name", title: "Your seat. A click gets up, so that you can pick another." }, "…");
+    const name = h("button.quiet.who", { type: "button", id: "seat-name" }, "…");
     twice(name, "get up?", "seat", leave);
     const score = h("span.score", { id: "seat-score" });
     const hand = h("button.chip.go", { type: "button", id: "hand-in", title: "Hand the mixture on the sliders in. The last one counts.", onclick: handIn }, "Hand in");
@@ -102,6 +116,7 @@
       if (!now) return;
       if (now.teacher) return fill(box, h("b", null, "teacher"));
       if (name.textContent !== "get up?") name.textContent = now.seat;
+      name.title = `${now.seat} is your seat. A click gets up, so that you can pick another.`;
       if (!now.contest) return;
       hand.hidden = now.contest.state !== "open";
       const entry = now.contest.entry;

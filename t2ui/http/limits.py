@@ -47,6 +47,7 @@ class Limits:
     api_posts_per_address: float = 100
     pages_per_address: float = 50  # of the page itself and its configuration
     sessions_per_address: float = 50  # new ones: each costs Gradio 20 ms
+    seats_per_address: float = 0.7  # taken in a workshop: a class of 40 sits within a minute
 
     answer_tokens: int = 2048  # that one answer over /v1 may have
     receipt_days: float = 30  # after which an answer's receipt goes

@@ -5,14 +5,15 @@ no worker: `t2ui.http.workshop.play` has them scored and tells it what came out.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from t2ui.checks import check_alpha
+from t2ui.config import ALPHA_DECIMALS, SLIDER_HIGH, SLIDER_LOW
 from t2ui.errors import InputError, quoted
 from t2ui.files import CannotWrite, writing
 from t2ui.records import Decision, RightAnswers
@@ -22,6 +23,7 @@ FORMAT = "t2ui.contest"
 OPEN, ENDING, ENDED = "open", "ending", "ended"
 WAITING, SCORING, SCORED, FAILED = "waiting", "scoring", "scored", "failed"
 SEARCHING, STOPPED = "searching", "stopped"
+NEAR = 1e-9  # that dividing by a sum may miss a slider's end by
 BASE, SEARCH = "base model", "CEM"  # who plays along
 
 
@@ -59,7 +61,7 @@ class Contest:
     search: Search = field(default_factory=Search)
     result: dict[str, Any] | None = None  # see `decided`
     note: str = ""  # why the end failed
-    disk: str = ""  # why what the worker found is in memory alone
+    disk: str = ""  # why the file was not written, and what the worker found is in memory alone
     decided_so_far: tuple[int, int] = (0, 0)  # mixtures whose hidden answers are there, of all
 
     @classmethod
@@ -91,11 +93,13 @@ class Contest:
 
         Raises:
             InputError: the contest is over, or the mixture cannot be used.
+            CannotWrite: the entry is not on the disk; the one before still counts.
         """
         if self.state != OPEN:
             raise InputError("The contest has ended: nothing is handed in any more.")
-        entry = self.entries[seat] = Entry(checked_mixture(mixture, known), _now())
-        self._write()
+        entry = Entry(checked_mixture(mixture, known), _now())
+        with self._on_disk():
+            self.entries[seat] = entry
         return entry
 
     def take_waiting(self, most: int) -> list[Entry]:
@@ -148,11 +152,12 @@ class Contest:
 
         Raises:
             InputError: it was ended before.
+            CannotWrite: that is not on the disk; it goes on.
         """
         if self.state == ENDED or self.state == ENDING and not self.note:
             raise InputError("The contest was ended before.")
-        self.state, self.note = ENDING, ""
-        self._write()
+        with self._on_disk():
+            self.state, self.note = ENDING, ""
 
     def players(self) -> tuple[list[tuple[str, dict[str, float]]], list[tuple[str, dict]]]:
         """(name, mixture) of the entries, those handed in first ahead; and of the rivals."""
@@ -214,6 +219,23 @@ class Contest:
             beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
         self.disk = ""
 
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """What somebody does in the block is on the disk when it ends, or has not happened."""
+        before = dict(self.entries), self.state, self.note
+        try:
+            yield
+            self._write()
+        except CannotWrite as error:
+            self.entries, self.state, self.note = before
+            self.disk = str(error)
+            raise
+
+    def write_again(self) -> None:
+        """Where the disk refused: it may have been mended."""
+        if self.disk:
+            self._try_to_write()
+
     def _try_to_write(self) -> None:
         """What was found holds, whatever the disk says; the board says it."""
         try:
@@ -256,10 +278,11 @@ class Contest:
 
 
 def checked_mixture(mixture: Any, known: Iterable[str]) -> dict[str, float]:
-    """A mixture to hand in; coefficients of 0 are left out.
+    """A mixture to hand in; coefficients that are 0 on the sliders are left out.
 
     Raises:
-        InputError: no coefficients by expert, an unknown expert, or the base model.
+        InputError: no coefficients by expert, an unknown expert, one beyond its slider, or the base
+            model.
     """
     if not isinstance(mixture, Mapping):
         raise InputError(f"The mixture is {quoted(mixture)}; expected coefficients by expert.")
@@ -270,8 +293,13 @@ def checked_mixture(mixture: Any, known: Iterable[str]) -> dict[str, float]:
             raise InputError(f"There is no expert {quoted(name)}: reload the page.")
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
             raise InputError(f"The coefficient of {name} is {quoted(alpha)}; a number is expected.")
-        if value := check_alpha(name, alpha):
-            found[name] = value
+        if not SLIDER_LOW - NEAR <= alpha <= SLIDER_HIGH + NEAR:
+            raise InputError(
+                f"The coefficient of {name} is {quoted(alpha)}; a contest takes {SLIDER_LOW:g} to "
+                f"{SLIDER_HIGH:g}: move its slider, or the strength."
+            )
+        if round(alpha, ALPHA_DECIMALS):
+            found[name] = float(alpha)
     if not found:
         raise InputError("All sliders are at 0, which is the base model: move one first.")
     return found

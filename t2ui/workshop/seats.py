@@ -6,6 +6,7 @@ cannot lose one: the teacher frees a seat, or the browser leaves it.
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from t2ui.errors import InputError, quoted
 
 SESSION = "seat:"  # how the worker's sessions of seats begin; see `Seat.session`
 MOST_PAGE = 20  # characters of a page's name
+MOST_FREED = 1000  # browsers whose seat was freed are remembered
 
 
 class SeatTaken(InputError):
@@ -45,6 +47,9 @@ class Seats:
     names: Iterable[str]
     clock: Callable[[], float] = time.monotonic
     _seats: dict[str, Seat] = field(init=False)
+    _freed: deque[str] = field(
+        init=False, default_factory=lambda: deque(maxlen=MOST_FREED)
+    )  # tokens
 
     def __post_init__(self) -> None:
         self._seats = {name: Seat(name) for name in self.names}
@@ -77,7 +82,7 @@ class Seats:
         return seat
 
     def free(self, name: object) -> None:
-        """Whoever has this seat has to pick one again.
+        """Whoever has this seat has to pick one again, and is told so: see `was_freed`.
 
         Raises:
             InputError: there is no such seat.
@@ -85,6 +90,16 @@ class Seats:
         seat = self._seats.get(name) if isinstance(name, str) else None
         if seat is None:
             raise InputError(f"There is no seat {quoted(name)}: reload the page.")
+        if seat.token:
+            self._freed.append(seat.token)
+        seat.token = ""
+
+    def was_freed(self, token: str) -> bool:
+        """Whether the teacher has freed the seat of this token; after a restart nobody's was."""
+        return any(_equal(one, token) for one in self._freed)
+
+    def leave(self, seat: Seat) -> None:
+        """Its browser gets up."""
         seat.token = ""
 
     def seen(self, seat: Seat, page: str = "") -> None:

@@ -15,9 +15,11 @@ from t2ui.workshop.live import Workshop
 pytestmark = pytest.mark.browser
 browser = browsing.browser  # the fixture
 
+LONG = "Wilhelmina Warmuth-Wassermann von Weimar"
+TAB = "#pages [role=tab]:has-text('Workshop')"
 FILE = """
 title = "Mixing"
-names = ["Ada", "Ben", "Cem"]
+names = ["Ada", "Ben", "Cem", "Wilhelmina Warmuth-Wassermann von Weimar"]
 [presets]
 soft = { math = 0.5 }
 [[tasks]]
@@ -65,16 +67,26 @@ def open_tab(page, name):
     page.get_by_role("tab", name=name, exact=True).click()
 
 
-def test_a_student_hands_in_and_the_teacher_sees_it(room):
+def test_a_student_hands_in_and_the_teacher_sees_it_and_frees_the_seat(room):
     _, workshop, come = room
-    ada = sit(come(), "Ada")
-    ada.get_by_role("button", name="soft", exact=True).click()
-    eventually(lambda: alpha(ada, "math") == 0.5)
-    ada.click("#hand-in")
-    ada.locator("#seat-score", has_text="1/2").wait_for()
+    student = sit(come(), LONG)
+    student.get_by_role("button", name="soft", exact=True).click()
+    eventually(lambda: alpha(student, "math") == 0.5)
+    student.click("#hand-in")
+    student.locator("#seat-score", has_text="1/2").wait_for()
+    student.locator("#status[data-state=ready]").wait_for()
+    seat, tab = (student.locator(one).bounding_box() for one in (".seat-box", TAB))
+    assert seat["x"] >= tab["x"] + tab["width"], "it lies over the tabs"
+    assert LONG in student.get_attribute("#seat-name", "title")
+
     teacher = come(f"/workshop/teacher?key={workshop.secret}")
-    teacher.locator(".tiles li.near b", has_text="Ada").wait_for()
-    teacher.locator(".players [data-name=Ada]", has_text="math 0.50").wait_for()
+    teacher.locator(".tiles li.near b", has_text=LONG).wait_for()
+    teacher.locator(f'.players [data-name="{LONG}"]', has_text="math 0.50").wait_for()
+    for _ in range(2):  # it asks back
+        teacher.get_by_role("button", name=f"Free {LONG}").click()
+    student.get_by_role("heading", name="Mixing").wait_for()  # and its open page takes it no more
+    assert student.evaluate("localStorage.getItem('t2ui-seat')") is None
+    assert student.get_by_role("button", name=LONG).is_enabled()
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """A workshop over HTTP: seats, fair shares, what is closed, the board, and the contest."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from door import Visitor, eventually, opened
 from fake_client import FakeClient
 
 from t2ui.http.limits import Limits
+from t2ui.http.rates import Rates
 from t2ui.http.service import Service
+from t2ui.http.workshop import play
 from t2ui.messages import (
     Adapt,
     AddExpert,
@@ -47,15 +50,18 @@ def started(folder, client):
     file = folder / "class.toml"
     file.write_text(FILE)
     workshop = Workshop(read_plan(file))
-    return Service(client, Limits().for_a_class(), workshop=workshop)
+    limits = replace(Limits().for_a_class(), seats_per_address=1000)  # these tests sit down often
+    return Service(client, limits, workshop=workshop)
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
     """(service, URL, the app's blocks)."""
     service = started(tmp_path_factory.mktemp("room"), FakeClient(pace=0))
-    with opened(service=service) as (_, url, demo):
-        yield service, url, demo
+    with pytest.MonkeyPatch.context() as sooner:
+        sooner.setattr(play, "DISK_SECONDS", 0.1)
+        with opened(service=service) as (_, url, demo):
+            yield service, url, demo
 
 
 class Person(Visitor):
@@ -143,6 +149,37 @@ def test_a_seat_is_one_browsers_and_a_forged_one_is_nobodys(person):
     assert "httponly" in cookie and "samesite=lax" in cookie
     assert ada.sit("").status_code == 200 and ada.http.get("/workshop/state").status_code == 403
     assert other.sit("Ada").status_code == 200
+
+
+def test_a_browser_hears_that_the_teacher_freed_its_seat_and_not_that_the_server_began_anew(
+    person, room
+):
+    ada, ben, teacher = person("Ada"), person("Ben"), person(teaches=True)
+    assert teacher.act("free", seat="Ada").status_code == 200
+    refused(ada.http.get("/workshop/state"), 410, "The teacher freed this seat")
+    assert "Pick your seat" in ada.http.get("/").text and ada.sit("Ada").status_code == 200
+    assert ada.state()["seat"] == "Ada", "by hand it is picked again"
+    next(one for one in room[0].workshop.seats.all() if one.name == "Ben").token = ""  # a restart
+    refused(ben.http.get("/workshop/state"), 403, "not known here any more")
+
+
+def test_one_address_takes_some_seats_at_once_and_a_class_within_a_minute(person, room):
+    limits = room[0].limits
+    now = [0.0]
+    rates = Rates(lambda: now[0])
+    usual = Limits.for_public().for_a_class().seats_per_address
+    seated = sum(not rates.take("school", usual) for _ in range(40))
+    assert seated < 20
+    for now[0] in range(60):
+        seated += not rates.take("school", usual)
+    assert seated >= 40
+    room[0].limits = replace(limits, seats_per_address=0.1)
+    try:
+        script = person()
+        assert {script.sit("Zoe").status_code for _ in range(3)} == {404, 429}
+        refused(script.sit("Ada"), 429, "Too many requests from your address")
+    finally:
+        room[0].limits = limits
 
 
 def test_a_post_from_a_form_of_another_page_is_no_seats(person):
@@ -287,6 +324,16 @@ def test_a_mixture_that_is_none_is_not_handed_in(person, room, mixture, says):
     assert "Finn" not in room[0].workshop.contest.entries
 
 
+def test_while_the_model_loads_or_has_failed_nothing_is_handed_in(person, room, monkeypatch):
+    worker, ben = room[0].worker, person("Ben")
+    monkeypatch.setattr(worker, "loading", True)
+    refused(
+        ben.hand_in({"math": 0.5}), 503, "The model is loading: hand in again in a few seconds."
+    )
+    monkeypatch.setattr(worker, "state", "failed")
+    refused(ben.hand_in({"math": 0.5}), 503, worker.status().detail)
+
+
 def test_a_contest_from_the_first_entry_to_the_restart(tmp_path):
     client = FakeClient(pace=0.1)
     service = started(tmp_path, client)
@@ -341,6 +388,19 @@ def test_an_entry_that_cannot_be_scored_says_why_and_stays(person, room):
     assert emil.state()["contest"]["entry"]["note"] == "The device ran out of memory."
     assert emil.hand_in({"math": 0.5}).status_code == 202
     eventually(lambda: emil.state()["contest"]["entry"]["right"] == 1)
+
+
+def test_a_disk_that_refuses_is_said_without_a_path_and_written_to_again(person, room, monkeypatch):
+    contest, cem, teacher = room[0].workshop.contest, person("Cem"), person(teaches=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(contest, "path", contest.path.parent)
+        sent = cem.hand_in({"math": 0.5})
+        refused(sent, 503, "The server's disk refused your entry: tell the teacher")
+        assert str(contest.path) not in sent.text and cem.state()["contest"]["entry"] is None
+        refused(teacher.act("end"), 503, "cannot be written")
+        assert teacher.state()["contest"]["state"] == "open"
+    eventually(lambda: teacher.state()["contest"]["note"] == "")
+    assert contest.path.is_file()
 
 
 def test_presets_and_tasks_stand_on_the_page(person):

@@ -6,7 +6,8 @@ import pytest
 
 from t2ui.errors import InputError
 from t2ui.evaluation.contest import decide
-from t2ui.workshop.contest import ENDED, OPEN, SCORED, SCORING, STOPPED, WAITING, Contest
+from t2ui.files import CannotWrite
+from t2ui.workshop.contest import ENDED, ENDING, OPEN, SCORED, SCORING, STOPPED, WAITING, Contest
 from t2ui.workshop.file import ContestPlan
 from t2ui.workshop.seats import Seats, SeatTaken
 
@@ -43,16 +44,25 @@ def test_the_last_entry_counts_and_one_replaced_while_it_was_scored_does_not(con
         ([1], "expected coefficients by expert"),
         ({"math": "x"}, "'x'; a number is expected"),
         ({"math": True}, "True; a number is expected"),
-        ({"math": float("nan")}, "expected a finite number"),
-        ({"math": 11}, "between -10 and 10"),
+        ({"math": float("nan")}, "is nan; a contest takes -1 to 2"),
+        ({"math": 2.0000001}, "is 2.0000001; a contest takes -1 to 2: move its slider"),
+        ({"code": 0.5, "math": -1.01}, "The coefficient of math is -1.01"),
+        ({"math": 10**400}, "a contest takes -1 to 2"),
         ({"poems": 1.0}, "There is no expert 'poems'"),
         ({"math": 0}, "move one first"),
+        ({"math": 1e-300, "code": -4e-7}, "move one first"),
     ],
 )
 def test_what_cannot_be_handed_in_is_one_line_and_changes_nothing(contest, path, mixture, says):
     with pytest.raises(InputError) as raised:
         contest.hand_in("Ada", mixture, KNOWN)
     assert says in str(raised.value) and not contest.entries and not path.exists()
+
+
+def test_the_ends_of_a_slider_are_taken_and_what_it_shows_as_0_is_left_out(contest):
+    normalised = {"math": 2.0000000000000004, "code": -1.0000000000000002, "poems": 1e-9}
+    entry = contest.hand_in("Ada", normalised, (*KNOWN, "poems"))
+    assert entry.mixture == pytest.approx({"math": 2, "code": -1})
 
 
 def test_a_restart_loses_no_entry_and_scores_what_was_not(contest, path):
@@ -192,3 +202,22 @@ def test_a_full_disk_refuses_an_entry_and_keeps_what_was_found(contest, path):
     path.rmdir()
     contest.hand_in("Ben", {"math": 1.0}, KNOWN)
     assert contest.disk == "" and path.is_file()
+
+
+def test_what_the_disk_refuses_has_not_happened_and_can_be_done_again(contest, path):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    contest.scored(contest.take_waiting(8), decide([[True, False]]).entries)
+    scored = contest.entries["Ada"]
+    path.unlink()
+    path.mkdir()
+    for act in (lambda: contest.hand_in("Ada", {"code": 1.0}, KNOWN), contest.end):
+        with pytest.raises(CannotWrite):
+            act()
+    assert contest.entries == {"Ada": scored} and contest.state == OPEN
+    contest.write_again()
+    assert "cannot be written" in contest.disk
+    path.rmdir()
+    contest.write_again()
+    assert contest.disk == "" and Contest.opened(PLAN, path, SEATS).entries == {"Ada": scored}
+    contest.end()
+    assert Contest.opened(PLAN, path, SEATS).state == ENDING

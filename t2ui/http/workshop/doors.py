@@ -14,11 +14,14 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import Receive, Scope, Send
 
 from t2ui.errors import InputError
+from t2ui.files import CannotWrite
 from t2ui.http.bodies import parsed
 from t2ui.http.gate import Comer, Gate, no_seat
 from t2ui.http.refusal import Refusal
 from t2ui.http.seat_cookie import COOKIE, COOKIE_SECONDS, token_of
 from t2ui.http.workshop.play import Play
+from t2ui.messages import Experts
+from t2ui.ui.shared.listen import listed
 from t2ui.ui.shared.panel import ASSETS, asset_url
 from t2ui.workshop.contest import OPEN
 from t2ui.workshop.live import Workshop
@@ -27,6 +30,9 @@ from t2ui.workshop.seats import SeatTaken
 PATH = "/workshop/"  # routes.py opens those below
 NO_STORE = {"cache-control": "no-store"}
 PICK = ASSETS / "workshop/pick.html"
+LOADING = "The model is loading: hand in again in a few seconds."
+NOT_KEPT = "The server's disk refused your entry: tell the teacher, then hand it in again."
+FREED = "The teacher freed this seat: reload the page and pick one."
 ONLY_TEACHER = "The board is the teacher's: it opens by the link that the server printed."
 
 
@@ -85,10 +91,11 @@ class Doors:
         """Sit down on {seat}, or with "" get up."""
         if said.get("seat") == "":
             if who.seat is not None:
-                workshop.seats.free(who.seat.name)
+                workshop.seats.leave(who.seat)
             response = JSONResponse({"seat": ""})
             response.delete_cookie(COOKIE)
             return response
+        self._gate.pace(("seats", who.address), who.limits.seats_per_address)
         try:
             seat = workshop.seats.take(said.get("seat"), token_of(scope))
         except InputError as error:
@@ -115,7 +122,8 @@ class Doors:
         if who.teacher:
             return self._get_board(workshop, said, scope, who)
         if who.seat is None:
-            raise no_seat(token_of(scope))
+            token = token_of(scope)
+            raise Refusal(410, FREED) if workshop.seats.was_freed(token) else no_seat(token)
         workshop.seats.seen(who.seat, Request(scope).query_params.get("page", ""))
         return JSONResponse(workshop.seen_by(who.seat), headers=NO_STORE)
 
@@ -127,11 +135,15 @@ class Doors:
             raise no_seat(token_of(scope))
         if workshop.contest is None:
             raise Refusal(404, "There is no contest in this workshop.")
-        found = self._gate.service.worker.experts()
-        known = [one.name for one in found.experts] if found else []
+        found = listed(self._gate.service.worker)
+        known = [one.name for one in found.experts] if isinstance(found, Experts) else None
+        if workshop.contest.state == OPEN and known is None:
+            raise Refusal(503, str(found or LOADING), retry=5)
         status = 422 if workshop.contest.state == OPEN else 409
         try:
-            workshop.contest.hand_in(who.seat.name, said.get("mixture"), known)
+            workshop.contest.hand_in(who.seat.name, said.get("mixture"), known or ())
+        except CannotWrite:
+            raise Refusal(503, NOT_KEPT) from None  # its own line, with the path, is the teacher's
         except InputError as error:
             raise refused(error, status) from None
         return JSONResponse(workshop.seen_by(who.seat), 202)
@@ -158,5 +170,5 @@ class Doors:
                 expected = "search, end or free" if self._play else "free"
                 raise Refusal(422, f"act is {json.dumps(act)[:80]}; expected {expected}{contest}.")
         except InputError as error:
-            raise refused(error, 409) from None
+            raise refused(error, 503 if isinstance(error, CannotWrite) else 409) from None
         return JSONResponse(workshop.board())

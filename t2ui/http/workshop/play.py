@@ -21,6 +21,7 @@ from t2ui.ui.shared.listen import Client, Job, follow
 from t2ui.workshop.contest import ENDING, FAILED, SEARCHING, STOPPED, Contest, Entry
 
 LOOK_SECONDS = 0.2  # how soon what was handed in is noticed
+DISK_SECONDS = 5.0  # between tries to write what the disk has refused
 AT_ONCE = 8  # entries that are scored together: a batch holds about so many
 STOPPED_EARLY = "The worker stopped before all was answered."
 
@@ -36,11 +37,11 @@ class Play:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The block in which it plays."""
-        scoring = asyncio.create_task(self._score_all())
+        scoring, writing = map(asyncio.create_task, (self._score_all(), self._write_again()))
         try:
             yield
         finally:
-            for task in filter(None, (scoring, self._searching)):
+            for task in filter(None, (scoring, writing, self._searching)):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
@@ -75,6 +76,12 @@ class Play:
                 await self._decide()
             else:
                 await asyncio.sleep(LOOK_SECONDS)
+
+    async def _write_again(self) -> None:
+        """For as long as the app runs."""
+        while True:
+            await asyncio.sleep(DISK_SECONDS)
+            self.contest.write_again()
 
     async def _score(self, entries: list[Entry]) -> None:
         contest = self.contest

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from t2ui.checks import ALPHA_LIMIT
-from t2ui.config import LEAST_SUM, MAX_STRENGTH, SLIDER_HIGH, SLIDER_LOW
+from t2ui.config import ALPHA_DECIMALS, LEAST_SUM, MAX_STRENGTH, SLIDER_HIGH, SLIDER_LOW
 from t2ui.messages import ExpertInfo
 from t2ui.ui.shared.colours import expert_colours
 
-DECIMALS = 6  # of a coefficient that answers
+DECIMALS = ALPHA_DECIMALS
 FEW = 5  # so many sliders stand in the card at once, in a fixed order; of more, those in use first
 SEARCH_FROM = 8  # experts; from here on the list can be searched
 # What assets/shared/mixer.js has to know of the numbers above; it defines none itself.
