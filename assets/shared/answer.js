@@ -254,7 +254,7 @@
         say("adapted");
       }
       const kl = value.shifts?.length && typeof value.shifts[0][5] === "number";
-      const tints = kl ? h("button.chip.tints", { type: "button", ariaPressed: byKl, title: "Tint by KL (adapted ‖ base): how far apart both models' next tokens are at this place, whatever token was written.", onclick: () => {
+      const tints = kl ? h("button.chip.tints", { type: "button", ariaPressed: String(byKl), title: "Tint by KL (adapted ‖ base): how far apart both models' next tokens are at this place, whatever token was written.", onclick: () => {
         byKl = !byKl;
         draw(shown);
       } }, "KL") : null;

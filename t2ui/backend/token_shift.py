@@ -27,7 +27,7 @@ T = TypeVar("T")
 Pieces = Generator[None, None, T]
 
 CANDIDATES = 3  # that are shown for each token of an answer
-# Logits of each model held at once: 0.25 GB of float32. A longer answer is compared up to here only.
+# Logits of each model held at once: 0.25 GB of float32. A longer answer is compared up to here.
 MAX_LOGITS = 2**26
 
 

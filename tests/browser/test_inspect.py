@@ -171,6 +171,7 @@ def test_two_experts_are_compared_and_the_sliders_can_be_inspected(visit, client
     eventually(lambda: asked()[-1] == {"math": 0.5})
 
 
+@pytest.mark.slow
 def test_a_link_brings_back_what_is_compared_with_what(visit, app):
     page = visit()
     slide(page, "math", 0.5)
@@ -390,6 +391,7 @@ def test_text_is_large_enough_for_a_projector(visit):
 # --- the real thing ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.timeout(900)
 def test_the_whole_way_on_the_embedded_model(visit, real_cache):

@@ -236,6 +236,7 @@ def interrupted(command: list[str], folder: Path, until) -> tuple[int, list[dict
             process.kill()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_and_prints_a_command_that_goes_on(folder, tmp_path):
     words = [
         "train",

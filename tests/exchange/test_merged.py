@@ -222,6 +222,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_under_twice_the_largest_shard(tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -91,18 +91,23 @@ def test_the_help_of_ask_and_evaluate_offers_one_that_was_added():
         "from t2ui.catalogue import DISPATCHERS\n"
         "DISPATCHERS['coin'] = ENTRY\n"
         "from t2ui.cli.main import main\n"
-        "main([sys.argv[1], '--help'])"
+        "for command in ('ask', 'evaluate'):\n"
+        "    try:\n"
+        "        main([command, '--help'])\n"
+        "    except SystemExit as ended:\n"
+        "        assert not ended.code\n"
+        "    print('== end of help')"
     )
-    for command in ("ask", "evaluate"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, command],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COLUMNS": "200"},
-        )
-        assert done.returncode == 0, done.stderr
-        assert "coin" in done.stdout and "prompt" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stderr
+    *helps, _ = done.stdout.split("== end of help")
+    assert ["coin" in text and "prompt" in text for text in helps] == [True, True]
 
 
 def test_the_library_answers_with_one_that_was_added(coin, tiny_llama, tiny_tokenizer, experts):
