@@ -27,6 +27,7 @@ from t2ui.models.chat import end_tokens_in
 from t2ui.models.loading import context_limit
 from t2ui.models.running import answering, cached
 from t2ui.svf.adapter import Adapter, Scales, Setting
+from t2ui.svf.linear import Factored
 from t2ui.svf.modules import check_model
 
 __all__ = [
@@ -39,12 +40,33 @@ __all__ = [
     "generate",
 ]
 
-# Computing W′ once costs about what it saves over the factored form in this many tokens of one row.
+# Computing W′ once costs about what it saves over the factored form in this many tokens of one row;
+# an answer may end long before the most that it may have, so it is begun once some are written, and
+# done a few matrices a step: all at once the answer would stand still for seconds on a CPU.
 MERGE_FROM_TOKENS = 48
+MERGE_AFTER_TOKENS = 16
+MERGED_A_STEP = 8
 PIECE_TOKENS = 4096  # of prompts, read in one forward pass where nobody waits for a decode step
 # The reading with the least left goes on, but every fourth time the oldest: a long one must not
 # wait for ever.
 OLDEST_EVERY = 4
+
+
+class _Merging:
+    """Some scales, and the setting in which more and more matrices run with their W′."""
+
+    def __init__(self, scales: Scales, adapter: Adapter) -> None:
+        adapter.set(scales)
+        self.scales, self._adapter = scales, adapter
+        self.setting = dict(adapter.current())
+        self._left = [name for name, run in self.setting.items() if isinstance(run, Factored)]
+
+    def go_on(self) -> bool:
+        """Write the next ones; whether there were any left."""
+        now, self._left = self._left[:MERGED_A_STEP], self._left[MERGED_A_STEP:]
+        for name in now:
+            self.setting[name] = self._adapter.linears[name].merged(self.scales[name])
+        return bool(now)
 
 
 class Decoder:
@@ -86,7 +108,7 @@ class Decoder:
         self._padded = False  # whether any of it is 0
         self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
-        self._merged: tuple[Scales, Setting] | None = None  # some scales, and their W′
+        self._merged: _Merging | None = None
 
     def __len__(self) -> int:
         """Rows that are decoding, or whose prompt is being read or about to."""
@@ -259,32 +281,34 @@ class Decoder:
         return tensor.to(self.model.device, non_blocking=True)
 
     def _set_rows(self, adapter: Adapter) -> None:
-        """Set the rows' scales; merged into W′ where all rows but base rows have the same and the
-        answer is long enough to pay for it."""
+        """Set the rows' scales; merged into W′, bit by bit, where all rows but base rows have the
+        same and the answer is long enough to pay for it."""
         # The scales themselves are held, not their ids: a freed one's address may be used again.
         plan = [r.at_its_place().scales for r in self._rows]
         same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
-        if same and self._setting is not None:
+        if not same:
+            self._setting, self._plan = None, []
+        more = self._merge_more(plan, adapter)
+        if self._setting is not None and not more:
             adapter.restore(self._setting)
             return
-        self._setting, self._plan = None, []
-        adapter.set_rows(plan, self._merged_for(plan, adapter))
+        adapter.set_rows(plan, self._merged.setting if self._merged else None)
         self._setting, self._plan = adapter.current(), plan
 
-    def _merged_for(self, plan: list[Scales | None], adapter: Adapter) -> Setting | None:
-        """W′ of the only mixture in the batch, if it pays; written once, whoever joins or leaves
-        beside it."""
+    def _merge_more(self, plan: list[Scales | None], adapter: Adapter) -> bool:
+        """Write some of W′ of the only mixture in the batch, if it pays; each matrix once, whoever
+        joins or leaves beside it. Whether there was any left to write."""
         mixtures = {id(scales): scales for scales in plan if scales}
         only = next(iter(mixtures.values()), None) if len(mixtures) == 1 else None
-        if only is None or self._merged is None or self._merged[0] is not only:
+        if only is None or self._merged is None or self._merged.scales is not only:
             self._merged = None  # the old W′ goes before a new one is made
         if only is not None and self._merged is None:
             own = [r for r, scales in zip(self._rows, plan, strict=True) if scales]
             longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in own)
-            if longest >= MERGE_FROM_TOKENS and not any(r.steered for r in own):
-                adapter.set(only, "merged")
-                self._merged = only, adapter.current()
-        return self._merged[1] if self._merged else None
+            begun = max(len(r.tokens) for r in own) >= MERGE_AFTER_TOKENS
+            if begun and longest >= MERGE_FROM_TOKENS and not any(r.steered for r in own):
+                self._merged = _Merging(only, adapter)
+        return self._merged is not None and self._merged.go_on()
 
     def _join(self, new: list["RunningRow"], cache: RoomyCache, attention: Tensor) -> None:
         if self._cache is None:  # no row is decoding

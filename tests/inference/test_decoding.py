@@ -156,26 +156,43 @@ def test_a_finished_row_gives_its_padding_back(decoder):
 
 
 def test_the_merged_form_gives_the_tokens_of_the_factored_one(
-    tiny_llama, tiny_tokenizer, llama, monkeypatch
+    tiny_llama, tiny_tokenizer, llama, merged_weights, monkeypatch
 ):
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
     rows = [row(i, prompt_ids(n), 60, z) for i, n in enumerate((5, 12))]
-    modes = []
-    original = llama.set
-    monkeypatch.setattr(llama, "set", lambda z, mode: modes.append(mode) or original(z, mode))
+    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 3)
     merged = tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)
-    assert modes[:1] == ["merged"]
+    count = len(merged_weights)
+    assert count == len(llama.names)
     monkeypatch.setattr(generate_module, "MERGE_FROM_TOKENS", 10**9)
-    count = len(modes)
     factored = tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)
-    assert len(modes) == count
+    assert len(merged_weights) == count
     wanted = [greedy(rewritten(tiny_llama, z), r.prompt_ids, 60) for r in rows]
     assert merged == factored == wanted
 
 
+def test_an_answer_that_ends_early_is_never_merged(
+    decoder, tiny_llama, llama, merged_weights, monkeypatch
+):
+    """Writing W′ takes seconds on a CPU: the first token must not wait for it, and most answers
+    end before it pays. Later it is written a few matrices a step."""
+    monkeypatch.setattr(generate_module, "MERGE_AFTER_TOKENS", 16)
+    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 4)
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    decoder.add([row("long", prompt_ids(5), 100, z)])
+    found, written = {}, []
+    while len(decoder):
+        collect(decoder.step(), found)
+        written.append(len(merged_weights))
+    assert written[15] == 0, "sixteen tokens are there, and none of them waited"
+    steps = [now - before for before, now in zip(written, written[1:], strict=False)]
+    assert max(steps) == 4 and written[-1] == len(llama.names)
+    assert found["long"] == greedy(rewritten(tiny_llama, z), prompt_ids(5), 100)
+
+
 @pytest.mark.parametrize("joins", ["base", "another mixture"])
 def test_a_row_that_joins_a_merged_batch_leaves_its_answer_as_it_is(
-    decoder, tiny_llama, tiny_tokenizer, llama, joins
+    decoder, tiny_llama, tiny_tokenizer, llama, merged_weights, joins
 ):
     z, other = (random_scales(tiny_llama, llama.names, seed=s, spread=0.3) for s in (1, 2))
     scales = None if joins == "base" else other
@@ -183,8 +200,10 @@ def test_a_row_that_joins_a_merged_batch_leaves_its_answer_as_it_is(
     wanted = [tokens_of(tiny_llama, tiny_tokenizer, llama, r)[0] for r in rows]
     decoder.add(rows[:1])
     found = {}
+    before = len(merged_weights)
     for _ in range(5):
         collect(decoder.step(), found)
+    assert len(merged_weights) == before + len(llama.names)
     decoder.add(rows[1:])
     run(decoder, found)
     assert [found["merged"], found["base"]] == wanted
@@ -256,7 +275,9 @@ def test_a_step_waits_for_the_device_at_most_twice(
 
 @pytest.fixture
 def merged_weights(monkeypatch):
-    """Calls that tell whether the merged weights made so far still live."""
+    """Calls that tell whether the merged weights made so far still live. They are made at once."""
+    monkeypatch.setattr(generate_module, "MERGE_AFTER_TOKENS", 0)
+    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 1000)
     made, merged = [], SVFLinear.merged
 
     def watched(linear, z):

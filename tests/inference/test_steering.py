@@ -8,6 +8,7 @@ from reference import prompt_ids, random_scales
 from tiny import ARCHITECTURES, END_ID
 from transformers import DynamicCache
 
+import t2ui.inference.decoding as decoding_module
 from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import Decoder, Row, generate
@@ -15,6 +16,7 @@ from t2ui.inference.two_pass import replay, two_pass_infer
 from t2ui.models.running import cached
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
+from t2ui.svf.linear import SVFLinear
 from t2ui.svf.mixture import Mixture
 
 decoder, llama = decoding.decoder, decoding.llama  # fixtures
@@ -83,24 +85,25 @@ def test_before_its_first_token_an_answer_is_steered_from_the_second_on(decoder,
     assert decoder.steer("mine", one) is None, "it has ended"
 
 
-def test_long_answers_are_not_merged_anew_at_every_move(tiny_llama, tiny_tokenizer, llama):
+def test_long_answers_are_not_merged_anew_at_every_move(
+    tiny_llama, tiny_tokenizer, llama, monkeypatch
+):
     """W′ would be written at each: a steered row runs factored."""
     one, two = (random_scales(tiny_llama, llama.names, seed=s, spread=0.5) for s in (1, 2))
-    merged = []
+    monkeypatch.setattr(decoding_module, "MERGE_AFTER_TOKENS", 0)
+    written, merged = [], SVFLinear.merged
+    monkeypatch.setattr(
+        SVFLinear, "merged", lambda linear, z: written.append(z) or merged(linear, z)
+    )
     decoder = Decoder(tiny_llama, tiny_tokenizer, llama)
-    original = llama.set
-    llama.set = lambda z, mode="factored": (merged.append(mode), original(z, mode))
-    try:
-        decoder.add([row(0, prompt_ids(9), 120, one)])
-        for _ in range(3):
-            decoder.step()
-        assert merged == ["merged"]
-        for scales in (two, one, two):
-            decoder.steer(0, scales)
-            decoder.step()
-    finally:
-        del llama.set
-    assert merged == ["merged"]
+    decoder.add([row(0, prompt_ids(9), 120, one)])
+    for _ in range(5):
+        decoder.step()
+    assert len(written) == len(llama.names)
+    for scales in (two, one, two):
+        decoder.steer(0, scales)
+        decoder.step()
+    assert len(written) == len(llama.names)
 
 
 # --- receipts ------------------------------------------------------------------------------------
