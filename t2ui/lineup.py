@@ -20,6 +20,11 @@ def held_back(
     return rows[:shots], rows[shots:]
 
 
+def controls_with(shots: Sequence[tuple[str, str]]) -> list[str]:
+    """The controls that there can be: without examples none has them in its prompt."""
+    return [name for name in CONTROLS if shots or name != EXAMPLES]
+
+
 @dataclass(frozen=True)
 class Lineup:
     """The columns of a comparison, in their order: the mixtures, then the controls."""

@@ -22,7 +22,7 @@ from t2ui.cli.options import (
 )
 from t2ui.config import DEFAULT_MODEL, AnswerSettings, Sampling
 from t2ui.errors import InputError
-from t2ui.lineup import EXAMPLES, Lineup, held_back
+from t2ui.lineup import Lineup, controls_with, held_back
 
 if TYPE_CHECKING:
     from t2ui.inference.sweep import Sweep
@@ -73,8 +73,8 @@ def compare(
         check_prompt(prompt)
     check_text("--given", given)
     shots, rows = held_back(_rows(questions) if questions else [], controls)
-    names = [name for name in CONTROLS if shots or name != EXAMPLES] if controls else []
-    lineup = Lineup([_column(one) for one in mix], names, shots=shots if names else ())
+    names = controls_with(shots) if controls else []
+    lineup = Lineup([_column(one) for one in mix], names, shots=shots)
     from t2ui.evaluation.trial import try_questions
     from t2ui.inference.sweep import compare_mixtures
 

@@ -12,8 +12,27 @@ from t2ui.records import Standing
 # --- requests ------------------------------------------------------------------------------------
 
 
+class _Columns:
+    """A request in which every column of a line-up answers."""
+
+    normalise: bool
+    allow_transfer: bool
+    scope: str
+    sampling: Sampling
+
+    @property
+    def settings(self) -> AnswerSettings:
+        """How each mixture answers."""
+        return AnswerSettings(
+            normalise=self.normalise,
+            allow_transfer=self.allow_transfer,
+            scope=self.scope,
+            sampling=self.sampling,
+        )
+
+
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(_Columns):
     """Answer a prompt with every column, in one batch. Events: SweepTexts*, Swept."""
 
     prompt: str
@@ -29,19 +48,9 @@ class Sweep:
         check_prompt(self.prompt)
         check_text("the given text", self.given)
 
-    @property
-    def settings(self) -> AnswerSettings:
-        """How each mixture answers."""
-        return AnswerSettings(
-            normalise=self.normalise,
-            allow_transfer=self.allow_transfer,
-            scope=self.scope,
-            sampling=self.sampling,
-        )
-
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(_Columns):
     """Let every column answer many questions, between other people's answers. Events: Queued*,
     Tried*."""
 
@@ -60,16 +69,6 @@ class Trial:
             check_text(f"the right answer of question {number}", right)
             if not right.strip():
                 raise InputError(f"Question {number} has no right answer: type one.")
-
-    @property
-    def settings(self) -> AnswerSettings:
-        """How each mixture answers."""
-        return AnswerSettings(
-            normalise=self.normalise,
-            allow_transfer=self.allow_transfer,
-            scope=self.scope,
-            sampling=self.sampling,
-        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import gradio as gr
 from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError, quoted
 from t2ui.messages import PANES, AnswerSoFar, Ask
-from t2ui.ui.api.route import Route
+from t2ui.ui.api.route import Route, mixture_of
 from t2ui.ui.shared.controls import MAX_NEW_TOKENS
 from t2ui.ui.shared.listen import Client, listen
 from t2ui.ui.shared.visitor import of
@@ -51,7 +51,7 @@ def ask_of(client: Client) -> Callable[..., Any]:
             sampling = _sampling(max_new_tokens, temperature, top_p, top_k, seed, stop)
             request = Ask(
                 prompt,
-                _mixture(mixture),
+                mixture_of(mixture),
                 dispatch or "",
                 routing,
                 threshold,
@@ -84,17 +84,6 @@ def result_of(answer: AnswerSoFar) -> dict[str, Any]:
     result |= {pane: answer.written(pane).text for pane in PANES}
     result |= asdict(mixed) if mixed else {}
     return result | ({"timings": done.timings, "receipt": done.receipt} if done else {})
-
-
-def _mixture(mixture: Any) -> dict[str, float] | None:
-    """The coefficients; an empty object is no mixture.
-
-    Raises:
-        InputError: no object.
-    """
-    if mixture is not None and not isinstance(mixture, dict):
-        raise InputError(f"mixture is {quoted(mixture)}; expected an object like {{'math': 0.7}}.")
-    return mixture or None
 
 
 def _sampling(

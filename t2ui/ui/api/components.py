@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 
 from t2ui.checks import check_range
-from t2ui.errors import InputError, quoted
+from t2ui.errors import InputError
 from t2ui.messages import Components, ComponentsMeasured, Failed
 from t2ui.records import LEAST_Z, MOST_Z, ComponentChoice
-from t2ui.ui.api.route import Route
+from t2ui.ui.api.route import Route, mixture_of
 from t2ui.ui.shared.listen import Client, answer
 from t2ui.ui.shared.visitor import of
 
@@ -39,16 +39,12 @@ def components_of(client: Client) -> Callable[..., Any]:
         answer `text` (by default the mixture's own) with z of that one component set to `at`.
         """
         try:
-            if not isinstance(mixture, (dict, type(None))):
-                raise InputError(
-                    f"mixture is {quoted(mixture)}; expected an object like {{'math': 0.7}}."
-                )
             check_range("index", index, 0, MOST_INDEX)
             check_range("count", count, 1, MOST_INDEX)
             check_range("at", at, LEAST_Z, MOST_Z)
             chosen = ((matrix, int(index)),) if matrix else ()
             choice = ComponentChoice(by=by, count=int(count), chosen=chosen, at=float(at))
-            request = Components(mixture or {}, choice, prompt, text, scope=scope or "")
+            request = Components(mixture_of(mixture) or {}, choice, prompt, text, scope=scope or "")
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
         found = await answer(of(client, http), request, ComponentsMeasured, TIMEOUT_SECONDS)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from t2ui.errors import InputError, quoted
 from t2ui.ui.shared.listen import Client
 
 
@@ -19,3 +20,14 @@ class Route:
 
     make: Callable[[Client], Callable[..., Any]]
     answers: bool = False
+
+
+def mixture_of(given: Any) -> dict[str, float] | None:
+    """The coefficients that a caller gave; an empty object is no mixture.
+
+    Raises:
+        InputError: no object.
+    """
+    if given is not None and not isinstance(given, dict):
+        raise InputError(f"mixture is {quoted(given)}; expected an object like {{'math': 0.7}}.")
+    return given or None

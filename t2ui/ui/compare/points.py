@@ -7,7 +7,7 @@ from typing import Any
 from t2ui.catalogue import CONTROLS
 from t2ui.config import LEAST_SUM
 from t2ui.figures.colours import BASE as GREY
-from t2ui.lineup import EXAMPLES, Lineup
+from t2ui.lineup import EXAMPLES, Lineup, controls_with
 from t2ui.ui.shared.examples import Row
 from t2ui.ui.shared.mixture import DECIMALS, experts_of, weights
 
@@ -82,8 +82,7 @@ def lined_up(
         of = STRENGTHS.index(1.0)
     else:
         of = len(found) - 1 if found[-1].mixture else 0
-    names = [name for name in CONTROLS if shots or name != EXAMPLES] if controls else []
-    shots = shots if EXAMPLES in names else ()
+    names = controls_with(shots) if controls else []
     lineup = Lineup([point.mixture for point in found], names, of, shots)
     return [*found, *(control_of(found[of], name) for name in names)], lineup
 
