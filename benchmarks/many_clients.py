@@ -83,12 +83,7 @@ def run(worker: WorkerClient, options, alone: dict[int, str], one_by_one: float)
     for thread in threads:
         thread.join()
     took = time.perf_counter() - began
-    verdicts: Counter[str] = Counter()
-    for client, texts in found.items():
-        for text in texts:
-            others = {t for c, t in alone.items() if c != client} - {alone[client]}
-            kind = "right" if text == alone[client] else "crossed" if text in others else "other"
-            verdicts[kind if text else "lost"] += 1
+    verdicts = judge(found, alone)
     shares = [end - began for end in ends.values()]
     print(
         f"{sum(verdicts.values())} requests: {dict(verdicts)} (other: near ties that fell the "
@@ -102,6 +97,17 @@ def run(worker: WorkerClient, options, alone: dict[int, str], one_by_one: float)
         f"{took / sum(verdicts.values()):.3f} s a request, one after the other {one_by_one:.3f} "
         f"s: {one_by_one * sum(verdicts.values()) / took:.1f} times as fast"
     )
+
+
+def judge(found: dict[int, list[str]], alone: dict[int, str]) -> Counter[str]:
+    """How many answers so far are right, another's, something else or none at all."""
+    verdicts: Counter[str] = Counter()
+    for client, texts in found.items():
+        others = {t for c, t in alone.items() if c != client} - {alone[client]}
+        for text in list(texts):
+            kind = "right" if text == alone[client] else "crossed" if text in others else "other"
+            verdicts[kind if text else "lost"] += 1
+    return verdicts
 
 
 if __name__ == "__main__":

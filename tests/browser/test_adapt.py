@@ -6,7 +6,7 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, eventually, mode, serve
+from browsing import SHOTS, alpha, eventually, mode, reload, serve
 from fake_client import FakeClient
 
 from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed, NextToken
@@ -31,10 +31,9 @@ def open_adapt(page, sample="arithmetic"):
         page.wait_for_selector(".ex-row.held")
 
 
-def reload(page):
+def open_again(page):
     """Reload and open the page again, once it stands."""
-    page.reload()
-    page.wait_for_selector("#mix-math", state="attached")
+    reload(page)
     open_adapt(page, sample="")
 
 
@@ -120,13 +119,13 @@ def test_a_reload_finds_the_running_search_and_later_its_result(visit, client):
     open_adapt(page)
     page.click("#adapt-start")
     eventually(lambda: generations(page) == 2)
-    reload(page)
+    open_again(page)
     wait_search(page, "working")
     eventually(lambda: len(rows(page)) == 12)
     client.hold_after = None
     wait_search(page, "done")
     assert client.cancelled == [], "a reload stops no search"
-    reload(page)
+    open_again(page)
     page.wait_for_selector("#adapt-use")
     eventually(lambda: generations(page) == 6)
     page.click("#adapt-answer")
@@ -143,7 +142,7 @@ def test_scripts_that_come_late_lose_neither_rows_nor_prompt(visit, client):
     rows = page.locator(".ex-row").count()
     page.route("**/adapt.js*", lambda route: (time.sleep(1.5), route.continue_()))
     client.requests.clear()
-    reload(page)
+    open_again(page)
     eventually(lambda: page.locator(".ex-row.held").count())
     assert page.locator(".ex-row").count() == rows
     assert "Error" not in page.locator("#adapt-search").inner_text()
@@ -220,7 +219,7 @@ def test_a_mixture_is_saved_as_an_expert_once(visit, client):
     page.locator("#adapt-report .note.bad", has_text="already").wait_for()
     page.get_by_role("tab", name="Ask").click()
     page.wait_for_selector("#mix-rolls")
-    page.reload()
+    reload(page)
     page.wait_for_selector("#mix-rolls")
 
 

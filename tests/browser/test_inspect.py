@@ -5,7 +5,7 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, boxes, eventually, serve, slide, wait_state
+from browsing import SHOTS, ask, boxes, eventually, reload, serve, slide, wait_state
 from looks import PALE
 
 from t2ui.messages import Components, Failed, Heatmap
@@ -340,7 +340,7 @@ def test_plots_and_page_follow_the_theme(visit):
     page.screenshot(path=SHOTS / "inspect-dark.png")
     page.get_by_label("Switch between light and dark").click()
     page.wait_for_function(f"{paper} !== '{dark}'")
-    page.reload()
+    reload(page)
     page.wait_for_function("!document.body.classList.contains('dark')")
     open_inspect(page)
     every_matrix(page)

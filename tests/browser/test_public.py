@@ -4,7 +4,7 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, returning, serve, wait_state
+from browsing import SHOTS, ask, eventually, reload, returning, serve, wait_state
 from fake_client import FakeClient
 
 from t2ui.http.limits import Limits
@@ -105,8 +105,7 @@ def test_what_a_visitor_saves_is_theirs_and_goes_with_the_page(visit, public):
     save(me, "mine")
     me.click("#saved-open")
     assert "Only you see them" in me.locator("#saved-sheet").inner_text()
-    you.reload()
-    you.wait_for_selector("#mix-math")
+    reload(you)
     assert "mine" in sliders(me) and "mine" not in sliders(you)
     assert you.locator("#saved-open").is_hidden()
     save(you, "mine")  # the same name, for another visitor
