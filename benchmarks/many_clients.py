@@ -80,8 +80,9 @@ def run(worker: WorkerClient, options, alone: dict[int, str], one_by_one: float)
     began = time.perf_counter()
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    while waiting := [thread for thread in threads if thread.is_alive()]:
+        waiting[0].join(60)
+        print(f"{time.perf_counter() - began:.0f} s: {dict(judge(found, alone))}", flush=True)
     took = time.perf_counter() - began
     verdicts = judge(found, alone)
     shares = [end - began for end in ends.values()]

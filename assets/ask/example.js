@@ -35,7 +35,7 @@
     selectOnce(example.prompt);
     return [
       example.prompt,
-      text(now.experts ? { ...now, alpha: { ...now.alpha, ...example.mixer.alpha }, set_by: example.mixer.set_by } : example.mixer),
+      text(now.experts ? { ...now, alpha: { ...now.alpha, ...example.mixer.alpha }, set_by: example.mixer.set_by, moves: (now.moves || 0) + 1 } : example.mixer),
       text(example.classification), text(example.next_token), text(example.base), text(example.adapted),
       text({ ...JSON.parse(footer), receipt: example.receipt, example: true }),
     ];

@@ -21,6 +21,20 @@
       h(row.apart === "same" ? "span.numbers" : "span.numbers.sure", null, `${percent(row.base)} → ${percent(row.expert)}`), h("span.n", null, `n ${row.n}`));
   }
 
+  /** What was measured of the mixture on the sliders, or how far that is. */
+  panels.measured = (host) => {
+    const note = h("p.note", { role: "status" });
+    const stopped = new Set(); // the runs that were
+    host.append(note);
+    return (value) => {
+      if (value.stopped) stopped.add(value.stopped);
+      if (value.running && stopped.has(value.run)) return;
+      note.textContent = value.note;
+      note.classList.toggle("bad", value.bad);
+      host.dataset.state = value.running ? "working" : value.bad ? "failed" : "done";
+    };
+  };
+
   panels.library = (host, api) => {
     let value = { experts: [] };
     const asked = new URLSearchParams(location.search);

@@ -86,7 +86,8 @@
     function change(patch, stay = true) {
       const dispatch = document.querySelector("#dispatch-mode input:checked")?.value;
       const note = dispatch && dispatch !== host.dataset.manual ? "You moved a slider: the dispatcher is off now." : plain().note_by_hand || "";
-      const value = { ...plain(), set_by: "you", note, note_by_hand: note, ...patch };
+      const before = plain();
+      const value = { ...before, set_by: "you", note, note_by_hand: note, moves: (before.moves || 0) + 1, ...patch };
       api.props.value = JSON.stringify(value);
       byHand = stay ? api.props.value : "";
       draw(value);
@@ -207,7 +208,9 @@
     host.addEventListener("mouseleave", settle);
     host.addEventListener("focusout", () => setTimeout(settle));
 
+    let shown = null; // the value that stands there
     function draw(value) {
+      shown = value;
       const setBy = document.getElementById("set-by");
       if (setBy) {
         setBy.textContent = value.set_by ? `set by: ${value.set_by}` : "";
@@ -242,6 +245,16 @@
       host.closest(".gradio-container")?.style.setProperty("--t2-mix", mixColour(acts));
       setMixture({ weights, normalise: Boolean(value.normalise && !refused), allow_transfer: Boolean(value.allow_transfer) });
     }
-    return draw;
+    /** What the experts were listed for may be older than the sliders: those stay as they are. */
+    return (value) => {
+      const stale = value.experts && shown?.experts && (value.moves || 0) < (shown.moves || 0);
+      if (stale) {
+        const alpha = Object.fromEntries(Object.entries(value.alpha).map(([name, a]) => [name, shown.alpha[name] ?? a]));
+        const { strength, set_by, moves } = shown;
+        value = { ...value, alpha, strength, set_by, moves };
+        api.props.value = JSON.stringify(value);
+      }
+      draw(value);
+    };
   };
 })();

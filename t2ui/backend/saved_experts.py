@@ -7,11 +7,13 @@ own. What came with the app, or from the command line, is never touched.
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from safetensors import SafetensorError
 
 from t2ui.backend.experts_folder import SAVED_ON, ExpertsFolder
 from t2ui.errors import InputError, quoted
+from t2ui.evaluation.statistics import interval_of
 from t2ui.messages import (
     EXPERT_NAME,
     TENANT,
@@ -21,6 +23,7 @@ from t2ui.messages import (
     ExpertDeleted,
     ExpertFile,
     ExpertSaved,
+    Measured,
     ReadExpert,
     RenameExpert,
     SaveExpert,
@@ -60,6 +63,8 @@ class SavedExperts:
             base_model=model_name(self._adapter.model),
             description=f"Mixture of {weights}.",
         )
+        if request.measured and request.measured.n:
+            expert = replace(expert, metrics=[_record(request.measured)])
         path = folder / f"{request.name}.safetensors"
         _write(expert, path)
         return ExpertSaved(request.name, path.name, self._experts.listing(request.session))
@@ -172,6 +177,20 @@ class SavedExperts:
                 "or try again later."
             )
         return folder
+
+
+def _record(found: Measured) -> dict[str, Any]:
+    """What the file keeps, as `t2ui evaluate --keep` writes it."""
+    record = {
+        "set": found.set,
+        "protocol": found.protocol,
+        "n": found.n,
+        "base": round(found.base / found.n, 4),
+        "base_interval": interval_of(found.base, found.n),
+        "expert": round(found.mixture / found.n, 4),
+        "interval": interval_of(found.mixture, found.n),
+    }
+    return record if found.p is None else {**record, "p": float(f"{found.p:.2g}")}
 
 
 def _write(expert: Expert, path: Path) -> None:

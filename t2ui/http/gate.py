@@ -133,14 +133,22 @@ class Gate:
         """The body of a post.
 
         Raises:
-            Refusal: what `read_body` raises, or too many arrive at once.
+            Refusal: what `read_body` raises, or too many or too much arrive at once.
         """
-        address = who.address
+        address, key, most = who.address, ("bytes", who.address), who.limits.bytes_per_address
+        if wait := self._rates.take(key, most, amount=0):
+            raise busy(
+                f"Your address sends more than {most:,.0f} bytes a second. Try again in "
+                f"{max(1, round(wait))} s.",
+                retry=wait,
+            )
         if self._arriving[address] >= who.limits.bodies_per_address:
             raise busy(f"{self._arriving[address]} posts from your address are still arriving.")
         self._arriving[address] += 1
         try:
-            return await read_body(scope, receive, who.limits)
+            body = await read_body(scope, receive, who.limits)
+            self._rates.take(key, most, amount=len(body))
+            return body
         finally:
             self._arriving[address] -= 1
             if not self._arriving[address]:

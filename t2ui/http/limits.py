@@ -45,6 +45,7 @@ class Limits:
     requests_per_session: float = 60
     requests_per_address: float = 1000
     api_posts_per_address: float = 100
+    bytes_per_address: float = 50_000_000  # of posts
     pages_per_address: float = 50  # of the page itself and its configuration
     sessions_per_address: float = 50  # new ones: each costs Gradio 20 ms
     seats_per_address: float = 0.7  # taken in a workshop: a class of 40 sits within a minute
@@ -77,6 +78,7 @@ class Limits:
             requests_per_session=20,
             requests_per_address=200,
             api_posts_per_address=2,
+            bytes_per_address=4_000_000,
             pages_per_address=2,
             sessions_per_address=2,
             answer_tokens=512,
@@ -89,6 +91,7 @@ class Limits:
         return replace(
             self,
             requests_per_address=max(self.requests_per_address, usual.requests_per_address),
+            bytes_per_address=max(self.bytes_per_address, usual.bytes_per_address),
             pages_per_address=max(self.pages_per_address, usual.pages_per_address),
             sessions_per_address=max(self.sessions_per_address, usual.sessions_per_address),
             streams_per_address=max(self.streams_per_address, usual.streams_per_address),
@@ -105,6 +108,7 @@ class Limits:
             tasks_per_address=self.tasks_per_session,
             requests_per_address=self.requests_per_session,
             api_posts_per_address=2,
+            bytes_per_address=1_000_000,
             pages_per_address=2,
             sessions_per_address=2,
             bodies_per_address=20,

@@ -16,14 +16,15 @@ class Rates:
         self._clock = clock
         self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # tokens, when
 
-    def take(self, key: Hashable, per_second: float) -> float:
-        """Seconds to wait until there is one more; 0 where it was there, and is now used."""
+    def take(self, key: Hashable, per_second: float, amount: float = 1) -> float:
+        """Seconds to wait until there is one more; 0 where it was there, and `amount` is now used:
+        of a size that is known only afterwards more may be used than there was."""
         now, most = self._clock(), max(1.0, BURST_SECONDS * per_second)
         left, since = self._left.get(key, (most, now))
         left = min(most, left + (now - since) * per_second)
         wait = 0.0
         if left >= 1:
-            left -= 1
+            left -= amount
         else:
             wait = (1 - left) / per_second if per_second else 3600.0
         self._left[key] = left, now

@@ -28,6 +28,18 @@ def owner_of(session: str) -> str:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """How many questions the base model and a mixture answered rightly, for the expert's file."""
+
+    set: str  # which questions, in words
+    protocol: str  # how they were answered
+    base: int
+    mixture: int
+    n: int
+    p: float | None  # exact paired McNemar test; None where it is not known which were right
+
+
+@dataclass(frozen=True)
 class SaveExpert:
     """Fold a mixture into one z and save it. Event: ExpertSaved."""
 
@@ -35,6 +47,7 @@ class SaveExpert:
     mixture: dict[str, float]
     normalise: bool = False
     training: dict[str, Any] = field(default_factory=dict)  # where the mixture came from
+    measured: Measured | None = None
     session: str = ""
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from t2ui.backend.serving import ModelBackend
 from t2ui.backend.session_folders import SessionFolders
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
+from t2ui.evaluation.statistics import interval_of
 from t2ui.messages import (
     Adapt,
     AddExpert,
@@ -29,6 +30,7 @@ from t2ui.messages import (
     ExpertSaved,
     Failed,
     Heatmap,
+    Measured,
     NextToken,
     NextTokens,
     ReadExpert,
@@ -119,6 +121,27 @@ def test_a_saved_mixture_is_an_expert_that_does_the_same(backend, folder):
     mixed = one(backend, NextToken("Hello", WEIGHTS), NextTokens)
     folded = one(backend, NextToken("Hello", {"both": 1.0}), NextTokens)
     assert folded.kl == pytest.approx(mixed.kl, rel=1e-4)
+
+
+def test_what_was_measured_before_stands_in_the_file_with_its_intervals(backend, folder):
+    found = Measured("decimals, 27 questions", "greedy", 3, 17, 27, 0.000123)
+    saved = one(backend, SaveExpert("measured", WEIGHTS, measured=found), ExpertSaved)
+    (record,) = Expert.load(folder / saved.file_name).metrics
+    assert record == {
+        "set": "decimals, 27 questions",
+        "protocol": "greedy",
+        "n": 27,
+        "base": 0.1111,
+        "base_interval": interval_of(3, 27),
+        "expert": 0.6296,
+        "interval": interval_of(17, 27),
+        "p": 0.00012,
+    }
+    (listed,) = (e for e in saved.experts.experts if e.name == "measured")
+    assert listed.metrics == [record]
+    nothing = Measured("leave-one-out", "on the page", 0, 0, 0, None)
+    saved = one(backend, SaveExpert("unmeasured", WEIGHTS, measured=nothing), ExpertSaved)
+    assert Expert.load(folder / saved.file_name).metrics == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from browsing import SHOTS, alpha, eventually, mode, rare, serve, slide
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
-from t2ui.messages import CompareExperts, SaveExpert
+from t2ui.messages import CompareExperts, SaveExpert, Trial
 
 pytestmark = pytest.mark.browser
 
@@ -83,6 +83,35 @@ def test_the_mixture_is_kept_renamed_downloaded_and_deleted(visit):
         assert page.locator("#mix-yours").count() == 0
     finally:
         page.context.close()  # before its server
+        close()
+
+
+def test_the_mixture_is_measured_before_it_is_kept(visit):
+    fake = FakeClient(pace=0.1)
+    url, close = serve(fake)
+    page = opened(visit(url=url))
+    try:
+        page.click("#library-measure")
+        page.get_by_text("All sliders are at 0").wait_for()
+        page.get_by_role("tab", name="Ask").click()
+        slide(page, "math", 0.5)
+        opened(page)
+        page.click("#library-measure")
+        said = page.locator("#library-measured [data-state=done] .note", has_text="base model answ")
+        said.wait_for()
+        (asked,) = (one for one in fake.requests if isinstance(one, Trial))
+        assert asked.lineup.mixtures == ({}, {"math": 0.5})
+        base, own = (sum(column.right) for column in list(fake.tried(asked))[-1].columns)
+        assert f"answered {base} rightly, the mixture {own} (" in said.inner_text()
+        page.screenshot(path=SHOTS / "library-measured.png")
+        page.locator("#library-name").fill("mine")
+        page.get_by_role("button", name="save the sliders").click()
+        page.get_by_text("mine is there: it has a slider on Ask now.").wait_for()
+        (kept,) = (one for one in fake.requests if isinstance(one, SaveExpert))
+        assert (kept.measured.base, kept.measured.mixture) == (base, own)
+        assert kept.measured.n == len(asked.questions)
+    finally:
+        page.context.close()
         close()
 
 

@@ -360,6 +360,19 @@ def test_too_often_is_too_often():
         assert you.call("experts").status_code == you.server("status").status_code == 200
 
 
+def test_too_much_is_too_much_whatever_it_is_sent_to():
+    limits = Limits(public=True, bytes_per_address=1000)
+    large = {"data": ["x" * 30_000]}
+    with opened(limits, pace=0) as (_, url, demo):
+        me = Visitor(url, demo, address="8.8.8.8")
+        assert me.http.post("/gradio_api/call/ask", json=large).status_code == 200
+        for path in ("/gradio_api/call/ask", "/gradio_api/queue/join"):
+            said = me.http.post(path, json=large)
+            refused(said, 429, "Your address sends more than 1,000 bytes a second")
+        assert me.http.post("/v1/chat/completions", json=large).status_code == 429
+        assert Visitor(url, demo, address="9.9.9.9").call("experts").status_code == 200
+
+
 # --- what goes out -------------------------------------------------------------------------------
 
 

@@ -66,6 +66,16 @@ def test_a_burst_goes_through_and_then_so_many_a_second():
     assert sum(rates.take("me", 2) == 0 for _ in range(100)) == 2 * BURST_SECONDS
 
 
+def test_what_turns_out_large_is_waited_for_afterwards():
+    clock = Clock()
+    rates = Rates(clock)
+    assert rates.take("me", 10, amount=0) == 0
+    assert rates.take("me", 10, amount=10 * BURST_SECONDS + 50) == 0
+    assert rates.take("me", 10, amount=0) == pytest.approx(5.1)
+    clock.now += 5.2
+    assert rates.take("me", 10, amount=0) == 0
+
+
 def test_a_rate_of_nothing_lets_nobody_wait_in_vain():
     rates = Rates(Clock())
     assert rates.take("me", 0) == 0  # the first

@@ -6,8 +6,9 @@ import pytest
 from fake_client import FakeClient, expert_info
 
 from t2ui.errors import InputError
-from t2ui.messages import AddExpert, DeleteExpert, Experts, Failed, SaveExpert
+from t2ui.messages import AddExpert, DeleteExpert, Experts, Failed, Measured, SaveExpert
 from t2ui.ui.library.cards import cards
+from t2ui.ui.library.measuring import recipe_of
 from t2ui.ui.library.page import _wanted
 
 ROW = {
@@ -76,22 +77,37 @@ def test_no_model_no_experts_and_failures_are_said():
 def test_the_sliders_are_saved_with_their_recipe():
     client = FakeClient()
     mixer = {"experts": [{"name": "math"}], "alpha": {"math": 0.5}, "strength": 1.0}
-    wanted = _wanted({"act": "save", "name": " mine "}, mixer, client)
+    recipe = recipe_of(mixer, client)
+    wanted = _wanted({"act": "save", "name": " mine "}, recipe, {})
     assert isinstance(wanted, SaveExpert) and wanted.name == "mine"
     assert wanted.mixture == {"math": 0.5} and wanted.training["recipe"]["mixture"] == {"math": 0.5}
     (sha,) = (one.sha256 for one in client.experts().experts if one.name == "math")
     assert wanted.training["recipe"]["experts"] == {"math": sha}
     with pytest.raises(InputError, match="All sliders are at 0"):
-        _wanted({"act": "save", "name": "mine"}, {**mixer, "alpha": {}}, client)
+        _wanted({"act": "save", "name": "mine"}, recipe_of({**mixer, "alpha": {}}, client), {})
+
+
+def test_what_was_measured_is_kept_with_that_mixture_of_those_files_alone():
+    client = FakeClient()
+    mixer = {"experts": [{"name": "math"}], "alpha": {"math": 0.5}, "strength": 1.0}
+    recipe = recipe_of(mixer, client)
+    found = Measured("decimals, 27 questions", "greedy", 3, 17, 27, 0.001)
+    last = {"recipe": recipe, "found": found}
+    assert _wanted({"act": "save", "name": "mine"}, recipe, last).measured == found
+    for other in (
+        recipe_of({**mixer, "alpha": {"math": 0.6}}, client),
+        recipe_of({**mixer, "normalise": True}, client),
+        {**recipe, "experts": {"math": "another file"}},
+    ):
+        assert _wanted({"act": "save", "name": "mine"}, other, last).measured is None
 
 
 def test_what_the_browser_asks_for_is_checked():
-    client = FakeClient()
-    assert _wanted({"act": "add", "base64": "bWluZQ=="}, {}, client) == AddExpert(b"mine")
+    assert _wanted({"act": "add", "base64": "bWluZQ=="}, {}, {}) == AddExpert(b"mine")
     with pytest.raises(InputError, match="did not arrive whole"):
-        _wanted({"act": "add", "base64": "?"}, {}, client)
+        _wanted({"act": "add", "base64": "?"}, {}, {})
     with pytest.raises(InputError, match="0 bytes"):
-        _wanted({"act": "add"}, {}, client)
-    assert _wanted({"act": "delete", "name": "mine"}, {}, client) == DeleteExpert("mine")
+        _wanted({"act": "add"}, {}, {})
+    assert _wanted({"act": "delete", "name": "mine"}, {}, {}) == DeleteExpert("mine")
     with pytest.raises(InputError, match="name"):
-        _wanted({"act": "rename", "name": "mine", "to": "../etc"}, {}, client)
+        _wanted({"act": "rename", "name": "mine", "to": "../etc"}, {}, {})

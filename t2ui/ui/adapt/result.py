@@ -11,7 +11,7 @@ import gradio as gr
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
-from t2ui.messages import Adapt, Adapted, ExpertSaved, Failed, SaveExpert
+from t2ui.messages import Adapt, Adapted, ExpertSaved, Failed, Measured, SaveExpert
 from t2ui.ui.adapt.searches import Searches
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
@@ -98,7 +98,7 @@ def _wire_save(shared: Shared, searches: Searches, search: gr.HTML, report: gr.H
             return gr.skip(), gr.skip(), pack(_said(NOT_YET, bad=True))
         name = str(sent(event).get("name", "")).strip()
         try:
-            wanted = SaveExpert(name, found[1].mixture, found[1].normalise, _provenance(*found))
+            wanted = _kept(name, *found)
         except InputError as error:
             return gr.skip(), gr.skip(), pack(_said(str(error), bad=True))
         mine = of(shared.client, request)
@@ -155,9 +155,14 @@ def _wire_answers(
     report.select(run, inputs, panes, trigger_mode="always_last", **ANSWERS)
 
 
-def _provenance(request: Adapt, adapted: Adapted) -> dict[str, Any]:
-    """Where the mixture came from, for the expert's file. The examples themselves stay out."""
-    return {
+def _kept(name: str, request: Adapt, adapted: Adapted) -> SaveExpert:
+    """The mixture with where it came from and, where answers were judged, how it did on examples
+    that the search has not seen. The examples themselves stay out.
+
+    Raises:
+        InputError: a name that is none.
+    """
+    provenance = {
         "set_by": adapted.set_by,
         "examples": len(request.examples),
         "objective": request.config.objective,
@@ -165,6 +170,10 @@ def _provenance(request: Adapt, adapted: Adapted) -> dict[str, Any]:
         "before": adapted.before,
         "after": adapted.after,
     }
+    before, after, measured = adapted.right_before, adapted.right_after, None
+    if before is not None and after is not None and adapted.n:
+        measured = Measured(adapted.report, "on the page", before, after, adapted.n, None)
+    return SaveExpert(name, adapted.mixture, adapted.normalise, provenance, measured)
 
 
 def _empty(pane: str) -> dict[str, Any]:

@@ -22,14 +22,11 @@ from t2ui.ui.compare.points import NO_LINE, lined_up, tokens
 from t2ui.ui.compare.views import a_trial, begun, stands_for, tried, unasked
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.events import ANSWERS
-from t2ui.ui.shared.examples import Row, check_rows, filled, rows_of, samples
+from t2ui.ui.shared.examples import Row
 from t2ui.ui.shared.listen import listen
 from t2ui.ui.shared.panel import pack, unpack
+from t2ui.ui.shared.questions import NONE_THERE, QUESTIONS, choices, questions_of
 from t2ui.ui.shared.visitor import of
-
-QUESTIONS = 32  # at most: a strip is read at one look
-ADAPT, SAMPLE = "adapt", "sample:"
-NONE_THERE = "There are no examples on Adapt: add some there, or choose other questions."
 
 
 @dataclass(frozen=True)
@@ -63,23 +60,17 @@ class Proof:
         Raises:
             InputError: examples on Adapt that are not whole.
         """
-        if questions == ADAPT:
-            rows, places = filled(rows_of(unpack(examples)))
-            check_rows(rows, places)
-            name = "examples on Adapt"
-        else:
-            name = str(questions).removeprefix(SAMPLE)
-            rows = samples().get(name, {"rows": []})["rows"]
+        name, rows = questions_of(questions, unpack(examples))
         shots, questions = held_back(rows, bool(controls))
         return Chosen(name, questions[:QUESTIONS], shots, bool(controls))
 
 
 def proof_row(examples: gr.HTML) -> Proof:
     """The components, in a row of their own."""
-    offered = [(f"questions: {name}", f"{SAMPLE}{name}") for name in samples()]
+    offered = choices()
     with gr.Row(elem_id="compare-proof"):
         questions = gr.Dropdown(
-            [*offered, ("questions: the examples on Adapt", ADAPT)],
+            offered,
             value=offered[0][1],
             label="Questions",
             show_label=False,

@@ -13,11 +13,12 @@ from t2ui.errors import InputError
 from t2ui.messages import AddExpert, ExpertFile, ExpertSaved, Failed, RenameExpert, SaveExpert
 from t2ui.ui.library.cards import cards
 from t2ui.ui.library.likeness import likeness_card
+from t2ui.ui.library.measuring import ALL_AT_0, measured_of, measuring_row, recipe_of
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.events import QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, listed
-from t2ui.ui.shared.mixture import experts_of, moved, weights, with_experts
+from t2ui.ui.shared.mixture import experts_of, moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
 from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of
 from t2ui.ui.shared.visitor import of
@@ -27,6 +28,7 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
     """Build the page inside its tab."""
     words = OWN if shared.public else SHARED
     with card("Experts", f"A row of scales z each. {words}", "", "library-card", 5):
+        last = measuring_row(shared)
         shown = panel("library", _value(cards(None), words), "library")
     likeness_card(shared, tab)
 
@@ -36,11 +38,13 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
         value = _value(cards(listed(of(shared.client, request))), words)
         return pack({**value, "note": before.get("note", ""), "bad": bool(before.get("bad"))})
 
-    async def act(request: gr.Request, packed: str, event: gr.EventData) -> tuple[Any, Any, str]:
+    async def act(
+        request: gr.Request, packed: str, measured: dict[str, Any], event: gr.EventData
+    ) -> tuple[Any, Any, str]:
         client, mixer = of(shared.client, request), unpack(packed)
         asked = sent(event)
         try:
-            wanted = _wanted(asked, mixer, client)
+            wanted = _wanted(asked, recipe_of(mixer, client), measured)
         except InputError as error:
             return gr.skip(), gr.skip(), _said(client, words, str(error), bad=True)
         found = await carried_out(client, wanted)
@@ -71,11 +75,13 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
 
     shared.library.change(show, shown, shown, **QUICK)
     tab.select(show, shown, shown, **QUICK)
-    shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
+    shown.select(act, [shared.mixer, last], [shared.mixer, shared.library, shown], **WORKER)
     shown.apply(use, shared.mixer, [shared.mixer, shared.dispatch], **QUICK)
 
 
-def _wanted(asked: Mapping[str, Any], mixer: Mapping[str, Any], client: Client) -> Any:
+def _wanted(
+    asked: Mapping[str, Any], recipe: Mapping[str, Any], measured: Mapping[str, Any]
+) -> Any:
     """What the page asks for, untrusted.
 
     Raises:
@@ -88,18 +94,10 @@ def _wanted(asked: Mapping[str, Any], mixer: Mapping[str, Any], client: Client) 
             raise InputError("The file did not arrive whole: choose it again.") from None
     if asked.get("act") != "save":
         return change_of(asked)
-    mixture, normalise = weights(mixer), bool(mixer.get("normalise"))
-    if not mixture:
-        raise InputError("All sliders are at 0, which is the base model: move one on Ask first.")
-    found = client.experts()
-    hashes = {one.name: one.sha256 for one in found.experts} if found else {}
-    recipe = {
-        "mixture": mixture,
-        "normalise": normalise,
-        "experts": {name: hashes.get(name, "") for name in mixture},
-    }
-    name = str(asked.get("name", "")).strip()
-    return SaveExpert(name, mixture, normalise, {"recipe": recipe})
+    if not recipe["mixture"]:
+        raise InputError(ALL_AT_0)
+    name, found = str(asked.get("name", "")).strip(), measured_of(measured, recipe)
+    return SaveExpert(name, recipe["mixture"], recipe["normalise"], {"recipe": recipe}, found)
 
 
 def _value(shown: Mapping[str, Any], words: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def empty_mixer(given: Mapping[str, Mapping[str, float]] | None = None) -> dict[
         "given": dict(given or {}),
         "set_by": "",
         "note": "",
+        "moves": 0,  # how often the sliders were set: what was listed meanwhile moves none of them
     }
 
 
@@ -169,6 +170,7 @@ def with_experts(
         "presets": [*presets(experts), *given_presets(mixer, experts)],
         "set_by": "permalink" if wanted else mixer.get("set_by", ""),
         "note": " ".join(notes),
+        "moves": _moves(mixer) + bool(wanted),
     }
 
 
@@ -199,7 +201,12 @@ def moved(mixer: Mapping[str, Any], mixture: Mapping[str, float], by: str, note:
     """The mixer after somebody else than a hand set the weights: strength goes back to 1."""
     names = [expert["name"] for expert in experts_of(mixer)]
     alpha = {name: float(mixture.get(name, 0.0)) for name in names}
-    return {**mixer, "alpha": alpha, "strength": 1.0, "set_by": by, "note": note}
+    changed = {"alpha": alpha, "strength": 1.0, "set_by": by, "note": note}
+    return {**mixer, **changed, "moves": _moves(mixer) + 1}
+
+
+def _moves(mixer: Mapping[str, Any]) -> int:
+    return int(finite(mixer.get("moves"), 0, 1e9, 0))
 
 
 def expert_of(mixer: Mapping[str, Any], label: str) -> str | None:
