@@ -24,14 +24,13 @@
   /** What was measured of the mixture on the sliders, or how far that is. */
   panels.measured = (host) => {
     const note = h("p.note", { role: "status" });
-    const stopped = new Set(); // the runs that were
+    const stops = window.t2ui.stops("#library-measure", "#library-stop");
     host.append(note);
     return (value) => {
-      if (value.stopped) stopped.add(value.stopped);
-      if (value.running && stopped.has(value.run)) return;
-      note.textContent = value.note;
+      const stopped = stops(value.run, value.running);
+      note.textContent = stopped ? "Stopped: nothing was measured." : value.note;
       note.classList.toggle("bad", value.bad);
-      host.dataset.state = value.running ? "working" : value.bad ? "failed" : "done";
+      host.dataset.state = stopped ? "done" : value.running ? "working" : value.bad ? "failed" : "done";
     };
   };
 

@@ -88,6 +88,29 @@ window.t2ui = (() => {
     return button;
   }
 
+  /** Which values are of a run that was stopped, where they name their run: those that come late,
+      and those of a run that was stopped before its first one came.
+      @param start, stop  selectors of the buttons */
+  function stops(start, stop) {
+    const stopped = new Set();
+    let last = ""; // the run that is under way, as far as is known
+    let asked = false; // for a run that has not said anything yet
+    let early = false; // and that was stopped
+    document.addEventListener("click", ({ target }) => {
+      if (target.closest(start)) [asked, early] = [true, false];
+      else if (target.closest(stop) && last) stopped.add(last);
+      else if (target.closest(stop)) early = asked;
+    }, true);
+    return (run, running) => {
+      if (running && run !== last && !stopped.has(run)) {
+        if (early) stopped.add(run);
+        [asked, early] = [false, false];
+      }
+      if (!stopped.has(run)) last = running ? run : "";
+      return stopped.has(run);
+    };
+  }
+
   /* --- numbers ------------------------------------------------------------------------------- */
 
   const number = (x, digits = 2) => x === null ? "–" : (x < 0 ? "−" : "") + Math.abs(x).toFixed(digits);
@@ -212,7 +235,7 @@ window.t2ui = (() => {
   }
 
   return {
-    panels, page, hints, h, mount, edit, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
+    panels, page, hints, h, mount, edit, stops, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
     fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, twice,
   };
 })();

@@ -27,15 +27,13 @@ from t2ui.messages import (
     SearchEstimate,
 )
 from t2ui.models.loading import model_name
+from t2ui.models.running import tokens_at_once
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import SavedMixture
 from t2ui.tasks.base import Example
 
-# A piece of a search is one forward pass: on a CPU one of about a second (with 1500 tokens it was
-# up to 20 on a busy machine), so that answers keep flowing. Fixed, because the same search in
-# other batches rounds differently.
-CPU_BATCH_TOKENS, CPU_BATCH_ROWS = 400, 32
+CPU_BATCH_ROWS = 32
 # The search that measures the rate: short, because nothing interrupts it. Fields of FewShotConfig.
 TRIAL: dict[str, Any] = {
     "population": 2,
@@ -48,13 +46,14 @@ TRIAL_EXAMPLES = 2
 
 def in_pieces(adapter: Adapter, config: FewShotConfig) -> FewShotConfig:
     """As asked for, in batches that suit the device, transfers allowed: the page shows which
-    experts are transfers."""
+    experts are transfers. The sizes are fixed: the same search in other batches rounds
+    differently."""
     if adapter.model.device.type != "cpu":
         return replace(config, allow_transfer=True)
     return replace(
         config,
         allow_transfer=True,
-        batch_tokens=min(config.batch_tokens, CPU_BATCH_TOKENS),
+        batch_tokens=min(config.batch_tokens, tokens_at_once(adapter.model)),
         batch_rows=min(config.batch_rows, CPU_BATCH_ROWS),
     )
 

@@ -105,7 +105,7 @@ def _accuracy_lines(records: list[dict[str, Any]]) -> list[str]:
             str(m["n"]),
             _percent(m["base"], m["base_interval"]),
             _percent(m["expert"], m["interval"]),
-            f"{m['p']:.2g}",
+            f"{m['p']:.2g}" if "p" in m else "",
             _percent(m["lora"], m["lora_interval"]) if "lora" in m else "",
         ]
         for m in records

@@ -13,6 +13,7 @@ from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.lineup import asked, plans_of
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.lineup import Lineup
+from t2ui.models.running import tokens_at_once
 from t2ui.records import Standing
 from t2ui.svf.adapter import adapted
 from t2ui.svf.expert import Expert
@@ -62,7 +63,7 @@ def trial(
                 for column, plan in enumerate(plans)
             )
         ended = False
-        for step in decoder.step():
+        for step in decoder.step(tokens_at_once(adapter.model)):
             texts[step.key] = texts.get(step.key, "") + step.text
             if step.finished:
                 ended, (place, column) = True, step.key

@@ -1,6 +1,7 @@
 """Posts: read whole, within limits, before anybody works on them; and handed on."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -12,8 +13,13 @@ from t2ui.http.limits import Limits
 from t2ui.http.refusal import Refusal
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, limits: Limits, count: Callable[[int], object]
+) -> bytes:
     """The body of a post.
+
+    Args:
+        count: is told of the bytes of every part that arrives, also of a post that is refused.
 
     Raises:
         Refusal: it is no JSON by its type, too large, too slow, or its sender is gone.
@@ -38,6 +44,7 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
                     raise Refusal(400, "The post ended before it was whole: send it again.")
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
+                count(len(parts[-1]))
                 if size > limits.body_bytes:
                     raise too_large
                 if not message.get("more_body", False):

@@ -75,9 +75,11 @@ def check_data(fn: BlockFunction, data: Any) -> None:
 
 
 def check_cancel(said: dict[str, Any]) -> None:
-    """Nothing, where a cancel says what of."""
+    """Nothing, where a cancel says what of. Gradio's page leaves the event out where it was
+    stopped before the page had heard of it."""
     check_session(said.get("session_hash"))
-    check_session(said.get("event_id"))
+    if said.get("event_id") is not None:
+        check_session(said["event_id"])
     if type(said.get("fn_index")) is not int:
         raise Refusal(422, f"fn_index is {quoted(said.get('fn_index'))}; expected a whole number.")
 

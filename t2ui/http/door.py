@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +32,7 @@ from t2ui.http.service import Service
 from t2ui.http.workshop.doors import Doors
 from t2ui.ui.shared.visitor import SCOPE_KEY
 
+LATE_SECONDS, LATE_LOOKS = 2.0, 20  # for what is stopped before its post was let in
 NEXT_TOKEN = "next_token"  # the server function of the page's card
 
 
@@ -185,8 +187,15 @@ class Door:
         elif kind == "server":
             lane = TOKENS if self._calls.server_function(said) == NEXT_TOKEN else ""
             entry = Entry(lane, visitor, limits=limits)
+        elif scope["path"].rstrip("/") == f"{routes.API}/reset" and said.get("event_id") is None:
+            body = json.dumps({"event_id": ""}).encode()  # of what was stopped before it had one
+            with_body(scope, body)
         elif kind == "cancel":
             check_cancel(said)
+            if said.get("event_id") is None:
+                said["event_id"] = await self._event_of(said)
+                body = json.dumps(said).encode()
+                with_body(scope, body)
             self._places.stopped(said["event_id"], visitor)
         if entry.api:
             self._gate.pace(("api", address), limits.api_posts_per_address)
@@ -201,3 +210,16 @@ class Door:
                 await while_connected(self._app, scope, (body, receive), send)
             else:
                 await self._app(scope, handing_on(body, receive), send)
+
+    async def _event_of(self, said: dict[str, Any]) -> str:
+        """The event that a cancel means which does not name one: the post that asks for it may be
+        on its way still.
+
+        Raises:
+            Refusal: there is none, and none comes.
+        """
+        for _ in range(LATE_LOOKS):
+            if found := self._queue.event_of(said["session_hash"], said["fn_index"]):
+                return found
+            await asyncio.sleep(LATE_SECONDS / LATE_LOOKS)
+        raise Refusal(404, "There is nothing to stop: it has ended.")

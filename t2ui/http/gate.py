@@ -138,17 +138,17 @@ class Gate:
         address, key, most = who.address, ("bytes", who.address), who.limits.bytes_per_address
         if wait := self._rates.take(key, most, amount=0):
             raise busy(
-                f"Your address sends more than {most:,.0f} bytes a second. Try again in "
-                f"{max(1, round(wait))} s.",
+                f"Posts from your address have more than {most:,.0f} bytes a second. Try again "
+                f"in {max(1, round(wait))} s.",
                 retry=wait,
             )
         if self._arriving[address] >= who.limits.bodies_per_address:
             raise busy(f"{self._arriving[address]} posts from your address are still arriving.")
         self._arriving[address] += 1
         try:
-            body = await read_body(scope, receive, who.limits)
-            self._rates.take(key, most, amount=len(body))
-            return body
+            return await read_body(
+                scope, receive, who.limits, lambda size: self._rates.take(key, most, amount=size)
+            )
         finally:
             self._arriving[address] -= 1
             if not self._arriving[address]:

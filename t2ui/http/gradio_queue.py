@@ -63,6 +63,15 @@ class GradioQueue:
         event = self._queue.event_ids_to_events.get(event_id)
         return None if event is None else event.request.scope.get(ENTRY_KEY)
 
+    def event_of(self, session: str, function: int) -> str | None:
+        """The newest event of a session that asks for this function; None where there is none."""
+        found = [
+            event._id
+            for event in self.events()
+            if event.session_hash == session and event.fn._id == function
+        ]
+        return found[-1] if found else None
+
     def session_of(self, event_id: str) -> str | None:
         """The session that an event's messages are in; None where they are not here any more."""
         event = self._queue.event_ids_to_events.get(event_id)

@@ -172,9 +172,10 @@ class Decoder:
         """Hold nothing of rows that are gone: a merged W′ is as large as the model."""
         self._cache, self._setting, self._plan, self._merged = None, None, [], None
 
-    def step(self) -> list[Step]:
-        """Read what waits, or else decode one token of every row; one Step per row concerned."""
-        return self.read() if self.reading else self.decode()
+    def step(self, tokens: int = PIECE_TOKENS) -> list[Step]:
+        """Read a piece of what waits, of so many tokens, or else decode one token of every row; one
+        Step per row concerned."""
+        return self.read(tokens) if self.reading else self.decode()
 
     @torch.inference_mode()
     def read(self, tokens: int = PIECE_TOKENS) -> list[Step]:

@@ -28,7 +28,7 @@ from t2ui.models.likelihood import packed_log_likelihoods
 from t2ui.models.loading import context_limit
 from t2ui.models.questions import Question
 from t2ui.models.read_prompts import read_prompts
-from t2ui.models.running import BaseReading
+from t2ui.models.running import BaseReading, tokens_at_once
 from t2ui.svf.adapter import Adapter, Scales, adapted
 from t2ui.svf.decomposition import layer_of
 from t2ui.svf.expert import Expert
@@ -36,8 +36,6 @@ from t2ui.svf.mixture import Mixture
 
 T = TypeVar("T")
 Pieces = Generator[tuple[str, ...], None, T]  # yields the answers' texts so far
-
-BATCH_TOKENS = 2048  # that one forward pass over a given text holds at most
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def sweep(
     tokens: list[list[int]] = [[] for _ in plans]
     texts, finished = [""] * len(plans), [""] * len(plans)
     while len(decoder):
-        for step in decoder.step():
+        for step in decoder.step(tokens_at_once(adapter.model)):
             if step.finished not in ("end", "failed"):
                 tokens[step.key].append(step.token)
             texts[step.key] += step.text
@@ -253,7 +251,7 @@ def log_likelihoods(
         with adapter.kept(), within():
             read = read_prompts(adapter.model, [question], reading)
         yield
-    at_once = max(1, BATCH_TOKENS // question.tokens)
+    at_once = max(1, tokens_at_once(adapter.model) // question.tokens)
     found: list[float] = []
     for first in range(0, len(scales), at_once):
         part = scales[first : first + at_once]

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from transformers import Cache
 
 
+CPU_TOKENS, DEVICE_TOKENS = 400, 2048
+
+
+def tokens_at_once(model: nn.Module) -> int:
+    """How many tokens one forward pass may have where other people's answers wait for it: on a CPU
+    about a second's (with 1500 it was up to 20 seconds on a busy machine)."""
+    return CPU_TOKENS if next(model.parameters()).device.type == "cpu" else DEVICE_TOKENS
+
+
 class BaseReading(NamedTuple):
     """Scope "answer": the base model reads a prompt but for its last tokens; what is set on the
     model acts from there on."""

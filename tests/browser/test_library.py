@@ -25,6 +25,12 @@ def opened(page):
     return page
 
 
+def save(page, name):
+    page.locator("#library-name").fill(name)
+    page.get_by_role("button", name="save the sliders").click()
+    page.get_by_text(f"{name} is there: it has a slider on Ask now.").wait_for()
+
+
 def of(page, name, button):
     return page.locator(f".expert[data-name='{name}']").get_by_role("button", name=button)
 
@@ -102,14 +108,43 @@ def test_the_mixture_is_measured_before_it_is_kept(visit):
         (asked,) = (one for one in fake.requests if isinstance(one, Trial))
         assert asked.lineup.mixtures == ({}, {"math": 0.5})
         base, own = (sum(column.right) for column in list(fake.tried(asked))[-1].columns)
-        assert f"answered {base} rightly, the mixture {own} (" in said.inner_text()
+        assert f"answered {base} rightly, math 0.50 {own} (" in said.inner_text()
         page.screenshot(path=SHOTS / "library-measured.png")
-        page.locator("#library-name").fill("mine")
-        page.get_by_role("button", name="save the sliders").click()
-        page.get_by_text("mine is there: it has a slider on Ask now.").wait_for()
+        save(page, "mine")
         (kept,) = (one for one in fake.requests if isinstance(one, SaveExpert))
         assert (kept.measured.base, kept.measured.mixture) == (base, own)
         assert kept.measured.n == len(asked.questions)
+        page.get_by_role("tab", name="Ask").click()
+        slide(page, "math", 0.6)
+        opened(page)
+        save(page, "other")
+        page.get_by_text("What was measured is of another mixture").wait_for()
+        assert [one for one in fake.requests if isinstance(one, SaveExpert)][-1].measured is None
+    finally:
+        page.context.close()
+        close()
+
+
+def test_stop_ends_a_measurement_also_before_it_was_heard_of(visit):
+    fake = FakeClient(pace=1.0)
+    url, close = serve(fake)
+    page = visit(url=url)
+    try:
+        slide(page, "math", 0.5)
+        opened(page)
+        said = page.locator("#library-measured .note", has_text="Stopped: nothing was measured.")
+        page.evaluate(
+            "['measure', 'stop'].forEach((id) => document.getElementById(`library-${id}`).click())"
+        )
+        eventually(lambda: len(fake.cancelled) == 1)
+        page.wait_for_timeout(500)  # until the page has heard of it, too
+        page.click("#library-measure")
+        page.locator("#library-measured .note", has_text="of 12 questions …").wait_for()
+        page.click("#library-stop")
+        said.wait_for()
+        eventually(lambda: len(fake.cancelled) == 2)
+        page.wait_for_timeout(300)
+        assert said.count() == 1
     finally:
         page.context.close()
         close()

@@ -277,10 +277,13 @@ def test_card_shows_the_lora_baseline_where_it_was_measured(experts_folder):
     (record,) = library.experts["math"].metrics
     took = {"trained_parameters": 40, "steps_done": 3}
     beside = record | {"set": "t", "lora": 0.25, "lora_interval": [0.1, 0.4], "lora_training": took}
-    library.experts["math"] = replace(library.experts["math"], metrics=[record, beside])
+    page = {key: value for key, value in record.items() if key != "p"} | {"set": "by hand"}
+    library.experts["math"] = replace(library.experts["math"], metrics=[record, beside, page])
     text = card_text(library)
     assert "| 0.2 |  |" in text and "| 0.2 | 25.0 % [10.0, 40.0] |" in text
     assert "LoRA: trained_parameters 40, steps_done 3" in text
+    (by_hand,) = [line for line in text.splitlines() if line.startswith("| by hand |")]
+    assert by_hand.endswith(" |  |  |"), "no p, no LoRA"
 
 
 def test_card_holds_what_an_expert_went_on_from(experts_folder):

@@ -59,6 +59,19 @@ def test_every_column_is_judged_by_what_its_mixture_answers(tiny_llama, tiny_tok
     assert math.interval == wilson(sum(math.right), len(QUESTIONS))
 
 
+def test_long_prompts_are_read_in_pieces(tiny_llama, tiny_tokenizer, experts, monkeypatch):
+    found = []
+    for tokens in (4096, 16):
+        monkeypatch.setattr("t2ui.evaluation.trial.tokens_at_once", lambda model, most=tokens: most)
+        with adapt(tiny_llama) as adapter:
+            dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
+            questions = [(f"{prompt} " * 8, right) for prompt, right in QUESTIONS[:4]]
+            *pieces, last = trial(dispatchers, questions, experts, Lineup(MIXTURES), SETTINGS)
+        found.append((len(pieces), last))
+    (few, one), (many, other) = found
+    assert many > few + 10 and one == other
+
+
 def test_without_a_judge_an_answer_holds_the_right_words(tiny_llama, tiny_tokenizer, experts):
     how = {"mixture": Mixture({}), "sampling": SETTINGS.sampling}
     text = two_pass_infer(tiny_llama, tiny_tokenizer, "Hello", experts, **how).text

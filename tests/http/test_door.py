@@ -178,6 +178,18 @@ def test_a_pages_event_that_nobody_listens_to_ends_too(visitor, fake):
     eventually(lambda: len(fake.cancelled) == 1, 15)
 
 
+def test_a_stop_that_comes_before_the_page_has_heard_of_the_event_ends_it(visitor, fake):
+    fake.pace, me = 100, visitor()
+    ask(me)
+    eventually(lambda: fake.requests)
+    body = {"session_hash": me.session, "fn_index": me.function("run")._id, "event_id": None}
+    assert me.post("cancel", {**body, "session_hash": visitor().session}).status_code == 404
+    assert not fake.cancelled, "another page's Stop ends nothing of this one"
+    assert me.post("cancel", body).status_code == 200
+    eventually(lambda: len(fake.cancelled) == 1, 5)
+    assert me.post("reset", {"event_id": None}).status_code == 200
+
+
 def test_a_stream_that_is_closed_ends_its_job(visitor, fake):
     fake.pace = 100
     me = visitor()
@@ -306,6 +318,7 @@ def test_a_handler_that_fails_says_so(visitor, fake):
         ("run/predict", {"data": [], "fn_index": None}, 404, "reload"),
         ("cancel", {"session_hash": "a", "fn_index": "x", "event_id": "b"}, 422, "whole number"),
         ("cancel", {"fn_index": 1}, 422, "letters"),
+        ("cancel", {"session_hash": "a", "fn_index": 1}, 404, "nothing to stop"),
         ("component_server/", {"session_hash": "a", "component_id": 1, "fn_name": "x"}, 404, "x"),
         ("component_server", {"session_hash": "a", "component_id": [], "fn_name": []}, 404, "[]"),
     ],
@@ -368,8 +381,14 @@ def test_too_much_is_too_much_whatever_it_is_sent_to():
         assert me.http.post("/gradio_api/call/ask", json=large).status_code == 200
         for path in ("/gradio_api/call/ask", "/gradio_api/queue/join"):
             said = me.http.post(path, json=large)
-            refused(said, 429, "Your address sends more than 1,000 bytes a second")
+            refused(said, 429, "Posts from your address have more than 1,000 bytes a second")
         assert me.http.post("/v1/chat/completions", json=large).status_code == 429
+        you = Visitor(url, demo, address="7.7.7.7")
+        kind = {"content-type": "application/json"}
+        for status in (413, 429):  # what is refused for its size has come all the same
+            parts = (b"x" * 100_000 for _ in range(30))
+            said = you.http.post("/gradio_api/call/ask", content=parts, headers=kind)
+            assert said.status_code == status, said.text
         assert Visitor(url, demo, address="9.9.9.9").call("experts").status_code == 200
 
 

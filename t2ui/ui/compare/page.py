@@ -28,7 +28,6 @@ from t2ui.ui.compare.points import (
     choices,
     lined_up,
     tokens,
-    words_of,
 )
 from t2ui.ui.compare.proof import Proof, proof_row, wire_proof
 from t2ui.ui.compare.views import answered, answering, columns, layers, no_layers
@@ -37,7 +36,7 @@ from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_mixture
 from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import answer, listen, patiently
-from t2ui.ui.shared.mixture import moved
+from t2ui.ui.shared.mixture import moved, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
 from t2ui.ui.shared.visitor import of
 

@@ -9,7 +9,7 @@ from t2ui.config import LEAST_SUM
 from t2ui.figures.colours import BASE as GREY
 from t2ui.lineup import EXAMPLES, Lineup, controls_with
 from t2ui.ui.shared.examples import Row
-from t2ui.ui.shared.mixture import DECIMALS, experts_of, weights
+from t2ui.ui.shared.mixture import DECIMALS, experts_of, weights, words_of
 
 BASE, SLIDERS, EXPERT = "base", "sliders", "expert:"  # an expert may have such a name
 BETWEEN = tuple(step / 6 for step in range(7))  # from one mixture to another
@@ -98,9 +98,3 @@ def control_of(point: Point, name: str) -> Point:
 def tokens(length: Any) -> int:
     """How long answers may be; what comes from the browser is untrusted."""
     return length if length in LENGTHS else LENGTHS[1]
-
-
-def words_of(mixture: Mapping[str, float]) -> str:
-    """A mixture in words: "math 0.50, code 0.25"."""
-    named = [f"{name} {alpha:.2f}".replace("-", "−") for name, alpha in mixture.items()]
-    return ", ".join(named) or "base model"

@@ -12,11 +12,11 @@ import gradio as gr
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.lineup import Lineup
-from t2ui.messages import Done, Failed, Measured, Queued, Trial, Tried
+from t2ui.messages import Done, Failed, Measured, Queued, SaveExpert, Trial, Tried
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.events import ANSWERS, PAGE
 from t2ui.ui.shared.listen import Client, listen
-from t2ui.ui.shared.mixture import weights
+from t2ui.ui.shared.mixture import weights, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
 from t2ui.ui.shared.questions import NONE_THERE, QUESTIONS, choices, questions_of
 from t2ui.ui.shared.visitor import of
@@ -25,10 +25,6 @@ ANSWER = Sampling(max_new_tokens=32)
 PROTOCOL = f"greedy, {ANSWER.max_new_tokens} tokens, on the page"
 ALL_AT_0 = "All sliders are at 0, which is the base model: move one on Ask first."
 BEFORE = "Before you keep the mixture on the sliders, measure it: its file then holds the result."
-# What was sent before it was stopped may come after: the panel knows by `run` what was stopped.
-STOPPED_JS = """(text) => t2ui.edit(text, (value) => value.running
-    ? {...value, running: false, note: 'Stopped: nothing was measured.', stopped: value.run}
-    : value)"""
 
 
 def measuring_row(shared: Shared) -> gr.State:
@@ -86,12 +82,14 @@ def measuring_row(shared: Shared) -> gr.State:
                         shown = pack(_note(known, words, bad=True))
                     elif isinstance(event, Done) and found:
                         measured = _measured(f"{name}, {total} questions", found)
-                        shown = pack(_note(known, _words(measured)))
+                        shown = pack(_note(known, _words(measured, recipe["mixture"])))
                         kept = {"recipe": recipe, "found": measured}
                 yield shown, kept
 
     tried = go.click(run, [shared.mixer, questions, shared.examples], [said, last], **ANSWERS)
-    stop.click(None, said, said, js=STOPPED_JS, cancels=[tried], **PAGE)
+    # the panel draws anew, and knows which run was stopped
+    again = "(text) => t2ui.edit(text, (value) => ({...value, stamp: Date.now()}))"
+    stop.click(None, said, said, js=again, cancels=[tried], **PAGE)
     return last
 
 
@@ -104,6 +102,13 @@ def recipe_of(mixer: Mapping[str, Any], client: Client) -> dict[str, Any]:
         "normalise": bool(mixer.get("normalise")),
         "experts": {name: hashes.get(name, "") for name in mixture},
     }
+
+
+def left_out(last: Mapping[str, Any], wanted: SaveExpert) -> str:
+    """What is said where something was measured, but not of the mixture that was saved."""
+    if not last or wanted.measured is not None:
+        return ""
+    return " What was measured is of another mixture: its file has no measurement."
 
 
 def measured_of(last: Mapping[str, Any], recipe: Mapping[str, Any]) -> Measured | None:
@@ -120,13 +125,13 @@ def _right(column: Any) -> int:
     return sum(one is True for one in column.right)
 
 
-def _words(found: Measured) -> str:
+def _words(found: Measured, mixture: Mapping[str, float]) -> str:
     sure = "" if found.p is None else f" (paired p {found.p:.2g})"
     return (
-        f"{found.set}: the base model answered {found.base} rightly, the mixture {found.mixture}"
-        f"{sure}. If you save it now, its file holds that."
+        f"{found.set}: the base model answered {found.base} rightly, {words_of(mixture)} "
+        f"{found.mixture}{sure}. Saved while the sliders stand so, its file holds that."
     )
 
 
 def _note(run: str, text: str, running: bool = False, bad: bool = False) -> dict[str, Any]:
-    return {"note": text, "running": running, "bad": bad, "run": run, "stopped": ""}
+    return {"note": text, "running": running, "bad": bad, "run": run}

@@ -13,7 +13,13 @@ from t2ui.errors import InputError
 from t2ui.messages import AddExpert, ExpertFile, ExpertSaved, Failed, RenameExpert, SaveExpert
 from t2ui.ui.library.cards import cards
 from t2ui.ui.library.likeness import likeness_card
-from t2ui.ui.library.measuring import ALL_AT_0, measured_of, measuring_row, recipe_of
+from t2ui.ui.library.measuring import (
+    ALL_AT_0,
+    left_out,
+    measured_of,
+    measuring_row,
+    recipe_of,
+)
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.events import QUICK, WORKER, sent
@@ -63,6 +69,7 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
             note = f"{wanted.name} is named {found.name} now."
         else:
             note = f"{found.name} is there: it has a slider on Ask now."
+            note += left_out(measured, wanted) if isinstance(wanted, SaveExpert) else ""
         changed = with_experts(mixer, found.experts.experts, found.experts.problems)
         value = {**_value(cards(found.experts), words), "note": note}
         return pack(changed), library_of(found.experts), pack(value)

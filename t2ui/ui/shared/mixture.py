@@ -224,3 +224,9 @@ def corrected(mixer: Mapping[str, Any], label: str) -> dict[str, Any]:
     who = expert or "the base model"
     note = f"Corrected to {label}: {who} answers from now on; press Ask to begin anew."
     return moved(mixer, {expert: 1.0} if expert else {}, "you", note)
+
+
+def words_of(mixture: Mapping[str, float]) -> str:
+    """A mixture in words: "math 0.50, code 0.25"."""
+    named = [f"{name} {alpha:.2f}".replace("-", "−") for name, alpha in mixture.items()]
+    return ", ".join(named) or "base model"
