@@ -1,21 +1,25 @@
 """Where the router sends fresh prompts of every kind: `python -m benchmarks.router_kinds`.
 
 For each shipped expert whose task is a generator, test prompts that no training read; for the
-others, and for none of them, our own requests that are held out. Then each generator's expert is
-left out in turn, its prompts staying: they should go to nobody. A family's gain is what its
-expert's file says of its own task; a prompt that goes elsewhere counts as no gain.
+others, and for none of them, our own requests that are held out; with `--data` the public sets of
+pass one too, some of which no example is from. Prompts of generators that have no expert should go
+to nobody, and so should each generator's own when its expert is left out in turn, if not to a
+sibling (SIBLINGS). A family's gain is what its expert's file says of its own task; a prompt that
+goes elsewhere counts as no gain.
 """
 
 import argparse
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.common import adapted_default, describe_machine
-from t2ui.config import DEFAULT_MODEL, OTHERS, default_experts_dir
+from t2ui.config import DEFAULT_MODEL, OTHERS, default_data_dir, default_experts_dir
 from t2ui.evaluation.statistics import expected_calibration_error, wilson
 from t2ui.inference.kinds import Kinds
 from t2ui.jsonl import read_jsonl
@@ -26,6 +30,21 @@ from t2ui.tasks import load_task
 from t2ui.tasks.dispatch_rows import OWN_REQUESTS
 
 TIMES = (4, 24, 128)  # kinds whose reading is timed
+# Experts of which one is a sensible choice for another's prompts.
+SIBLINGS = (
+    {"sums", "decimals", "equations"},
+    {"math", "equations", "fractions", "primes", "sequences", "siblings"},
+    {"family", "siblings"},
+    {"reversal", "sentences"},
+    {"matrices", "spirals"},
+    {"sorting", "filters", "formats"},
+    {"syllogisms", "reasoning"},
+)
+# Kinds that no expert is of.
+UNKNOWN = (
+    "letter_counting time_intervals calendar_arithmetic spell_backward base_conversion "
+    "leg_counting caesar_cipher word_sorting lcm ransom_note binary_alternation simple_geometry"
+).split()
 ROUNDS = 50
 
 
@@ -73,6 +92,7 @@ def gain_of(expert: Expert) -> float | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=40, help="prompts of each kind")
+    parser.add_argument("--data", type=Path, default=default_data_dir(), help="the public sets")
     options = parser.parse_args()
     describe_machine()
     model, tokenizer, _ = adapted_default()
@@ -80,7 +100,11 @@ def main() -> None:
     examples = examples_of(experts)
     prompts = fresh_prompts(experts, tokenizer, options.rows)
     states = {label: prompt_states(model, tokenizer, texts) for label, texts in prompts.items()}
-    known(Kinds.of(examples), states, experts)
+    kinds = Kinds.of(examples)
+    known(kinds, states, experts)
+    if options.data:
+        public(kinds, public_prompts(tokenizer, options), model, tokenizer)
+    nobodys(kinds, model, tokenizer, options.rows // 2)
     left_out(examples, states, [label for label in states if label in examples])
     timed(examples, states)
 
@@ -110,11 +134,44 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
         print(f"share of the oracle's gain over {len(gains)} families: {100 * reached:.1f} %")
 
 
+def public_prompts(tokenizer, options: argparse.Namespace) -> dict[tuple[str, str], list[str]]:
+    """(label, family) -> test prompts of the sets that pass one's classifier is tested on."""
+    task = load_task("dispatch", tokenizer, options.data, limit=options.rows)
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in task.test:
+        found.setdefault((task.labels[row.correct], row.family), []).append(row.prompt)
+    return {kind: prompts[: options.rows] for kind, prompts in found.items()}
+
+
+def public(kinds: Kinds, prompts: Mapping[tuple[str, str], list[str]], model, tokenizer) -> None:
+    """Families that people know, some of which no example is from."""
+    for (label, family), texts in prompts.items():
+        found = [pick for pick, _ in picks(kinds, prompt_states(model, tokenizer, texts))]
+        right, none = found.count(label), found.count(OTHERS)
+        wrong = len(found) - right - none
+        print(f"  {family:15} {label:10} {right} of {len(found)}, none {none}, wrong {wrong}")
+
+
+def nobodys(kinds: Kinds, model, tokenizer, count: int) -> None:
+    """Prompts of kinds that no expert is of: whoever takes them is a wrong one."""
+    taken = []
+    for name in UNKNOWN:
+        texts = [row.prompt for row in load_task(f"rg:{name}", tokenizer).test[:count]]
+        found = [pick for pick, _ in picks(kinds, prompt_states(model, tokenizer, texts))]
+        taken += [pick != OTHERS for pick in found]
+        print(f"  nobody's {name:20} {Counter(found)}")
+    print(f"of kinds that no expert is of, to some expert: {share(taken)}")
+
+
+def are_siblings(one: str, other: str) -> bool:
+    return any({one, other} <= family for family in SIBLINGS)
+
+
 def left_out(
     examples: Mapping[str, Tensor], states: Mapping[str, Tensor], labels: Sequence[str]
 ) -> None:
-    """Each family's expert away in turn: whoever takes its prompts is a wrong one."""
-    wrong = []
+    """Each family's expert away in turn: whoever takes its prompts, but a sibling, is wrong."""
+    wrong, siblings = [], []
     for label in labels:
         if label == OTHERS:
             continue
@@ -123,8 +180,9 @@ def left_out(
         taken = [pick for pick in found if pick != OTHERS]
         who = {name: taken.count(name) for name in dict.fromkeys(taken)}
         print(f"  without {label:20} {len(taken)} of {len(found)} go to {who}")
-        wrong += [pick != OTHERS for pick in found]
-    print(f"with their family left out, to some expert: {share(wrong)}")
+        siblings += [pick != OTHERS and are_siblings(label, pick) for pick in found]
+        wrong += [pick != OTHERS and not are_siblings(label, pick) for pick in found]
+    print(f"with their family left out, to a sibling: {share(siblings)}; wrong: {share(wrong)}")
 
 
 def timed(examples: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:

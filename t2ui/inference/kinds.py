@@ -1,11 +1,13 @@
 """Which kind of prompt a state of the model is nearest to, and whether it is near any at all.
 
-A Gaussian for each kind around the mean of its examples, all with one covariance (linear
-discriminant analysis), which is shrunk towards a multiple of the identity as Ledoit and Wolf (2004)
-do, since there are more numbers in a state than examples. What lies further from its nearest kind
-than all but a stated share of that kind's own examples is none of them (conformal prediction); so
-is what is nearest to examples of `others`, where there are some. Nothing is trained: a kind joins
-by its examples. Knows numbers only, no prompts and no model.
+A state belongs to the kind of the examples that it lies nearest to (the mean squared distance to
+three of them), where distances count for less along directions in which examples of one kind differ
+anyway: the covariance within kinds, shrunk towards a multiple of the identity, since there are more
+numbers in a state than examples. Nearest examples and not the kinds' means, because a wide kind, as
+all that people ask about code, is near everything by its mean. What lies further from its nearest
+kind than all but a stated share of that kind's own examples is none of them (conformal prediction);
+so is what is nearest to examples of `others`, where there are some. Nothing is trained: a kind
+joins by its examples. Knows numbers only, no prompts and no model.
 """
 
 from collections.abc import Mapping
@@ -18,9 +20,14 @@ from t2ui.config import OTHERS
 from t2ui.errors import InputError
 
 LEAST_EXAMPLES = 8  # of a kind; from fewer no distance can be called usual
-WRONGLY_REFUSED = 0.05  # the share of a kind's own prompts that may be called none of the kinds
-SURE = 6.0  # log-odds against none of the kinds where a state lies as far out as is usual
-TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-4, 33))  # 0.5 to 256
+WRONGLY_REFUSED = 0.03  # the share of a kind's own prompts that may be called none of the kinds
+NEAREST = 3  # examples of a kind that a distance is the mean of
+SHRUNK = 0.6  # the identity's share in the covariance: found on held-out prompts
+STRANGE = 0.1  # the share of prompts that are taken to be of kinds that are not there
+FAR = 50.0  # the logarithm of a ratio that is called endless
+FOLDS = 4  # examples are measured against those of other folds, as a new prompt is
+TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-4, 49))  # 0.5 to 4096
+STEEPNESS = tuple(2.0 ** (k / 4) for k in range(-8, 29))  # 0.25 to 128
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,11 @@ class Kinds:
     """The kinds of prompt that there are, ready to be compared with."""
 
     labels: tuple[str, ...]  # `others` may be one
-    centre: Tensor  # (d,) float64, the mean of all examples
-    whitening: Tensor  # (d, d) float64: behind it, distances are Mahalanobis distances
-    means: Tensor  # (labels, d) float64, whitened
+    whitening: Tensor  # (d, d) float64: what states are multiplied by
+    examples: tuple[Tensor, ...]  # by label, (n, d) float64, whitened
     limits: Tensor  # (labels,) float64: squared distances beyond which a prompt is no such one
-    usual: Tensor  # (labels,) float64: the median squared distance of a kind's own examples
-    temperature: float  # that makes the examples' probabilities true, each left out in turn
+    temperature: float  # that makes the probabilities of the kinds true for the examples
+    steepness: tuple[float, float]  # within the limit and beyond it: how soon none gets (un)likely
 
     @classmethod
     def of(cls, examples: Mapping[str, Tensor], refused: float = WRONGLY_REFUSED) -> "Kinds":
@@ -46,32 +52,28 @@ class Kinds:
             InputError: no kind at all, too few examples of one, or states of different widths.
         """
         _check(examples)
-        labels = tuple(examples)
-        states = {label: examples[label].double() for label in labels}
-        centre = torch.cat([*states.values()]).mean(0)
-        within = torch.cat([s - s.mean(0) for s in states.values()])
-        freedom = len(within) - len(labels)
-        whitening, kept = _whitening(within, freedom)
-        white = [(s - centre) @ whitening for s in states.values()]
-        means = torch.stack([w.mean(0) for w in white])
-        share = kept / freedom
-        apart = [_left_out(w, means, number, share) for number, w in enumerate(white)]
+        states = [rows.double() for rows in examples.values()]
+        apart = _as_new(states)
         limits = torch.stack([_limit(d[:, i], refused) for i, d in enumerate(apart)])
-        usual = torch.stack([d[:, i].median() for i, d in enumerate(apart)])
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
-        temperature = _temperature(torch.cat(apart), right)
-        return cls(labels, centre, whitening, means, limits, usual, temperature)
+        distances = torch.cat(apart)
+        whitening = _whitening(states)
+        return cls(
+            tuple(examples),
+            whitening,
+            tuple(rows @ whitening for rows in states),
+            limits,
+            _temperature(distances, right),
+            _steepness(distances, right, limits),
+        )
 
     def probabilities(self, state: Tensor) -> dict[str, float]:
         """How likely each kind is for a state (d,), and, last, how likely none of them (`others`),
         which is as likely as not just at the nearest kind's limit."""
-        white = (state.double() - self.centre) @ self.whitening
-        distances = (white - self.means).square().sum(1)
-        near = int(distances.argmin())
-        limit, usual = self.limits[near], self.usual[near]
-        # in steps of how far the limit lies from what is usual
-        beyond = (distances[near] - limit) / (limit - usual).clamp(min=1e-9)
-        none = (SURE * beyond).sigmoid() if torch.isfinite(limit) else limit.new_zeros(())
+        white = (state.double() @ self.whitening)[None]
+        distances = torch.cat([_nearest(white, rows) for rows in self.examples])
+        beyond = _beyond(distances[None], self.limits)[0]
+        none = (self.steepness[int(beyond > 0)] * beyond).sigmoid()
         kinds = (-distances / (2 * self.temperature)).softmax(0) * (1 - none)
         found = dict(zip(self.labels, kinds.tolist(), strict=True))
         found[OTHERS] = found.pop(OTHERS, 0.0) + float(none)
@@ -92,43 +94,32 @@ def _check(examples: Mapping[str, Tensor]) -> None:
         raise InputError(f"The kinds' example states have different widths ({widths}).")
 
 
-def _whitening(within: Tensor, freedom: int) -> tuple[Tensor, float]:
-    """The symmetric square root of the shrunken covariance's inverse, (d, d), and which part of
-    the covariance the shrinking left.
-
-    Args:
-        within: (n, d), every example less the mean of its kind.
-        freedom: n less the number of kinds.
-    """
-    n, d = within.shape
-    covariance = within.T @ within / freedom
-    size = covariance.diagonal().mean()
-    spread = (covariance - size * torch.eye(d, dtype=covariance.dtype)).square().sum()
-    # how far one example's own product lies from the covariance, on average (Ledoit and Wolf)
-    noise = (within.square().sum(1).square().sum() / n - covariance.square().sum()) / n
-    shrunk = float((noise / spread).clamp(0, 1)) if float(spread) > 0 else 1.0
+def _whitening(states: list[Tensor]) -> Tensor:
+    """The square root of the shrunken covariance's inverse, (d, d)."""
+    within = torch.cat([rows - rows.mean(0) for rows in states])
+    covariance = within.T @ within / max(1, len(within) - len(states))
+    size = covariance.diagonal().mean().clamp(min=1e-12)
     values, vectors = torch.linalg.eigh(covariance)
-    values = (1 - shrunk) * values.clamp(min=0) + shrunk * size
-    values = values.clamp(min=float(size) * 1e-6 + 1e-12)
-    return vectors @ (vectors / values.sqrt()).T, 1 - shrunk
+    return vectors / ((1 - SHRUNK) * values.clamp(min=0) + SHRUNK * size).sqrt()
 
 
-def _left_out(white: Tensor, means: Tensor, own: int, share: float) -> Tensor:  # (n, labels)
-    """Squared distances of a kind's examples, each measured without its own part in its kind's
-    mean and in the covariance (Sherman and Morrison's formula).
+def _nearest(white: Tensor, rows: Tensor) -> Tensor:  # (m, d), (n, d) -> (m,)
+    """The mean squared distance to the nearest examples."""
+    squared = torch.cdist(white, rows).square()
+    return squared.topk(min(NEAREST, len(rows)), largest=False).values.mean(1)
 
-    Args:
-        share: of the product of one example with itself, in the shrunken covariance.
-    """
-    factor = len(white) / (len(white) - 1)  # of the mean that the example was taken out of
-    from_own = white - means[own]
-    distances = torch.cdist(white, means).square()
-    together = from_own.square().sum(1, keepdim=True) - from_own @ (means - means[own]).T
-    distances[:, own] *= factor**2
-    together[:, own] *= factor
-    part = share * factor
-    taken = (1 - part * from_own.square().sum(1, keepdim=True)).clamp(min=1e-6)
-    return distances + part * together.square() / taken
+
+def _as_new(states: list[Tensor]) -> list[Tensor]:  # by kind, (n, labels)
+    """How far every example lies from each kind, if its own fold were not there."""
+    found = [rows.new_empty(len(rows), len(states)) for rows in states]
+    for fold in range(FOLDS):
+        others = [rows[torch.arange(len(rows)) % FOLDS != fold] for rows in states]
+        whitening = _whitening(others)
+        white = [rows @ whitening for rows in others]
+        for own, rows in zip(found, states, strict=True):
+            left = rows[fold::FOLDS] @ whitening
+            own[fold::FOLDS] = torch.stack([_nearest(left, other) for other in white], dim=1)
+    return found
 
 
 def _limit(distances: Tensor, refused: float) -> Tensor:
@@ -140,6 +131,12 @@ def _limit(distances: Tensor, refused: float) -> Tensor:
     return distances.sort().values[rank - 1]
 
 
+def _beyond(distances: Tensor, limits: Tensor) -> Tensor:  # (n, labels) -> (n,)
+    """How far beyond the nearest kind's limit, as the logarithm of a ratio."""
+    nearest, places = distances.min(1)
+    return (nearest.clamp(min=1e-12) / limits[places]).log().clamp(min=-FAR)
+
+
 def _temperature(distances: Tensor, right: Tensor) -> float:
     """The one at which the right kinds are likeliest on average."""
 
@@ -148,3 +145,25 @@ def _temperature(distances: Tensor, right: Tensor) -> float:
         return float(torch.nn.functional.cross_entropy(scores, right))
 
     return min(TEMPERATURES, key=loss)
+
+
+def _steepness(distances: Tensor, right: Tensor, limits: Tensor) -> tuple[float, float]:
+    """Those at which it is likeliest that the examples are of some kind, and that they are of none
+    where their own kind is not there; for what lies within the limits, and beyond."""
+    inside = _beyond(distances, limits)
+    away = distances.clone()
+    away[torch.arange(len(right)), right] = float("inf")
+    outside = _beyond(away, limits)
+
+    def loss(steepness: float, there: Tensor, missing: Tensor) -> float:
+        softplus = torch.nn.functional.softplus
+        of_a_kind, of_none = softplus(steepness * there), softplus(-steepness * missing)
+        return float((1 - STRANGE) * of_a_kind.sum() + STRANGE * of_none.sum())
+
+    def best(there: Tensor, missing: Tensor) -> float:
+        return min(STEEPNESS, key=lambda steepness: loss(steepness, there, missing))
+
+    return (
+        best(inside[inside <= 0], outside[outside <= 0]),
+        best(inside[inside > 0], outside[outside > 0]),
+    )

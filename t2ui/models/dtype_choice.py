@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from t2ui.products import linear
 
 # In bfloat16 an answer can be another one alone than beside others, where two tokens are nearly
 # equal (`benchmarks.dtype_answers` counts how often): float32 is left only for a gain that shows.
@@ -60,5 +61,5 @@ class _Passes:
         """Of one pass."""
         began = time.perf_counter()
         for place, matrix in enumerate(self._matrices):
-            F.linear(self._inputs[place % len(self._inputs)], matrix)
+            linear(self._inputs[place % len(self._inputs)], matrix)
         return time.perf_counter() - began

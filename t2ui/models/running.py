@@ -12,6 +12,7 @@ from torch import nn
 
 from t2ui.errors import InputError
 from t2ui.model_lock import locked
+from t2ui.products import linear
 from t2ui.wrapped_models import unwrapped
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _without_dropout(model: nn.Module, dropout: bool) -> Iterator[None]:
 
 @contextmanager
 def contiguous_head(model: nn.Module) -> Iterator[None]:
-    """Hand the output head a contiguous input inside the block.
+    """Hand the output head a contiguous input inside the block, see also `linear`.
 
     transformers slices the last positions of a batch; the CPU's matmul then copies the head's
     whole weight once a row, which takes longer than the rest of the model.
@@ -78,6 +79,13 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
             f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
             "whole model, with load_model or AutoModelForCausalLM."
         )
+    if type(head) is nn.Linear and "forward" not in vars(head) and unwrapped(model) is model:
+        vars(head)["forward"] = lambda x: linear(x.contiguous(), head.weight, head.bias)
+        try:
+            yield
+        finally:
+            del vars(head)["forward"]
+        return
     hook = head.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:]))
     try:
         yield

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2ui.errors import InputError
+from t2ui.products import linear
 from t2ui.svf.decomposition import Factors, changed_weight, is_transposed, weight_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class SVFLinear:
         self.factors = factors
         self.had_own_forward = "forward" in vars(module)  # accelerate's device hooks set one
         self.base: Run = module.forward
+        self.base_rows: Run = module.forward
+        if type(module) is nn.Linear and not self.had_own_forward:
+            self.base_rows = Base(module)
         self.run: Run = self.base
         self._saving = module.register_state_dict_post_hook(_SavedWeight(self))
         module.forward = self
@@ -99,6 +102,16 @@ class SVFLinear:
         return (S * z.to(S.device)).to(U.dtype)
 
 
+class Base:
+    """The base rows of a batch through one plain linear module: its own forward, to rounding."""
+
+    def __init__(self, module: nn.Linear):
+        self.module = module
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return linear(x, self.module.weight, self.module.bias)  # as they are by now
+
+
 class Merged:
     """One matrix with W′ in the place of W."""
 
@@ -106,7 +119,7 @@ class Merged:
         self.linear, self.weight = linear, weight  # (out, in)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.linear.bias())
+        return linear(x, self.weight, self.linear.bias())
 
     def new_weight(self) -> Tensor:
         """W′ (out, in)."""
@@ -121,7 +134,7 @@ class Factored:
 
     def __call__(self, x: Tensor) -> Tensor:
         U, _, Vh = self.linear.factors
-        return F.linear(F.linear(x, Vh) * self.scaled, U, self.linear.bias())
+        return linear(linear(x, Vh) * self.scaled, U, self.linear.bias())
 
     def new_weight(self) -> Tensor:
         """W′ (out, in)."""
@@ -133,7 +146,7 @@ class Rows:
     """One matrix with another z for every row of a batch; base rows run through W."""
 
     def __init__(self, linear: SVFLinear, plan: "RowPlan", adapted: Run):
-        self.base, self.plan, self.adapted = linear.base, plan, adapted
+        self.base, self.plan, self.adapted = linear.base_rows, plan, adapted
 
     def __call__(self, x: Tensor) -> Tensor:
         plan = self.plan

@@ -236,9 +236,23 @@ def test_completion_logits_predict_each_token_however_they_are_read(model, token
 # --- the head ------------------------------------------------------------------------------------
 
 
-def test_the_head_gets_a_contiguous_input_inside_the_block_only(model):
+def test_the_head_is_itself_again_after_the_block(model):
+    head = model.get_output_embeddings()
+    own, ids = dict(vars(head)), torch.tensor([prompt_ids(5), prompt_ids(5, 1)])
+    with torch.no_grad():
+        outside = model(input_ids=ids, logits_to_keep=1).logits
+        with pytest.raises(KeyError), contiguous_head(model):
+            inside = model(input_ids=ids, logits_to_keep=1).logits
+            raise KeyError
+        assert torch.equal(model(input_ids=ids, logits_to_keep=1).logits, outside)
+    torch.testing.assert_close(inside, outside, atol=1e-4, rtol=1e-4)
+    assert vars(head).keys() == own.keys()
+
+
+def test_another_kind_of_head_gets_a_contiguous_input_inside_the_block_only(model, monkeypatch):
     seen = []
     head = model.get_output_embeddings()
+    monkeypatch.setattr(head, "__class__", type("OwnHead", (type(head),), {}))
     watch = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous()))
     ids = torch.tensor([prompt_ids(5), prompt_ids(5, 1)])
     hooks = len(head._forward_pre_hooks)

@@ -14,7 +14,10 @@ from t2ui.messages import Event, Experts, Failed, Request, Status
 Answer = TypeVar("Answer")
 
 POLL_SECONDS = 0.02
+# Forty who wait, looked after fifty times a second, would take the time that an answer needs.
+WAITING_SECONDS, WAITING_POLL = 1.0, 0.1  # after so long without news it is looked for less often
 YIELD_SECONDS = 0.25  # Gradio notices that a listener went only when the handler yields
+WAITING_YIELD = 1.0  # each yield costs Gradio some milliseconds
 COALESCE_SECONDS = 0.08
 LONG_SECONDS = 0.5  # before that, what was there stays
 
@@ -61,20 +64,22 @@ async def follow(job: Job) -> AsyncGenerator[list[Event], None]:
     The last batch ends with Done or Failed. The job is cancelled if the iterator is closed before.
     """
     loop = asyncio.get_running_loop()
-    last = 0.0
+    last, heard = 0.0, loop.time()
     batch: list[Event] = []
     try:
         while not job.finished:
             while (event := job.next(timeout=0)) is not None:
                 batch.append(event)
             now = loop.time()
-            due = COALESCE_SECONDS if batch else YIELD_SECONDS
+            heard = now if batch else heard
+            waits = now - heard > WAITING_SECONDS
+            due = COALESCE_SECONDS if batch else WAITING_YIELD if waits else YIELD_SECONDS
             if job.finished or now - last >= due:
                 last = now
                 yield batch
                 batch = []
             if not job.finished:
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(WAITING_POLL if waits else POLL_SECONDS)
     finally:
         if not job.finished:
             job.cancel()
