@@ -6,7 +6,7 @@ from torch import Tensor
 
 # Rows up to which a CPU's float32 product is faster the other way around: by 1.3 to 2.9 times with
 # 2 to 4 rows, by 1.0 to 1.6 with 8 to 32, and by 2.6 to 3.4 where the matrix is 4096 × 4096
-# (measured on two AVX2 cores of an AMD EPYC with torch 2.13; bfloat16 gains nothing).
+# (`benchmarks.products` on two AVX2 cores of an AMD EPYC, torch 2.13; bfloat16 gains nothing).
 FEW_ROWS = 32
 
 

@@ -40,12 +40,13 @@ __all__ = [
     "generate",
 ]
 
-# Computing W′ once costs about what it saves over the factored form in this many tokens of one row;
-# an answer may end long before the most that it may have, so it is begun once some are written, and
-# done a few matrices a step: all at once the answer would stand still for seconds on a CPU.
+# Computing W′ once costs about what it saves over the factored form in this many tokens of all rows
+# that it serves; an answer may end long before the most that it may have, so it is begun once some
+# are written, and done a few matrices a step, more for more rows: all at once the answers would
+# stand still for seconds on a CPU.
 MERGE_FROM_TOKENS = 48
 MERGE_AFTER_TOKENS = 16
-MERGED_A_STEP = 8
+MERGED_A_STEP, MOST_MERGED = 8, 32
 PIECE_TOKENS = 4096  # of prompts, read in one forward pass where nobody waits for a decode step
 # The reading with the least left goes on, but every fourth time the oldest: a long one must not
 # wait for ever.
@@ -61,9 +62,10 @@ class _Merging:
         self.setting = dict(adapter.current())
         self._left = [name for name, run in self.setting.items() if isinstance(run, Factored)]
 
-    def go_on(self) -> bool:
-        """Write the next ones; whether there were any left."""
-        now, self._left = self._left[:MERGED_A_STEP], self._left[MERGED_A_STEP:]
+    def go_on(self, rows: int) -> bool:
+        """Write the next ones, for so many rows; whether there were any left."""
+        count = min(MERGED_A_STEP * rows, MOST_MERGED)
+        now, self._left = self._left[:count], self._left[count:]
         for name in now:
             self.setting[name] = self._adapter.linears[name].merged(self.scales[name])
         return bool(now)
@@ -303,13 +305,13 @@ class Decoder:
         only = next(iter(mixtures.values()), None) if len(mixtures) == 1 else None
         if only is None or self._merged is None or self._merged.scales is not only:
             self._merged = None  # the old W′ goes before a new one is made
+        own = [r for r, scales in zip(self._rows, plan, strict=True) if scales]
         if only is not None and self._merged is None:
-            own = [r for r, scales in zip(self._rows, plan, strict=True) if scales]
-            longest = max(r.row.sampling.max_new_tokens - len(r.tokens) for r in own)
-            begun = max(len(r.tokens) for r in own) >= MERGE_AFTER_TOKENS
-            if begun and longest >= MERGE_FROM_TOKENS and not any(r.steered for r in own):
+            left = sum(r.row.sampling.max_new_tokens - len(r.tokens) for r in own)
+            begun = sum(len(r.tokens) for r in own) >= MERGE_AFTER_TOKENS
+            if begun and left >= MERGE_FROM_TOKENS and not any(r.steered for r in own):
                 self._merged = _Merging(only, adapter)
-        return self._merged is not None and self._merged.go_on()
+        return self._merged is not None and self._merged.go_on(len(own))
 
     def _join(self, new: list["RunningRow"], cache: RoomyCache, attention: Tensor) -> None:
         if self._cache is None:  # no row is decoding

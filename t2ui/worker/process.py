@@ -22,6 +22,7 @@ from t2ui.messages import Status
 from t2ui.worker.scheduler import Backend, Envelope, Scheduler, failure
 
 HEARTBEAT_SECONDS = 1.0
+NICE = 5  # behind the page, in the parent: what a click needs there takes milliseconds
 PROGRESS_SECONDS = 0.1  # between two reports with the same text
 LISTING_SECONDS = 2.0  # how soon a change in the experts folder is noticed
 
@@ -205,6 +206,8 @@ def main(
 ) -> None:
     """The worker process. `requests` and `events` are its ends of two pipes to the client."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; we end with its pipe
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICE)
     inbox: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(
         target=_receive, args=(requests, inbox), name="t2ui-receive", daemon=True

@@ -190,6 +190,22 @@ def test_an_answer_that_ends_early_is_never_merged(
     assert found["long"] == greedy(rewritten(tiny_llama, z), prompt_ids(5), 100)
 
 
+def test_what_serves_more_rows_is_written_sooner(
+    decoder, tiny_llama, llama, merged_weights, monkeypatch
+):
+    monkeypatch.setattr(generate_module, "MERGE_AFTER_TOKENS", 16)
+    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 1)
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    decoder.add([row(i, prompt_ids(5), 12, z) for i in range(8)])
+    found, written = {}, []
+    while len(decoder):
+        collect(decoder.step(), found)
+        written.append(len(merged_weights))
+    assert written[:3] == [0, 0, 8], "two tokens of eight rows are sixteen"
+    assert written[-1] == len(llama.names)
+    assert found[3] == greedy(rewritten(tiny_llama, z), prompt_ids(5), 12)
+
+
 @pytest.mark.parametrize("joins", ["base", "another mixture"])
 def test_a_row_that_joins_a_merged_batch_leaves_its_answer_as_it_is(
     decoder, tiny_llama, tiny_tokenizer, llama, merged_weights, joins
