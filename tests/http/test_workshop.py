@@ -269,9 +269,9 @@ def heard(visitor, name, data, event_data, nth=0):
 
 def test_the_page_says_so_to_students_and_not_to_the_teacher(person):
     gone = {"act": "save", "name": "mine"}
-    said = unpack(heard(person("Ada"), "act", [MIXER], gone, LIBRARY)[-1])
+    said = unpack(heard(person("Ada"), "act", [MIXER, None], gone, LIBRARY)[-1])
     assert "experts are not added, saved, renamed or deleted" in said["note"] and said["bad"]
-    said = unpack(heard(person(teaches=True), "act", [MIXER], gone, LIBRARY)[-1])
+    said = unpack(heard(person(teaches=True), "act", [MIXER, None], gone, LIBRARY)[-1])
     assert said["note"].startswith("mine is there")
 
 
