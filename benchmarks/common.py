@@ -1,6 +1,9 @@
 """What the benchmarks share: the default model, adapted, and experts to mix."""
 
 import argparse
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -52,6 +55,15 @@ def result_log(folder: Path, loaded) -> ResultLog:
     model, _, adapter = loaded
     settings = {"model": DEFAULT_MODEL, "fingerprint": adapter.fingerprint}
     return ResultLog(folder / "results.jsonl", {**settings, "dtype": dtype_name(model)})
+
+
+def wait_for(threads: Sequence[threading.Thread], so_far: Callable[[], str]) -> float:
+    """Seconds until all started threads have ended; prints `so_far()` about once a minute."""
+    began = time.perf_counter()
+    while waiting := [thread for thread in threads if thread.is_alive()]:
+        waiting[0].join(60)
+        print(f"{time.perf_counter() - began:.0f} s: {so_far()}", flush=True)
+    return time.perf_counter() - began
 
 
 def describe_machine() -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 
-from benchmarks.common import describe_machine
+from benchmarks.common import describe_machine, wait_for
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.messages import Ask, Done, Failed, Tokens
 from t2ui.worker.client import WorkerClient
@@ -80,10 +80,7 @@ def run(worker: WorkerClient, options, alone: dict[int, str], one_by_one: float)
     began = time.perf_counter()
     for thread in threads:
         thread.start()
-    while waiting := [thread for thread in threads if thread.is_alive()]:
-        waiting[0].join(60)
-        print(f"{time.perf_counter() - began:.0f} s: {dict(judge(found, alone))}", flush=True)
-    took = time.perf_counter() - began
+    took = wait_for(threads, lambda: str(dict(judge(found, alone))))
     verdicts = judge(found, alone)
     shares = [end - began for end in ends.values()]
     print(

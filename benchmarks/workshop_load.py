@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.common import describe_machine
+from benchmarks.common import describe_machine, wait_for
 from benchmarks.page_under_load import open_page
 from t2ui.messages import PANES
 
@@ -169,10 +169,7 @@ def measure(url: str, options: argparse.Namespace) -> None:
     threads = [threading.Thread(target=work, args=(one, found, end)) for one in clients]
     for thread in threads:
         thread.start()
-    while waiting := [thread for thread in threads if thread.is_alive()]:
-        waiting[0].join(60)
-        print(f"{time.perf_counter() - began:.0f} s: {len(found.answers)} answers", flush=True)
-    took = time.perf_counter() - began
+    took = wait_for(threads, lambda: f"{len(found.answers)} answers")
     verdicts = [wrong(answer) for answer in found.answers]
     print(
         f"{len(verdicts)} answers in {took:.0f} s: {verdicts.count('lost')} lost, "

@@ -127,8 +127,7 @@ def wire_proof(
                         ended = {**value["trial"], "state": "done", "message": ""}
                         value = {**value, "trial": ended}
                     elif isinstance(event, Failed):
-                        said = " ".join(filter(None, (event.message, event.remedy)))
-                        value = {**value, "trial": a_trial("failed", known, *what, said)}
+                        value = {**value, "trial": a_trial("failed", known, *what, str(event))}
                 yield pack(value) if value is not last else gr.skip()
 
     inputs = [shared.mixer, table, *boxes, *proof.inputs]

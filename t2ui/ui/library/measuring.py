@@ -78,8 +78,7 @@ def measuring_row(shared: Shared) -> gr.State:
                         words = f"{done} of {total} questions …"
                         shown = pack(_note(known, words, running=True))
                     elif isinstance(event, Failed):
-                        words = " ".join(filter(None, (event.message, event.remedy)))
-                        shown = pack(_note(known, words, bad=True))
+                        shown = pack(_note(known, str(event), bad=True))
                     elif isinstance(event, Done) and found:
                         measured = _measured(f"{name}, {total} questions", found)
                         shown = pack(_note(known, _words(measured, recipe["mixture"])))
