@@ -2,8 +2,9 @@
 
 Starts the app as a Space does: a process of its own, SPACE_ID set, an empty cache but for the
 model's own files (with `--fresh` without those too). Measures when the port answers, when a first
-visitor in a real browser sees the finished example, when the model is ready, and the most memory of
-all its processes together. Hosts that the page contacts beside this one are named.
+visitor in a real browser sees the finished example (first as plain markup, then on the app's own
+page), when the model is ready, and the most memory of all its processes together. Hosts that the
+page contacts beside this one are named.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from benchmarks.common import describe_machine
 from t2ui.config import default_cache_dir
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FIRST_LOOK = "#first-look .adapted"
 EXAMPLE = "#answer-adapted [data-state=done]"
 
 
@@ -113,8 +115,10 @@ def visit(browser: Browser, url: str, began: float, server: subprocess.Popen) ->
     page.set_default_timeout(600_000)
     opened = time.perf_counter()
     page.goto(url, wait_until="commit")
-    page.wait_for_selector(EXAMPLE, state="attached")
+    page.wait_for_selector(FIRST_LOOK)
     shown = time.perf_counter() - opened
+    page.wait_for_selector(EXAMPLE, state="attached")
+    built = time.perf_counter() - opened
     page.wait_for_selector("#status[data-state=ready]", state="attached")
     ready = time.perf_counter() - began
     page.click("#make-live")
@@ -129,7 +133,14 @@ def visit(browser: Browser, url: str, began: float, server: subprocess.Popen) ->
     context.close()
     if others:
         print(f"other hosts: {sorted(set(others))}")
-    return {"answers": answers, "shown": shown, "ready": ready, "live": answered, "warm": warm}
+    return {
+        "answers": answers,
+        "shown": shown,
+        "built": built,
+        "ready": ready,
+        "live": answered,
+        "warm": warm,
+    }
 
 
 def main() -> None:
@@ -145,6 +156,7 @@ def main() -> None:
     words = {
         "answers": "s from the start until the port answers",
         "shown": "s from then until a first visitor sees the example",
+        "built": "s from then until it stands on the app's own page",
         "ready": "s from the start until the model is ready",
         "live": "s from the start until the example was asked live",
         "warm": "s until a second page of that browser has its sliders",

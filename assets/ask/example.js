@@ -5,18 +5,10 @@
 (() => {
   const WAIT_MS = 30;
   const VISITED = "t2ui-visited";
-  const NEUTRAL = ["tab", "present", "point", "__theme"]; // parameters of a link that leave Ask as it is
   const { panels, page, h, hear } = window.t2ui;
 
-  function isFirstVisit() {
-    const query = new URLSearchParams(location.search);
-    if ([...query.keys()].some((key) => !NEUTRAL.includes(key)) || !["ask", null].includes(query.get("tab"))) return false;
-    try {
-      return localStorage.getItem(VISITED) === null;
-    } catch {
-      return true; // storage is blocked: every visit is the first
-    }
-  }
+  // assets/shared/first_look.html has looked at the link and at what the browser remembers
+  const isFirstVisit = () => document.documentElement.dataset.visit === "first";
   function haveVisited() {
     try {
       localStorage.setItem(VISITED, "1");

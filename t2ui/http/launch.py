@@ -10,24 +10,29 @@ from typing import Any
 
 from gradio.blocks import Blocks
 from gradio.routes import App
+from starlette.middleware import Middleware
 
 from t2ui.figures.singular_values import plotly_file
 from t2ui.http.addresses import Keys
 from t2ui.http.door import Door
 from t2ui.http.drain import Drain
+from t2ui.http.first_look import FirstLook
 from t2ui.http.gradio_queue import GradioQueue
 from t2ui.http.limits import Limits
 from t2ui.http.logs import log_event
 from t2ui.http.service import Service
 from t2ui.ui import launch_options as page_options
 from t2ui.ui import pages_of
+from t2ui.ui.first_look import first_look
 from t2ui.ui.shared.panel import ASSETS
 
 
 def launch_options(service: Service) -> dict[str, Any]:
-    """What `Blocks.launch` needs: the page's own options, and the door."""
-    options = page_options(service.workshop is not None)
-    return {**options, "app_kwargs": {"lifespan": _lifespan(service)}}
+    """What `Blocks.launch` needs: the page's own options, its first look, and the door."""
+    workshop = service.workshop is not None
+    markup = first_look(service.worker.status().model, workshop)
+    within = {"lifespan": _lifespan(service), "middleware": [Middleware(FirstLook, markup)]}
+    return {**page_options(workshop), "app_kwargs": within}
 
 
 @contextmanager

@@ -66,3 +66,51 @@ def test_the_example_stands_on_the_sliders_where_the_model_was_there_first(visit
     assert recorded(page) == 3 and alpha(page, "math") == 1
     assert page.locator(".old:visible").count() == 0
     assert page.locator("#set-by").inner_text() == "set by: classification expert, 1.00"
+
+
+def held_back(page, url):
+    """The app's own script waits until the returned function is called."""
+    waiting = []
+    page.route("**/assets/index-*.js", lambda route: waiting.append(route))
+    page.goto(url, wait_until="commit")
+    page.wait_for_selector("#first-look")
+    return lambda: [one.continue_() for one in waiting]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_before_the_apps_script_runs_the_example_is_there(visit, browser, app, theme, width):
+    height = 720 if width == 1280 else 844
+    shape = {"viewport": {"width": width, "height": height}, "color_scheme": theme}
+    context = browser.new_context(**shape)
+    page = context.new_page()
+    go_on = held_back(page, app[1])
+    look = page.locator("#first-look")
+    assert page.locator("gradio-app *").count() == 0, "nothing of the app is there yet"
+    text = look.inner_text()
+    assert "How many pencils does she have?" in text and "5 * 6 = 30" in text
+    assert look.locator(".example:visible").count() == 4
+    assert page.locator("#first-look.dark").count() == (theme == "dark")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.screenshot(path=SHOTS / f"first-look-{theme}-{width}.png")
+    go_on()
+    wait_state(page, "done")
+    look.wait_for(state="detached")
+    assert page.locator("#answer-adapted .text").inner_text().strip() == "5 * 6 = 30"
+    context.close()
+
+
+@pytest.mark.parametrize("query", ["?tab=learn", "?prompt=One+two", "visited"])
+def test_a_visit_with_another_wish_first_sees_only_that_the_page_opens(browser, app, query):
+    context = browser.new_context()
+    if query == "visited":
+        browsing.returning(context)
+        query = ""
+    page = context.new_page()
+    go_on = held_back(page, app[1] + query)
+    assert page.locator("#first-look .example:visible").count() == 0
+    assert "the page opens" in page.locator("#first-look").inner_text()
+    go_on()
+    page.locator("#first-look").wait_for(state="detached")
+    page.wait_for_selector("#status[data-state]")
+    context.close()
