@@ -8,8 +8,10 @@ step takes at most about twice as long as usual. Not thread-safe.
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from t2ui.backend import token_shift
@@ -54,6 +56,7 @@ class _Pane:
     ended: float | None = None  # perf_counter seconds
     shown: int = 0  # characters, those in `pieces` included
     scored: list[Scored] = field(default_factory=list)  # tokens that are not handed out yet
+    states: list[Tensor] = field(default_factory=list)  # (hidden,) of each token, if all are known
 
     @property
     def key(self) -> str:
@@ -141,12 +144,15 @@ class Answers:
             asking.panes[pane.key] = pane
         if ask.compare:
             asking.base_ids = base[0].ids
-        self._decoder.add(
+        rows = [
             plan.row(
                 (job_id, key), pane.name == "base", last.get(key, ()), pane.sample, ask.logprobs
             )
             for key, pane in asking.panes.items()
-        )
+        ]
+        if asking.base_ids is not None:  # the adapted answer is compared with it
+            rows = [replace(row, states=row.key[1] == "adapted") for row in rows]
+        self._decoder.add(rows)
         self._asking[job_id] = asking
 
     def step(self) -> Iterator[Envelope]:
@@ -273,6 +279,8 @@ class Answers:
         pane.steps += 1
         if step.finished != "end":
             pane.ids.append(step.token)
+            if step.state is not None:
+                pane.states.append(step.state)
         if step.finished != "end" or step.text:
             pane.pieces.append(step.text)
             pane.shown += len(step.text)
@@ -298,13 +306,16 @@ class Answers:
             yield job_id, self._done(asking)
             return
         tokens = self._pace.tokens(beside=self._decoder.decoding > 0)
+        adapted = asking.panes["adapted"]
+        known = 0 < len(adapted.states) == len(adapted.ids)
         pieces = token_shift.compare(
             self._tokenizer,
             token_shift.Reader(self._adapter, asking.plan.tail, self._store),
             asking.plan.prompt_ids,
             asking.plan.scales,
-            (asking.base_ids, asking.panes["adapted"].ids),
+            (asking.base_ids, adapted.ids),
             tokens,
+            torch.stack(adapted.states) if known else None,
         )
         pieces = self._pace.measured(pieces, tokens)
         self._comparing.append(_Comparison(job_id, asking, pieces, time.perf_counter()))

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.inference.differences import first_difference, token_texts
 from t2ui.inference.prompt_store import PromptStore
@@ -20,7 +20,7 @@ from t2ui.inference.rows import text_of
 from t2ui.messages import Compared, TokenShift
 from t2ui.models.batch_cache import RoomyCache
 from t2ui.models.likelihood import completion_logits
-from t2ui.models.running import answering, cached
+from t2ui.models.running import answering, by_head, cached
 from t2ui.svf.adapter import Adapter, Setting
 
 T = TypeVar("T")
@@ -48,6 +48,7 @@ def compare(
     scales: Mapping[str, Tensor],
     answers: tuple[Sequence[int], Sequence[int]],
     tokens: int,
+    states: Tensor | None = None,
 ) -> Pieces[Compared]:
     """Read the adapted answer with both models, each token in the context of those before it.
 
@@ -55,6 +56,8 @@ def compare(
         scales: those of the adapted answer; {} is the base model.
         answers: token ids of the base and of the adapted answer, without end tokens.
         tokens: how many are read at once.
+        states: (T, hidden), what the adapted answer's tokens were predicted from, where that is
+            known: they need not be read again.
     """
     base_answer, adapted_answer = answers
     model = reader.adapter.model
@@ -63,7 +66,10 @@ def compare(
     shifts: tuple[TokenShift, ...] = ()
     if read:
         text = (prompt_ids, read)
-        adapted = base = yield from log_probabilities(reader, text, scales, tokens)  # (T, V)
+        if states is None:
+            adapted = base = yield from log_probabilities(reader, text, scales, tokens)  # (T, V)
+        else:
+            adapted = base = yield from _of_states(model, states[: len(read)], tokens)
         if scales:
             base = yield from log_probabilities(reader, text, {}, tokens)
         apart = (adapted.exp() * (adapted - base)).sum(-1).clamp(min=0)  # (T,) KL, nats
@@ -97,6 +103,15 @@ def _said(
     ]
 
 
+def _of_states(model: PreTrainedModel, states: Tensor, tokens: int) -> Pieces[Tensor]:  # (T, V)
+    """log π of the tokens that were predicted from these states, (T, hidden)."""
+    found = [by_head(model, states[:tokens]).log_softmax(-1)]
+    for start in range(tokens, len(states), tokens):
+        yield
+        found.append(by_head(model, states[start : start + tokens]).log_softmax(-1))
+    return torch.cat(found)
+
+
 def log_probabilities(
     reader: Reader,
     text: tuple[Sequence[int], Sequence[int]],  # prompt, completion
@@ -113,6 +128,9 @@ def log_probabilities(
     if reader.tail and (head := prompt[: -reader.tail]):
         cache = yield from _by_base(reader, head, tokens)
         prompt = prompt[len(head) :]
+    elif not scales:
+        read, cache = reader.store.beginning(prompt[:-1], len(prompt) + len(completion))
+        prompt = prompt[read:]
     pieces = completion_logits(adapter.model, prompt, completion, tokens, cache)
     setting: Setting | None = None
     while True:

@@ -91,6 +91,7 @@ def serve(
             sessions_dir=stack.enter_context(visitors_folder(limits)),
             session_hours=limits.session_hours,
             tenants_dir=tenants.folders if tenants else None,
+            max_rows=limits.batch_rows,
         )
         client = stack.enter_context(connect(config))
         if on is not None:

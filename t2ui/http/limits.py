@@ -12,6 +12,7 @@ from typing import Any
 from t2ui.errors import InputError, quoted
 
 PREFIX = "T2UI_"
+CLASS_ROWS = 48
 BURST_SECONDS = 20  # a rate may be used up in advance for so long: a class opens the page at once
 
 
@@ -40,6 +41,7 @@ class Limits:
     tasks: int = 200  # of everybody
     streams_per_address: int = 800  # open event streams; a page has one or two
     bodies_per_address: int = 200  # posts that are still arriving
+    batch_rows: int = 16  # decoded together; an answer beside the base model's has two, others wait
 
     # a second
     requests_per_session: float = 60
@@ -86,10 +88,12 @@ class Limits:
 
     def for_a_class(self) -> "Limits":
         """Where people have seats (a workshop): all of them may come from one address and open the
-        page at once, whether strangers are let in or not."""
+        page at once, whether strangers are let in or not. Larger batches serve more of them in the
+        same time, each somewhat slower."""
         usual = Limits()
         return replace(
             self,
+            batch_rows=max(self.batch_rows, CLASS_ROWS),
             requests_per_address=max(self.requests_per_address, usual.requests_per_address),
             bytes_per_address=max(self.bytes_per_address, usual.bytes_per_address),
             pages_per_address=max(self.pages_per_address, usual.pages_per_address),

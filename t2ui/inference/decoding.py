@@ -25,7 +25,7 @@ from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
 from t2ui.models.batch_cache import RoomyCache, join, take
 from t2ui.models.chat import end_tokens_in
 from t2ui.models.loading import context_limit
-from t2ui.models.running import answering, cached
+from t2ui.models.running import answering, cached, given_to_head, makes
 from t2ui.svf.adapter import Adapter, Scales, Setting
 from t2ui.svf.linear import Factored
 from t2ui.svf.modules import check_model
@@ -111,6 +111,7 @@ class Decoder:
         self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
         self._merged: _Merging | None = None
+        self._plain_head: bool | None = None  # not looked at yet
 
     def __len__(self) -> int:
         """Rows that are decoding, or whose prompt is being read or about to."""
@@ -227,10 +228,12 @@ class Decoder:
         one that differs, as decoding would have given them one by one."""
         draft = reading.rows[0].draft if len(reading.rows) == 1 else ()
         if not draft:
-            return self._advance(reading.rows, reading.logits)
+            return self._advance(reading.rows, reading.logits, reading.states)
         steps: list[Step] = []
+        states = reading.predicting
         for place, logits in enumerate(reading.predictions):
-            steps += self._advance(reading.rows, logits[None])
+            state = None if states is None else states[place][None]
+            steps += self._advance(reading.rows, logits[None], state)
             same = place < len(draft) and steps[-1].token == draft[place]
             # once steered, other scales predict what comes behind the first token
             same = same and not reading.rows[0].steered
@@ -244,7 +247,7 @@ class Decoder:
         """One token of every row in the batch."""
         if not self._rows:
             return []
-        steps = self._advance(self._rows, self._forward())
+        steps = self._advance(self._rows, *self._forward())
         self._keep_unfinished()
         return steps
 
@@ -253,23 +256,47 @@ class Decoder:
             [i for i, r in enumerate(self._rows) if r.finished is None and r.row.key not in dropped]
         )
 
-    def _advance(self, rows: list["RunningRow"], logits: Tensor) -> list[Step]:  # (B, V)
+    def _advance(
+        self,
+        rows: list["RunningRow"],
+        logits: Tensor,  # (B, V)
+        states: Tensor | None = None,  # (B, hidden)
+    ) -> list[Step]:
         samplings, random = [r.row.sampling for r in rows], [r.random for r in rows]
         choices = choose(logits, samplings, random, self.scores)
+        if states is not None and not self._may_keep(states, logits):
+            states = None
         return [
-            r.advance(c, self.end_tokens, logits[i] if r.row.logprobs is not None else None)
+            r.advance(
+                c,
+                self.end_tokens,
+                logits[i] if r.row.logprobs is not None else None,
+                states[i] if states is not None and r.row.states else None,
+            )
             for i, (r, c) in enumerate(zip(rows, choices, strict=True))
         ]
 
-    def _forward(self) -> Tensor:  # (B, V)
+    def _may_keep(self, states: Tensor, logits: Tensor) -> bool:
+        """Whether the output head alone makes these logits of these states: some models go on with
+        what it gives. Looked at once."""
+        if self._plain_head is None:
+            self._plain_head = makes(self.model, states, logits)
+        return self._plain_head
+
+    def _forward(self) -> tuple[Tensor, Tensor | None]:  # (B, V), (B, hidden)
         column = torch.ones(len(self._rows), 1, dtype=torch.long)
         self._attention = torch.cat([self._attention, column], dim=1)
         # The adapter keeps its rows from one step to the next: S ⊙ z is cast and gathered once.
         assert self._cache is not None, "rows without a cache"
-        with self.adapter.kept() if self.adapter else nullcontext(), answering(self.model):
+        asked = any(r.row.states for r in self._rows)
+        with (
+            self.adapter.kept() if self.adapter else nullcontext(),
+            answering(self.model),
+            given_to_head(self.model, asked) as given,
+        ):
             if self.adapter:
                 self._set_rows(self.adapter)
-            return self.model(
+            logits = self.model(
                 input_ids=self._sent(torch.tensor([[r.tokens[-1]] for r in self._rows])),
                 # transformers would wait for the device to see that there is no padding
                 attention_mask=self._sent(self._attention) if self._padded else None,
@@ -278,6 +305,7 @@ class Decoder:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
+        return logits, given[-1][:, -1] if given else None
 
     def _sent(self, tensor: Tensor) -> Tensor:
         """On the model's device; it goes there while the host prepares the rest."""

@@ -17,7 +17,7 @@ from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.rows import Row, RunningRow
 from t2ui.models.batch_cache import LEAST_ROOM, RoomyCache, padding_first, take
 from t2ui.models.questions import shared_length
-from t2ui.models.running import answering, cached
+from t2ui.models.running import answering, cached, given_to_head
 from t2ui.svf.adapter import Adapter, Scales, Setting
 
 # Reading a shared beginning once costs a further forward pass: it pays from about this many tokens.
@@ -62,6 +62,9 @@ class Reading:
         (self._tail,) = tails(row.row for row in self.rows) or (0,)
         self._tail += len(self._draft) if self._tail else 0
         self._kept: list[Tensor] = []  # logits that predict the draft and what comes behind it
+        # (B, hidden), and as above: what the logits were made of, where a row asks for it
+        self.states: Tensor | None = None
+        self._kept_states: list[Tensor] = []
         # Rollouts of one prompt differ only from their first token on: it is read once for all.
         place: dict[tuple, int] = {}
         self._place = [place.setdefault(self._read_as(r.row), len(place)) for r in self.rows]
@@ -125,8 +128,12 @@ class Reading:
         keep = max(end - max(self.done, self.total - len(self._draft) - 1), 0)
         found = self._run(scales, ids, attention, keep, self._tail > 0 and not in_tail)
         if keep:
-            self.logits = found[:, -1]
-            self._kept.append(found[0])
+            logits, states = found
+            self.logits = logits[:, -1]
+            self._kept.append(logits[0])
+            if states is not None:
+                self.states = states[:, -1]
+                self._kept_states.append(states[0])
         self.done = end
         if end == self._shared:
             self._leave_shared()
@@ -139,6 +146,11 @@ class Reading:
         """Once `ended`, of a row with a draft: the logits that predict each of its tokens, and the
         one behind it."""
         return torch.cat(self._kept)
+
+    @property
+    def predicting(self) -> Tensor | None:  # (draft + 1, hidden)
+        """What `predictions` were made of, where the row asks for it."""
+        return torch.cat(self._kept_states) if self._kept_states else None
 
     def keep(self, tokens: int) -> None:
         """Forget what was read of the draft but for its first tokens."""
@@ -234,9 +246,10 @@ class Reading:
             read = padding_first(self.cache, self.attention[:, : self.done])
             self.attention = torch.cat([read, self.attention[:, self.done :]], dim=1)
         drafted = self._draft and not self._tail  # what was read is no prompt
-        if self._store is not None and self._by_base_alone and self.done and not drafted:
+        if self._store is not None and self._adapter is not None and self.done and not drafted:
             for place, row in enumerate(self._read_rows):
-                self._store.put(self._head(row), self.cache, place)
+                if self._reader(row) is None:
+                    self._store.put(self._head(row), self.cache, place)
         if len(self._read_rows) < len(self.rows):
             index = torch.tensor(self._place)
             if self.done:
@@ -244,6 +257,7 @@ class Reading:
             self.attention = self.attention[index]
             if self.ended:
                 self.logits = self.logits[index]
+                self.states = None if self.states is None else self.states[index]
         self._setting = None
 
     def _run(
@@ -253,8 +267,9 @@ class Reading:
         attention: Tensor,
         keep: int,
         by_base: bool,
-    ) -> Tensor:
-        """Logits (B, keep, V) behind the last tokens; `attention` is of the cache and of `ids`."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, keep, V) behind the last tokens, and what they were made of, (B, keep,
+        hidden), where a row asks for it; `attention` is of the cache and of `ids`."""
         if self._adapter is None:
             with self._base() if by_base else nullcontext():
                 return self._forward(ids, attention, keep)
@@ -266,13 +281,14 @@ class Reading:
                 self._adapter.restore(self._setting)
             return self._forward(ids, attention, keep)
 
-    def _forward(self, ids: Tensor, attention: Tensor, keep: int) -> Tensor:
+    def _forward(self, ids: Tensor, attention: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
         device = self._model.device
         # the output head, a fifth of a small model's weights, is not read for nothing
         last = keep or torch.empty(0, dtype=torch.long, device=device)
         positions = (attention.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with answering(self._model):
-            return self._model(
+        asked = keep > 0 and any(running.row.states for running in self.rows)
+        with answering(self._model), given_to_head(self._model, asked) as given:
+            logits = self._model(
                 input_ids=ids.to(device),
                 attention_mask=attention.to(device),
                 position_ids=positions.to(device),
@@ -280,6 +296,7 @@ class Reading:
                 use_cache=True,
                 logits_to_keep=last,
             ).logits
+        return logits, given[-1] if given else None
 
 
 def of_like_length(rows: Sequence[RunningRow]) -> list[list[RunningRow]]:

@@ -44,6 +44,8 @@ class Row:
     timeline: Sequence[tuple[int, Scales | None]] = ()
     # Each step says its token's log-likelihood and so many of the likeliest ones; None: it does not
     logprobs: int | None = None
+    # Each step hands out the hidden state that its token was predicted from, where the model has it
+    states: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Step:
     log_likelihood: float | None = None
     error: Exception | None = None  # why the row failed; None: its logits were not finite
     scored: Scored | None = None  # where the row asks for `logprobs`; not for an end token
+    state: Tensor | None = None  # (hidden,): what the output head made the token's logits of
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,14 @@ class RunningRow:
         choice: Choice,
         ends: Collection[int],
         logits: Tensor | None = None,  # (V,)
+        state: Tensor | None = None,  # (hidden,)
     ) -> Step:
         """Take in the next token.
 
         Args:
             ends: the ids that end an answer.
             logits: what it was chosen from, where the row asks for `logprobs`.
+            state: what those were made of, where the row asks for `states`.
         """
         if choice.token is None:
             return self.fail()
@@ -150,7 +155,8 @@ class RunningRow:
         scored = None
         if logits is not None and token not in ends:
             scored = self._scored(logits, token)
-        return Step(self.row.key, token, new, self.finished, choice.log_likelihood, scored=scored)
+        told = self.row.key, token, new, self.finished, choice.log_likelihood
+        return Step(*told, scored=scored, state=state)
 
     def _scored(self, logits: Tensor, token: int) -> Scored:  # (V,)
         scores = logits.float().log_softmax(-1)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from t2ui.errors import InputError
 from t2ui.model_lock import locked
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 CPU_TOKENS, DEVICE_TOKENS = 400, 2048
+# Of logits, beside the largest; of the narrower dtypes more.
+ROUNDING, HALF_ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-8}, 0.02
 
 
 def tokens_at_once(model: nn.Module) -> int:
@@ -91,6 +94,40 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def _head(model: nn.Module) -> nn.Module:
+    get: Callable[[], nn.Module] = model.get_output_embeddings  # type: ignore[assignment]
+    return get()
+
+
+@contextmanager
+def given_to_head(model: nn.Module, asked: bool = True) -> Iterator[list[Tensor]]:
+    """What the output head is given inside the block, one call after the other: the hidden states
+    (B, T, hidden) that it makes logits of; nothing where it is not asked for."""
+    given: list[Tensor] = []
+    if not asked:
+        yield given
+        return
+    hook = _head(model).register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    try:
+        yield given
+    finally:
+        hook.remove()
+
+
+@torch.inference_mode()
+def by_head(model: nn.Module, states: Tensor) -> Tensor:  # (T, hidden) -> (T, V) float32
+    """The output head's logits of such states."""
+    with answering(model):
+        found: Tensor = _head(model)(states)
+    return found.float()
+
+
+def makes(model: nn.Module, states: Tensor, logits: Tensor) -> bool:  # (T, hidden), (T, V)
+    """Whether the output head alone makes these logits of these states, to rounding."""
+    most = ROUNDING.get(states.dtype, HALF_ROUNDING) * float(logits.float().abs().max())
+    return bool((by_head(model, states) - logits.float()).abs().max() <= most)
 
 
 def cached(model: nn.Module, cache: "Cache") -> dict[str, object]:

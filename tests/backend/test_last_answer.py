@@ -43,7 +43,15 @@ def test_the_same_question_again_is_confirmed_in_few_forward_passes(backend, rea
     first, reads[:] = len(reads), []
     run(backend, ask(1.0))
     assert first > 40 and len(reads) < first / 2, "each pane in one, then the comparison"
-    assert [tokens for _, tokens in reads[:2]] == [reads[0][1]] * 2 and reads[0][1] > 40
+    (_, base), (_, adapted) = reads[:2]
+    assert base == 40 < adapted, "the base model's prompt is kept, of the draft all is read"
+
+
+def test_for_the_comparison_the_base_model_reads_the_answer_and_nothing_else(backend, reads):
+    (events,) = run(backend, ask(1.0))
+    written = len(next(e for e in events if isinstance(e, Compared)).shifts)
+    assert written == 40
+    assert sum(tokens for rows, tokens in reads if rows == 1 and tokens > 1) == written
 
 
 def test_nobody_elses_answer_is_the_draft(backend, reads):

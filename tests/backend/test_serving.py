@@ -11,11 +11,13 @@ import pytest
 import serving
 import torch
 from serving import GREEDY, alone, listing, make_expert, one, run, texts
+from tiny import make_tiny
 
 from t2ui.backend import answers, token_shift
 from t2ui.backend.serving import ModelBackend
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.errors import InputError
+from t2ui.inference import decoding
 from t2ui.inference.decoding import Decoder, Row, generate
 from t2ui.inference.reading import Reading
 from t2ui.inference.two_pass import replay
@@ -38,6 +40,7 @@ from t2ui.messages import (
 from t2ui.models.chat import chat_ids, text_ids
 from t2ui.models.likelihood import batched_log_likelihoods
 from t2ui.models.questions import Question
+from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.worker.scheduler import Scheduler
@@ -146,6 +149,37 @@ def test_compared_says_what_both_models_thought_of_each_token(backend):
         assert shift.candidates[0][1] == pytest.approx(float(adapted[token].exp()), abs=1e-4)
         kl = torch.nn.functional.kl_div(base, adapted, reduction="sum", log_target=True)
         assert float(kl) > 1e-4 and shift.kl == pytest.approx(float(kl), abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("drafted", [False, True])
+@pytest.mark.parametrize("scope", ["all", "answer"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_what_decoding_computed_is_compared_as_if_it_were_read(
+    tiny_tokenizer, tmp_path, monkeypatch, architecture, scope, drafted, dtype
+):
+    model = make_tiny(architecture).to(getattr(torch, dtype))
+    with adapt(model) as adapter:
+        make_expert(adapter, "math", 1).save(tmp_path / "math.safetensors")
+        backend = ModelBackend(model, tiny_tokenizer, adapter, tmp_path)
+        ask = Ask("Hello", {"math": 1.0}, sampling=GREEDY, scope=scope, session="mine")
+
+        def compared():
+            for _ in range(1 + drafted):
+                (events,) = run(backend, ask)
+            return next(e for e in events if isinstance(e, Compared)).shifts
+
+        found = compared()
+        monkeypatch.setattr(decoding, "makes", lambda *_: False)
+        again = ModelBackend(model, tiny_tokenizer, adapter, tmp_path)
+        backend = again
+        read = compared()
+    near = 1e-4 if dtype == "float32" else 0.2
+    assert len(found) == len(read) > 3
+    for shift, other in zip(found, read, strict=True):
+        assert shift.text == other.text
+        for name in ("logprob", "base_logprob", "kl"):
+            assert getattr(shift, name) == pytest.approx(getattr(other, name), abs=near)
 
 
 def test_panes_move_in_step_about_ten_times_a_second(backend, monkeypatch):
