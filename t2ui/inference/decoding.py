@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
 from t2ui.inference.choosing import choose
+from t2ui.inference.merging import KEPT_BYTES, Merging, equal
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, of_like_length, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
@@ -27,7 +28,6 @@ from t2ui.models.chat import end_tokens_in
 from t2ui.models.loading import context_limit
 from t2ui.models.running import answering, cached, given_to_head, makes
 from t2ui.svf.adapter import Adapter, Scales, Setting
-from t2ui.svf.linear import Factored
 from t2ui.svf.modules import check_model
 
 __all__ = [
@@ -40,35 +40,10 @@ __all__ = [
     "generate",
 ]
 
-# Computing W′ once costs about what it saves over the factored form in this many tokens of all rows
-# that it serves; an answer may end long before the most that it may have, so it is begun once some
-# are written, and done a few matrices a step, more for more rows: all at once the answers would
-# stand still for seconds on a CPU.
-MERGE_FROM_TOKENS = 48
-MERGE_AFTER_TOKENS = 16
-MERGED_A_STEP, MOST_MERGED = 8, 32
 PIECE_TOKENS = 4096  # of prompts, read in one forward pass where nobody waits for a decode step
 # The reading with the least left goes on, but every fourth time the oldest: a long one must not
 # wait for ever.
 OLDEST_EVERY = 4
-
-
-class _Merging:
-    """Some scales, and the setting in which more and more matrices run with their W′."""
-
-    def __init__(self, scales: Scales, adapter: Adapter) -> None:
-        adapter.set(scales)
-        self.scales, self._adapter = scales, adapter
-        self.setting = dict(adapter.current())
-        self._left = [name for name, run in self.setting.items() if isinstance(run, Factored)]
-
-    def go_on(self, rows: int) -> bool:
-        """Write the next ones, for so many rows; whether there were any left."""
-        count = min(MERGED_A_STEP * rows, MOST_MERGED)
-        now, self._left = self._left[:count], self._left[count:]
-        for name in now:
-            self.setting[name] = self._adapter.linears[name].merged(self.scales[name])
-        return bool(now)
 
 
 class Decoder:
@@ -110,7 +85,7 @@ class Decoder:
         self._padded = False  # whether any of it is 0
         self._plan: list[Scales | None] = []  # the scales that `_setting` was made for
         self._setting: Setting | None = None
-        self._merged: _Merging | None = None
+        self._merged: Merging | None = None  # of the last mixture that was worth it
         self._plain_head: bool | None = None  # not looked at yet
 
     def __len__(self) -> int:
@@ -143,7 +118,7 @@ class Decoder:
         Raises:
             InputError: a prompt that is empty or, with its answer, longer than the context.
         """
-        new = [RunningRow(row, self.tokenizer) for row in rows]
+        new = [RunningRow(self._shared(row), self.tokenizer) for row in rows]
         for running in new:
             self._check_length(running.row)
         self._waiting += new
@@ -172,8 +147,27 @@ class Decoder:
         self._forget()
 
     def _forget(self) -> None:
-        """Hold nothing of rows that are gone: a merged W′ is as large as the model."""
-        self._cache, self._setting, self._plan, self._merged = None, None, [], None
+        """Hold nothing of rows that are gone, but for a W′ that is small: the next answer may well
+        have the same mixture."""
+        self._cache, self._setting, self._plan = None, None, []
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold no W′ that nobody runs through, unless it is small."""
+        if self._merged is not None and self._merged.bytes > KEPT_BYTES:
+            self._merged = None
+
+    def _shared(self, row: Row) -> Row:
+        """With the scales of a row that is under way, where they are equal: what is computed for
+        one then serves both."""
+        rows = [r for one in self._readings for r in one.rows]
+        known = {id(r.scales): r.scales for r in (*self._waiting, *rows, *self._rows) if r.scales}
+        if self._merged is not None:
+            known[id(self._merged.scales)] = self._merged.scales
+        if not row.scales or id(row.scales) in known:
+            return row
+        found = next((one for one in known.values() if equal(one, row.scales)), row.scales)
+        return replace(row, scales=found)
 
     def step(self, tokens: int = PIECE_TOKENS) -> list[Step]:
         """Read a piece of what waits, of so many tokens, or else decode one token of every row; one
@@ -319,27 +313,31 @@ class Decoder:
         same = len(plan) == len(self._plan) and all(map(operator.is_, plan, self._plan))
         if not same:
             self._setting, self._plan = None, []
-        more = self._merge_more(plan, adapter)
+        own = [r for r, scales in zip(self._rows, plan, strict=True) if scales]
+        merged = self._merged_for({id(scales): scales for scales in plan if scales}, own, adapter)
+        more = merged is not None and merged.go_on(len(own))
         if self._setting is not None and not more:
             adapter.restore(self._setting)
             return
-        adapter.set_rows(plan, self._merged.setting if self._merged else None)
+        adapter.set_rows(plan, merged.setting if merged else None)
         self._setting, self._plan = adapter.current(), plan
 
-    def _merge_more(self, plan: list[Scales | None], adapter: Adapter) -> bool:
-        """Write some of W′ of the only mixture in the batch, if it pays; each matrix once, whoever
-        joins or leaves beside it. Whether there was any left to write."""
-        mixtures = {id(scales): scales for scales in plan if scales}
-        only = next(iter(mixtures.values()), None) if len(mixtures) == 1 else None
-        if only is None or self._merged is None or self._merged.scales is not only:
-            self._merged = None  # the old W′ goes before a new one is made
-        own = [r for r, scales in zip(self._rows, plan, strict=True) if scales]
-        if only is not None and self._merged is None:
-            left = sum(r.row.sampling.max_new_tokens - len(r.tokens) for r in own)
-            begun = sum(len(r.tokens) for r in own) >= MERGE_AFTER_TOKENS
-            if begun and left >= MERGE_FROM_TOKENS and not any(r.steered for r in own):
-                self._merged = _Merging(only, adapter)
-        return self._merged is not None and self._merged.go_on(len(own))
+    def _merged_for(
+        self, mixtures: dict[int, Scales], own: Sequence[RunningRow], adapter: Adapter
+    ) -> Merging | None:
+        """W′ of the only mixture in the batch, begun where it pays; each matrix is written once,
+        whoever joins or leaves beside it."""
+        if len(mixtures) != 1:
+            self._let_go()
+            return None
+        (only,) = mixtures.values()
+        if self._merged is not None and self._merged.scales is only:
+            return self._merged
+        if not Merging.pays(own):
+            return None
+        self._merged = None  # the old W′ goes before a new one is made
+        self._merged = Merging(only, adapter)
+        return self._merged
 
     def _join(self, new: list["RunningRow"], cache: RoomyCache, attention: Tensor) -> None:
         if self._cache is None:  # no row is decoding

@@ -15,6 +15,7 @@ from torch.profiler import profile
 import t2ui.inference.decoding as generate_module
 from t2ui.config import Sampling
 from t2ui.errors import InputError
+from t2ui.inference import merging
 from t2ui.inference.decoding import Decoder, Row, generate
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.linear import SVFLinear
@@ -160,11 +161,11 @@ def test_the_merged_form_gives_the_tokens_of_the_factored_one(
 ):
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
     rows = [row(i, prompt_ids(n), 60, z) for i, n in enumerate((5, 12))]
-    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 3)
+    monkeypatch.setattr(merging, "MERGED_A_STEP", 3)
     merged = tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)
     count = len(merged_weights)
     assert count == len(llama.names)
-    monkeypatch.setattr(generate_module, "MERGE_FROM_TOKENS", 10**9)
+    monkeypatch.setattr(merging, "MERGE_FROM_TOKENS", 10**9)
     factored = tokens_of(tiny_llama, tiny_tokenizer, llama, *rows)
     assert len(merged_weights) == count
     wanted = [greedy(rewritten(tiny_llama, z), r.prompt_ids, 60) for r in rows]
@@ -176,8 +177,8 @@ def test_an_answer_that_ends_early_is_never_merged(
 ):
     """Writing W′ takes seconds on a CPU: the first token must not wait for it, and most answers
     end before it pays. Later it is written a few matrices a step."""
-    monkeypatch.setattr(generate_module, "MERGE_AFTER_TOKENS", 16)
-    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 4)
+    monkeypatch.setattr(merging, "MERGE_AFTER_TOKENS", 16)
+    monkeypatch.setattr(merging, "MERGED_A_STEP", 4)
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
     decoder.add([row("long", prompt_ids(5), 100, z)])
     found, written = {}, []
@@ -193,8 +194,8 @@ def test_an_answer_that_ends_early_is_never_merged(
 def test_what_serves_more_rows_is_written_sooner(
     decoder, tiny_llama, llama, merged_weights, monkeypatch
 ):
-    monkeypatch.setattr(generate_module, "MERGE_AFTER_TOKENS", 16)
-    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 1)
+    monkeypatch.setattr(merging, "MERGE_AFTER_TOKENS", 16)
+    monkeypatch.setattr(merging, "MERGED_A_STEP", 1)
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
     decoder.add([row(i, prompt_ids(5), 12, z) for i in range(8)])
     found, written = {}, []
@@ -292,8 +293,8 @@ def test_a_step_waits_for_the_device_at_most_twice(
 @pytest.fixture
 def merged_weights(monkeypatch):
     """Calls that tell whether the merged weights made so far still live. They are made at once."""
-    monkeypatch.setattr(generate_module, "MERGE_AFTER_TOKENS", 0)
-    monkeypatch.setattr(generate_module, "MERGED_A_STEP", 1000)
+    monkeypatch.setattr(merging, "MERGE_AFTER_TOKENS", 0)
+    monkeypatch.setattr(merging, "MERGED_A_STEP", 1000)
     made, merged = [], SVFLinear.merged
 
     def watched(linear, z):
@@ -306,7 +307,10 @@ def merged_weights(monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["length", "drop", "clear"])
-def test_merged_weights_go_with_their_last_row(decoder, tiny_llama, llama, merged_weights, end):
+def test_merged_weights_go_with_their_last_row(
+    decoder, tiny_llama, llama, merged_weights, monkeypatch, end
+):
+    monkeypatch.setattr(generate_module, "KEPT_BYTES", 0)  # as if they were large
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
     decoder.add([row(0, prompt_ids(5), 50, z)])
     for _ in range(4):
@@ -324,6 +328,7 @@ def test_merged_weights_go_with_their_last_row(decoder, tiny_llama, llama, merge
 def test_merged_weights_go_before_others_are_made(
     decoder, tiny_llama, llama, merged_weights, monkeypatch
 ):
+    monkeypatch.setattr(generate_module, "KEPT_BYTES", 0)  # as if they were large
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
     decoder.add([row(0, prompt_ids(5), 60, z)])
     decoder.step(), decoder.step()
@@ -339,6 +344,37 @@ def test_merged_weights_go_before_others_are_made(
     monkeypatch.setattr(llama, "set_rows", watched)
     decoder.step()
     assert merged_weights and held == [False]
+
+
+def test_small_merged_weights_serve_the_next_answer_with_an_equal_mixture(
+    decoder, tiny_llama, llama, merged_weights
+):
+    z, other = (random_scales(tiny_llama, llama.names, seed=s, spread=0.3) for s in (1, 2))
+    found, count = {}, len(llama.names)
+    for key, scales in enumerate((z, dict(z), other, {n: s.clone() for n, s in z.items()})):
+        decoder.add([row(key, prompt_ids(5), 60, scales)])
+        run(decoder, found)
+        if key == 1:
+            assert len(merged_weights) == count, "the second answer's are the first one's"
+    assert len(merged_weights) == 3 * count, "one mixture's at a time"
+    alive = [one() is not None for one in merged_weights]
+    assert alive == [False] * 2 * count + [True] * count
+    first = greedy(rewritten(tiny_llama, z), prompt_ids(5), 60)
+    assert found[0] == found[1] == found[3] == first
+    assert found[2] == greedy(rewritten(tiny_llama, other), prompt_ids(5), 60)
+
+
+def test_rows_with_equal_mixtures_share_one(decoder, tiny_llama, llama, merged_weights):
+    """Two people with the same expert: one reading of what their prompts share, one W′."""
+    z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
+    found = {}
+    decoder.add([row(0, prompt_ids(5), 60, z)])
+    for _ in range(3):
+        collect(decoder.step(), found)
+    decoder.add([row(1, prompt_ids(5), 60, {name: scale.clone() for name, scale in z.items()})])
+    run(decoder, found)
+    assert len(merged_weights) == len(llama.names)
+    assert found[0] == found[1] == greedy(rewritten(tiny_llama, z), prompt_ids(5), 60)
 
 
 @pytest.mark.parametrize("count", [12, 60])

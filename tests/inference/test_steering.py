@@ -8,9 +8,9 @@ from reference import prompt_ids, random_scales
 from tiny import ARCHITECTURES, END_ID
 from transformers import DynamicCache
 
-import t2ui.inference.decoding as decoding_module
 from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
+from t2ui.inference import merging
 from t2ui.inference.decoding import Decoder, Row, generate
 from t2ui.inference.two_pass import replay, two_pass_infer
 from t2ui.models.running import cached
@@ -90,7 +90,7 @@ def test_long_answers_are_not_merged_anew_at_every_move(
 ):
     """W′ would be written at each: a steered row runs factored."""
     one, two = (random_scales(tiny_llama, llama.names, seed=s, spread=0.5) for s in (1, 2))
-    monkeypatch.setattr(decoding_module, "MERGE_AFTER_TOKENS", 0)
+    monkeypatch.setattr(merging, "MERGE_AFTER_TOKENS", 0)
     written, merged = [], SVFLinear.merged
     monkeypatch.setattr(
         SVFLinear, "merged", lambda linear, z: written.append(z) or merged(linear, z)
