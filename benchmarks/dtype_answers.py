@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.common import add_data_option, describe_machine, some_experts
 from t2ui.config import Sampling
 from t2ui.inference.decoding import Row, generate
-from t2ui.inference.replayed import first_difference
+from t2ui.inference.differences import first_difference
 from t2ui.models.chat import chat_ids
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import adapt
@@ -60,7 +60,7 @@ def compare(dtype: str, prompts: list[str], tokens: int) -> None:
         batch = generate(model, tokenizer, rows[first : first + BATCH], adapter)
         together += [c.token_ids for c in batch]
     found = [first_difference(a, b) for a, b in zip(alone, together, strict=True)]
-    places = [one[0] for one in found if one]
+    places = [place for place in found if place is not None]
     where = f", at token {statistics.median(places) + 1:.0f} in the median" if places else ""
     rate = sum(map(len, alone)) / seconds
     print(

@@ -63,6 +63,8 @@ def stream(url: str, key: str, text: str, tokens: int) -> tuple[float, int]:
     with httpx.stream(
         "POST", f"{url}/v1/chat/completions", json=body, headers=headers, timeout=600
     ) as reply:
+        if reply.is_error:
+            raise SystemExit(f"{reply.status_code}: {reply.read().decode()}")
         for line in reply.iter_lines():
             if not line.startswith("data: {"):
                 continue

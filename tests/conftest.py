@@ -19,6 +19,7 @@ PROCESSES = 2  # among which all tests are divided, where pytest-xdist is there
 # Before torch is imported, here and in every process that a test starts: tiny models gain nothing
 # from threads, and two processes' threads stand in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+BROWSER = ("browser, a to h", "browser, i to z")
 # What a page that gets no processor time looks like; any other failure stands. Reruns are counted
 # in the summary: a test that is among them often has a race.
 STARVED = ["TimeoutError", "it never happened", "ERR_CONNECTION_REFUSED"]
@@ -43,8 +44,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # it is xdist's
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests stay together, since they share its fixtures; so do all that drive Chromium,
-    which wants a processor to itself."""
+    """A file's tests stay together, since they share its fixtures; those that drive Chromium are
+    two groups, one for each process, so that no more than two browsers run at once."""
     if config.option.dist != "loadfile":
         return None
     from xdist.scheduler import LoadScopeScheduling
@@ -66,13 +67,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not hasattr(config, "workerinput"):
         return
     sizes = Counter(_group(item.nodeid) for item in items)
-    sizes["browser"] = len(items)
+    sizes.update({name: len(items) for name in BROWSER})
     items.sort(key=lambda item: (-sizes[_group(item.nodeid)], _group(item.nodeid)))
 
 
 def _group(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
-    return "browser" if "/browser/" in path else path
+    if "/browser/" not in path:
+        return path
+    return BROWSER[path.rpartition("/")[2] > "test_i"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,10 @@ Result = TypeVar("Result")
 
 MOST_TOKENS = 512  # in one piece
 FIRST_TOKENS = 64  # in one piece as long as nothing is measured
-LEAST_TOKENS = 8  # below this a forward pass costs about the same
+LEAST_TOKENS = 48  # below this a forward pass costs about the same: it reads all weights
+# Of a second of reading, in seconds of decoding: the step behind it is slower than usual, since the
+# prompt's numbers are in the processor's caches.
+PRICE = 1.25
 ALONE_SECONDS = 0.4  # of a piece where no answer is decoding: who comes, or cancels, waits for it
 # The last measurement's share of the moving average: a longer time may be a hiccup, a shorter one
 # is what the machine can do.
@@ -36,7 +39,7 @@ class Pace:
         if tokens:
             self._token = _smoothed(self._token, seconds / tokens)
         if beside:
-            self._ahead += seconds / max(1.0, crowd)
+            self._ahead += PRICE * seconds / max(1.0, crowd)
 
     def measured(
         self, pieces: Generator[None, None, Result], tokens: int

@@ -215,7 +215,16 @@ class Decoder:
                 self._read_together(alike)
 
     def _read_together(self, rows: list[RunningRow]) -> None:
-        self._readings.append(Reading(self.model, self.adapter, rows, self._base, self.store))
+        how = self.model, self.adapter, rows, self._base, self.store, self._written
+        self._readings.append(Reading(*how))
+
+    def _written(self, scales: Sequence[Scales | None]) -> Setting | None:
+        """The setting with W′ for rows of these scales, where all of it is written already."""
+        mixtures = {id(one): one for one in scales if one}
+        merged = self._merged
+        if merged is None or not merged.complete or set(mixtures) != {id(merged.scales)}:
+            return None
+        return merged.setting
 
     def _first_steps(self, reading: Reading) -> list[Step]:
         """The first token of every row; of a row with a draft, all that can be kept of it and the

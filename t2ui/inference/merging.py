@@ -43,6 +43,11 @@ class Merging:
         written = [run.weight for run in self.setting.values() if isinstance(run, Merged)]
         return sum(weight.numel() * weight.element_size() for weight in written)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of them are written."""
+        return not self._left
+
     def go_on(self, rows: int) -> bool:
         """Write the next ones, for so many rows; whether there were any left."""
         count = min(MERGED_A_STEP * rows, MOST_MERGED)

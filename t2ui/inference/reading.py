@@ -43,6 +43,7 @@ class Reading:
         rows: Sequence[RunningRow],
         base: Callable[[], AbstractContextManager[None]] | None = None,
         store: PromptStore | None = None,
+        written: Callable[[Sequence[Scales | None]], Setting | None] = lambda _: None,
     ):
         """Without an adapter the rows run through the model as it is set at each call.
 
@@ -51,7 +52,9 @@ class Reading:
             base: without an adapter, the block in which the base model reads what is before a
                 tail.
             store: keeps what the base model alone has read, for readings to come.
+            written: the setting of such scales with their W′, where that is written already.
         """
+        self._written = written
         self._model, self._adapter, self._store = model, adapter, store
         self._base = adapter.disabled if adapter else (base or nullcontext)
         self.rows = list(rows)
@@ -275,7 +278,7 @@ class Reading:
                 return self._forward(ids, attention, keep)
         with self._adapter.kept():
             if self._setting is None:  # S ⊙ z is cast and gathered once, not for every piece
-                self._adapter.set_rows(scales)
+                self._adapter.set_rows(scales, self._written(scales))
                 self._setting = self._adapter.current()
             else:
                 self._adapter.restore(self._setting)

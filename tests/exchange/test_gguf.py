@@ -1,6 +1,7 @@
 """`save_gguf` and `t2ui export gguf`: what transformers reads from the file answers as the mixture.
 
-llama.cpp is not here; transformers reads GGUF through gguf-py, in llama.cpp's layout.
+transformers reads GGUF through gguf-py, in llama.cpp's layout; llama.cpp itself reads it where
+llama-cpp-python is installed (tests/requirements-large.txt).
 """
 
 import json
@@ -83,6 +84,28 @@ def test_transformers_reads_the_mixture(architecture, tmp_path):
     found = logits(read_back(tmp_path / "m.gguf"), IDS)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=3e-4)
     assert (expected - logits(model, IDS)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["f32", "q8_0"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2"]
+)
+def test_llama_cpp_answers_as_the_mixture(architecture, kind, tmp_path):
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    model = variant(architecture)
+    expert = made_for(model)
+    what = {"math": expert}, {"math": 0.7}, tmp_path / "m.gguf"
+    save_gguf(model, *what, type=kind, tokenizer=make_tokenizer())
+    engine = llama_cpp.Llama(
+        str(tmp_path / "m.gguf"), logits_all=True, n_ctx=64, n_threads=1, verbose=False
+    )
+    engine.eval(list(IDS))
+    found = torch.tensor(engine.scores[: len(IDS)])
+    scales = {name: 1 + 0.7 * (z - 1) for name, z in expert.scales.items()}
+    expected = logits(rewritten(model, scales), IDS)
+    near = 2e-3 if kind == "f32" else 0.1  # llama.cpp keeps keys and values in half precision
+    assert (found - expected).abs().max() < near * expected.abs().max()
+    assert (expected - logits(model, IDS)).abs().max() > 2 * near * expected.abs().max()
 
 
 def test_biases_of_a_llama_are_turned_with_its_rows(tmp_path):

@@ -364,6 +364,32 @@ def test_small_merged_weights_serve_the_next_answer_with_an_equal_mixture(
     assert found[2] == greedy(rewritten(tiny_llama, other), prompt_ids(5), 60)
 
 
+def test_a_prompt_is_read_through_merged_weights_where_they_are_written(
+    decoder, tiny_llama, llama, merged_weights, monkeypatch
+):
+    z, other = (random_scales(tiny_llama, llama.names, seed=s, spread=0.3) for s in (1, 2))
+    decoder.add([row(0, prompt_ids(5), 60, z)])
+    run(decoder)
+    through, set_rows = [], llama.set_rows
+
+    def watched(rows, merged=None):
+        through.append(merged is not None)
+        set_rows(rows, merged)
+
+    monkeypatch.setattr(llama, "set_rows", watched)
+    found = {}
+    decoder.add([row("base", prompt_ids(9), 5), row("adapted", prompt_ids(9), 5, z)])
+    run(decoder, found)
+    assert through and all(through), "the base model's row is beside it"
+    assert found["base"] == greedy(tiny_llama, prompt_ids(9), 5)
+    assert found["adapted"] == greedy(rewritten(tiny_llama, z), prompt_ids(9), 5)
+    through.clear()
+    decoder.add([row("one", prompt_ids(9), 5, z), row("another", prompt_ids(9), 5, other)])
+    run(decoder, found)
+    assert through and not any(through), "W′ is of one mixture"
+    assert found["another"] == greedy(rewritten(tiny_llama, other), prompt_ids(9), 5)
+
+
 def test_rows_with_equal_mixtures_share_one(decoder, tiny_llama, llama, merged_weights):
     """Two people with the same expert: one reading of what their prompts share, one W′."""
     z = random_scales(tiny_llama, llama.names, seed=1, spread=0.3)
