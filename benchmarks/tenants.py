@@ -95,7 +95,9 @@ def measure(count: int, tokens: int, rounds: int) -> None:
             chosen = [keys[(number * STREAMS + n) % count] for n in range(STREAMS)]
             texts = [f"Write a story about ship {number} in port {n}." for n in range(STREAMS)]
             began = time.perf_counter()
-            found = list(pool.map(stream, [url] * STREAMS, chosen, texts, [tokens] * STREAMS))
+            found = list(
+                pool.map(stream, [url.rstrip("/")] * STREAMS, chosen, texts, [tokens] * STREAMS)
+            )
             if number:  # the first round warms up
                 firsts += [first for first, _ in found]
                 rates.append(sum(n for _, n in found) / (time.perf_counter() - began))

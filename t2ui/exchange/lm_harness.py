@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
@@ -19,6 +20,8 @@ from t2ui.exchange.named import named_mixture
 from t2ui.models.loading import load_model, model_name
 from t2ui.svf.adapter import adapt
 from t2ui.svf.mixture import mix, scope_of, used
+
+HARNESS_DEVICE = "cuda:0"  # what it says where --device is not given
 
 
 @register_model("t2ui")
@@ -49,6 +52,8 @@ class MixtureLM(HFLM):
         dtype: str = "auto",
         **options: Any,
     ) -> None:
+        if device == HARNESS_DEVICE and not torch.cuda.is_available():
+            device = None  # nobody has asked for it
         loaded, tokenizer = load_model(model, device=device or "auto", dtype=dtype)
         adapter = adapt(loaded)
         if mixture:

@@ -276,7 +276,7 @@ def test_tensorboard_sees_every_event(train, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     status, out, err = train(
-        *QUICK, "--reward", "exact", "--steps", 2, "--track", "tensorboard", "--json"
+        *QUICK, "--objective", "next_token", "--steps", 2, "--track", "tensorboard", "--json"
     )
     assert status == 0, err
     seen = EventAccumulator(str(tmp_path / "run" / "tensorboard"))

@@ -46,7 +46,7 @@ def work(tmp_path_factory):
     model.save_pretrained(folder / "tiny")
     make_tokenizer().save_pretrained(folder / "tiny")
     with adapt(model) as adapter:
-        scales = random_scales(model, adapter.names, 0, 0.4)
+        scales = random_scales(model, adapter.names, 0, 1.2)
         expert = Expert("math", scales, fingerprint=adapter.fingerprint_of(scales))
     expert.save(folder / "experts" / "math.safetensors")
     rows = [row(number) for number in range(12)]
@@ -114,7 +114,8 @@ def test_the_harness_gets_the_same_rows_right(cli, work, tmp_path, alpha):
 
 
 def test_without_the_harness_it_says_what_to_install(cli, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    for name in ("lm_eval", "lm_eval.api.registry", "lm_eval.models.huggingface"):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "t2ui.exchange.lm_harness", raising=False)
     status, said, err = cli("lm-eval", "run", "--model", "t2ui")
     assert (status, said) == (2, "") and "pip install lm-eval" in err
