@@ -305,6 +305,12 @@ def _describe(writer: gguf.GGUFWriter, base: Base, layout: Layout) -> list[str]:
         )
     window = getattr(config, "sliding_window", None)
     if layout.norm_plus_one:
+        scalar = getattr(config, "query_pre_attn_scalar", head_dim)
+        if scalar not in (head_dim, config.hidden_size // heads):  # as the published sizes have it
+            notes.append(
+                f"llama.cpp scales attention by the width of the heads, {head_dim}; this model by "
+                f"its query_pre_attn_scalar, {scalar}, so llama.cpp will answer otherwise"
+            )
         if getattr(config, "attn_logit_softcapping", None):
             writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         if getattr(config, "final_logit_softcapping", None):

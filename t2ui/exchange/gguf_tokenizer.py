@@ -47,6 +47,8 @@ def write_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, vocabulary: int) ->
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     _write_tokens(writer, tokenizer, said, vocabulary, merges if pieces else None)
     notes = []
+    if not merges:
+        notes.append("llama.cpp reads no tokenizer without merges, and this one has none")
     if pieces:
         writer.add_tokenizer_model("llama")
         writer.add_add_space_prefix(_adds_space(said))

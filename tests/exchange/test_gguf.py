@@ -11,6 +11,7 @@ import pytest
 import torch
 from reference import logits, prompt_ids, random_scales, rewritten
 from tiny import make_tiny, make_tokenizer
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaTokenizer
 
 from t2ui import Expert, InputError, adapt
@@ -86,16 +87,31 @@ def test_transformers_reads_the_mixture(architecture, tmp_path):
     assert (expected - logits(model, IDS)).abs().max() > 0.1
 
 
+def tokenizer_with_a_merge():
+    """llama.cpp takes no tokenizer without any, and of a Phi 3 none without these tokens."""
+    tokenizer = make_tokenizer()
+    made = json.loads(tokenizer.backend_tokenizer.to_str())
+    for token in ("th", "<s>", "</s>", "<unk>"):
+        made["model"]["vocab"][token] = len(made["model"]["vocab"])
+    made["model"]["merges"] = [["t", "h"]]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(made))
+    return tokenizer
+
+
 @pytest.mark.parametrize("kind", ["f32", "q8_0"])
 @pytest.mark.parametrize(
     "architecture", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2"]
 )
 def test_llama_cpp_answers_as_the_mixture(architecture, kind, tmp_path):
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
-    model = variant(architecture)
+    tokenizer = tokenizer_with_a_merge()
+    own = (
+        {"query_pre_attn_scalar": 8} if architecture.startswith("gemma") else {}
+    )  # the heads' width
+    model = variant(architecture, vocab_size=len(tokenizer), **own)
     expert = made_for(model)
     what = {"math": expert}, {"math": 0.7}, tmp_path / "m.gguf"
-    save_gguf(model, *what, type=kind, tokenizer=make_tokenizer())
+    save_gguf(model, *what, type=kind, tokenizer=tokenizer)
     engine = llama_cpp.Llama(
         str(tmp_path / "m.gguf"), logits_all=True, n_ctx=64, n_threads=1, verbose=False
     )
@@ -106,6 +122,19 @@ def test_llama_cpp_answers_as_the_mixture(architecture, kind, tmp_path):
     near = 2e-3 if kind == "f32" else 0.1  # llama.cpp keeps keys and values in half precision
     assert (found - expected).abs().max() < near * expected.abs().max()
     assert (expected - logits(model, IDS)).abs().max() > 2 * near * expected.abs().max()
+
+
+def test_what_llama_cpp_would_do_otherwise_is_said(tmp_path):
+    for scalar, said in ((8, False), (256, True)):
+        model = variant("gemma2", query_pre_attn_scalar=scalar, layer_types=None)
+        what = {"m": made_for(model)}, {"m": 1}, tmp_path / f"{scalar}.gguf"
+        notes = " ".join(save_gguf(model, *what, tokenizer=make_tokenizer()).notes)
+        assert ("scales attention by the width of the heads" in notes) is said
+        assert "no tokenizer without merges" in notes
+    tokenizer = tokenizer_with_a_merge()
+    model = variant("llama", vocab_size=len(tokenizer))
+    what = {"m": made_for(model)}, {"m": 1}, tmp_path / "m.gguf"
+    assert "merges" not in " ".join(save_gguf(model, *what, tokenizer=tokenizer).notes)
 
 
 def test_biases_of_a_llama_are_turned_with_its_rows(tmp_path):
@@ -224,7 +253,8 @@ def test_the_way_words_are_cut_has_llama_cpps_name(digits, name, tmp_path):
     )
     file, written = file_with(tokenizer, tmp_path)
     assert gguf.GGUFReader(file).fields["tokenizer.ggml.pre"].contents() == name
-    assert bool(written.notes) == (name == "default")
+    said = any("may cut some texts otherwise" in note for note in written.notes)
+    assert said == (name == "default")
 
 
 # --- doors and refusals ---------------------------------------------------------------------------
