@@ -7,7 +7,7 @@
   const VISITED = "t2ui-visited";
   const { panels, page, h, hear } = window.t2ui;
 
-  // assets/shared/first_look.html has looked at the link and at what the browser remembers
+  // assets/ask/first_look.html has looked at the link and at what the browser remembers
   const isFirstVisit = () => document.documentElement.dataset.visit === "first";
   function haveVisited() {
     try {

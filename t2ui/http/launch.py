@@ -21,9 +21,8 @@ from t2ui.http.gradio_queue import GradioQueue
 from t2ui.http.limits import Limits
 from t2ui.http.logs import log_event
 from t2ui.http.service import Service
+from t2ui.ui import first_look, pages_of
 from t2ui.ui import launch_options as page_options
-from t2ui.ui import pages_of
-from t2ui.ui.first_look import first_look
 from t2ui.ui.shared.panel import ASSETS
 
 

@@ -15,6 +15,7 @@ from t2ui.messages import EndSession
 from t2ui.ui import theme
 from t2ui.ui.adapt.page import adapt_page
 from t2ui.ui.api import Blocks, publish
+from t2ui.ui.ask.first_look import first_look
 from t2ui.ui.ask.page import ask_page
 from t2ui.ui.compare.page import compare_page
 from t2ui.ui.header import header
@@ -30,7 +31,7 @@ from t2ui.ui.start import list_experts_when_ready
 from t2ui.ui.workshop.page import seat, workshop_page
 from t2ui.workshop.file import Plan
 
-__all__ = ["PAGES", "build", "launch_options"]
+__all__ = ["PAGES", "build", "first_look", "launch_options"]
 
 PAGES = (  # in the order of their tabs; see `shared.page`
     Page("learn", "Learn", learn_page),

@@ -73,7 +73,7 @@ def held_back(page, url):
     waiting = []
     page.route("**/assets/index-*.js", lambda route: waiting.append(route))
     page.goto(url, wait_until="commit")
-    page.wait_for_selector("#first-look")
+    page.wait_for_selector("html[data-visit]", state="attached")  # its script is its last part
     return lambda: [one.continue_() for one in waiting]
 
 

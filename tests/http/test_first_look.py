@@ -5,8 +5,8 @@ import pytest
 from door import opened
 
 from t2ui.config import DEFAULT_MODEL
+from t2ui.ui import first_look
 from t2ui.ui.ask.example import recorded
-from t2ui.ui.first_look import first_look
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 # What stands below 4.5, by WCAG's formula: [contrast, text]. A ground is what all backgrounds from
 # the page up to the text make together.
 PALE = """async () => {
-    await Promise.all(document.getAnimations().map((one) => one.finished)); // of what appears
+    // of what appears; one whose part of the page goes is cut short
+    await Promise.allSettled(document.getAnimations().map((one) => one.finished));
     const parse = (text) => {
         const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g).map(Number);
         const scale = text.startsWith('color(') ? 255 : 1;

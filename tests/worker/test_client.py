@@ -283,6 +283,7 @@ def test_ctrl_c_in_the_terminal_leaves_no_traceback_of_the_worker(tmp_path):
         import fake_backend, os, signal, sys, time
         from t2ui.worker.client import WorkerClient
         from t2ui.config import WorkerConfig
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has none
         if __name__ == "__main__":
             client = WorkerClient(WorkerConfig(model="fake"), backend=fake_backend.load)
             if sys.argv[1:] == ["late"]:

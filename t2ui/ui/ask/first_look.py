@@ -14,7 +14,7 @@ from t2ui.ui.ask.example import example
 from t2ui.ui.ask.page import ABOUT
 from t2ui.ui.shared.panel import ASSETS
 
-MARKUP = ASSETS / "shared/first_look.html"
+MARKUP = ASSETS / "ask/first_look.html"
 COLOURS = ASSETS / "shared/tokens.css"
 LOGO = ASSETS / "shared/logo.svg"
 
