@@ -336,13 +336,11 @@ class Decoder:
     ) -> Merging | None:
         """W′ of the only mixture in the batch, begun where it pays; each matrix is written once,
         whoever joins or leaves beside it."""
-        if len(mixtures) != 1:
-            self._let_go()
-            return None
-        (only,) = mixtures.values()
-        if self._merged is not None and self._merged.scales is only:
+        only = next(iter(mixtures.values())) if len(mixtures) == 1 else None
+        if only is not None and self._merged is not None and self._merged.scales is only:
             return self._merged
-        if not Merging.pays(own):
+        self._let_go()
+        if only is None or not Merging.pays(own):
             return None
         self._merged = None  # the old W′ goes before a new one is made
         self._merged = Merging(only, adapter)

@@ -9,7 +9,7 @@ import torch
 
 from t2ui.inference.rows import RunningRow
 from t2ui.svf.adapter import Adapter, Scales
-from t2ui.svf.linear import Factored, Merged
+from t2ui.svf.linear import Factored
 
 # Computing W′ once costs about what it saves over the factored form in this many tokens of all rows
 # that it serves; an answer may end long before the most that it may have, so it is begun once some
@@ -27,6 +27,7 @@ class Merging:
     def __init__(self, scales: Scales, adapter: Adapter) -> None:
         adapter.set(scales)
         self.scales, self._adapter = scales, adapter
+        self.bytes = 0  # what the W′ that are written take; asked for at every step
         self.setting = dict(adapter.current())
         self._left = [name for name, run in self.setting.items() if isinstance(run, Factored)]
 
@@ -38,12 +39,6 @@ class Merging:
         return begun and left >= MERGE_FROM_TOKENS and not any(r.steered for r in rows)
 
     @property
-    def bytes(self) -> int:
-        """What the W′ that are written take."""
-        written = [run.weight for run in self.setting.values() if isinstance(run, Merged)]
-        return sum(weight.numel() * weight.element_size() for weight in written)
-
-    @property
     def complete(self) -> bool:
         """Whether all of them are written."""
         return not self._left
@@ -53,7 +48,9 @@ class Merging:
         count = min(MERGED_A_STEP * rows, MOST_MERGED)
         now, self._left = self._left[:count], self._left[count:]
         for name in now:
-            self.setting[name] = self._adapter.linears[name].merged(self.scales[name])
+            run = self._adapter.linears[name].merged(self.scales[name])
+            self.setting[name] = run
+            self.bytes += run.weight.nbytes
         return bool(now)
 
 

@@ -75,13 +75,7 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
     Raises:
         InputError: the model has no output head.
     """
-    get = getattr(model, "get_output_embeddings", None)
-    head = get() if get else None
-    if head is None:
-        raise InputError(
-            f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
-            "whole model, with load_model or AutoModelForCausalLM."
-        )
+    head = _head(model)
     if type(head) is nn.Linear and "forward" not in vars(head) and unwrapped(model) is model:
         vars(head)["forward"] = lambda x: linear(x.contiguous(), head.weight, head.bias)
         try:
@@ -97,8 +91,14 @@ def contiguous_head(model: nn.Module) -> Iterator[None]:
 
 
 def _head(model: nn.Module) -> nn.Module:
-    get: Callable[[], nn.Module] = model.get_output_embeddings  # type: ignore[assignment]
-    return get()
+    get = getattr(model, "get_output_embeddings", None)
+    head: nn.Module | None = get() if get else None
+    if head is None:
+        raise InputError(
+            f"{type(unwrapped(model)).__name__} has no output head, so it cannot answer: load the "
+            "whole model, with load_model or AutoModelForCausalLM."
+        )
+    return head
 
 
 @contextmanager

@@ -54,8 +54,8 @@ def _example(said: dict[str, Any]) -> str:
     mixture = said["adapted"]["answered"]["mixture"]
     colours = {row["name"]: row["colour"] for row in said["mixer"]["experts"]}
     rows = [_bar(name, share, colours[name]) for name, share in mixture.items()]
-    likeliest = [(f"“{token}”", p) for token, _, p in said["next_token"]["rows"]]
-    tokens = [_bar(token, p, _colour(said)) for token, p in likeliest]
+    colour = _colour(said)
+    tokens = [_bar(f"“{token}”", p, colour) for token, _, p in said["next_token"]["rows"]]
     answers = {name: html.escape("".join(said[name]["pieces"])) for name in ("base", "adapted")}
     return EXAMPLE.substitute(
         prompt=html.escape(said["prompt"]),
