@@ -364,8 +364,11 @@ def test_receipt_and_code_are_shown_for_the_state_at_hand(visit):
     sheet = page.locator("#code-sheet")
     sheet.locator("pre").wait_for()
     assert "two_pass_infer" in sheet.inner_text()
-    box = sheet.bounding_box()
-    assert box["y"] >= 0 and box["y"] + box["height"] <= 720
+    # its content is in the page a moment before the sheet is put where all of it is seen
+    page.wait_for_function("""() => {
+        const box = document.getElementById("code-sheet").getBoundingClientRect();
+        return box.top >= 0 && box.bottom <= 720;
+    }""")
     sheet.get_by_role("tab", name="Command line").click()
     assert "--mix math=0.7" in sheet.inner_text()
 
