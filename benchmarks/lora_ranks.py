@@ -20,8 +20,6 @@ from t2ui.inference.dispatch import LabelReader
 from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 
-MEASURED_ON = {"math": "arith", "code": "mbpp", "reasoning": "arc_easy"}
-
 
 def truncated(adapter, expert, rank: int):
     """The expert as its LoRA of this rank, and the part of the change that it keeps."""
@@ -74,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_data_option(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for answers; goes on there")
-    parser.add_argument("--experts", nargs="+", default=list(MEASURED_ON))
+    parser.add_argument("--experts", nargs="+", help="all that answer where none is named")
     parser.add_argument("--ranks", type=int, nargs="+", default=[4, 16, 64])
     parser.add_argument("--limit", type=int, default=200, help="test rows of each set")
     parser.add_argument("--seed", type=int, default=0, help="which rows")
@@ -82,11 +80,11 @@ def main() -> None:
     arguments = parser.parse_args()
     describe_machine()
     loaded = adapted_default(arguments.device)
-    library = load_library(default_experts_dir() / DEFAULT_MODEL)
+    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
     with result_log(arguments.out, loaded) as log:
-        for name in arguments.experts:
-            task = load_task(MEASURED_ON[name], loaded[1], arguments.data)
-            compare(library.experts[name], task, loaded, log, arguments)
+        for name in arguments.experts or shipped:
+            task = load_task(shipped[name].task, loaded[1], arguments.data)
+            compare(shipped[name], task, loaded, log, arguments)
 
 
 if __name__ == "__main__":

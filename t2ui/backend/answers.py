@@ -174,7 +174,8 @@ class Answers:
         for job_id in dict.fromkeys(step.key[0] for step in steps):
             asking = self._asking[job_id]
             ended = all(pane.ended for pane in asking.panes.values())
-            if ended or now - asking.flushed >= FLUSH_SECONDS:
+            due = not asking.ask.whole and now - asking.flushed >= FLUSH_SECONDS
+            if ended or due:
                 asking.flushed = now
                 for event in self._flush(asking):
                     yield job_id, event

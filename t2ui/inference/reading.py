@@ -105,8 +105,9 @@ class Reading:
         Returns:
             How many were read, padding counted.
         """
-        read = 0
-        while read < tokens and not self.ended:
+        read = self._read_piece(tokens)
+        # A pass goes through all weights however little it reads: none for the rest of a division.
+        while not self.ended and tokens - read >= max(tokens // 2, len(self.rows)):
             read += self._read_piece(tokens - read)
         return read
 

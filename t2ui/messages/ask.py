@@ -50,6 +50,7 @@ class Ask:
     samples: int = 1  # answers, each with the next seed
     # log-likelihoods come with the tokens, and so many of the likeliest at each place; None: none
     logprobs: int | None = None
+    whole: bool = False  # the text is handed out at the answer's end, not while it is written
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

@@ -19,6 +19,7 @@ from typing import Any
 
 from t2ui.config import WorkerConfig
 from t2ui.messages import Status
+from t2ui.worker.allocator import keep_freed_memory
 from t2ui.worker.scheduler import Backend, Envelope, Scheduler, failure
 
 HEARTBEAT_SECONDS = 1.0
@@ -208,6 +209,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; we end with its pipe
     if hasattr(os, "nice"):  # not on Windows
         os.nice(NICE)
+    keep_freed_memory()
     inbox: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(
         target=_receive, args=(requests, inbox), name="t2ui-receive", daemon=True

@@ -193,6 +193,17 @@ def test_panes_move_in_step_about_ten_times_a_second(backend, monkeypatch):
     assert sum(isinstance(e, Tokens) for e in events) > 4
 
 
+def test_an_answer_that_is_wanted_whole_comes_whole(backend, monkeypatch):
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", 0)
+    parts = Ask("Hello", {"math": 1.0}, sampling=GREEDY, compare=False, session="one")
+    several, once = (
+        [e for e in run(backend, ask)[0] if isinstance(e, Tokens)]
+        for ask in (parts, replace(parts, whole=True, session="another"))
+    )
+    assert len(several) > 4 and len(once) == 1
+    assert list(once[0].pieces) == [piece for e in several for piece in e.pieces]
+
+
 def test_done_has_timings_and_a_receipt_that_replays(backend):
     (events,) = run(backend, Ask("Hello", {"math": 1.0, "code": 0.5}, sampling=GREEDY))
     done = events[-1]

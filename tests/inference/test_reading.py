@@ -133,6 +133,18 @@ def test_a_cache_of_another_kind_is_refused(layer, said):
         take(cache, torch.tensor([0]))
 
 
+def test_what_is_left_of_a_piece_is_no_pass_of_its_own(tiny_llama, tiny_tokenizer):
+    """Three prompts, pieces of eight tokens: two of each, and none for the other two."""
+    rows = [RunningRow(row(i, prompt_ids(20, seed=i), 30), tiny_tokenizer) for i in range(3)]
+    reading = Reading(tiny_llama, None, rows)
+    passes: list[int] = []
+    hook = tiny_llama.register_forward_pre_hook(
+        lambda _, args, named: passes.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    with hook, torch.no_grad():
+        assert [reading.read(8), reading.read(8)] == passes == [6, 6]
+
+
 class Copies(TorchDispatchMode):
     """How many numbers each copy inside the block wrote."""
 

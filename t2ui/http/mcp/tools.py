@@ -106,6 +106,7 @@ async def ask(
         dispatcher,
         sampling=sampling,
         compare=beside_base,
+        whole=True,
         saved=saved,
         scope=scope or AnswerSettings.scope,
     )

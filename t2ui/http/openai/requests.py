@@ -110,7 +110,8 @@ def _asked(
         # top_k is no field of the standard
         top_k = settings.pop("top_k")
         decoding = Sampling(top_k=top_k, **sampling)
-        ask = Ask(prompt, sampling=decoding, compare=False, samples=samples, **settings, **more)
+        how = {"compare": False, "samples": samples, "whole": not stream}
+        ask = Ask(prompt, sampling=decoding, **how, **settings, **more)
     except InputError as error:
         raise Refusal(400, str(error), code="invalid_value") from None
     return Asked(model, named, ask, not ask.plain, stream, usage)

@@ -14,6 +14,7 @@ from t2ui.messages import Event, Experts, Failed, Request, Status
 Answer = TypeVar("Answer")
 
 POLL_SECONDS = 0.02
+BEGUN_POLL = 0.05  # once something came: the worker hands out an answer's tokens ten times a second
 # Forty who wait, looked after fifty times a second, would take the time that an answer needs.
 WAITING_SECONDS, WAITING_POLL = 1.0, 0.1  # after so long without news it is looked for less often
 YIELD_SECONDS = 0.25  # Gradio notices that a listener went only when the handler yields
@@ -64,14 +65,14 @@ async def follow(job: Job) -> AsyncGenerator[list[Event], None]:
     The last batch ends with Done or Failed. The job is cancelled if the iterator is closed before.
     """
     loop = asyncio.get_running_loop()
-    last, heard = 0.0, loop.time()
+    last, heard, poll = 0.0, loop.time(), POLL_SECONDS
     batch: list[Event] = []
     try:
         while not job.finished:
             while (event := job.next(timeout=0)) is not None:
                 batch.append(event)
             now = loop.time()
-            heard = now if batch else heard
+            heard, poll = (now, BEGUN_POLL) if batch else (heard, poll)
             waits = now - heard > WAITING_SECONDS
             due = COALESCE_SECONDS if batch else WAITING_YIELD if waits else YIELD_SECONDS
             if job.finished or now - last >= due:
@@ -79,7 +80,7 @@ async def follow(job: Job) -> AsyncGenerator[list[Event], None]:
                 yield batch
                 batch = []
             if not job.finished:
-                await asyncio.sleep(WAITING_POLL if waits else POLL_SECONDS)
+                await asyncio.sleep(WAITING_POLL if waits else poll)
     finally:
         if not job.finished:
             job.cancel()
