@@ -18,6 +18,7 @@ import httpx
 import torch
 
 from benchmarks.common import describe_machine
+from t2ui.allocator import keep_freed_memory
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.http.launch import launch_options
 from t2ui.http.limits import Limits
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--no-peft", action="store_true")
     options = parser.parse_args()
     describe_machine()
+    keep_freed_memory()  # for peft's sake, as the worker has it
     count, tokens = options.clients, options.tokens
     with ExitStack() as stack:
         worker = stack.enter_context(WorkerClient(WorkerConfig(max_rows=count)))

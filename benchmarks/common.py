@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from t2ui.allocator import keep_freed_memory
 from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, default_data_dir, default_experts_dir
 from t2ui.evaluation.result_log import ResultLog
 from t2ui.models.loading import dtype_name, load_model
@@ -17,7 +18,9 @@ from t2ui.svf.library import load_library
 
 
 def adapted_default(device: str = "auto"):
-    """model, tokenizer, adapter of the embedded default model."""
+    """model, tokenizer, adapter of the embedded default model, in a process that keeps freed memory
+    as ours do."""
+    keep_freed_memory()
     model, tokenizer = load_model(device=device)
     return model, tokenizer, adapt(model)
 

@@ -164,7 +164,7 @@ def measure(url: str, options: argparse.Namespace) -> None:
     found, began = Found(), time.perf_counter()
     for client in clients:
         client.sit()
-        found.clicks["page"].append(open_page(client.http))
+        found.clicks["page"].append(open_page(client.http, client.tab))
     print(f"{len(clients)} pages opened in {time.perf_counter() - began:.1f} s", flush=True)
     began = time.perf_counter()
     end = began + 60 * options.minutes

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from t2ui import __version__
+from t2ui.allocator import keep_freed_memory
 from t2ui.catalogue import DISPATCHERS
 from t2ui.checks import check_prompt
 from t2ui.cli.adapt import adapt_command
@@ -83,6 +84,7 @@ def about(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one line on stderr and exit status 2."""
+    keep_freed_memory()
     try:
         app(arguments)
     except InputError as error:

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from t2ui.allocator import keep_freed_memory
 from t2ui.config import WorkerConfig
 from t2ui.messages import Status
-from t2ui.worker.allocator import keep_freed_memory
 from t2ui.worker.scheduler import Backend, Envelope, Scheduler, failure
 
 HEARTBEAT_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""Freed memory is kept, and by whoever has chosen otherwise it is not."""
+"""Freed memory is kept, but not where an operator has chosen otherwise."""
 
 import platform
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from t2ui.worker.allocator import keep_freed_memory
+from t2ui.allocator import keep_freed_memory
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 def several(): return [torch.ones(2**20) for _ in range(8)]  # 4 MB each
 several(), several()
