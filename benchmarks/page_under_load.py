@@ -7,7 +7,6 @@ same to both. With `--public` as strangers are served, and `--model` another mod
 
 import argparse
 import re
-import secrets
 import statistics
 import time
 from collections import Counter
@@ -32,20 +31,15 @@ LINKS = re.compile(r'(?:src|href)="((?:\./|/)?(?:assets|static|theme)[^"]+)"')
 SHIPPED = re.compile(r"gradio_api/file=[^\"'\\>]+?\.(?:js|css|svg)")
 
 
-def open_page(http: httpx.Client, tab: str = "") -> float:
-    """Seconds until everything is there that a visitor's first look needs.
-
-    Args:
-        tab: the page's name for itself, under which it goes on to ask.
-    """
+def open_page(http: httpx.Client) -> float:
+    """Seconds until everything is there that a visitor's first look needs."""
     began = time.perf_counter()
     page = http.get("/").raise_for_status().text
     found = {*LINKS.findall(page), *SHIPPED.findall(page)}
     assert len(found) > 8, f"the page names {sorted(found)} only"
     for asset in sorted(found):
         http.get(urljoin("/", asset.removeprefix("."))).raise_for_status()
-    said = {"data": [], "session_hash": tab or secrets.token_hex(6)}
-    event = http.post("/gradio_api/call/experts", json=said).raise_for_status().json()
+    event = http.post("/gradio_api/call/experts", json={"data": []}).raise_for_status().json()
     with http.stream("GET", f"/gradio_api/call/experts/{event['event_id']}") as answer:
         text = answer.raise_for_status().read().decode()
     assert '"math"' in text, text[:500]

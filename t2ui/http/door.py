@@ -7,6 +7,7 @@ or a program's (`programs`); what the handlers may know of the visitor is in the
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +26,7 @@ from t2ui.http.gate import Comer, Gate
 from t2ui.http.gradio_queue import ENTRY_KEY, GradioQueue
 from t2ui.http.headers import with_headers
 from t2ui.http.listeners import SWEEP_SECONDS, Listeners
+from t2ui.http.owners import Owners
 from t2ui.http.places import ANSWERS, TOKENS, WORKER, Entry, Places
 from t2ui.http.programs import KINDS, Programs
 from t2ui.http.refusal import Refusal
@@ -54,6 +56,7 @@ class Door:
         self._workshop = Doors(self._gate, service.workshop)
         self._listeners = Listeners(service.limits, queue)
         self._calls = Calls(queue)
+        self._owners = Owners()
         service.drain.count_by(self._places.count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,6 +152,7 @@ class Door:
             session = own = self._queue.session_of(event) or event
         else:
             session = own = check_session(Request(scope).query_params.get("session_hash"))
+        self._owners.check(session, _tenant(who))
         if session is not None and not self._queue.has_messages(session):
             raise Refusal(
                 404,
@@ -173,6 +177,8 @@ class Door:
             fn = self._calls.function(scope["path"], kind, said)
             if kind == "call":
                 values = self._calls.values(fn, scope["path"], said)
+                # Two calls of one session would read each other's events: each has its own.
+                session = secrets.token_hex(16)
                 said = {"data": values, "session_hash": session}
                 body = json.dumps(said).encode()
                 with_body(scope, body)
@@ -181,6 +187,7 @@ class Door:
             if kind == "join":
                 check_session(session)
             if session:
+                self._owners.claim(session, _tenant(who))
                 self._listeners.expect(session)
             lane = fn.concurrency_id if fn.concurrency_id in (ANSWERS, WORKER) else ""
             entry = Entry(lane, visitor, fn.api_visibility == "public", limits)
@@ -192,10 +199,13 @@ class Door:
             with_body(scope, body)
         elif kind == "cancel":
             check_cancel(said)
+            self._owners.check(session, _tenant(who))
             if said.get("event_id") is None:
                 said["event_id"] = await self._event_of(said)
-                body = json.dumps(said).encode()
-                with_body(scope, body)
+            session = said["session_hash"] = self._queue.session_of(said["event_id"]) or session
+            self._owners.check(session, _tenant(who))
+            body = json.dumps(said).encode()
+            with_body(scope, body)
             self._places.stopped(said["event_id"], visitor)
         if entry.api:
             self._gate.pace(("api", address), limits.api_posts_per_address)
@@ -223,3 +233,7 @@ class Door:
                 return found
             await asyncio.sleep(LATE_SECONDS / LATE_LOOKS)
         raise Refusal(404, "There is nothing to stop: it has ended.")
+
+
+def _tenant(who: Comer) -> str:
+    return who.tenant.session if who.tenant is not None else ""

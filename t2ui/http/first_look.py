@@ -8,8 +8,7 @@ BEFORE = b"<gradio-app"  # the element in which the app builds itself
 
 
 class FirstLook:
-    """An ASGI app around the app. One of its middlewares, the innermost: Gradio's own compress the
-    page afterwards."""
+    """An ASGI app around the app. One of its middlewares, the innermost."""
 
     def __init__(self, app: ASGIApp, markup: str) -> None:
         self._app, self._markup = app, markup.encode()

@@ -111,7 +111,11 @@ class Gate:
         said = dict(scope["headers"]).get(b"origin")
         if said is None or who.tenant is not None or who.limits.public:
             return
-        if not is_own(urlsplit(said.decode("latin-1")).hostname or ""):
+        try:
+            host = urlsplit(said.decode("latin-1")).hostname or ""
+        except ValueError:  # brackets that hold no address
+            host = ""
+        if not is_own(host):
             remedy = "start it with --keys"
             raise Refusal(403, f"Pages of other hosts may not use this server: {remedy}.")
 

@@ -106,10 +106,15 @@ class RecordedJob:
         seconds = time.monotonic() - self._began
         if isinstance(event, Tokens) and not self._spoke:
             self._spoke = True
-            self._service.first_token(seconds)
+            if not self._ask.whole:  # else its end says when that was
+                self._service.first_token(seconds)
         elif isinstance(event, Mixed):
             self._service.mixed(self._ask, event)
         elif isinstance(event, (Done, Failed)):
+            if isinstance(event, Done) and self._ask.whole and self._spoke:
+                took = event.timings  # seconds, from when it was taken up
+                behind = took.get("total", 0.0) - took.get("first_token", 0.0)
+                self._service.first_token(max(0.0, seconds - behind))
             self._tell(event)
         return event
 

@@ -208,7 +208,7 @@ def test_unread_answers_do_not_fill_the_memory(visitor, app, fake):
     for _ in range(30):
         event = me.call("experts").json()["event_id"]
     queue = app[2]._queue
-    assert event in queue.pending_messages_per_session
+    assert any(event in events for events in queue.pending_event_ids_session.values())
     eventually(lambda: not queue.pending_messages_per_session, 15)
     assert not queue.pending_event_ids_session
 
@@ -452,3 +452,15 @@ def _send(connection, data):
         connection.sendall(data)
     except OSError:
         return  # it was cut off, as it should be
+
+
+def test_calls_under_one_name_each_hear_their_own():
+    with opened(pace=0.3) as (_, url, demo):
+        me = Visitor(url, demo)
+        mixtures = [{"math": 0.1}, {"math": 0.2}, {"math": 0.3}]
+        posts = [me.call("ask", "x", mixture, session_hash="one") for mixture in mixtures]
+        events = [post.json()["event_id"] for post in posts]
+        with ThreadPoolExecutor(3) as pool:
+            heard = list(pool.map(lambda event: me.hear("ask", event), events))
+        assert [found[-1][0] for found in heard] == ["complete"] * 3
+        assert [found[-1][1][0]["receipt"]["mixture"] for found in heard] == mixtures

@@ -109,10 +109,19 @@ def test_what_is_wrong_is_said_to_the_agent(agent, name, arguments, says):
     assert result.is_error and says in result.content[0].text
 
 
+ORIGINS = [
+    ("http://evil.example", 403),
+    ("http://localhost:1", 200),
+    (None, 200),
+    ("http://[::1", 403),
+    ("http://[x]", 403),
+]
+
+
 def test_a_page_of_another_host_cannot_call_them(url):
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     headers = {"accept": "application/json, text/event-stream"}
-    for origin, status in (("http://evil.example", 403), ("http://localhost:1", 200), (None, 200)):
+    for origin, status in ORIGINS:
         own = {"origin": origin} if origin else {}
         response = httpx.post(f"{url}/mcp", json=body, headers=headers | own)
         assert response.status_code == status, response.text

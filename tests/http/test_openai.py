@@ -228,6 +228,14 @@ def test_logprobs_are_those_of_the_model_that_wrote(ai, place):
 # --- what is wrong is named ----------------------------------------------------------------------
 
 
+def test_half_a_character_in_a_fields_name_is_named_too(ai):
+    said = rb'{"model": "t2ui/base", "prompt": "x", "\ud800": 1}'
+    answer = httpx.post(
+        f"{ai.base_url}completions", content=said, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "?"
+
+
 @pytest.mark.parametrize(
     ("more", "param", "says"),
     [

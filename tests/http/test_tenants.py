@@ -168,6 +168,31 @@ def test_the_worker_is_told_whose_a_request_is_from_every_door(locked):
     assert sessions == {"@ada"}
 
 
+def test_a_sessions_name_does_not_open_it_to_another_tenant(locked):
+    """Of a call, whose caller chooses it, and of a page."""
+    client, url, demo, keys = locked
+    client.pace = 0.05
+    ada, bob = Visitor(url, demo, session="batch"), Visitor(url, demo, session="batch")
+    for who, name in ((ada, "ada"), (bob, "bob")):
+        who.http.headers.update(bearer(keys[name]))
+    event = ada.call("ask", "a secret", session_hash="batch").json()["event_id"]
+    heard = bob.http.get("/gradio_api/queue/data?session_hash=batch")
+    assert heard.status_code == 404
+    assert bob.http.get(f"/gradio_api/call/ask/{event}").status_code == 404
+    fn = next(fn for fn in demo.fns.values() if fn.api_name == "ask")
+    stop = {"fn_index": fn._id, "session_hash": "batch"}
+    assert bob.post("cancel", {**stop, "event_id": event}).status_code == 404
+    assert bob.post("cancel", stop).status_code == 404
+    assert ada.hear("ask", event)[-1][0] == "complete" and not client.cancelled
+
+    assert ada.join("run", "mine").status_code == 200
+    assert bob.join("run", "mine").status_code == 404
+    assert bob.http.get("/gradio_api/queue/data?session_hash=batch").status_code == 404
+    run = {"fn_index": ada.function("run")._id, "session_hash": "batch", "event_id": None}
+    assert bob.post("cancel", run).status_code == 404
+    assert ada.post("cancel", run).status_code == 200
+
+
 # --- folders and logs, with a worker -------------------------------------------------------------
 
 
