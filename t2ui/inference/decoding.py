@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from t2ui.errors import InputError
 from t2ui.inference.choosing import choose
-from t2ui.inference.merging import KEPT_BYTES, Merging, equal
+from t2ui.inference.merging import KEPT_BYTES, Merging, copied, equal
 from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, of_like_length, tails
 from t2ui.inference.rows import NOT_FINITE, Completion, Row, RunningRow, Step
@@ -118,9 +118,10 @@ class Decoder:
         Raises:
             InputError: a prompt that is empty or, with its answer, longer than the context.
         """
-        new = [RunningRow(self._shared(row), self.tokenizer) for row in rows]
-        for running in new:
-            self._check_length(running.row)
+        new: list[RunningRow] = []
+        for row in rows:
+            self._check(row)
+            new.append(RunningRow(self._shared(row, new), self.tokenizer))
         self._waiting += new
 
     def drop(self, keys: Collection[Any]) -> None:
@@ -138,7 +139,7 @@ class Decoder:
         reading = [r for one in self._readings for r in one.rows if r.row.key not in one.dropped]
         for running in (*self._waiting, *reading, *self._rows):
             if running.row.key == key:
-                return running.steer(scales)
+                return running.steer(copied(scales) if scales else None)
         return None
 
     def clear(self) -> None:
@@ -157,17 +158,22 @@ class Decoder:
         if self._merged is not None and self._merged.bytes > KEPT_BYTES:
             self._merged = None
 
-    def _shared(self, row: Row) -> Row:
-        """With the scales of a row that is under way, where they are equal: what is computed for
-        one then serves both."""
+    def _shared(self, row: Row, beside: Sequence[RunningRow]) -> Row:
+        """With the scales of a row that is under way or comes beside it, where they are equal: what
+        is computed for one then serves both. Otherwise with a copy: what is computed holds, also
+        where somebody changes theirs."""
+        if row.timeline:
+            later = [(place, copied(scales) if scales else None) for place, scales in row.timeline]
+            row = replace(row, timeline=later)
+        if not row.scales:
+            return row
         rows = [r for one in self._readings for r in one.rows]
-        known = {id(r.scales): r.scales for r in (*self._waiting, *rows, *self._rows) if r.scales}
+        running = (*self._waiting, *rows, *self._rows, *beside)
+        known = {id(r.scales): r.scales for r in running if r.scales}
         if self._merged is not None:
             known[id(self._merged.scales)] = self._merged.scales
-        if not row.scales or id(row.scales) in known:
-            return row
-        found = next((one for one in known.values() if equal(one, row.scales)), row.scales)
-        return replace(row, scales=found)
+        found = next((one for one in known.values() if equal(one, row.scales)), None)
+        return replace(row, scales=copied(row.scales) if found is None else found)
 
     def step(self, tokens: int = PIECE_TOKENS) -> list[Step]:
         """Read a piece of what waits, of so many tokens, or else decode one token of every row; one
@@ -199,7 +205,7 @@ class Decoder:
         self._readings.remove(reading)
         steps = self._first_steps(reading)
         self._join(reading.rows, reading.cache, reading.attention)
-        self._keep_unfinished(reading.dropped)
+        self._keep_unfinished([r for r in reading.rows if r.row.key in reading.dropped])
         return [step for step in steps if step.key not in reading.dropped]
 
     def _begin_reading(self) -> None:
@@ -254,9 +260,10 @@ class Decoder:
         self._keep_unfinished()
         return steps
 
-    def _keep_unfinished(self, dropped: Collection[Any] = ()) -> None:
+    def _keep_unfinished(self, dropped: Collection[RunningRow] = ()) -> None:
+        gone = set(map(id, dropped))  # another row may have got a dropped one's key meanwhile
         self._keep(
-            [i for i, r in enumerate(self._rows) if r.finished is None and r.row.key not in dropped]
+            [i for i, r in enumerate(self._rows) if r.finished is None and id(r) not in gone]
         )
 
     def _advance(
@@ -283,6 +290,8 @@ class Decoder:
         """Whether the output head alone makes these logits of these states: some models go on with
         what it gives. Looked at once."""
         if self._plain_head is None:
+            if not bool(logits.isfinite().all()):
+                return False  # of a row that fails: it says nothing of the head
             self._plain_head = makes(self.model, states, logits)
         return self._plain_head
 
@@ -373,7 +382,9 @@ class Decoder:
         self._padded = bool((self._attention == 0).any())
         take(self._cache, index, spare)
 
-    def _check_length(self, row: Row) -> None:
+    def _check(self, row: Row) -> None:
+        if row.tail is not None and row.tail < 1:
+            raise InputError(f"A row's tail is {row.tail}; expected at least 1, or None.")
         limit = context_limit(self.model)
         wanted = len(row.prompt_ids) + row.sampling.max_new_tokens
         if not row.prompt_ids:

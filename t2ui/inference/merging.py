@@ -54,6 +54,11 @@ class Merging:
         return bool(now)
 
 
+def copied(scales: Scales) -> Scales:
+    """The same scales, of which nobody else has a hold."""
+    return {name: z.detach().clone() for name, z in scales.items()}
+
+
 def equal(one: Scales, other: Scales) -> bool:
     """Whether two mixtures scale everything alike, bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

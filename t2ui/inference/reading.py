@@ -189,7 +189,7 @@ class Reading:
         if len(self._read_rows) == 1:
             ids = self._ids(self._read_rows[0])
             unread = max(self._tail, len(self._draft) + 1)  # whose logits are wanted, at least
-            length, cache = self._store.beginning(ids[: self.total - unread], self._room)
+            length, cache = self._store.beginning(ids[: max(self.total - unread, 0)], self._room)
             if cache is not None:
                 self.cache, self.done = cache, length
             return

@@ -11,8 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
+from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.inference.decoding import OLDEST_EVERY, Decoder
+from t2ui.inference.prompt_store import PromptStore
 from t2ui.inference.reading import Reading, of_like_length, take
 from t2ui.inference.rows import Row, RunningRow
 from t2ui.models.batch_cache import RoomyCache
@@ -208,3 +210,32 @@ def test_prompts_of_like_length_are_read_together(tiny_tokenizer):
     found = [[len(one.row.prompt_ids) for one in group] for group in of_like_length(rows)]
     assert found == [[40, 35, 64, 8], [71], [300, 290], [4000]]
     assert of_like_length([]) == []
+
+
+def test_a_tail_longer_than_its_prompt_takes_nothing_from_the_store(tiny_llama, tiny_tokenizer):
+    prompt = prompt_ids(20)
+    with adapt(tiny_llama) as adapter:
+        adapted = Row(
+            "x", prompt, random_scales(tiny_llama, adapter.names, 1), Sampling(12), tail=25
+        )
+        found = []
+        for store in (None, PromptStore()):
+            decoder = Decoder(tiny_llama, tiny_tokenizer, adapter, store=store)
+            decoder.add([row("base", prompt, 2)])
+            to_end(decoder, 100)
+            decoder.add([adapted])
+            found.append(to_end(decoder, 100))
+    assert found[0] == found[1]
+
+
+def test_a_key_that_is_used_again_is_another_row(decoder):
+    decoder.add([row("a", prompt_ids(40), 3), row("b", prompt_ids(40, seed=1), 3)])
+    decoder.read(10)
+    decoder.drop(["a"])
+    decoder.add([row("a", prompt_ids(4), 20)])
+    assert {key: len(tokens) for key, tokens in to_end(decoder, 10).items()} == {"a": 20, "b": 3}
+
+
+def test_a_row_without_a_tail_to_act_on_is_refused(decoder):
+    with pytest.raises(InputError, match="tail is 0; expected at least 1"):
+        decoder.add([Row("a", prompt_ids(4), tail=0)])
