@@ -50,3 +50,16 @@ def scripted(model, tokens):
 
 def pieces(steps) -> str:
     return "".join(step.text for step in steps)
+
+
+def run(decoder, collected=None) -> dict:
+    """Step to the end; tokens by key."""
+    collected = {} if collected is None else collected
+    while len(decoder):
+        collect(decoder.step(), collected)
+    return collected
+
+
+def collect(steps, collected):
+    for step in steps:
+        collected.setdefault(step.key, []).append(step.token)
