@@ -1,5 +1,6 @@
 """What glibc does with memory that was freed: given back to the system, each page of it costs a
-page fault when the next step asks for it again, a tenth of a step on a CPU.
+page fault when the next step asks for it again. On two CPU cores sixteen answers with different
+mixtures came a tenth sooner without; for forty beside the base model no gain was seen.
 
 Imports no torch.
 """

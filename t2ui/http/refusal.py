@@ -42,9 +42,9 @@ class Refusal(Exception):
         kind = kinds.get(self.status, "invalid_request_error")
         return {
             "error": {
-                "message": self.message,
+                "message": _whole(self.message),
                 "type": "server_error" if self.status >= 500 else kind,
-                "param": self.param,
+                "param": _whole(self.param),
                 "code": self.code or CODES.get(self.status),
             }
         }
@@ -57,6 +57,11 @@ class Refusal(Exception):
         headers = [(key.encode(), value.encode()) for key, value in (given | self.headers).items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def _whole(text: str | None) -> str | None:
+    """With a sign in the place of half a character, which cannot be sent."""
+    return None if text is None else text.encode(errors="replace").decode()
 
 
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}

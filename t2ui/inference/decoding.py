@@ -118,11 +118,10 @@ class Decoder:
         Raises:
             InputError: a prompt that is empty or, with its answer, longer than the context.
         """
-        new: list[RunningRow] = []
-        for row in rows:
+        new = list(rows)
+        for row in new:
             self._check(row)
-            new.append(RunningRow(self._shared(row, new), self.tokenizer))
-        self._waiting += new
+        self._waiting += [RunningRow(row, self.tokenizer) for row in self._shared(new)]
 
     def drop(self, keys: Collection[Any]) -> None:
         """Remove rows at once; unknown keys are ignored (they may just have finished)."""
@@ -158,22 +157,35 @@ class Decoder:
         if self._merged is not None and self._merged.bytes > KEPT_BYTES:
             self._merged = None
 
-    def _shared(self, row: Row, beside: Sequence[RunningRow]) -> Row:
-        """With the scales of a row that is under way or comes beside it, where they are equal: what
-        is computed for one then serves both. Otherwise with a copy: what is computed holds, also
-        where somebody changes theirs."""
-        if row.timeline:
-            later = [(place, copied(scales) if scales else None) for place, scales in row.timeline]
-            row = replace(row, timeline=later)
-        if not row.scales:
-            return row
+    def _shared(self, new: Sequence[Row]) -> list[Row]:
+        """With the scales of rows that are under way or come beside them, where they are equal:
+        what is computed for one then serves both. Otherwise with a copy: what is computed holds,
+        also where somebody changes theirs."""
         rows = [r for one in self._readings for r in one.rows]
-        running = (*self._waiting, *rows, *self._rows, *beside)
-        known = {id(r.scales): r.scales for r in running if r.scales}
+        running = (*self._waiting, *rows, *self._rows)
+        known = list({id(r.scales): r.scales for r in running if r.scales}.values())
         if self._merged is not None:
-            known[id(self._merged.scales)] = self._merged.scales
-        found = next((one for one in known.values() if equal(one, row.scales)), None)
-        return replace(row, scales=copied(row.scales) if found is None else found)
+            known.append(self._merged.scales)
+        found: dict[int, Scales] = {}  # what stands for each object that was given
+
+        def own(scales: Scales | None) -> Scales | None:
+            if not scales:
+                return None
+            if id(scales) not in found:
+                ours = next((one for one in known if equal(one, scales)), None)
+                if ours is None:
+                    known.append(ours := copied(scales))
+                found[id(scales)] = ours
+            return found[id(scales)]
+
+        return [
+            replace(
+                row,
+                scales=own(row.scales),
+                timeline=[(place, own(scales)) for place, scales in row.timeline],
+            )
+            for row in new
+        ]
 
     def step(self, tokens: int = PIECE_TOKENS) -> list[Step]:
         """Read a piece of what waits, of so many tokens, or else decode one token of every row; one

@@ -81,7 +81,7 @@ class Fields:
             Refusal: there is a field that nobody has taken.
         """
         for name in self._left:
-            path = self.path(str(name)[:100]).encode(errors="replace").decode()
+            path = self.path(str(name)[:100])
             raise Refusal(
                 400, f"Unknown parameter: {quoted(path)}.", param=path, code="unknown_parameter"
             )

@@ -110,8 +110,15 @@ def _asked(
         # top_k is no field of the standard
         top_k = settings.pop("top_k")
         decoding = Sampling(top_k=top_k, **sampling)
-        how = {"compare": False, "samples": samples, "whole": not stream}
-        ask = Ask(prompt, sampling=decoding, **how, **settings, **more)
+        ask = Ask(
+            prompt,
+            sampling=decoding,
+            compare=False,
+            samples=samples,
+            whole=not stream,
+            **settings,
+            **more,
+        )
     except InputError as error:
         raise Refusal(400, str(error), code="invalid_value") from None
     return Asked(model, named, ask, not ask.plain, stream, usage)
