@@ -129,6 +129,7 @@ class FakeBackend:
             os.kill(os.getpid(), signal.SIGKILL)
         if prompt == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(60)  # another thread may be stopped first, and this one would go on
 
 
 def generation(number: int) -> Generation:
