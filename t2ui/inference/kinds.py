@@ -39,7 +39,10 @@ class Kinds:
     examples: tuple[Tensor, ...]  # by label, (n, d) float64, whitened
     limits: Tensor  # (labels,) float64: squared distances beyond which a prompt is no such one
     temperature: float  # that makes the probabilities of the kinds true for the examples
-    steepness: tuple[float, float]  # within the limit and beyond it: how soon none gets (un)likely
+    # How soon none gets unlikely within a kind's limit, by label, since a generator's kind ends
+    # abruptly and all that people ask about code does not; and how soon likely beyond all limits.
+    within: tuple[float, ...]
+    beyond: float
 
     @classmethod
     def of(cls, examples: Mapping[str, Tensor], refused: float = WRONGLY_REFUSED) -> "Kinds":
@@ -58,13 +61,15 @@ class Kinds:
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
         distances = torch.cat(apart)
         whitening = _whitening(states)
+        within, beyond = _steepness(distances, right, limits)
         return cls(
             tuple(examples),
             whitening,
             tuple(rows @ whitening for rows in states),
             limits,
             _temperature(distances, right),
-            _steepness(distances, right, limits),
+            within,
+            beyond,
         )
 
     def probabilities(self, state: Tensor) -> dict[str, float]:
@@ -73,7 +78,8 @@ class Kinds:
         white = (state.double() @ self.whitening)[None]
         distances = torch.cat([_nearest(white, rows) for rows in self.examples])
         beyond = _beyond(distances[None], self.limits)[0]
-        none = (self.steepness[int(beyond > 0)] * beyond).sigmoid()
+        steepness = self.beyond if beyond > 0 else self.within[int(distances.argmin())]
+        none = (steepness * beyond).sigmoid()
         kinds = (-distances / (2 * self.temperature)).softmax(0) * (1 - none)
         found = dict(zip(self.labels, kinds.tolist(), strict=True))
         found[OTHERS] = found.pop(OTHERS, 0.0) + float(none)
@@ -147,13 +153,13 @@ def _temperature(distances: Tensor, right: Tensor) -> float:
     return min(TEMPERATURES, key=loss)
 
 
-def _steepness(distances: Tensor, right: Tensor, limits: Tensor) -> tuple[float, float]:
+def _steepness(distances: Tensor, right: Tensor, limits: Tensor) -> tuple[tuple[float, ...], float]:
     """Those at which it is likeliest that the examples are of some kind, and that they are of none
-    where their own kind is not there; for what lies within the limits, and beyond."""
-    inside = _beyond(distances, limits)
+    where their own kind is not there: within each kind's limit, and beyond all of them."""
     away = distances.clone()
     away[torch.arange(len(right)), right] = float("inf")
-    outside = _beyond(away, limits)
+    inside, outside = _beyond(distances, limits), _beyond(away, limits)
+    nearest, instead = distances.argmin(1), away.argmin(1)  # with its kind there, and without
 
     def loss(steepness: float, there: Tensor, missing: Tensor) -> float:
         softplus = torch.nn.functional.softplus
@@ -163,7 +169,8 @@ def _steepness(distances: Tensor, right: Tensor, limits: Tensor) -> tuple[float,
     def best(there: Tensor, missing: Tensor) -> float:
         return min(STEEPNESS, key=lambda steepness: loss(steepness, there, missing))
 
-    return (
-        best(inside[inside <= 0], outside[outside <= 0]),
-        best(inside[inside > 0], outside[outside > 0]),
+    within = tuple(
+        best(inside[(nearest == kind) & (inside <= 0)], outside[(instead == kind) & (outside <= 0)])
+        for kind in range(len(limits))
     )
+    return within, best(inside[inside > 0], outside[outside > 0])

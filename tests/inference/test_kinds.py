@@ -109,6 +109,18 @@ def test_just_at_the_limit_none_is_as_likely_as_the_kind():
     assert found["one"] == pytest.approx(found[OTHERS], rel=1e-3)
 
 
+def test_a_kind_that_nothing_else_comes_near_is_sure_up_to_its_limit():
+    """Beside a kind into which examples of another reach, and which is therefore less sure."""
+    kinds = Kinds.of(
+        {"alone": cloud(90, 64, 1), "wide": cloud(0, 64, 2) * 3, "in it": three()["low"]}
+    )
+    alone, wide = kinds.within[0], kinds.within[1]
+    assert alone == max(kinds_module.STEEPNESS) > wide
+    sure = [kinds.probabilities(state)["alone"] for state in cloud(90, 100, 7)]
+    assert sum(p > 0.95 for p in sure) > 80, "and what lies beyond is refused all the same"
+    assert kinds.probabilities(cloud(45, 1, 8)[0])[OTHERS] > 0.6
+
+
 def test_examples_that_overlap_are_read_with_less_certainty():
     apart, close = Kinds.of(three()), Kinds.of({n: cloud(0, 40, i) for i, n in enumerate("abc")})
     assert close.temperature > apart.temperature
