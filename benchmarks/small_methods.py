@@ -2,8 +2,9 @@
 
 Trained here, by the trainer that the experts are trained with, on the same rows in the same order
 for the same number of steps: LoRA of rank 16 on q and v (the paper's baseline), LoRA of rank 1 on
-all projections, VeRA, TinyLoRA (all by peft), and one scale a matrix ("tied"). The learning rate
-of each is the best of three by validation loss after a short training on the first task. Controls
+all projections, VeRA, TinyLoRA (all by peft), one scale a matrix ("tied"), and SVF once more. The
+learning rate of each is the best of three by validation loss after a short training on the first
+task. Controls
 of the expert itself need no training: z shuffled within each matrix, random z of the same size,
 and z = 1 but for its most changed components. The base model also answers with five solved
 examples before the question.
@@ -75,7 +76,14 @@ class PeftUpdates:
         self.peft.unload()
 
 
-class TiedScales(ScaleOffsets):
+class OwnScales(ScaleOffsets):
+    """An expert, trained once more, with the learning rate that suits it best."""
+
+    def remove(self) -> None:
+        pass  # nothing stays on the model
+
+
+class TiedScales(OwnScales):
     """One scale a matrix: every singular value of it is multiplied by the same number."""
 
     def __init__(self, adapter: Adapter):
@@ -86,9 +94,6 @@ class TiedScales(ScaleOffsets):
 
     def scales(self, values):
         return super().scales(values.repeat_interleave(torch.tensor(self.sizes)))
-
-    def remove(self) -> None:
-        pass  # nothing stays on the model
 
 
 def _peft(config: Callable[..., peft.PeftConfig], **settings: Any):
@@ -112,6 +117,7 @@ TRAINED = {
         _peft(peft.LoraConfig, r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], **LORA),
         (1e-3, 3e-3, 1e-2),
     ),
+    "svf": Trained("SVF, trained again", OwnScales, (5e-3, 1e-2, 2e-2), 1),
     "tinylora": Trained(
         "TinyLoRA, 8 numbers a matrix",
         _peft(peft.TinyLoraConfig, r=2, u=8, target_modules=ALL),

@@ -8,7 +8,7 @@
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
   const MAX_FILE = 400000; // bytes; as many characters are read at once
-  const { panels, page, hints, h, edit, hear, say, number, percent, opens, plot, frame } = window.t2ui;
+  const { panels, page, hints, h, edit, hear, newest, say, number, percent, opens, plot, frame } = window.t2ui;
   const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
     score: "", alpha: "", mixture: [], report: null };
   Object.assign(hints, {
@@ -254,6 +254,7 @@
   /* --- what was found ------------------------------------------------------------------------- */
 
   panels.report = (host, api) => {
+    const send = newest(api);
     let built = "";
     const body = h("div.rep");
     const bars = h("div.found");
@@ -288,7 +289,7 @@
         h("div", null, name,
           chip("adapt-save", "Save as expert", "The mixture folded into one z, in the experts folder.", () => api.trigger("submit", { name: name.value }))),
         h("div", { title: `Prompts ${report.prompts_are}, answered by both.` }, prompts,
-          chip("adapt-answer", "Answer", "Answer this prompt with the base model and with the mixture.", () => api.trigger("select", { prompt: Number(prompts.value) }))));
+          chip("adapt-answer", "Answer", "Answer this prompt with the base model and with the mixture.", () => send("select", { prompt: Number(prompts.value) }))));
     }
     function show() {
       const { state, report, mixture, id } = page.search;

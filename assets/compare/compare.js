@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { panels, page, hints, h, fill, number, duration } = window.t2ui;
+  const { panels, page, hints, h, fill, newest, number, duration, putOnSliders } = window.t2ui;
   const { draw } = window.t2ui.learn;
 
   Object.assign(hints, {
@@ -19,19 +19,22 @@
   });
 
   window.t2ui.stages.compare = { answers: ["answers", "#compare-answers"], layers: ["layers", "#compare-layers"] };
-  /** By a link: once its prompt and the ends of its line are in their boxes. */
+  /** By a link: once its prompt and the ends of its line are in their boxes. What is refused then
+      is not asked again. */
   window.t2ui.goes.compare = () => {
     if (document.querySelector(".t2-compare").dataset.state !== "empty") return true;
     const boxes = ["#compare-prompt textarea", "#compare-from input", "#compare-to input"];
     const filled = boxes.every((box) => document.querySelector(box)?.value.trim());
-    if (page.ready && filled) document.getElementById("compare-go").click();
-    return false;
+    const ready = page.ready && filled;
+    if (ready) document.getElementById("compare-go").click();
+    return ready;
   };
 
   const ENDS = { length: " …", failed: " (its output was not finite any more: a smaller strength helps)" };
   const message = (text, remedy) => h("div.empty", null, h("p", null, text), remedy ? h("p.remedy", null, remedy) : null);
 
   panels.compare = (host, api) => {
+    const send = newest(api);
     const note = h("p.foot", { role: "status" });
     const old = h("p.foot.old", { role: "status", hidden: true });
     let shownPrompt = null; // that the columns answer
@@ -114,11 +117,11 @@
         ["done", "unasked"].includes(value.state) && !column.control ? h("div.acts", null,
           h("button.chip", { type: "button", title: "Put this mixture on the sliders, and the prompt on Ask.", onclick: (event) => {
             api.trigger("select", { column: i });
-            event.target.textContent = "on the sliders";
+            putOnSliders(event.target);
           } }, "to the sliders"),
           value.state === "done" && Object.keys(column.mixture).length ? h("button.chip", {
             type: "button", title: "Switch its layers off one at a time, and see what that does to the right answer, or to this one where none is given.",
-            onclick: () => api.trigger("apply", { column: i }),
+            onclick: () => send("apply", { column: i }),
           }, "layers") : null) : null)));
       note.classList.toggle("bad", value.trial?.state === "failed");
       note.textContent = value.trial ? said(value.trial)

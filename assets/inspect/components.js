@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { panels, page, hints, h, fill, number, quoted } = window.t2ui;
+  const { panels, page, hints, h, fill, newest, number, quoted } = window.t2ui;
   let filled = { prompt: "", text: "" }; // what the boxes were last filled with
 
   Object.assign(hints, {
@@ -71,6 +71,7 @@
   }
 
   panels.parts = (host, api) => {
+    const send = newest(api);
     const list = h("div.part-list", { role: "list" });
     const what = h("p.drawn", { role: "status" });
     const note = h("p.foot");
@@ -90,7 +91,7 @@
         oninput: () => (at.textContent = number(Number(box.value))),
         onchange: () => {
           said.textContent = "…";
-          api.trigger("apply", { part: place, z: Number(box.value) });
+          send("apply", { part: place, z: Number(box.value) });
         },
       });
       told[place] = (tried) => {

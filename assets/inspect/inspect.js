@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { panels, hints, h, plot, frame } = window.t2ui;
+  const { panels, hints, h, newest, plot, frame } = window.t2ui;
 
   Object.assign(hints, {
     "#inspect-look": ["z − 1 for an expert: 0 leaves a singular value as it is, 0.12 turns it up by 12 %.", 5],
@@ -17,6 +17,7 @@
   });
 
   panels.heatmap = (host, api) => {
+    const send = newest(api);
     const area = h("div.plot", { tabIndex: 0, role: "group" });
     const what = h("p.drawn", { role: "status" });
     const caption = h("p.foot");
@@ -36,7 +37,7 @@
     function open(wanted) {
       move(wanted);
       const name = value.names[row];
-      if (value.rows === "matrix") return api.trigger("select", { name });
+      if (value.rows === "matrix") return send("select", { name });
       api.trigger("apply", value.rows === "layer" ? { layer: name } : { module: name.split(".").pop() });
     }
     area.addEventListener("keydown", (event) => {

@@ -9,7 +9,7 @@
 "use strict";
 
 (() => {
-  const { panels, h, fill, hear } = window.t2ui;
+  const { panels, h, fill, hear, newest } = window.t2ui;
   const learn = window.t2ui.learn;
   const TAB = "Learn";
   window.t2ui.stages.learn = {
@@ -52,6 +52,7 @@
   }
 
   panels.learn = (host, api) => {
+    const send = newest(api);
     const nav = h("ol");
     const screen = h("div.learn-screen");
     const back = h("a.chip", { href: link(0) }, "← back");
@@ -75,7 +76,7 @@
           steps();
           question.tell();
         },
-        ask: (what, data) => api.trigger(what, data),
+        ask: send,
       };
       const step = learn.makers[number].make(kit);
       const question = questionOf(step, number, () => {

@@ -2,7 +2,8 @@
 "use strict";
 
 (() => {
-  const { panels, h, fill, percent, saveBytes, twice } = window.t2ui;
+  const { panels, page, h, fill, percent, presents, putOnSliders, saveBytes, twice } = window.t2ui;
+  const MOST_BYTES = 1_400_000; // of a file that is added, as t2ui/messages/saved.py: no more is read and sent
   const KINDS = {
     all: () => true,
     answering: (one) => !one.dispatcher,
@@ -49,8 +50,13 @@
     const file = h("input", { type: "file", accept: ".safetensors,.svf", id: "library-file", tabIndex: -1, onchange: async () => {
       const chosen = file.files[0];
       if (!chosen) return;
-      const bytes = new Uint8Array(await chosen.arrayBuffer());
       file.value = "";
+      if (chosen.size > MOST_BYTES) {
+        note.textContent = `The file has ${chosen.size.toLocaleString("en")} bytes; expected an expert's file of at most ${MOST_BYTES.toLocaleString("en")}: put a larger one into the experts folder.`;
+        note.classList.add("bad");
+        return;
+      }
+      const bytes = new Uint8Array(await chosen.arrayBuffer());
       let text = "";
       for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
       api.trigger("select", { act: "add", base64: btoa(text) });
@@ -68,6 +74,17 @@
     host.replaceChildren(h("div.library-bar", null, search, filters, h("span.grow"), name, save, add, file), note, grid,
       h("div.library-foot", null, found, share, sheet.element));
 
+    /** A link to another page about an expert; the prompt and the sliders go along. */
+    function elsewhere(tab, more, title) {
+      const follow = (event) => {
+        const { weights, normalise, allow_transfer } = page.mixture;
+        const mix = Object.entries(weights).filter(([, alpha]) => alpha).map(([name, alpha]) => `${encodeURIComponent(name)}=${alpha}`).join(",");
+        const kept = { tab, ...more, prompt: page.prompt, mix, normalise: normalise && "1", transfer: allow_transfer && "1", present: presents() && "1" };
+        event.currentTarget.href = `?${new URLSearchParams(Object.entries(kept).filter(([, said]) => said))}`;
+      };
+      return h("a.chip", { href: `?${new URLSearchParams({ tab, ...more })}`, title, onclick: follow, onauxclick: follow }, tab);
+    }
+
     function actions(one) {
       const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
       const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
@@ -75,11 +92,11 @@
       if (!one.transfer) {
         parts.push(chip("to the sliders", `Only ${one.name}, at 1.`, (event) => {
           api.trigger("apply", { name: one.name });
-          event.target.textContent = "on the sliders";
+          putOnSliders(event.target);
         }));
       }
-      parts.push(h("a.chip", { href: `?tab=inspect&look=expert:${encodeURIComponent(one.name)}`, title: "What it did to every singular value." }, "inspect"),
-        h("a.chip", { href: `?tab=compare&to=expert:${encodeURIComponent(one.name)}`, title: "Its answers at seven strengths." }, "compare"));
+      parts.push(elsewhere("inspect", { look: `expert:${one.name}` }, "What it did to every singular value."),
+        elsewhere("compare", { to: `expert:${one.name}` }, "Its answers at seven strengths."));
       if (!one.saved) return parts;
       const renamed = h("input.name", { type: "text", value: one.name, maxLength: 40, ariaLabel: `New name of ${one.name}`, onkeydown: (event) => {
         if (event.key === "Enter") act("rename", { to: renamed.value });

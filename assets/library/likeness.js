@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { panels, h, fill, plot, number, percent } = window.t2ui;
+  const { panels, h, fill, newest, plot, number, percent } = window.t2ui;
 
   const LEAST = 0.1; // that colours reach to: near 0 all are as good as unrelated
 
@@ -13,6 +13,7 @@
   };
 
   panels.likeness = (host, api) => {
+    const send = newest(api);
     const place = h("div.plot.map", { role: "group", ariaLabel: "Map of the experts" });
     const layers = h("div.plot.by-layer", { role: "group" });
     const matrix = h("div.matrix-box", { tabIndex: 0, role: "group", ariaLabel: "How alike two experts are" });
@@ -50,7 +51,7 @@
       return h("td", null, h("button", {
         type: "button", style: { background: `color-mix(in srgb, ${colour} ${share}%, transparent)` },
         title: `${one} and ${other}: cosine ${number(value.cosine[row][column], 3)}; ${percent(value.overlap[row][column])} of the ${value.most} components that each changes most are the same (${percent(value.chance)} by chance). Opens them by layer.`,
-        onclick: () => api.trigger("select", { one, other }),
+        onclick: () => send("select", { one, other }),
       }, SHOWN[kind].cell(x)));
     }
 

@@ -43,6 +43,18 @@ window.t2ui = (() => {
     redraw();
   }
 
+  /** `api.trigger` for events of which the first and the newest are answered (trigger_mode
+      "always_last"): for the newest Gradio sends the data object of the first again, so that all
+      of one event share an object, which holds the newest. */
+  function newest(api) {
+    const held = {}; // by event
+    return (event, data) => {
+      const one = (held[event] ??= {});
+      for (const key of Object.keys(one)) delete one[key];
+      api.trigger(event, Object.assign(one, data));
+    };
+  }
+
   /** A panel's value (JSON text) with a change. */
   const edit = (text, change) => JSON.stringify(change(JSON.parse(text)));
 
@@ -61,6 +73,21 @@ window.t2ui = (() => {
     page.mixture = mixture;
     if (!same) say("mixture");
   }
+
+  /** A button "to the sliders" says that they have it, until another one does or a hand moves them. */
+  let put = null;
+  function putOnSliders(button) {
+    takeOff();
+    put = { button, words: button.textContent };
+    button.textContent = "on the sliders";
+  }
+  function takeOff() {
+    if (put) put.button.textContent = put.words;
+    put = null;
+  }
+  document.addEventListener("input", (event) => {
+    if (event.target.closest?.("#mixer")) takeOff();
+  });
 
   /** A button that asks back at the first press and acts at the second, soon after; what was asked
       (`what`, among all lists of the page) stays asked where the list is drawn anew meanwhile. */
@@ -235,7 +262,7 @@ window.t2ui = (() => {
   }
 
   return {
-    panels, page, hints, h, mount, edit, stops, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
-    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, twice,
+    panels, page, hints, h, mount, edit, newest, stops, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
+    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, putOnSliders, twice,
   };
 })();

@@ -29,13 +29,27 @@
       of its own (`learn=3`), by a click on its tab, so that the page does what it does whenever it
       is opened. */
   window.t2ui.openFromLink = () => {
-    const titles = JSON.parse(document.querySelector("#header .t2-header").dataset.pages);
+    const titles = pages();
     const query = new URLSearchParams(location.search);
     const title = titles[query.get("tab") || Object.keys(titles).find((id) => query.has(id))];
     const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
     if (title) [...tabs].find((tab) => tab.textContent.trim() === title)?.click();
     window.t2ui.beginPresenting();
+    followed = true;
   };
+  const pages = () => JSON.parse(document.querySelector("#header .t2-header").dataset.pages); // id -> title
+  let followed = false; // the link, so that the address is the visitor's own from then on
+
+  /** The address names the page that is open, so that a reload opens it again; one that says more is
+      a link to something, and stays. */
+  function nameInAddress(open) {
+    const query = new URLSearchParams(location.search);
+    if (!followed || [...query.keys()].some((key) => !["tab", "present"].includes(key))) return;
+    const id = Object.keys(pages()).find((one) => pages()[one] === open);
+    if (!id) return;
+    query.set("tab", id);
+    history.replaceState(null, "", `${location.pathname}?${query}`);
+  }
 
   /** The page that is open is named in the only heading of the first order, and in the title. */
   function nameThePage(heading) {
@@ -44,6 +58,7 @@
       if (heading.textContent === open) return;
       heading.textContent = open;
       document.title = open ? `${open} · t2ui` : "t2ui";
+      nameInAddress(open);
       say("page");
     };
     new MutationObserver(name).observe(document.body, { attributes: true, attributeFilter: ["aria-selected"], subtree: true });

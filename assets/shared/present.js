@@ -15,7 +15,8 @@
   const stages = {};
   const goes = {}; // page -> a function that asks if it can, and says whether it has asked already
   const query = new URLSearchParams(location.search);
-  const link = { on: query.has("present"), point: query.get("point") || "", go: query.has("go") };
+  const says = (name) => query.has(name) && !["0", "false"].includes(query.get(name));
+  const link = { on: says("present"), point: query.get("point") || "", go: says("go") };
   let on = false;
   let stage = ""; // the card that stands alone
   let point = link.point;
@@ -60,16 +61,20 @@
     say("present");
   }
 
-  /** Ask by itself, as soon as the page can, until it has. */
-  function go() {
-    if (!goes[open()]?.()) setTimeout(go, GO_MS);
+  /** Ask by itself, as soon as the page that the link opened can, until it has; not what somebody
+      types meanwhile. */
+  function go(opened) {
+    if (typed || open() !== opened) return;
+    if (!goes[opened]?.()) setTimeout(go, GO_MS, opened);
   }
+  let typed = false;
+  document.addEventListener("input", (event) => (typed ||= event.isTrusted), true);
 
   hear("page", show);
   window.t2ui.beginPresenting = () => {
     setPresent(link.on);
     if (point && !on) document.querySelector(cards()[point]?.[1])?.scrollIntoView({ block: "center" });
-    if (link.go) setTimeout(go, GO_MS);
+    if (link.go) setTimeout(() => go(open()), GO_MS); // by then the link's page is open
   };
   Object.assign(window.t2ui, { stages, goes, setPresent, presents: () => on, openPage: open });
 })();

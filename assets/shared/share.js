@@ -56,9 +56,13 @@
 
     function draw() {
       for (const one of chips) one.ariaPressed = String(lesson[one.dataset.part]);
-      const more = Object.entries(lesson).filter(([, value]) => value).map(([name, value]) => `${name}=${value === true ? 1 : value}`);
-      const whole = [query.replace(/^\?/, ""), ...more].filter(Boolean).join("&");
-      box.value = location.origin + location.pathname + (whole && `?${whole}`);
+      /** The link with these of the lesson's parts. */
+      const address = (parts) => {
+        const more = parts.filter((name) => lesson[name]).map((name) => `${name}=${lesson[name] === true ? 1 : lesson[name]}`);
+        const whole = [query.replace(/^\?/, ""), ...more].filter(Boolean).join("&");
+        return location.origin + location.pathname + (whole && `?${whole}`);
+      };
+      box.value = address(Object.keys(lesson));
       const drawing = qrDrawing(box.value);
       const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
       fill(code, drawing
@@ -67,7 +71,8 @@
       drawing && h("p", null, local
         ? "Press the code to enlarge it. This address leads to this computer alone: open the app by its name in the network, and phones find it too."
         : "Press the code to enlarge it."));
-      history.replaceState(null, "", box.value);
+      // one's own address asks for nothing by itself: a reload would ask what was asked before
+      history.replaceState(null, "", address(["present", "point"]));
     }
     function show(asked, note = "") {
       query = asked || "?";

@@ -27,6 +27,7 @@ from t2ui.messages import (
     ReadExpert,
     RenameExpert,
     SaveExpert,
+    check_not_reserved,
 )
 from t2ui.models.loading import model_name
 from t2ui.svf.adapter import Adapter
@@ -34,6 +35,7 @@ from t2ui.svf.expert import Expert
 from t2ui.svf.library import expert_files
 from t2ui.svf.mixture import Mixture, fold
 
+ADDED = "The file that was added"  # how messages call it: they begin with its name
 MOST_EXPERTS = 100  # in the shared folder, for what the app saves: it could be filled up
 MOST_OWN = 8  # experts of one session
 MOST_SESSIONS = 200  # with experts of their own, at once
@@ -78,10 +80,11 @@ class SavedExperts:
         """
         folder = self._room(request.session)
         with TemporaryDirectory(prefix="t2ui-added-") as place:
-            file = Path(place) / "added.safetensors"
+            file = Path(place) / ADDED
             file.write_bytes(request.data)
             expert = Expert.load(file)
         self._adapter.check(expert, allow_transfer=True)
+        check_not_reserved(expert.name)
         if not EXPERT_NAME.fullmatch(expert.name):
             raise InputError(
                 f"The expert in the file is named {quoted(expert.name)}; expected 1 to 40 letters, "

@@ -64,6 +64,7 @@ from t2ui.messages.saved import (
     ReadExpert,
     RenameExpert,
     SaveExpert,
+    check_not_reserved,
     owner_of,
 )
 from t2ui.messages.score import ScoredSoFar, ScoreMixtures
@@ -196,6 +197,7 @@ __all__ = [
     "TokenShift",
     "Tokens",
     "Written",
+    "check_not_reserved",
     "owner_of",
     "tokens_hash",
     "Trial",

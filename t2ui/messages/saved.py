@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t2ui.checks import check_alpha
+from t2ui.config import OTHERS
 from t2ui.errors import InputError, quoted
 from t2ui.messages.inspect import Experts
 
@@ -17,6 +18,8 @@ TENANT = "@"  # a session that begins with it is a tenant's: "@NAME", or "@NAME/
 MOST_BYTES = 1_400_000  # of a file that is added from the page
 EXPERT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 TENANT_NAME = EXPERT_NAME  # both name files
+# What means something else where experts are named: as a model of /v1, on the line of Compare.
+RESERVED = ("base", "auto", "sliders", "all", OTHERS)
 
 
 def owner_of(session: str) -> str:
@@ -135,9 +138,22 @@ class ExpertFile:
     data: bytes
 
 
+def check_not_reserved(name: str) -> None:
+    """
+    Raises:
+        InputError: the name means something else elsewhere.
+    """
+    if name.casefold() in RESERVED:
+        raise InputError(
+            f"The expert's name is {quoted(name)}, which has a meaning of its own, as "
+            f"{', '.join(RESERVED)} have: choose another."
+        )
+
+
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not EXPERT_NAME.fullmatch(name):
         raise InputError(
             f"The expert's name is {quoted(name)}; expected 1 to 40 letters, digits, - and _, "
             "beginning with a letter or a digit."
         )
+    check_not_reserved(name)

@@ -399,6 +399,7 @@ def test_an_expert_of_other_shapes_or_with_no_file_s_name_is_refused(backend, fo
     math = Expert.load(folder / "math.safetensors")
     for bad, words in (
         (replace(math, name="a b/c"), "expected 1 to 40 letters"),
+        (replace(math, name="Base"), "has a meaning of its own"),
         (
             replace(math, name="short", scales={n: z[:2] for n, z in math.scales.items()}),
             "does not fit",

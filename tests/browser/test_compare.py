@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, eventually, mode
+from browsing import SHOTS, alpha, choose, eventually, mode, slide
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -53,6 +53,35 @@ def test_a_link_asks_for_the_comparison_and_the_numbers_are_the_worker_s(visit, 
     other = opened(visit(page.url.removeprefix(browsing_url(page))))
     assert other.locator("#compare-prompt textarea").input_value() == "How many cows?"
     assert other.locator("#compare-given :is(input, textarea)").input_value() == "He has 5 cows."
+
+
+def test_a_link_brings_the_sliders_that_it_compares_and_all_boxes(visit, client):
+    page = opened(visit(LINK))
+    page.get_by_role("tab", name="Ask").click()
+    slide(page, "math", 0.8)
+    page.get_by_role("tab", name="Compare").click()
+    choose(page, "compare-to", "mixture on the sliders")
+    choose(page, "compare-length", "64 tokens")
+    page.locator("#compare-controls input").check()
+    page.click("#compare-go")
+    compared(page)
+    page.get_by_role("button", name="permalink").locator("visible=true").click()
+    client.requests.clear()
+    other = visit(page.url.removeprefix(browsing_url(page)) + "&go=1")
+    compared(other)
+    (sweep,) = (one for one in client.requests if isinstance(one, Sweep))
+    assert max(one.get("math", 0) for one in sweep.lineup.mixtures) == 1.6
+    assert sweep.sampling.max_new_tokens == 64 and sweep.lineup.controls
+    assert alpha(other, "math") == 0.8
+
+
+def test_a_link_that_cannot_be_asked_says_so_once(visit, client):
+    line = "?tab=compare&prompt=How many cows?&from=base&to=base&go=1"
+    page = visit(line)
+    page.locator(".toast-body").first.wait_for()
+    page.wait_for_timeout(3000)
+    assert page.locator(".toast-body").count() == 1
+    assert not [one for one in client.requests if isinstance(one, Sweep)]
 
 
 def browsing_url(page):

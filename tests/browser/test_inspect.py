@@ -5,7 +5,7 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, boxes, eventually, reload, serve, slide, wait_state
+from browsing import SHOTS, ask, boxes, choose, eventually, reload, serve, slide, wait_state
 from looks import PALE
 
 from t2ui.messages import Components, Failed, Heatmap
@@ -28,12 +28,6 @@ def click_row(page, share=0.5):
     page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + share * box["height"])
     page.wait_for_selector("#component-plot .plot[data-ready]")
     page.locator("#component-plot .matrix b").wait_for()
-
-
-def choose(page, box, option):
-    page.locator(f"#{box} input").click()
-    page.get_by_role("option", name=option, exact=True).click()
-    page.wait_for_selector("[role=option]", state="detached")
 
 
 def every_matrix(page):
@@ -242,6 +236,10 @@ def test_components_are_named_tested_and_slid(visit, client):
     slid = client.requests[-1]
     assert slid.choice.chosen == ((found.components[0].name, found.components[0].index),)
     assert slid.text == found.text and slid.choice.at == 2.0
+    shown.first.locator("input[type=range]").focus()
+    for _ in range(12):  # quicker than the answers come: the newest is answered
+        page.keyboard.press("ArrowLeft")
+    eventually(lambda: said.inner_text().startswith("z 1.88: the answer is"))
     assert page.evaluate(PALE) == []
     page.locator("#components").scroll_into_view_if_needed()
     page.screenshot(path=SHOTS / "inspect-components.png", full_page=True)

@@ -55,6 +55,24 @@ def test_experts_are_found_and_go_to_the_sliders(visit, theme):
     assert mode(page) == "none"
 
 
+def test_the_prompt_and_the_sliders_go_along_to_another_page(visit):
+    page = opened(visit())
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#prompt textarea").fill("My own prompt: 3 + 4?")
+    slide(page, "code", 0.5)
+    page.get_by_role("tab", name="Library").click()
+    of(page, "math", "to the sliders").click()
+    page.get_by_text("on the sliders", exact=True).wait_for()
+    of(page, "code", "to the sliders").click()
+    eventually(lambda: page.get_by_text("on the sliders", exact=True).count() == 1)
+    page.locator(".expert[data-name=math] a", has_text="inspect").click()
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+    assert "look=expert%3Amath" in page.url
+    page.get_by_role("tab", name="Ask").click()
+    eventually(lambda: alpha(page, "code") == 1)
+    assert page.locator("#prompt textarea").input_value() == "My own prompt: 3 + 4?"
+
+
 def test_the_mixture_is_kept_renamed_downloaded_and_deleted(visit):
     fake = FakeClient(pace=0.1)
     url, close = serve(fake)

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, ask, eventually, slide, wait_state
+from browsing import SHOTS, alpha, ask, eventually, reload, slide, wait_state
 from looks import PALE
 
 from t2ui.messages import Ask, Sweep
@@ -65,6 +65,48 @@ def test_lesson_links_work_on_compare_and_learn(visit, client):
     )
     assert learn.evaluate(SMALLER, ".learn-step :is(.words, .question) *:not(sub)") == []
     learn.screenshot(path=SHOTS / "present-learn.png")
+
+
+def test_what_somebody_types_is_not_asked_by_the_link(visit, client):
+    page = visit("?learn=3&go=1")
+    page.locator(".learn-step").wait_for()
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#prompt textarea").press_sequentially("Half a", delay=60)
+    page.wait_for_timeout(2000)
+    assert not [r for r in client.requests if isinstance(r, Ask)]
+
+
+def test_each_press_of_permalink_is_answered(visit):
+    page = visit()
+    page.locator("#prompt textarea").fill("Hi")
+    page.locator("#footer").get_by_text("show the code").click()
+    page.locator("#footer pre", has_text="t2ui").locator("visible=true").first.wait_for()
+    page.keyboard.press("Escape")
+    page.locator("#footer").get_by_text("permalink").click()
+    page.locator("#link-sheet .qr svg").wait_for()
+    assert "prompt=Hi" in page.locator("#link-sheet input").input_value()
+
+
+def test_the_address_names_the_open_page_and_asks_for_nothing(visit, client):
+    page = visit()
+    page.get_by_role("tab", name="Library").click()
+    eventually(lambda: page.url.endswith("?tab=library"))
+    reload(page)
+    eventually(
+        lambda: page.get_by_role("tab", name="Library").get_attribute("aria-selected") == "true"
+    )
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#prompt textarea").fill("Hi")
+    page.locator("#footer").get_by_text("permalink").click()
+    sheet = page.locator("#link-sheet")
+    sheet.locator(".qr svg").wait_for()
+    sheet.get_by_role("button", name="asks by itself").click()
+    assert "go=1" in sheet.locator("input").input_value() and "go=1" not in page.url
+    off = visit("?present=0&go=0&prompt=Hi")
+    off.locator("#mixer .mix-row").first.wait_for()
+    off.wait_for_timeout(1500)
+    assert off.locator("#present").get_attribute("aria-pressed") == "false"
+    assert not [r for r in client.requests if isinstance(r, Ask)]
 
 
 def test_a_link_becomes_a_lesson_and_a_qr_code(visit):

@@ -142,6 +142,12 @@ def slide(page, name, value):
     page.locator(f"#mix-{name} input[type=range]").fill(str(value))
 
 
+def choose(page, box, option):
+    page.locator(f"#{box} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+    page.wait_for_selector("[role=option]", state="detached")
+
+
 def alpha(page, name):
     return float(page.locator(f"#mix-{name} input[type=range]").input_value())
 

@@ -1,5 +1,7 @@
 """The Compare page's data: the line of mixtures, where answers part, and the link."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 from fake_client import FakeClient
 
@@ -19,6 +21,7 @@ from t2ui.ui.compare.views import (
 )
 from t2ui.ui.shared.examples import table_of
 from t2ui.ui.shared.panel import pack
+from t2ui.ui.shared.permalink import from_query
 
 EXPERTS = [
     {"name": "math", "colour": "#0072B2", "kind": "expert"},
@@ -130,14 +133,21 @@ def test_a_layer_s_bar_is_what_the_text_loses_without_it():
 
 
 def test_a_link_carries_the_comparison_and_only_to_this_page():
-    link = link_to("What is 2 + 2?", "base", "expert:math", "4")
-    assert link.startswith("?tab=compare&") and "expert:math" in link
-    asked = {
-        "tab": "compare",
+    values = ["What is 2 + 2?", "base", "expert:math", "4", 64, "sample:sums", True]
+    sliders = {"experts": [{"name": "math"}, {"name": "code"}], "alpha": {"math": 0.5}}
+    link = link_to(values, sliders)
+    assert link.startswith("?tab=compare&") and "expert:math" in link and "mix=" not in link
+    asked = dict(parse_qsl(link.removeprefix("?")))
+    assert from_link(asked) == {
         "prompt": "What is 2 + 2?",
         "from": "base",
         "to": "expert:math",
         "given": "4",
+        "length": "64",
+        "questions": "sample:sums",
+        "controls": "1",
     }
-    assert from_link(asked) == {key: value for key, value in asked.items() if key != "tab"}
     assert from_link({**asked, "tab": "ask"}) == {}
+    plain = link_to(["Hi", "base", "sliders", "", 32, "", False], sliders)
+    assert "controls" not in plain and "given" not in plain
+    assert from_query(dict(parse_qsl(plain.removeprefix("?")))).mixture == {"math": 0.5}

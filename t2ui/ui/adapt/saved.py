@@ -17,7 +17,7 @@ from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.events import QUICK, WORKER, sent
 from t2ui.ui.shared.mixture import experts_of, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
-from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of
+from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, renamed
 from t2ui.ui.shared.visitor import of
 
 
@@ -43,7 +43,7 @@ def saved_experts(shared: Shared) -> None:
         changed = with_experts(unpack(packed), found.experts.experts, found.experts.problems)
         note = f"{wanted.name} is deleted."
         if isinstance(wanted, RenameExpert):
-            note = f"{wanted.name} is named {wanted.new_name} now."
+            note = renamed(wanted)
         return pack(changed), library_of(found.experts), _value_text(changed, words, note)
 
     def show(packed: str, now: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import html
 import json
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -267,6 +268,8 @@ def _wire_footer(client: Client, page: AskPage) -> None:
             expert["name"]: f"experts/{model}/{expert['file']}" for expert in experts_of(mixer)
         }
         code = snippets(controls, model, files, url)
-        return pack({**unpack(footer), "code": code, "link": link, "link_note": note})
+        asked = {"code": code, "link": link, "link_note": note}
+        # each press is answered, also where the answer is the same as the one before
+        return pack({**unpack(footer), **asked, "stamp": uuid.uuid4().hex})
 
     page.footer.select(show, [page.footer, *page.controls], page.footer, **QUICK)

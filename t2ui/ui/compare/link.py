@@ -1,21 +1,34 @@
 """A link to a comparison, and back. Reading is for untrusted text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from t2ui.checks import MAX_PROMPT_CHARS
-from t2ui.ui.shared.permalink import MAX_LINK_PROMPT
+from t2ui.ui.compare.points import SLIDERS
+from t2ui.ui.shared.permalink import MAX_LINK_PROMPT, sliders_query
 
 TAB = "compare"
-FIELDS = ("prompt", "from", "to", "given")  # parameters of the link, in the order of the boxes
+# parameters of the link, in the order of the boxes
+FIELDS = ("prompt", "from", "to", "given", "length", "questions", "controls")
 
 
-def link_to(prompt: str, start: str, end: str, given: str) -> str:
-    """The query string, beginning with "?"."""
-    values = (prompt[:MAX_LINK_PROMPT], start, end, given[:MAX_LINK_PROMPT])
-    said = {key: value for key, value in zip(FIELDS, values, strict=True) if value}
-    return f"?{urlencode({'tab': TAB, **said}, safe=':')}"
+def link_to(values: Sequence[Any], mixer: Mapping[str, Any]) -> str:
+    """The query string, beginning with "?".
+
+    Args:
+        values: what the boxes say, in the order of `FIELDS`.
+        mixer: the sliders, which the link carries where they are an end of the line.
+    """
+    said = {
+        key: "1" if value is True else str(value)[:MAX_LINK_PROMPT]
+        for key, value in zip(FIELDS, values, strict=True)
+        if value
+    }
+    ends = said.get("from"), said.get("to")
+    return f"?{urlencode({'tab': TAB, **said}, safe=':')}" + (
+        sliders_query(mixer) if SLIDERS in ends else ""
+    )
 
 
 def from_link(query: Mapping[str, Any]) -> dict[str, str]:

@@ -38,6 +38,7 @@ from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import answer, listen, patiently
 from t2ui.ui.shared.mixture import moved, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.questions import choices as offered_questions
 from t2ui.ui.shared.visitor import of
 
 TIMEOUT_SECONDS = 120.0
@@ -64,10 +65,13 @@ class Boxes:
     end: gr.Dropdown
     length: gr.Dropdown
 
+    proof: Proof
+
     @property
     def linked(self) -> list[Component]:
         """What a link carries, in the order of `link.FIELDS`."""
-        return [self.prompt, self.start, self.end, self.given]
+        line = [self.prompt, self.start, self.end, self.given, self.length]
+        return [*line, self.proof.questions, self.proof.controls]
 
 
 def compare_page(shared: Shared, tab: gr.Tab) -> None:
@@ -96,10 +100,10 @@ def compare_page(shared: Shared, tab: gr.Tab) -> None:
     )
     with card("Layers, switched off one at a time", about, "layers-side", "compare-layers", 5):
         bars = panel("layers", no_layers("empty", NO_LAYERS), "layers-bars")
-    boxes = Boxes(prompt, given, start, end, length)
+    boxes = Boxes(prompt, given, start, end, length, proof)
     _wire_boxes(shared, boxes, tab)
     tried = wire_proof(shared, proof, (boxes.start, boxes.end, boxes.length), table)
-    _wire_columns(shared, boxes, (go, stop), (table, bars), proof, tried)
+    _wire_columns(shared, boxes, (go, stop), (table, bars), tried)
     _wire_use(shared, table)
     _wire_layers(shared, table, bars)
 
@@ -114,11 +118,16 @@ def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
         experts = [value for value in values if value.startswith(EXPERT)]
         start = asked.get("from", now[1])
         end = asked.get("to", now[2])
+        length = next((n for n in LENGTHS if str(n) == asked.get("length")), None)
+        questions = asked.get("questions")
         return [
             asked.get("prompt") or gr.skip(),
             gr.update(choices=offered, value=start if start in values else BASE),
             gr.update(choices=offered, value=end if end in values else next(iter(experts), None)),
             asked.get("given") or gr.skip(),
+            length or gr.skip(),
+            questions if questions in [value for _, value in offered_questions()] else gr.skip(),
+            True if asked.get("controls") == "1" else gr.skip(),
         ]
 
     shared.library.change(offer, [shared.mixer, *boxes.linked], boxes.linked, **QUICK)
@@ -132,17 +141,18 @@ def _wire_columns(
     boxes: Boxes,
     buttons: tuple[gr.Button, gr.Button],
     panels: tuple[gr.HTML, gr.HTML],
-    proof: Proof,
     tried: Dependency,
 ) -> None:
-    (go, stop), (table, bars) = buttons, panels
+    (go, stop), (table, bars), proof = buttons, panels, boxes.proof
 
-    async def run(request: gr.Request, mixer: str, *asked: Any) -> AsyncIterator[Any]:
-        *values, prompt, start, end, given, length = asked
+    async def run(
+        request: gr.Request, mixer: str, examples: str, *asked: Any
+    ) -> AsyncIterator[Any]:
+        prompt, start, end, given, length, questions, controls = asked
         state = unpack(mixer)
         try:
-            controls = bool(values[1])
-            shots = proof.chosen(*values).shots if controls else ()
+            shots = proof.chosen(questions, controls, examples).shots if controls else ()
+            controls = bool(controls)
             line = lined_up(start, end, state, controls, shots)
             if line is None:
                 raise InputError(NO_LINE)
@@ -158,7 +168,7 @@ def _wire_columns(
             gr.Warning(html.escape(str(error)), title="Nothing was compared")
             yield gr.skip(), gr.skip()
             return
-        link = {"link": link_to(prompt, start, end, given or ""), "run": uuid.uuid4().hex}
+        link = {"link": link_to(asked, state), "run": uuid.uuid4().hex}
         yield pack({**columns("waiting", READING), **link}), pack(no_layers("empty", NO_LAYERS))
         async with aclosing(listen(of(shared.client, request), sweep)) as batches:
             async for batch in batches:
@@ -175,7 +185,7 @@ def _wire_columns(
     asked = gr.on(
         [go.click, boxes.prompt.submit, boxes.given.submit],
         run,
-        [shared.mixer, *proof.inputs, *boxes.linked, boxes.length],
+        [shared.mixer, proof.examples, *boxes.linked],
         [table, bars],
         **ANSWERS,
     )

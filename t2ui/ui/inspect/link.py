@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from t2ui.catalogue import NO_DISPATCH
-from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.mixture import weights
-from t2ui.ui.shared.permalink import to_query
+from t2ui.ui.shared.permalink import sliders_query
 
 CHOICES = ("look", "compare", "show", "rows", "module", "layer")  # parameters of the link, in order
 TAB = "inspect"
@@ -15,16 +12,8 @@ TAB = "inspect"
 
 def link_to(chosen: Sequence[Any], mixer: Mapping[str, Any]) -> str:
     """The query string, beginning with "?", of the page's choices and of the sliders."""
-    sliders = Controls(
-        mixture=weights(mixer),
-        dispatch=NO_DISPATCH if weights(mixer) else Controls.dispatch,
-        normalise=bool(mixer.get("normalise")),
-        allow_transfer=bool(mixer.get("allow_transfer")),
-    )
     said = {key: value for key, value in zip(CHOICES, chosen, strict=True) if value}
-    mix = to_query(sliders)[0].removeprefix("?")
-    own = urlencode({"tab": TAB, **said}, safe=":")
-    return f"?{own}&{mix}" if mix else f"?{own}"
+    return f"?{urlencode({'tab': TAB, **said}, safe=':')}{sliders_query(mixer)}"
 
 
 def from_link(query: Mapping[str, Any]) -> dict[str, str]:

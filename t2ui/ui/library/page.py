@@ -26,7 +26,7 @@ from t2ui.ui.shared.events import QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, listed
 from t2ui.ui.shared.mixture import experts_of, moved, with_experts
 from t2ui.ui.shared.panel import pack, panel, unpack
-from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of
+from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, renamed
 from t2ui.ui.shared.visitor import of
 
 
@@ -66,7 +66,7 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
         if not isinstance(found, ExpertSaved):
             note = f"{found.name} is deleted."
         elif isinstance(wanted, RenameExpert):
-            note = f"{wanted.name} is named {found.name} now."
+            note = renamed(wanted)
         else:
             note = f"{found.name} is there: it has a slider on Ask now."
             note += left_out(measured, wanted) if isinstance(wanted, SaveExpert) else ""

@@ -14,7 +14,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.checks import MAX_PROMPT_CHARS
 from t2ui.messages import Experts, Failed
 from t2ui.ui.shared.controls import SAMPLING, Controls, clean_controls, clean_mixture
-from t2ui.ui.shared.mixture import with_experts
+from t2ui.ui.shared.mixture import weights, with_experts
 
 MAX_LINK_PROMPT = 4000  # characters; longer links are cut by browsers and proxies
 
@@ -52,6 +52,20 @@ def to_query(controls: Controls) -> tuple[str, str]:
             f"{MAX_LINK_PROMPT:,}."
         )
     return "?" + urlencode(parts), note
+
+
+def sliders_query(mixer: Mapping[str, Any]) -> str:
+    """What a link of another page than Ask says of the sliders: "" where they are at their
+    defaults, otherwise it begins with "&"."""
+    mixture = weights(mixer)
+    sliders = Controls(
+        mixture=mixture,
+        dispatch=NO_DISPATCH if mixture else Controls.dispatch,
+        normalise=bool(mixer.get("normalise")),
+        allow_transfer=bool(mixer.get("allow_transfer")),
+    )
+    said = to_query(sliders)[0].removeprefix("?")
+    return f"&{said}" if said else ""
 
 
 def from_query(query: Mapping[str, Any]) -> Controls:

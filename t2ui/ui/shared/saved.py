@@ -40,6 +40,13 @@ def change_of(asked: Mapping[str, Any]) -> ReadExpert | RenameExpert | DeleteExp
     return DeleteExpert(name) if asked.get("act") == "delete" else ReadExpert(name)
 
 
+def renamed(asked: RenameExpert) -> str:
+    """What is said when it has another name, or the same."""
+    if asked.name == asked.new_name:
+        return f"{asked.name} has this name already."
+    return f"{asked.name} is named {asked.new_name} now."
+
+
 async def carried_out(
     client: Client, wanted: ReadExpert | RenameExpert | DeleteExpert | SaveExpert | AddExpert
 ) -> ExpertFile | ExpertSaved | ExpertDeleted | Failed:
