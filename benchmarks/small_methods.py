@@ -194,7 +194,9 @@ def most_changed(adapter: Adapter, expert: Expert, count: int) -> dict[str, torc
     return {n: torch.where(changes[n] >= least, z, 1.0) for n, z in expert.scales.items()}
 
 
-def controls(adapter: Adapter, reader: LabelReader, expert: Expert) -> dict[str, int]:
+def controls(
+    adapter: Adapter, reader: LabelReader, expert: Expert
+) -> dict[str, tuple[Method, int]]:
     """The expert and its controls: title -> method and bytes."""
     count = expert.parameters
     named = {"expert": (expert.scales, count)}
