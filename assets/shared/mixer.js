@@ -93,6 +93,10 @@
       draw(value);
       api.trigger("input");
     }
+    page.setByHand = ({ alpha, strength }) => {
+      const there = Object.entries(alpha).filter(([name]) => rows.has(name));
+      change({ alpha: Object.fromEntries(there), strength }, false);
+    };
     const setAlpha = (name, x) => change({ alpha: { ...plain().alpha, [name]: x } });
 
     function build(value) {
@@ -241,6 +245,7 @@
       rows.get("note").show(
         refused ? "The coefficients nearly cancel, so they cannot be normalised: move one." : value.note || "", refused);
       page.acts = acts;
+      page.byHand = value.set_by === "you" ? { alpha: value.alpha, strength: value.strength } : null;
       page.colours = new Map(value.experts.map((e) => [e.name, e.colour]));
       host.closest(".gradio-container")?.style.setProperty("--t2-mix", mixColour(acts));
       setMixture({ weights, normalise: Boolean(value.normalise && !refused), allow_transfer: Boolean(value.allow_transfer) });

@@ -109,6 +109,21 @@ def test_the_address_names_the_open_page_and_asks_for_nothing(visit, client):
     assert not [r for r in client.requests if isinstance(r, Ask)]
 
 
+def test_a_reload_keeps_what_was_typed_and_set_by_hand(visit):
+    page = visit()
+    page.locator("#prompt textarea").fill("Half a question")
+    slide(page, "math", 0.7)
+    eventually(lambda: alpha(page, "math") == 0.7)
+    reload(page)
+    eventually(lambda: page.locator("#prompt textarea").input_value() == "Half a question")
+    eventually(lambda: alpha(page, "math") == 0.7)
+    assert page.locator("#set-by").inner_text() == "set by: you"
+    page.goto(page.url)  # another visit in the same tab begins anew
+    page.wait_for_selector("#mix-math", state="attached")
+    page.wait_for_timeout(1000)
+    assert alpha(page, "math") == 0 and page.locator("#prompt textarea").input_value() == ""
+
+
 def test_a_link_becomes_a_lesson_and_a_qr_code(visit):
     page = visit()
     page.locator("#prompt textarea").fill("Hi")

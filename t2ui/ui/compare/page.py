@@ -103,9 +103,10 @@ def compare_page(shared: Shared, tab: gr.Tab) -> None:
     boxes = Boxes(prompt, given, start, end, length, proof)
     _wire_boxes(shared, boxes, tab)
     tried = wire_proof(shared, proof, (boxes.start, boxes.end, boxes.length), table)
-    _wire_columns(shared, boxes, (go, stop), (table, bars), tried)
+    _wire_columns(
+        shared, boxes, (go, stop), (table, bars), [tried, _wire_layers(shared, table, bars)]
+    )
     _wire_use(shared, table)
-    _wire_layers(shared, table, bars)
 
 
 def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
@@ -141,7 +142,7 @@ def _wire_columns(
     boxes: Boxes,
     buttons: tuple[gr.Button, gr.Button],
     panels: tuple[gr.HTML, gr.HTML],
-    tried: Dependency,
+    others: list[Dependency],
 ) -> None:
     (go, stop), (table, bars), proof = buttons, panels, boxes.proof
 
@@ -187,9 +188,10 @@ def _wire_columns(
         run,
         [shared.mixer, proof.examples, *boxes.linked],
         [table, bars],
+        cancels=others,  # they are about the columns before
         **ANSWERS,
     )
-    stop.click(None, table, table, js=STOPPED_JS, cancels=[asked, tried], **PAGE)
+    stop.click(None, table, table, js=STOPPED_JS, cancels=[asked, *others], **PAGE)
 
 
 def _wire_use(shared: Shared, table: gr.HTML) -> None:
@@ -207,7 +209,7 @@ def _wire_use(shared: Shared, table: gr.HTML) -> None:
     table.select(use, [shared.mixer, table], outputs, **QUICK)
 
 
-def _wire_layers(shared: Shared, table: gr.HTML, bars: gr.HTML) -> None:
+def _wire_layers(shared: Shared, table: gr.HTML, bars: gr.HTML) -> Dependency:
     async def show(
         request: gr.Request, mixer: str, shown: str, event: gr.EventData
     ) -> AsyncIterator[Any]:
@@ -238,7 +240,7 @@ def _wire_layers(shared: Shared, table: gr.HTML, bars: gr.HTML) -> None:
             else:
                 yield pack({**layers(news, words_of(mixture), text), "stamp": uuid.uuid4().hex})
 
-    table.apply(show, [shared.mixer, table], bars, trigger_mode="always_last", **WORKER)
+    return table.apply(show, [shared.mixer, table], bars, trigger_mode="always_last", **WORKER)
 
 
 def _chosen(value: Mapping[str, Any], event: gr.EventData) -> Mapping[str, Any] | None:
