@@ -140,14 +140,20 @@
       h("span.count", null, `${one.right}/${n}`), h("span.bounds", null, `${share(one.low)}–${share(one.high)}`), dot || null);
   }
 
-  function tests(result, entries) {
-    return result.tests.map((one) => h("p.test", null, h("b", null, `${result.best} against ${one.against}: `),
-      `${one.won} questions only ${result.best}, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
+  const questions = (count) => `${count} ${count === 1 ? "question" : "questions"}`;
+
+  function tests(result) {
+    const { best, entries, tied } = result;
+    const who = tied.length ? `${best} (handed in first of ${tied.length} with as many right)` : best;
+    return result.tests.map((one) => h("p.test", { title: tied.join(", ") }, h("b", null, `${who} against ${one.against}: `),
+      `${questions(one.won)} only ${best}, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
       entries > 1 ? `, as the best of ${entries} entries ${one.p_of_all.toPrecision(2)}` : "", "."));
   }
 
-  const ended = (result, entries) => h("div.result", null,
-    h("ul.standings", null, result.standings.map((one) => standing(one, result.n))), tests(result, entries));
+  const leftOut = (result) => result.left_out.map((one) => h("p.bad", { data: { out: one.name } }, `${one.name} is left out. ${one.why}`));
+
+  const ended = (result) => h("div.result", null,
+    h("ul.standings", null, result.standings.map((one) => standing(one, result.n))), tests(result), leftOut(result));
 
   /* --- the page -------------------------------------------------------------------------------- */
 
@@ -170,7 +176,7 @@
         entry ? h("p.entry", null, h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`) : h("p.entry", null, "You have not handed in yet: move the sliders on Ask, then press Hand in at the top."),
         entry && contest.state === "open" && entry.state !== "scored" && h("p", null, entry.note || "It is being scored."),
         state.said && (state.bad || contest.state === "open") && h(state.bad ? "p.bad" : "p.good", { role: "status" }, state.said),
-        contest.result && ended(contest.result, contest.entries));
+        contest.result && ended(contest.result));
     }
 
     function student(now) {
@@ -245,7 +251,7 @@
         h("section.seats", null, h("h2", null, `${plan.title}: ${here.length} of ${now.seats.length} seats`),
           here.length ? h("ul.tiles", null, here.map(tile)) : h("p", null, "Nobody has picked a seat yet."), lastAsked(here)),
         contest && h("section.contest", null, h("h2", null, plan.contest.name),
-          contest.state === "ended" ? ended(contest.result, contest.entries.length) : contestOn(contest),
+          contest.state === "ended" ? ended(contest.result) : contestOn(contest),
           state.bad && h("p.bad", { role: "status" }, state.said)));
       for (const [name, top] of scrolled) {
         const list = [...host.querySelectorAll("ul")].find((one) => one.className === name);

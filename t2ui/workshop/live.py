@@ -14,7 +14,7 @@ from t2ui.messages import (
     Request,
     SaveExpert,
 )
-from t2ui.workshop.contest import Contest
+from t2ui.workshop.contest import SEARCH, Contest
 from t2ui.workshop.file import Plan
 from t2ui.workshop.seats import Seat, Seats
 
@@ -74,7 +74,8 @@ class Workshop:
                 lines = [
                     one for one in result["standings"] if one["rival"] or one["name"] == seat.name
                 ]
-                result = {**result, "standings": lines}
+                out = [one for one in result["left_out"] if one["name"] in (seat.name, SEARCH)]
+                result = {**result, "standings": lines, "left_out": out}
             counted = len(contest.entries)
             shown["contest"] = {
                 "state": contest.state,
