@@ -11,7 +11,7 @@
   const TOO_OFTEN = 429;
   const NEAR_SECONDS = 20; // since a seat was heard of: it is here
   const { panels, page, h, fill, say, hear, tell, twice } = window.t2ui;
-  const state = { now: null, said: "", bad: false };
+  const state = { now: null, said: "", bad: false, lost: false }; // lost: the server knows the teacher no more
 
   const openPage = () => document.querySelector("#pages [role=tab][aria-selected=true]")?.textContent.trim() || "";
   const words = (mixture) => Object.entries(mixture || {})
@@ -47,8 +47,8 @@
     } catch {
       // storage is blocked: it is picked by hand
     }
-    const found = kept === null ? { error: "none" } : await post("seats", { seat: kept });
-    if (found.error && found.status !== TOO_OFTEN) location.reload(); // else with the next poll
+    const found = kept === null ? { error: "none", status: GONE } : await post("seats", { seat: kept });
+    if (found.status && found.status !== TOO_OFTEN) location.reload(); // else with the next poll
   }
 
   function forget() {
@@ -77,18 +77,24 @@
     return scoring || (teacher && (contest.state === "ending" || contest.search.state === "searching"));
   }
 
+  /** The state came: what was said while the server did not know this page holds no more. */
+  function arrived(now) {
+    if (state.lost) [state.said, state.bad, state.lost] = ["", false, false];
+    state.now = now;
+    say("workshop");
+  }
+
   async function poll(host) {
     const teaches = state.now?.teacher;
     if (!document.hidden) {
       try {
         const answer = await fetch(`workshop/state?page=${encodeURIComponent(openPage())}`);
-        if (answer.status === 403 && teaches) heard(await answer.json());
-        else if (answer.status === 403) await sitDown();
+        if (answer.status === 403 && teaches) {
+          state.lost = true;
+          heard(await answer.json());
+        } else if (answer.status === 403) await sitDown();
         else if (answer.status === GONE) pickAnew();
-        else if (answer.ok) {
-          state.now = await answer.json();
-          say("workshop");
-        }
+        else if (answer.ok) arrived(await answer.json());
       } catch {
         // the header says that there is no connection
       }
@@ -111,7 +117,8 @@
       const right = document.querySelector("#header .right");
       if (right && box.parentElement !== right) right.prepend(box);
       const now = state.now;
-      if (state.bad && state.said !== told) tell(hand.isConnected && contest ? hand : name, state.said);
+      const onBoard = state.now?.teacher && openPage() === "Workshop"; // where it stands already
+      if (state.bad && state.said !== told && !onBoard) tell(box, state.said);
       told = state.bad ? state.said : "";
       if (!now) return;
       if (now.teacher) return fill(box, h("b", null, "teacher"));
@@ -173,7 +180,8 @@
         ended: "The contest has ended.",
       };
       return h("div.mine", null, h("p", null, lines[contest.state]),
-        entry ? h("p.entry", null, h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`) : h("p.entry", null, "You have not handed in yet: move the sliders on Ask, then press Hand in at the top."),
+        h("p.entry", null, entry ? [h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`]
+          : contest.state === "open" ? "You have not handed in yet: move the sliders on Ask, then press Hand in at the top." : "You handed nothing in."),
         entry && contest.state === "open" && entry.state !== "scored" && h("p", null, entry.note || "It is being scored."),
         state.said && (state.bad || contest.state === "open") && h(state.bad ? "p.bad" : "p.good", { role: "status" }, state.said),
         contest.result && ended(contest.result));
@@ -249,10 +257,10 @@
       const scrolled = [...host.querySelectorAll("ul")].map((one) => [one.className, one.scrollTop]);
       fill(host,
         h("section.seats", null, h("h2", null, `${plan.title}: ${here.length} of ${now.seats.length} seats`),
+          state.bad && h("p.bad", { role: "status" }, state.said),
           here.length ? h("ul.tiles", null, here.map(tile)) : h("p", null, "Nobody has picked a seat yet."), lastAsked(here)),
         contest && h("section.contest", null, h("h2", null, plan.contest.name),
-          contest.state === "ended" ? ended(contest.result) : contestOn(contest),
-          state.bad && h("p.bad", { role: "status" }, state.said)));
+          contest.state === "ended" ? ended(contest.result) : contestOn(contest)));
       for (const [name, top] of scrolled) {
         const list = [...host.querySelectorAll("ul")].find((one) => one.className === name);
         if (list) list.scrollTop = top;

@@ -18,6 +18,8 @@ from t2ui.workshop.contest import SEARCH, Contest
 from t2ui.workshop.file import Plan
 from t2ui.workshop.seats import Seat, Seats
 
+TEACHERS = "teacher-"  # how the secret in a teacher's link begins
+
 _NOTHING_KEPT = (
     "In this workshop experts are not added, saved, renamed or deleted: hand a mixture in, or keep "
     "it with a permalink."
@@ -44,7 +46,9 @@ class Workshop:
     """One server's. Used from the event loop's thread alone."""
 
     plan: Plan
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # in the teacher's link
+    secret: str = field(  # in the teacher's link
+        default_factory=lambda: TEACHERS + secrets.token_urlsafe(16)
+    )
     seats: Seats = field(init=False)
     contest: Contest | None = field(init=False, default=None)
 

@@ -85,8 +85,61 @@ def test_a_student_hands_in_and_the_teacher_sees_it_and_frees_the_seat(room):
     for _ in range(2):  # it asks back
         teacher.get_by_role("button", name=f"Free {LONG}").click()
     student.get_by_role("heading", name="Mixing").wait_for()  # and its open page takes it no more
+    student.locator("#said", has_text="The teacher freed your seat: pick one.").wait_for()
     assert student.evaluate("localStorage.getItem('t2ui-seat')") is None
     assert student.get_by_role("button", name=LONG).is_enabled()
+
+
+def test_after_a_restart_the_board_says_once_that_there_is_a_new_link(room):
+    _, workshop, come = room
+    teacher = come(f"/workshop/teacher?key={workshop.secret}")
+    teacher.locator(".tiles, .seats p").first.wait_for()
+    teacher.locator("#status[data-state=ready]").wait_for()
+    workshop.secret = Workshop(workshop.plan).secret
+    line = teacher.get_by_text("The server was started again: open the new link that it printed.")
+    teacher.locator("#status[data-state=refused]").wait_for()
+    line.wait_for()
+    assert line.count() == 1 and teacher.locator(".banner, .t2-tip").count() == 0
+    teacher.context.new_page().goto(
+        f"{teacher.url.split('?')[0]}workshop/teacher?key={workshop.secret}"
+    )
+    line.wait_for(state="detached")
+    workshop.secret = Workshop(workshop.plan).secret
+    teacher.reload()
+    teacher.locator("#said", has_text="The server was started again").wait_for()
+
+
+def test_the_seats_page_asks_again_shows_who_sits_and_gives_back_the_same_seat(room):
+    _, workshop, come = room
+    ada = come()
+    ada.get_by_role("button", name="Ada").wait_for()
+    ada.route("**/workshop/seats", lambda route: route.abort())
+    ada.get_by_role("button", name="Ada").click()
+    ada.locator(
+        "#said", has_text="The server does not answer: it is asked again by itself"
+    ).wait_for()
+    ben = come()
+    ada.unroute("**/workshop/seats")
+    ada.locator("#seat-name", has_text="Ada").wait_for()
+    ben.locator("button:disabled", has_text="Ada").wait_for()
+
+    ada.context.clear_cookies()  # a day later, say
+    workshop.seats.all()[0].token = ""
+    ada.goto(ada.url)
+    ada.locator("#seat-name", has_text="Ada").wait_for()
+
+
+def test_who_handed_nothing_in_is_not_told_to_once_the_contest_is_over(room):
+    _, workshop, come = room
+    ben = sit(come(), "Ben")
+    open_tab(ben, "Workshop")
+    ben.locator(".entry", has_text="You have not handed in yet").wait_for()
+    workshop.contest.hand_in("Ada", {"math": 1.0}, ["math"])
+    workshop.contest.hand_in("Cem", {"math": 2.0}, ["math"])
+    workshop.contest.end()
+    ben.locator(".entry", has_text="You handed nothing in.").wait_for()
+    line = "Ada (handed in first of 2 with as many right) against base model: 1 question only Ada"
+    ben.locator(".test", has_text=line).wait_for()
 
 
 @pytest.mark.slow

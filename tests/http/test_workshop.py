@@ -166,6 +166,23 @@ def test_a_browser_hears_that_the_teacher_freed_its_seat_and_not_that_the_server
     refused(ben.http.get("/workshop/state"), 403, "not known here any more")
 
 
+def test_a_teacher_of_before_the_restart_hears_that_there_is_a_new_link(person, room, monkeypatch):
+    teacher = person(teaches=True)
+    monkeypatch.setattr(room[0].workshop, "secret", Workshop(room[0].workshop.plan).secret)
+    line = "The server was started again: open the new link that it printed."
+    refused(teacher.http.get("/workshop/state"), 403, line)
+    refused(teacher.server("status"), 403, line)
+    page = teacher.http.get("/").text
+    assert "Pick your seat" in page and line in page
+
+
+def test_the_seats_page_says_to_whom_the_teacher_freed_why_it_is_there(person):
+    ada, teacher = person("Ada"), person(teaches=True)
+    assert teacher.act("free", seat="Ada").status_code == 200
+    assert "The teacher freed your seat: pick one." in ada.http.get("/").text
+    assert "The teacher freed your seat" not in person().http.get("/").text
+
+
 def test_one_address_takes_some_seats_at_once_and_a_class_within_a_minute(person, room):
     limits = room[0].limits
     now = [0.0]
@@ -285,7 +302,9 @@ def test_the_board_is_the_teachers(person, room):
     for one in (person(), person("Ada")):
         refused(one.http.get("/workshop/board"), 403, "The board is the teacher's")
         refused(one.act("end"), 403, "The board is the teacher's")
-        refused(one.http.get("/workshop/teacher?key=guessed"), 403, "the server printed")
+        wrong = one.http.get("/workshop/teacher?key=guessed")
+        assert wrong.status_code == 403 and wrong.headers["content-type"].startswith("text/plain")
+        assert wrong.text.startswith("This is not the teacher's link, or an old one: open the one")
     assert room[0].workshop.contest.state == "open"
     teacher = person(teaches=True)
     assert teacher.http.get("/").status_code == 200
