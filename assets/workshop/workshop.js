@@ -9,12 +9,13 @@
   const KEPT = "t2ui-seat"; // as assets/workshop/pick.html
   const GONE = 410; // the status where the teacher freed the seat
   const TOO_OFTEN = 429;
+  const ANSWER_CHARS = 80; // of an answer on the board
   const NEAR_SECONDS = 20; // since a seat was heard of: it is here
   const { panels, page, h, fill, say, hear, tell, twice } = window.t2ui;
   const state = { now: null, said: "", bad: false, lost: false }; // lost: the server knows the teacher no more
 
   const openPage = () => document.querySelector("#pages [role=tab][aria-selected=true]")?.textContent.trim() || "";
-  const words = (mixture) => Object.entries(mixture || {})
+  const words = (mixture) => Object.entries(mixture || {}).filter(([, alpha]) => alpha)
     .map(([name, alpha]) => `${name} ${alpha.toFixed(2)}`.replace("-", "−")).join(", ") || "base model";
   const share = (x) => `${Math.round(100 * x)} %`;
 
@@ -144,7 +145,7 @@
     return h(one.rival ? "li.rival" : "li", { data: { name: one.name }, title: words(one.mixture) },
       h("b", null, one.name),
       h("span.range", null, interval(one), h("em", { style: { left: `${(100 * one.right) / n}%` } })),
-      h("span.count", null, `${one.right}/${n}`), h("span.bounds", null, `${share(one.low)}–${share(one.high)}`), dot || null);
+      h("span.count", null, `${one.right}/${n}`), h("span.bounds", null, `${Math.round(100 * one.low)}–${share(one.high)}`), dot || null);
   }
 
   const questions = (count) => `${count} ${count === 1 ? "question" : "questions"}`;
@@ -223,9 +224,12 @@
         h("span.where", null, [seat.page || "–", near ? "" : ` · ${ago(seat.ago)} ago`]), h("span.answers", { title: "answers so far" }, `${seat.answers}`));
     }
 
+    const beginning = (text) => text.length > ANSWER_CHARS ? `${text.slice(0, ANSWER_CHARS)}…` : text;
+
     function lastAsked(seats) {
       const asked = seats.filter((one) => one.question);
-      return h("ul.asked", null, asked.slice(0, 40).map((one) => h("li", null, h("b", null, one.name), h("span.q", null, one.question), h("span.m", null, one.mixture ? words(one.mixture) : "…"))));
+      return h("ul.asked", null, asked.slice(0, 40).map((one) => h("li", null, h("b", null, one.name), h("span.q", { title: one.question }, one.question),
+        h("span.a", { title: one.answer }, beginning(one.answer)), h("span.m", null, one.mixture ? words(one.mixture) : "…"))));
     }
 
     function player(name, right, of, note, classes = "") {

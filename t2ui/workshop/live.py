@@ -99,6 +99,7 @@ class Workshop:
                 "ago": self.seats.seconds_ago(one),
                 "answers": one.answers,
                 "question": one.question,
+                "answer": one.answer,
                 "mixture": None if one.mixture is None else dict(one.mixture),
             }
             for one in self.seats.all()

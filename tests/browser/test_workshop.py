@@ -41,8 +41,10 @@ def room(browser, tmp_path):
     contexts, bad = [], []
     with opened(service=Service(client, Limits(), workshop=workshop)) as (_, url, _):
 
-        def come(path="/"):
-            contexts.append(browser.new_context(viewport={"width": 1280, "height": 720}))
+        def come(path="/", width=1280, height=720):
+            fingers = {"has_touch": True, "is_mobile": True} if width < 600 else {}
+            size = {"width": width, "height": height}
+            contexts.append(browser.new_context(viewport=size, **fingers))
             page = contexts[-1].new_page()
             page.set_default_timeout(60_000)
             page.on("pageerror", lambda error: bad.append(str(error)))
@@ -88,6 +90,40 @@ def test_a_student_hands_in_and_the_teacher_sees_it_and_frees_the_seat(room):
     student.locator("#said", has_text="The teacher freed your seat: pick one.").wait_for()
     assert student.evaluate("localStorage.getItem('t2ui-seat')") is None
     assert student.get_by_role("button", name=LONG).is_enabled()
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_nothing_of_the_header_and_of_the_result_is_cut(room, width):
+    _, workshop, come = room
+    student = sit(come(width=width, height=844), LONG)
+    workshop.contest.hand_in(LONG, {"math": 1.0}, ["math"])
+    student.locator("#seat-score", has_text="2/2").wait_for()
+    student.locator("#status[data-state=ready]").wait_for()
+    parts = (
+        ".brand",
+        "#seat-name",
+        "#seat-score",
+        "#hand-in",
+        "#status",
+        "#header .right > button:visible",
+    )
+    boxes = [student.locator(one).last.bounding_box() for one in parts]
+    for left, right in zip(boxes, boxes[1:], strict=False):
+        assert left["x"] + left["width"] <= right["x"], "one lies over the next"
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= width
+    tabs = "[...document.querySelectorAll('#pages [role=tab]')].filter((tab) => tab.offsetWidth)"
+    sizes = student.evaluate(
+        f"{tabs}.map((tab) => [tab.textContent, tab.scrollWidth - tab.clientWidth])"
+    )
+    assert len(sizes) == 7 and not [one for one in sizes if one[1] > 1]
+
+    workshop.contest.end()
+    teacher = come(f"/workshop/teacher?key={workshop.secret}", width=width, height=844)
+    teacher.locator(".standings .bounds").first.wait_for()
+    for bounds in teacher.locator(".standings .bounds").all():
+        assert bounds.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+        box = bounds.bounding_box()
+        assert box["x"] + box["width"] <= width - 16 and box["height"] < 30
 
 
 def test_after_a_restart_the_board_says_once_that_there_is_a_new_link(room):
@@ -162,6 +198,8 @@ def test_a_contest_by_hand(room):
     ada.click("#ask")
     wait_state(ada, "done")
     teacher.locator(".asked .q", has_text="What is 1 + 1?").wait_for()
+    teacher.locator(".asked .a", has_text="Here is a").wait_for()
+    assert "def fibonacci" in teacher.locator(".asked .a").get_attribute("title")
 
     # by hand, twice: the last one counts
     ada.click("#hand-in")

@@ -319,11 +319,12 @@ def test_who_is_where_and_what_was_answered_is_seen_on_the_board_alone(person):
     ben, teacher = person("Dora"), person(teaches=True)
     event = ben.call("ask", "A secret question?", {"math": 0.7}, "none", 8).json()["event_id"]
     assert ben.hear("ask", event)[-1][0] == "complete"
-    assert "secret question" not in json.dumps(ben.state("Inspect"))
+    mine = json.dumps(ben.state("Inspect"))
+    assert "secret question" not in mine and "Here is a" not in mine
     (seen,) = (one for one in teacher.state()["seats"] if one["name"] == "Dora")
     assert seen["here"] and seen["page"] == "Inspect" and 0 <= seen["ago"] < 60
     assert seen["answers"] == 1 and seen["question"] == "A secret question?"
-    assert seen["mixture"] == {"math": 0.7}
+    assert seen["mixture"] == {"math": 0.7} and seen["answer"].startswith("Here is a short")
     assert teacher.act("free", seat="Dora").status_code == 200
     refused(ben.ask(), 403, "This seat is not known here any more")
 

@@ -265,11 +265,15 @@ def test_the_board_knows_the_last_question_its_mixture_and_how_many_were_answere
     seats.mixed(ada.session, "first", {"math": 1.0})
     assert ada.mixture is None, "the first one's mixture comes late"
     seats.mixed(ada.session, "second", {"code": 0.5})
-    seats.answered(ada.session)
+    seats.answered(ada.session, "second", "x" * 9999)
     for stranger in ("", "seat:Zoe", "@ada", "Ada"):
-        seats.answered(stranger)
-    assert (ada.mixture, ada.answers) == ({"code": 0.5}, 1)
-    assert [one.answers for one in seats.all()] == [1, 0, 0]
+        seats.answered(stranger, "second", "no")
+    assert (ada.mixture, ada.answers, ada.answer) == ({"code": 0.5}, 1, "x" * 4000)
+    seats.asked(ada.session, "third")
+    assert ada.answer == ""
+    seats.answered(ada.session, "second", "late")
+    assert (ada.answer, ada.answers) == ("", 2), "it counts, and is no answer to the third"
+    assert [one.answers for one in seats.all()] == [2, 0, 0]
 
 
 def test_a_full_disk_refuses_an_entry_and_keeps_what_was_found(contest, path):
