@@ -38,7 +38,7 @@ class Search:
     note: str = ""
 
 
-def gone(mixture: Mapping[str, float], known: Collection[str]) -> str:
+def gone(mixture: Iterable[str], known: Collection[str]) -> str:
     """Which experts of a mixture are not there, as the beginning of a sentence; "" for none."""
     missing = [quoted(name) for name in mixture if name not in known]
     if not missing:

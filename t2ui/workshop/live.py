@@ -10,6 +10,7 @@ from t2ui.messages import (
     AddExpert,
     DeleteExpert,
     EstimateAdapt,
+    Failed,
     RenameExpert,
     Request,
     SaveExpert,
@@ -20,13 +21,16 @@ from t2ui.workshop.seats import Seat, Seats
 
 TEACHERS = "teacher-"  # how the secret in a teacher's link begins
 
-_NOTHING_KEPT = (
-    "In this workshop experts are not added, saved, renamed or deleted: hand a mixture in, or keep "
-    "it with a permalink."
+_NOTHING_KEPT = Failed(
+    "In this workshop experts are not added, saved, renamed or deleted.",
+    "Hand a mixture in, or keep it with a permalink.",
+    "input",
 )
-_NO_SEARCH = "In this workshop only the teacher starts searches: move the sliders by hand."
+_NO_SEARCH = Failed(
+    "In this workshop only the teacher starts searches.", "Move the sliders by hand.", "input"
+)
 # What students cannot ask the worker for, at any door, and what they are told.
-CLOSED: dict[type[Request], str] = {
+CLOSED: dict[type[Request], Failed] = {
     AddExpert: _NOTHING_KEPT,
     SaveExpert: _NOTHING_KEPT,
     RenameExpert: _NOTHING_KEPT,
