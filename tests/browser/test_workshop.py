@@ -145,6 +145,18 @@ def test_after_a_restart_the_board_says_once_that_there_is_a_new_link(room):
     teacher.locator("#said", has_text="The server was started again").wait_for()
 
 
+def test_the_header_tells_no_server_from_one_that_does_not_let_the_page_in(room):
+    page = sit(room[2](), "Ada")
+    for path in ("**/component_server/**", "**/health"):
+        page.route(path, lambda route: route.abort())
+    page.locator(".banner", has_text="The page cannot reach its server").wait_for()
+    page.unroute("**/health")
+    page.locator("#status[data-state=refused]").wait_for()
+    assert page.locator(".banner").count() == 0
+    page.unroute("**/component_server/**")
+    page.locator("#status[data-state=ready]").wait_for()
+
+
 def test_the_seats_page_asks_again_shows_who_sits_and_gives_back_the_same_seat(room):
     _, workshop, come = room
     ada = come()
