@@ -109,16 +109,25 @@
       return value.state === "ready" ? 3000 : 1000;
     }
 
+    /** Nothing came of asking for the state: no server, or one that does not let this page in. */
+    async function without() {
+      const there = await fetch("health").then((answer) => answer.json()).then(() => true, () => false);
+      return there ? {
+        state: "refused", who: "not let in", what: "trying again", progress: null,
+        detail: "The server answers, but does not let this page in: reload it.",
+      } : {
+        state: "restarting", who: "no connection", what: "trying again", progress: null,
+        detail: "The page cannot reach its server. It tries again every second; start the app if it does not run.",
+      };
+    }
+
     async function poll() {
       let wait = 3000;
       if (!document.hidden) {
         try {
           wait = draw(JSON.parse(await api.server.status()));
         } catch {
-          wait = draw({
-            state: "restarting", who: "no connection", what: "trying again", progress: null,
-            detail: "The page cannot reach its server. It tries again every second; start the app if it does not run.",
-          });
+          wait = draw(await without());
         }
       }
       if (host.isConnected) setTimeout(poll, wait);

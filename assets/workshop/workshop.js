@@ -9,12 +9,13 @@
   const KEPT = "t2ui-seat"; // as assets/workshop/pick.html
   const GONE = 410; // the status where the teacher freed the seat
   const TOO_OFTEN = 429;
+  const ANSWER_CHARS = 80; // of an answer on the board
   const NEAR_SECONDS = 20; // since a seat was heard of: it is here
   const { panels, page, h, fill, say, hear, tell, twice } = window.t2ui;
-  const state = { now: null, said: "", bad: false };
+  const state = { now: null, said: "", bad: false, lost: false }; // lost: the server knows the teacher no more
 
   const openPage = () => document.querySelector("#pages [role=tab][aria-selected=true]")?.textContent.trim() || "";
-  const words = (mixture) => Object.entries(mixture || {})
+  const words = (mixture) => Object.entries(mixture || {}).filter(([, alpha]) => alpha)
     .map(([name, alpha]) => `${name} ${alpha.toFixed(2)}`.replace("-", "−")).join(", ") || "base model";
   const share = (x) => `${Math.round(100 * x)} %`;
 
@@ -47,8 +48,8 @@
     } catch {
       // storage is blocked: it is picked by hand
     }
-    const found = kept === null ? { error: "none" } : await post("seats", { seat: kept });
-    if (found.error && found.status !== TOO_OFTEN) location.reload(); // else with the next poll
+    const found = kept === null ? { error: "none", status: GONE } : await post("seats", { seat: kept });
+    if (found.status && found.status !== TOO_OFTEN) location.reload(); // else with the next poll
   }
 
   function forget() {
@@ -77,18 +78,24 @@
     return scoring || (teacher && (contest.state === "ending" || contest.search.state === "searching"));
   }
 
+  /** The state came: what was said while the server did not know this page holds no more. */
+  function arrived(now) {
+    if (state.lost) [state.said, state.bad, state.lost] = ["", false, false];
+    state.now = now;
+    say("workshop");
+  }
+
   async function poll(host) {
     const teaches = state.now?.teacher;
     if (!document.hidden) {
       try {
         const answer = await fetch(`workshop/state?page=${encodeURIComponent(openPage())}`);
-        if (answer.status === 403 && teaches) heard(await answer.json());
-        else if (answer.status === 403) await sitDown();
+        if (answer.status === 403 && teaches) {
+          state.lost = true;
+          heard(await answer.json());
+        } else if (answer.status === 403) await sitDown();
         else if (answer.status === GONE) pickAnew();
-        else if (answer.ok) {
-          state.now = await answer.json();
-          say("workshop");
-        }
+        else if (answer.ok) arrived(await answer.json());
       } catch {
         // the header says that there is no connection
       }
@@ -111,7 +118,8 @@
       const right = document.querySelector("#header .right");
       if (right && box.parentElement !== right) right.prepend(box);
       const now = state.now;
-      if (state.bad && state.said !== told) tell(hand.isConnected && contest ? hand : name, state.said);
+      const onBoard = state.now?.teacher && openPage() === "Workshop"; // where it stands already
+      if (state.bad && state.said !== told && !onBoard) tell(box, state.said);
       told = state.bad ? state.said : "";
       if (!now) return;
       if (now.teacher) return fill(box, h("b", null, "teacher"));
@@ -137,17 +145,23 @@
     return h(one.rival ? "li.rival" : "li", { data: { name: one.name }, title: words(one.mixture) },
       h("b", null, one.name),
       h("span.range", null, interval(one), h("em", { style: { left: `${(100 * one.right) / n}%` } })),
-      h("span.count", null, `${one.right}/${n}`), h("span.bounds", null, `${share(one.low)}–${share(one.high)}`), dot || null);
+      h("span.count", null, `${one.right}/${n}`), h("span.bounds", null, `${Math.round(100 * one.low)}–${share(one.high)}`), dot || null);
   }
 
-  function tests(result, entries) {
-    return result.tests.map((one) => h("p.test", null, h("b", null, `${result.best} against ${one.against}: `),
-      `${one.won} questions only ${result.best}, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
+  const questions = (count) => `${count} ${count === 1 ? "question" : "questions"}`;
+
+  function tests(result) {
+    const { best, entries, tied } = result;
+    const who = tied.length ? `${best} (handed in first of ${tied.length} with as many right)` : best;
+    return result.tests.map((one) => h("p.test", { title: tied.join(", ") }, h("b", null, `${who} against ${one.against}: `),
+      `${questions(one.won)} only ${best}, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
       entries > 1 ? `, as the best of ${entries} entries ${one.p_of_all.toPrecision(2)}` : "", "."));
   }
 
-  const ended = (result, entries) => h("div.result", null,
-    h("ul.standings", null, result.standings.map((one) => standing(one, result.n))), tests(result, entries));
+  const leftOut = (result) => result.left_out.map((one) => h("p.bad", { data: { out: one.name } }, `${one.name} is left out. ${one.why}`));
+
+  const ended = (result) => h("div.result", null,
+    h("ul.standings", null, result.standings.map((one) => standing(one, result.n))), tests(result), leftOut(result));
 
   /* --- the page -------------------------------------------------------------------------------- */
 
@@ -167,10 +181,11 @@
         ended: "The contest has ended.",
       };
       return h("div.mine", null, h("p", null, lines[contest.state]),
-        entry ? h("p.entry", null, h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`) : h("p.entry", null, "You have not handed in yet: move the sliders on Ask, then press Hand in at the top."),
+        h("p.entry", null, entry ? [h("b", null, entry.right === null ? "…" : `${entry.right} of ${entry.of} right`), ` with ${words(entry.mixture)}`]
+          : contest.state === "open" ? "You have not handed in yet: move the sliders on Ask, then press Hand in at the top." : "You handed nothing in."),
         entry && contest.state === "open" && entry.state !== "scored" && h("p", null, entry.note || "It is being scored."),
         state.said && (state.bad || contest.state === "open") && h(state.bad ? "p.bad" : "p.good", { role: "status" }, state.said),
-        contest.result && ended(contest.result, contest.entries));
+        contest.result && ended(contest.result));
     }
 
     function student(now) {
@@ -209,9 +224,12 @@
         h("span.where", null, [seat.page || "–", near ? "" : ` · ${ago(seat.ago)} ago`]), h("span.answers", { title: "answers so far" }, `${seat.answers}`));
     }
 
+    const beginning = (text) => text.length > ANSWER_CHARS ? `${text.slice(0, ANSWER_CHARS)}…` : text;
+
     function lastAsked(seats) {
       const asked = seats.filter((one) => one.question);
-      return h("ul.asked", null, asked.slice(0, 40).map((one) => h("li", null, h("b", null, one.name), h("span.q", null, one.question), h("span.m", null, one.mixture ? words(one.mixture) : "…"))));
+      return h("ul.asked", null, asked.slice(0, 40).map((one) => h("li", null, h("b", null, one.name), h("span.q", { title: one.question }, one.question),
+        h("span.a", { title: one.answer }, beginning(one.answer)), h("span.m", null, one.mixture ? words(one.mixture) : "…"))));
     }
 
     function player(name, right, of, note, classes = "") {
@@ -243,10 +261,10 @@
       const scrolled = [...host.querySelectorAll("ul")].map((one) => [one.className, one.scrollTop]);
       fill(host,
         h("section.seats", null, h("h2", null, `${plan.title}: ${here.length} of ${now.seats.length} seats`),
+          state.bad && h("p.bad", { role: "status" }, state.said),
           here.length ? h("ul.tiles", null, here.map(tile)) : h("p", null, "Nobody has picked a seat yet."), lastAsked(here)),
         contest && h("section.contest", null, h("h2", null, plan.contest.name),
-          contest.state === "ended" ? ended(contest.result, contest.entries.length) : contestOn(contest),
-          state.bad && h("p.bad", { role: "status" }, state.said)));
+          contest.state === "ended" ? ended(contest.result) : contestOn(contest)));
       for (const [name, top] of scrolled) {
         const list = [...host.querySelectorAll("ul")].find((one) => one.className === name);
         if (list) list.scrollTop = top;

@@ -16,10 +16,11 @@ from t2ui.http.seat_cookie import token_of
 from t2ui.http.service import Service
 from t2ui.http.tenants import Tenant
 from t2ui.ui.shared.visitor import Visitor
-from t2ui.workshop.live import CLOSED
+from t2ui.workshop.live import CLOSED, TEACHERS
 from t2ui.workshop.seats import Seat
 
 NO_SEAT = "open the app's page in this browser and pick one."
+STARTED_AGAIN = "The server was started again: open the new link that it printed."
 TEACHER = "teacher"  # in place of an address
 SEATLESS = ("static", "file", "page", "workshop", "metrics")  # for who has no seat (yet)
 QUIET = ("static", "file", "health", "metrics")  # kinds of routes without a line in the log
@@ -27,6 +28,8 @@ QUIET = ("static", "file", "health", "metrics")  # kinds of routes without a lin
 
 def no_seat(token: str) -> Refusal:
     """What somebody without a seat is told, who shows this token or none."""
+    if token.startswith(TEACHERS):
+        return Refusal(403, STARTED_AGAIN)
     known = "This seat is not known here any more" if token else "You have no seat yet"
     return Refusal(403, f"{known}: {NO_SEAT}")
 

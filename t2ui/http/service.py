@@ -48,7 +48,7 @@ class Service:
         """The first text of an answer came."""
         self.metrics.first_token(seconds)
 
-    def ended(self, job: Job, ask: Ask, event: Done | Failed, seconds: float) -> None:
+    def ended(self, job: "RecordedJob", ask: Ask, event: Done | Failed, seconds: float) -> None:
         """An answer ended: count it, keep its receipt, and write it into its tenant's log."""
         done = event if isinstance(event, Done) else Done()
         endings, receipt = done.endings, done.receipt
@@ -58,7 +58,7 @@ class Service:
         written = sum(one.tokens for one in endings)
         self.metrics.answer(how, seconds, read, written)
         if self.workshop and how == "done":
-            self.workshop.seats.answered(ask.session)
+            self.workshop.seats.answered(ask.session, ask.prompt, job.text)
         if self._audit:
             self._audit.write(job.id, ask, how, receipt, written)
         if self.receipts is not None and receipt and how == "done":
@@ -93,7 +93,13 @@ class RecordedJob:
         self._job, self._ask, self._service = job, ask, service
         self._began = time.monotonic()
         self._spoke = self._told = False
+        self._pieces: list[str] = []  # of the adapted answer, in a workshop
         service.asked(ask)
+
+    @property
+    def text(self) -> str:
+        """The adapted answer so far, for a workshop's board."""
+        return "".join(self._pieces)
 
     @property
     def finished(self) -> bool:
@@ -104,10 +110,12 @@ class RecordedJob:
         """The next event; see `worker.jobs.Job`."""
         event = self._job.next(timeout)
         seconds = time.monotonic() - self._began
-        if isinstance(event, Tokens) and not self._spoke:
-            self._spoke = True
-            if not self._ask.whole:  # else its end says when that was
+        if isinstance(event, Tokens):
+            if self._service.workshop and (event.pane, event.sample) == ("adapted", 0):
+                self._pieces += event.pieces
+            if not self._spoke and not self._ask.whole:  # else its end says when that was
                 self._service.first_token(seconds)
+            self._spoke = True
         elif isinstance(event, Mixed):
             self._service.mixed(self._ask, event)
         elif isinstance(event, (Done, Failed)):

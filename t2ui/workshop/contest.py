@@ -5,7 +5,7 @@ no worker: `t2ui.http.workshop.play` has them scored and tells it what came out.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -13,41 +13,30 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from t2ui.config import ALPHA_DECIMALS, SLIDER_HIGH, SLIDER_LOW
 from t2ui.errors import InputError, quoted
 from t2ui.files import CannotWrite, writing
 from t2ui.records import Decision, RightAnswers
+from t2ui.workshop.entry import (
+    FAILED,
+    GONE,
+    LEFT_OUT,
+    REFUSED,
+    SCORED,
+    SCORING,
+    SEARCHING,
+    WAITING,
+    Entry,
+    Search,
+    checked_mixture,
+    gone,
+)
 from t2ui.workshop.file import ContestPlan
 
 FORMAT = "t2ui.contest"
 OPEN, ENDING, ENDED = "open", "ending", "ended"
-WAITING, SCORING, SCORED, FAILED = "waiting", "scoring", "scored", "failed"
-SEARCHING, STOPPED = "searching", "stopped"
-NEAR = 1e-9  # that dividing by a sum may miss a slider's end by
 BASE, SEARCH = "base model", "CEM"  # who plays along
 
-
-@dataclass
-class Entry:
-    """A mixture that was handed in, or that the search found."""
-
-    mixture: dict[str, float]
-    at: str = ""  # ISO 8601, UTC
-    right: int | None = None  # of the visible questions
-    state: str = WAITING
-    note: str = ""  # why it could not be scored
-
-
-@dataclass
-class Search:
-    """CEM as a player."""
-
-    state: str = ""  # "", SEARCHING, SCORED, FAILED or STOPPED
-    generation: int = 0
-    generations: int = 0  # at most
-    mixture: dict[str, float] | None = None
-    right: int | None = None  # of the visible questions
-    note: str = ""
+Named = tuple[str, dict[str, float]]  # a player's name, and the mixture
 
 
 @dataclass
@@ -105,7 +94,7 @@ class Contest:
     def take_waiting(self, most: int) -> list[Entry]:
         """Entries to be scored next, those that wait longest first."""
         waiting = [one for one in self.entries.values() if one.state == WAITING]
-        taken = sorted(waiting, key=lambda one: one.at)[:most] if self.state == OPEN else []
+        taken = sorted(waiting, key=lambda one: one.at)[:most] if self.state != ENDED else []
         for entry in taken:
             entry.state = SCORING
         return taken
@@ -121,6 +110,23 @@ class Contest:
         for entry in entries:
             entry.state, entry.note = FAILED, why
         self._try_to_write()
+
+    def look_for_experts(self, known: Collection[str]) -> None:
+        """Set aside whose mixture names an expert that is not there, with a note; who was set
+        aside plays again where it has come back."""
+        if self.state == ENDED:
+            return
+        again = ": hand in another mixture." if self.state == OPEN else "."
+        for entry in self.entries.values():
+            if missing := gone(entry.mixture, known):
+                entry.state, entry.note = GONE, missing + again
+            elif entry.state == GONE:
+                entry.state, entry.note = (WAITING if entry.right is None else SCORED), ""
+        search, again = self.search, ": let CEM play again." if self.state == OPEN else "."
+        if missing := gone(search.mixture or {}, known):
+            search.state, search.note = GONE, missing + again
+        elif search.state == GONE:
+            search.state, search.note = SCORED, ""
 
     # --- CEM --------------------------------------------------------------------------------------
 
@@ -159,17 +165,29 @@ class Contest:
         with self._on_disk():
             self.state, self.note = ENDING, ""
 
-    def players(self) -> tuple[list[tuple[str, dict[str, float]]], list[tuple[str, dict]]]:
-        """(name, mixture) of the entries, those handed in first ahead; and of the rivals."""
-        ordered = sorted(self.entries.items(), key=lambda one: one[1].at)
-        rivals: list[tuple[str, dict]] = [(BASE, {})]
-        if self.search.mixture is not None:
+    def players(self) -> tuple[list[Named], list[Named]]:
+        """(name, mixture) of the entries, those handed in first ahead; and of the rivals. Without
+        those that are left out."""
+        there = [one for one in self.entries.items() if one[1].state not in LEFT_OUT]
+        rivals: list[Named] = [(BASE, {})]
+        if self.search.mixture is not None and self.search.state != GONE:
             rivals.append((SEARCH, self.search.mixture))
+        ordered = sorted(there, key=lambda one: one[1].at)
         return [(seat, entry.mixture) for seat, entry in ordered], rivals
 
-    def decided(self, decision: Decision) -> None:
-        """The hidden part is answered under every mixture: the result, as plain data."""
-        entries, rivals = self.players()
+    def leave_out_failed(self) -> bool:
+        """The hidden questions could not be answered under all mixtures: leave out those of which
+        that was known. Whether there are any."""
+        failed = [one for one in self.entries.values() if one.state == FAILED]
+        for entry in failed:
+            entry.state = REFUSED
+        return bool(failed)
+
+    def decided(
+        self, entries: Sequence[Named], rivals: Sequence[Named], decision: Decision
+    ) -> None:
+        """The hidden part is answered under the mixtures of these, as `players` gave them: the
+        result, as plain data."""
         found = [*zip(entries, decision.entries, strict=True)]
         found += zip(rivals, decision.rivals, strict=True)
         standings = [
@@ -190,12 +208,21 @@ class Contest:
         ]
         self.result = {
             "n": len(self.plan.hidden),
+            "entries": len(entries),
             "standings": sorted(standings, key=lambda one: -one["right"]),
             "best": None if decision.best is None else entries[decision.best][0],
+            "tied": _tied([name for name, _ in entries], decision),
             "tests": tests,
+            "left_out": self._left_out({name for name, _ in (*entries, *rivals)}),
         }
         self.state = ENDED
         self._try_to_write()
+
+    def _left_out(self, asked: Collection[str]) -> list[dict[str, str]]:
+        out = [(seat, one.note) for seat, one in self.entries.items()]
+        if self.search.mixture is not None:
+            out.append((SEARCH, self.search.note))
+        return [{"name": name, "why": why} for name, why in out if name not in asked]
 
     def not_decided(self, why: str) -> None:
         """The hidden part could not be answered: the teacher ends it again."""
@@ -249,7 +276,8 @@ class Contest:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["format"] != FORMAT:
                 raise ValueError(f"format is {quoted(kept['format'])}")
-            mark, self.state, self.result = kept["contest"], kept["state"], kept["result"]
+            mark, self.state = kept["contest"], kept["state"]
+            self.result = _result_of(kept["result"])
             for one in kept["entries"]:
                 mixture = checked_mixture(one["mixture"], one["mixture"])
                 state = WAITING if one["right"] is None else SCORED
@@ -277,32 +305,19 @@ class Contest:
             )
 
 
-def checked_mixture(mixture: Any, known: Iterable[str]) -> dict[str, float]:
-    """A mixture to hand in; coefficients that are 0 on the sliders are left out.
+def _tied(names: Sequence[str], decision: Decision) -> list[str]:
+    """Who had as many right as the best, the best included; nobody where it was alone."""
+    counts = [one.count for one in decision.entries]
+    most = [name for name, count in zip(names, counts, strict=True) if count == max(counts)]
+    return most if len(most) > 1 else []
 
-    Raises:
-        InputError: no coefficients by expert, an unknown expert, one beyond its slider, or the base
-            model.
-    """
-    if not isinstance(mixture, Mapping):
-        raise InputError(f"The mixture is {quoted(mixture)}; expected coefficients by expert.")
-    there = sorted(known)
-    found = {}
-    for name, alpha in mixture.items():
-        if name not in there:
-            raise InputError(f"There is no expert {quoted(name)}: reload the page.")
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-            raise InputError(f"The coefficient of {name} is {quoted(alpha)}; a number is expected.")
-        if not SLIDER_LOW - NEAR <= alpha <= SLIDER_HIGH + NEAR:
-            raise InputError(
-                f"The coefficient of {name} is {quoted(alpha)}; a contest takes {SLIDER_LOW:g} to "
-                f"{SLIDER_HIGH:g}: move its slider, or the strength."
-            )
-        if round(alpha, ALPHA_DECIMALS):
-            found[name] = float(alpha)
-    if not found:
-        raise InputError("All sliders are at 0, which is the base model: move one first.")
-    return found
+
+def _result_of(kept: Any) -> dict[str, Any] | None:
+    """A result as it was kept, those of before ties and left-out entries were told included."""
+    if kept is None:
+        return None
+    entries = sum(not one["rival"] for one in kept["standings"])
+    return {"entries": entries, "tied": [], "left_out": [], **kept}
 
 
 def _now() -> str:

@@ -13,9 +13,9 @@ from t2ui.config import SLIDER_HIGH, SLIDER_LOW
 from t2ui.errors import InputError, quoted
 from t2ui.generators.named import FAMILY, sample_rows
 from t2ui.jsonl import read_jsonl
+from t2ui.workshop.names import check_apart, name_of
 
 USUAL_SEATS, MOST_SEATS = 40, 200
-MOST_NAME = 40  # characters of a seat, a preset, a task
 MOST_CHARS = 4000  # of a question or an answer
 MOST_TASKS = 8  # as many as there is room for above Ask's cards
 MOST_PRESETS = 12
@@ -102,9 +102,10 @@ def _plan(path: Path, said: dict[str, Any]) -> Plan:
     if not isinstance(tasks, list) or len(tasks) > MOST_TASKS:
         raise InputError(f"tasks are {quoted(tasks)}; expected at most {MOST_TASKS} [[tasks]].")
     read = tuple(_task(path, task, f"task {number}") for number, task in enumerate(tasks, start=1))
+    check_apart([task.name for task in read], "task")
     return Plan(
         path,
-        _name(said.get("title", "Workshop"), "title", most=80),
+        name_of(said.get("title", "Workshop"), "title", most=80),
         _seats(said),
         _presets(said.get("presets", {})),
         read,
@@ -123,21 +124,19 @@ def _seats(said: Mapping[str, Any]) -> tuple[str, ...]:
     given = said["names"]
     if not isinstance(given, list) or not 1 <= len(given) <= MOST_SEATS:
         raise InputError(f"names are {quoted(given)}; expected a list of 1 to {MOST_SEATS}.")
-    names = tuple(_name(name, f"name {number}") for number, name in enumerate(given, start=1))
-    seen: set[str] = set()
-    for name in names:
-        if name.casefold() in seen:
-            raise InputError(f"the name {quoted(name)} is there twice: tell the two apart.")
-        seen.add(name.casefold())
+    names = tuple(name_of(name, f"name {number}") for number, name in enumerate(given, start=1))
+    check_apart(names, "name")
     return names
 
 
 def _presets(said: Any) -> dict[str, dict[str, float]]:
     if not isinstance(said, dict) or len(said) > MOST_PRESETS:
         raise InputError(f"presets are {quoted(said)}; expected at most {MOST_PRESETS} tables.")
+    names = [name_of(name, "the name of a preset") for name in said]
+    check_apart(names, "preset")
     found: dict[str, dict[str, float]] = {}
-    for name, mixture in said.items():
-        where = f"preset {quoted(_name(name, 'the name of a preset'))}"
+    for name, mixture in zip(names, said.values(), strict=True):
+        where = f"preset {quoted(name)}"
         if not isinstance(mixture, dict) or not mixture:
             raise InputError(f"{where} is {quoted(mixture)}; expected lines like math = 0.5.")
         found[name] = {}
@@ -151,14 +150,14 @@ def _presets(said: Any) -> dict[str, dict[str, float]]:
 
 def _task(path: Path, said: Any, where: str) -> Task:
     _only(said, ("name", "rows", "file", "generator", "count"), where)
-    name = _name(said.get("name"), f"the name of {where}")
+    name = name_of(said.get("name"), f"the name of {where}")
     return Task(name, _rows(path, said, f"task {quoted(name)}", MOST_ROWS))
 
 
 def _contest(path: Path, said: Any) -> ContestPlan:
     known = ("name", "rows", "file", "generator", "count", "visible", "tokens")
     _only(said, known, "the contest")
-    name = _name(said.get("name"), "the contest's name")
+    name = name_of(said.get("name"), "the contest's name")
     rows = _rows(path, said, "the contest", MOST_ROWS + MOST_HIDDEN)
     visible, tokens = said.get("visible"), said.get("tokens", USUAL_TOKENS)
     if type(visible) is not int or not 1 <= visible <= MOST_ROWS:
@@ -215,7 +214,13 @@ def _inline(source: Any, where: str) -> list[Any]:
 def _from_file(path: Path, source: Any, where: str) -> list[Any]:
     if not isinstance(source, str) or not source:
         raise InputError(f"{where}: file is {quoted(source)}; expected a name like tasks.jsonl.")
-    rows = read_jsonl(path.resolve().parent / source, ("prompt", "answer"))
+    file = path.resolve().parent / source
+    if not file.is_file():
+        raise InputError(
+            f"{where}: there is no file {quoted(source)} in {file.parent}: put it there, or mend "
+            "its name."
+        )
+    rows = read_jsonl(file, ("prompt", "answer"))
     closed = next((number for number, row in enumerate(rows, start=1) if "options" in row), None)
     if closed is not None:
         raise InputError(
@@ -243,13 +248,6 @@ def _row(row: list[Any], where: str) -> Row:
             raise InputError(f"{where}: the {what} has {len(text):,} characters; shorten it.")
         check_text(f"the {what} of {where}", text)
     return question.strip(), answer.strip()
-
-
-def _name(said: Any, what: str, most: int = MOST_NAME) -> str:
-    text = said.strip() if isinstance(said, str) else ""
-    if not 1 <= len(text) <= most or not text.isprintable():
-        raise InputError(f"{what} is {quoted(said)}; expected 1 to {most} characters.")
-    return text
 
 
 def _only(said: Any, known: tuple[str, ...], where: str) -> None:

@@ -10,21 +10,27 @@ from t2ui.messages import (
     AddExpert,
     DeleteExpert,
     EstimateAdapt,
+    Failed,
     RenameExpert,
     Request,
     SaveExpert,
 )
-from t2ui.workshop.contest import Contest
+from t2ui.workshop.contest import SEARCH, Contest
 from t2ui.workshop.file import Plan
 from t2ui.workshop.seats import Seat, Seats
 
-_NOTHING_KEPT = (
-    "In this workshop experts are not added, saved, renamed or deleted: hand a mixture in, or keep "
-    "it with a permalink."
+TEACHERS = "teacher-"  # how the secret in a teacher's link begins
+
+_NOTHING_KEPT = Failed(
+    "In this workshop experts are not added, saved, renamed or deleted.",
+    "Hand a mixture in, or keep it with a permalink.",
+    "input",
 )
-_NO_SEARCH = "In this workshop only the teacher starts searches: move the sliders by hand."
+_NO_SEARCH = Failed(
+    "In this workshop only the teacher starts searches.", "Move the sliders by hand.", "input"
+)
 # What students cannot ask the worker for, at any door, and what they are told.
-CLOSED: dict[type[Request], str] = {
+CLOSED: dict[type[Request], Failed] = {
     AddExpert: _NOTHING_KEPT,
     SaveExpert: _NOTHING_KEPT,
     RenameExpert: _NOTHING_KEPT,
@@ -44,7 +50,9 @@ class Workshop:
     """One server's. Used from the event loop's thread alone."""
 
     plan: Plan
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(16))  # in the teacher's link
+    secret: str = field(  # in the teacher's link
+        default_factory=lambda: TEACHERS + secrets.token_urlsafe(16)
+    )
     seats: Seats = field(init=False)
     contest: Contest | None = field(init=False, default=None)
 
@@ -74,7 +82,8 @@ class Workshop:
                 lines = [
                     one for one in result["standings"] if one["rival"] or one["name"] == seat.name
                 ]
-                result = {**result, "standings": lines}
+                out = [one for one in result["left_out"] if one["name"] in (seat.name, SEARCH)]
+                result = {**result, "standings": lines, "left_out": out}
             counted = len(contest.entries)
             shown["contest"] = {
                 "state": contest.state,
@@ -94,6 +103,7 @@ class Workshop:
                 "ago": self.seats.seconds_ago(one),
                 "answers": one.answers,
                 "question": one.question,
+                "answer": one.answer,
                 "mixture": None if one.mixture is None else dict(one.mixture),
             }
             for one in self.seats.all()

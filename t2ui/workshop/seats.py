@@ -14,6 +14,7 @@ from t2ui.errors import InputError, quoted
 
 SESSION = "seat:"  # how the worker's sessions of seats begin; see `Seat.session`
 MOST_PAGE = 20  # characters of a page's name
+MOST_ANSWER = 4000  # characters of an answer that the board shows
 MOST_FREED = 1000  # browsers whose seat was freed are remembered
 
 
@@ -32,6 +33,7 @@ class Seat:
     answers: int = 0
     question: str = ""  # the last one
     mixture: Mapping[str, float] | None = None  # that answered it; None: not known yet
+    answer: str = ""  # to it, once it is whole
 
     @property
     def session(self) -> str:
@@ -116,7 +118,7 @@ class Seats:
     def asked(self, session: str, question: str) -> None:
         """A question was put, in a session of any kind."""
         if (seat := self._of_session(session)) is not None:
-            seat.question, seat.mixture = question, None
+            seat.question, seat.mixture, seat.answer = question, None, ""
 
     def mixed(self, session: str, question: str, mixture: Mapping[str, float]) -> None:
         """A mixture answers it."""
@@ -124,10 +126,12 @@ class Seats:
         if seat is not None and seat.question == question:
             seat.mixture = dict(mixture)
 
-    def answered(self, session: str) -> None:
+    def answered(self, session: str, question: str, answer: str) -> None:
         """An answer came to its end."""
         if (seat := self._of_session(session)) is not None:
             seat.answers += 1
+            if seat.question == question:
+                seat.answer = answer[:MOST_ANSWER]
 
     def _of_session(self, session: str) -> Seat | None:
         if not session.startswith(SESSION):

@@ -41,8 +41,10 @@ def room(browser, tmp_path):
     contexts, bad = [], []
     with opened(service=Service(client, Limits(), workshop=workshop)) as (_, url, _):
 
-        def come(path="/"):
-            contexts.append(browser.new_context(viewport={"width": 1280, "height": 720}))
+        def come(path="/", width=1280, height=720):
+            fingers = {"has_touch": True, "is_mobile": True} if width < 600 else {}
+            size = {"width": width, "height": height}
+            contexts.append(browser.new_context(viewport=size, **fingers))
             page = contexts[-1].new_page()
             page.set_default_timeout(60_000)
             page.on("pageerror", lambda error: bad.append(str(error)))
@@ -85,8 +87,107 @@ def test_a_student_hands_in_and_the_teacher_sees_it_and_frees_the_seat(room):
     for _ in range(2):  # it asks back
         teacher.get_by_role("button", name=f"Free {LONG}").click()
     student.get_by_role("heading", name="Mixing").wait_for()  # and its open page takes it no more
+    student.locator("#said", has_text="The teacher freed your seat: pick one.").wait_for()
     assert student.evaluate("localStorage.getItem('t2ui-seat')") is None
     assert student.get_by_role("button", name=LONG).is_enabled()
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_nothing_of_the_header_and_of_the_result_is_cut(room, width):
+    _, workshop, come = room
+    student = sit(come(width=width, height=844), LONG)
+    workshop.contest.hand_in(LONG, {"math": 1.0}, ["math"])
+    student.locator("#seat-score", has_text="2/2").wait_for()
+    student.locator("#status[data-state=ready]").wait_for()
+    parts = (
+        ".brand",
+        "#seat-name",
+        "#seat-score",
+        "#hand-in",
+        "#status",
+        "#header .right > button:visible",
+    )
+    boxes = [student.locator(one).last.bounding_box() for one in parts]
+    for left, right in zip(boxes, boxes[1:], strict=False):
+        assert left["x"] + left["width"] <= right["x"], "one lies over the next"
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= width
+    tabs = "[...document.querySelectorAll('#pages [role=tab]')].filter((tab) => tab.offsetWidth)"
+    sizes = student.evaluate(
+        f"{tabs}.map((tab) => [tab.textContent, tab.scrollWidth - tab.clientWidth])"
+    )
+    assert len(sizes) == 7 and not [one for one in sizes if one[1] > 1]
+
+    workshop.contest.end()
+    teacher = come(f"/workshop/teacher?key={workshop.secret}", width=width, height=844)
+    teacher.locator(".standings .bounds").first.wait_for()
+    for bounds in teacher.locator(".standings .bounds").all():
+        assert bounds.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+        box = bounds.bounding_box()
+        assert box["x"] + box["width"] <= width - 16 and box["height"] < 30
+
+
+def test_after_a_restart_the_board_says_once_that_there_is_a_new_link(room):
+    _, workshop, come = room
+    teacher = come(f"/workshop/teacher?key={workshop.secret}")
+    teacher.locator(".tiles, .seats p").first.wait_for()
+    teacher.locator("#status[data-state=ready]").wait_for()
+    workshop.secret = Workshop(workshop.plan).secret
+    line = teacher.get_by_text("The server was started again: open the new link that it printed.")
+    teacher.locator("#status[data-state=refused]").wait_for()
+    line.wait_for()
+    assert line.count() == 1 and teacher.locator(".banner, .t2-tip").count() == 0
+    teacher.context.new_page().goto(
+        f"{teacher.url.split('?')[0]}workshop/teacher?key={workshop.secret}"
+    )
+    line.wait_for(state="detached")
+    workshop.secret = Workshop(workshop.plan).secret
+    teacher.reload()
+    teacher.locator("#said", has_text="The server was started again").wait_for()
+
+
+def test_the_header_tells_no_server_from_one_that_does_not_let_the_page_in(room):
+    page = sit(room[2](), "Ada")
+    for path in ("**/component_server/**", "**/health"):
+        page.route(path, lambda route: route.abort())
+    page.locator(".banner", has_text="The page cannot reach its server").wait_for()
+    page.unroute("**/health")
+    page.locator("#status[data-state=refused]").wait_for()
+    assert page.locator(".banner").count() == 0
+    page.unroute("**/component_server/**")
+    page.locator("#status[data-state=ready]").wait_for()
+
+
+def test_the_seats_page_asks_again_shows_who_sits_and_gives_back_the_same_seat(room):
+    _, workshop, come = room
+    ada = come()
+    ada.get_by_role("button", name="Ada").wait_for()
+    ada.route("**/workshop/seats", lambda route: route.abort())
+    ada.get_by_role("button", name="Ada").click()
+    ada.locator(
+        "#said", has_text="The server does not answer: it is asked again by itself"
+    ).wait_for()
+    ben = come()
+    ada.unroute("**/workshop/seats")
+    ada.locator("#seat-name", has_text="Ada").wait_for()
+    ben.locator("button:disabled", has_text="Ada").wait_for()
+
+    ada.context.clear_cookies()  # a day later, say
+    workshop.seats.all()[0].token = ""
+    ada.goto(ada.url)
+    ada.locator("#seat-name", has_text="Ada").wait_for()
+
+
+def test_who_handed_nothing_in_is_not_told_to_once_the_contest_is_over(room):
+    _, workshop, come = room
+    ben = sit(come(), "Ben")
+    open_tab(ben, "Workshop")
+    ben.locator(".entry", has_text="You have not handed in yet").wait_for()
+    workshop.contest.hand_in("Ada", {"math": 1.0}, ["math"])
+    workshop.contest.hand_in("Cem", {"math": 2.0}, ["math"])
+    workshop.contest.end()
+    ben.locator(".entry", has_text="You handed nothing in.").wait_for()
+    line = "Ada (handed in first of 2 with as many right) against base model: 1 question only Ada"
+    ben.locator(".test", has_text=line).wait_for()
 
 
 @pytest.mark.slow
@@ -109,6 +210,8 @@ def test_a_contest_by_hand(room):
     ada.click("#ask")
     wait_state(ada, "done")
     teacher.locator(".asked .q", has_text="What is 1 + 1?").wait_for()
+    teacher.locator(".asked .a", has_text="Here is a").wait_for()
+    assert "def fibonacci" in teacher.locator(".asked .a").get_attribute("title")
 
     # by hand, twice: the last one counts
     ada.click("#hand-in")

@@ -1,6 +1,8 @@
 """A workshop over HTTP: seats, fair shares, what is closed, the board, and the contest."""
 
 import json
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -17,6 +19,7 @@ from t2ui.messages import (
     Ask,
     DeleteExpert,
     EstimateAdapt,
+    Failed,
     ReadExpert,
     RenameExpert,
     SaveExpert,
@@ -163,6 +166,23 @@ def test_a_browser_hears_that_the_teacher_freed_its_seat_and_not_that_the_server
     refused(ben.http.get("/workshop/state"), 403, "not known here any more")
 
 
+def test_a_teacher_of_before_the_restart_hears_that_there_is_a_new_link(person, room, monkeypatch):
+    teacher = person(teaches=True)
+    monkeypatch.setattr(room[0].workshop, "secret", Workshop(room[0].workshop.plan).secret)
+    line = "The server was started again: open the new link that it printed."
+    refused(teacher.http.get("/workshop/state"), 403, line)
+    refused(teacher.server("status"), 403, line)
+    page = teacher.http.get("/").text
+    assert "Pick your seat" in page and line in page
+
+
+def test_the_seats_page_says_to_whom_the_teacher_freed_why_it_is_there(person):
+    ada, teacher = person("Ada"), person(teaches=True)
+    assert teacher.act("free", seat="Ada").status_code == 200
+    assert "The teacher freed your seat: pick one." in ada.http.get("/").text
+    assert "The teacher freed your seat" not in person().http.get("/").text
+
+
 def test_one_address_takes_some_seats_at_once_and_a_class_within_a_minute(person, room):
     limits = room[0].limits
     now = [0.0]
@@ -249,6 +269,7 @@ def test_what_is_the_teachers_never_reaches_the_worker(request_):
     job = VisitorClient(worker, Who("seat:Ada", closed=CLOSED)).submit(request_)
     failed = job.next()
     assert failed.message.startswith("In this workshop") and job.finished and not worker.requests
+    assert failed.remedy and failed.cause == "input", "what the page says in its place does not fit"
     assert VisitorClient(worker, Who("teacher")).submit(request_) and worker.requests
     assert ReadExpert not in CLOSED and Ask not in CLOSED
 
@@ -282,7 +303,9 @@ def test_the_board_is_the_teachers(person, room):
     for one in (person(), person("Ada")):
         refused(one.http.get("/workshop/board"), 403, "The board is the teacher's")
         refused(one.act("end"), 403, "The board is the teacher's")
-        refused(one.http.get("/workshop/teacher?key=guessed"), 403, "the server printed")
+        wrong = one.http.get("/workshop/teacher?key=guessed")
+        assert wrong.status_code == 403 and wrong.headers["content-type"].startswith("text/plain")
+        assert wrong.text.startswith("This is not the teacher's link, or an old one: open the one")
     assert room[0].workshop.contest.state == "open"
     teacher = person(teaches=True)
     assert teacher.http.get("/").status_code == 200
@@ -297,11 +320,12 @@ def test_who_is_where_and_what_was_answered_is_seen_on_the_board_alone(person):
     ben, teacher = person("Dora"), person(teaches=True)
     event = ben.call("ask", "A secret question?", {"math": 0.7}, "none", 8).json()["event_id"]
     assert ben.hear("ask", event)[-1][0] == "complete"
-    assert "secret question" not in json.dumps(ben.state("Inspect"))
+    mine = json.dumps(ben.state("Inspect"))
+    assert "secret question" not in mine and "Here is a" not in mine
     (seen,) = (one for one in teacher.state()["seats"] if one["name"] == "Dora")
     assert seen["here"] and seen["page"] == "Inspect" and 0 <= seen["ago"] < 60
     assert seen["answers"] == 1 and seen["question"] == "A secret question?"
-    assert seen["mixture"] == {"math": 0.7}
+    assert seen["mixture"] == {"math": 0.7} and seen["answer"].startswith("Here is a short")
     assert teacher.act("free", seat="Dora").status_code == 200
     refused(ben.ask(), 403, "This seat is not known here any more")
 
@@ -378,9 +402,110 @@ def test_a_contest_from_the_first_entry_to_the_restart(tmp_path):
     assert again.contest.result == board and set(again.contest.entries) == {"Ada", "Ben"}
 
 
-def test_an_entry_that_cannot_be_scored_says_why_and_stays(person, room):
-    from t2ui.messages import Failed
+@contextmanager
+def contest_of(tmp_path, client):
+    """(workshop, Ada, Ben, the teacher) of a contest of its own."""
+    service = started(tmp_path, client)
+    with opened(service=service) as (_, url, demo):
+        ada, ben, teacher = (Person(url, demo) for _ in range(3))
+        ada.sit("Ada"), ben.sit("Ben")
+        teacher.http.get(f"/workshop/teacher?key={service.workshop.secret}")
+        yield service.workshop, ada, ben, teacher
 
+
+def result_of(one):
+    eventually(lambda: one.state()["contest"]["state"] == "ended")
+    return one.state()["contest"]["result"]
+
+
+def test_an_entry_whose_expert_was_deleted_neither_stops_the_end_nor_its_neighbours(tmp_path):
+    client = FakeClient(names=("math", "mine"), pace=0.1)
+    with contest_of(tmp_path, client) as (workshop, ada, ben, teacher):
+        assert ada.hand_in({"mine": 1.0}).status_code == 202
+        eventually(lambda: ada.state()["contest"]["entry"]["state"] == "scored")
+        workshop.contest.searched({"mine": 0.5}, 1)
+        client.names = ("math",)
+        note = "The expert 'mine' is not there any more: hand in another mixture."
+        eventually(lambda: ada.state()["contest"]["entry"]["note"] == note)
+        assert ben.hand_in({"math": 1.0}).status_code == 202
+        eventually(lambda: ben.state()["contest"]["entry"]["right"] == 2)
+        assert teacher.act("end").status_code == 200
+        why = "The expert 'mine' is not there any more."
+        out = [{"name": "Ada", "why": why}, {"name": "CEM", "why": why}]
+        board = result_of(teacher)
+        assert board["left_out"] == out and board["best"] == "Ben"
+        assert {one["name"] for one in board["standings"]} == {"Ben", "base model"}
+        assert result_of(ada)["left_out"] == out and result_of(ben)["left_out"] == out[1:]
+
+
+def test_a_contest_in_which_every_entry_is_left_out_ends_without_a_best(tmp_path):
+    client = FakeClient(names=("math", "mine"), pace=0.1)
+    with contest_of(tmp_path, client) as (_, ada, _, teacher):
+        assert ada.hand_in({"mine": 1.0}).status_code == 202
+        client.names = ("math",)
+        assert teacher.act("end").status_code == 200
+        assert result_of(teacher)["best"] is None and result_of(ada)["tests"] == []
+
+
+def test_an_expert_that_goes_while_mixtures_are_scored_fails_its_own_entry_alone(tmp_path):
+    class Late(FakeClient):
+        """Deletes the expert as soon as it is asked for with others."""
+
+        def submit(self, request):
+            if isinstance(request, ScoreMixtures) and len(request.mixtures) > 1:
+                self.names = ("math",)
+            return super().submit(request)
+
+    client = Late(names=("math", "mine"), pace=0.1)
+    client.loading = True
+    with contest_of(tmp_path, client) as (workshop, ada, ben, teacher):
+        for seat, name in (("Ada", "mine"), ("Ben", "math")):
+            workshop.contest.hand_in(seat, {name: 1.0}, (name,))
+        client.loading = False
+        eventually(lambda: ben.state()["contest"]["entry"]["right"] == 2)
+        eventually(lambda: ada.state()["contest"]["entry"]["state"] == "gone")
+        client.names = ("math", "mine")  # it is back until the end
+        eventually(lambda: ada.state()["contest"]["entry"]["state"] == "scored")
+        assert teacher.act("end").status_code == 200
+        assert [one["name"] for one in result_of(teacher)["left_out"]] == ["Ada"]
+
+
+def test_a_mixture_that_does_not_fit_is_left_out_and_the_others_are_decided(tmp_path):
+    class Unfit(FakeClient):
+        """Its expert `code` is of another model."""
+
+        def _score(self, request):
+            if any("code" in one for one in request.mixtures):
+                return [(0.1, Failed("code does not fit.", cause="input"))]
+            return super()._score(request)
+
+    with contest_of(tmp_path, Unfit(pace=0.1)) as (workshop, ada, ben, teacher):
+        for seat, name in (("Ada", "code"), ("Ben", "math")):
+            workshop.contest.hand_in(seat, {name: 1.0}, (name,))
+        eventually(lambda: ada.state()["contest"]["entry"]["state"] == "failed")
+        eventually(lambda: ben.state()["contest"]["entry"]["right"] == 2)
+        assert teacher.act("end").status_code == 200
+        found = result_of(teacher)
+        assert found["left_out"] == [{"name": "Ada", "why": "code does not fit."}]
+        assert found["best"] == "Ben"
+
+
+def test_while_the_experts_are_not_known_nothing_is_scored_or_decided(tmp_path):
+    client = FakeClient(pace=0.1, loading=True)
+    with contest_of(tmp_path, client) as (workshop, ada, _, teacher):
+        workshop.contest.hand_in("Ada", {"math": 1.0}, ("math",))
+        assert teacher.act("end").status_code == 200
+        time.sleep(3 * play.LOOK_SECONDS)
+        assert not client.requests and ada.state()["contest"]["entry"]["state"] == "waiting"
+        client.state = "failed"
+        eventually(lambda: "the worker died" in teacher.state()["contest"]["note"])
+        client.state, client.loading = None, False
+        assert teacher.act("end").status_code == 200
+        assert result_of(teacher)["best"] == "Ada"
+        assert ada.state()["contest"]["entry"]["right"] == 2, "it was handed in before the end"
+
+
+def test_an_entry_that_cannot_be_scored_says_why_and_stays(person, room):
     room[0].worker.failure = Failed("The device ran out of memory.")
     emil = person("Emil")
     assert emil.hand_in({"math": 0.5}).status_code == 202

@@ -383,6 +383,10 @@ class FakeClient:
         if self.failure:
             failure, self.failure = self.failure, None
             return [(0.1, failure)]
+        there = {one.name for one in self._listing(request.session).experts}
+        strange = sorted({name for mixture in request.mixtures for name in mixture} - there)
+        if strange:
+            return [(0.1, Failed(f"There is no expert {strange[0]!r}.", cause="input"))]
 
         def right(mixture):
             count = round(min(1.0, abs(mixture.get("math", 0.0))) * len(request.examples))

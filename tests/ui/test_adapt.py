@@ -40,6 +40,7 @@ from t2ui.ui.shared.examples import (
     samples,
 )
 from t2ui.ui.shared.panel import pack
+from t2ui.workshop.live import CLOSED
 
 COLOURS = {"math": "#0072B2", "code": "#E69F00", "reasoning": "#009E73"}
 PAIRS = tuple((f"How many are {n} and {n}?", str(2 * n)) for n in range(1, 7))
@@ -442,6 +443,9 @@ def test_stopping_and_failing_are_said():
     failed = view_of(BEGAN, generation(1), Failed("The worker died.", "Start again.")).value()
     assert (failed["state"], failed["message"]) == ("failed", "The worker died.")
     assert failed["count"] == 1, "what was seen stays"
+    closed = view_of(CLOSED[Adapt]).value()
+    assert closed["message"] == "In this workshop only the teacher starts searches."
+    assert closed["remedy"] == "Move the sliders by hand.", "to press Start again does not help"
 
 
 @pytest.mark.parametrize(

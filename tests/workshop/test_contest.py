@@ -7,7 +7,8 @@ import pytest
 from t2ui.errors import InputError
 from t2ui.evaluation.contest import decide
 from t2ui.files import CannotWrite
-from t2ui.workshop.contest import ENDED, ENDING, OPEN, SCORED, SCORING, STOPPED, WAITING, Contest
+from t2ui.workshop.contest import ENDED, ENDING, OPEN, Contest
+from t2ui.workshop.entry import GONE, SCORED, SCORING, STOPPED, WAITING
 from t2ui.workshop.file import ContestPlan
 from t2ui.workshop.seats import Seats, SeatTaken
 
@@ -92,7 +93,8 @@ def test_the_end_ranks_by_hidden_answers_and_tests_the_best(contest, path):
     entries, rivals = contest.players()
     assert [name for name, _ in entries] == ["Ben", "Ada"]
     assert rivals == [("base model", {}), ("CEM", {"math": 0.5})]
-    contest.decided(decide([[True, False], [True, True]], [[False, False], [True, False]]))
+    found = decide([[True, False], [True, True]], [[False, False], [True, False]])
+    contest.decided(entries, rivals, found)
     assert contest.state == ENDED
     for kept in (contest, Contest.opened(PLAN, path, SEATS)):
         found = kept.result
@@ -109,9 +111,89 @@ def test_the_end_ranks_by_hidden_answers_and_tests_the_best(contest, path):
 
 def test_without_entries_there_is_no_best(contest):
     contest.end()
-    contest.decided(decide([], [[True, False]]))
+    contest.decided(*contest.players(), decide([], [[True, False]]))
     assert contest.result["best"] is None and contest.result["tests"] == []
     assert [one["right"] for one in contest.result["standings"]] == [1]
+
+
+def test_an_entry_whose_expert_is_gone_is_set_aside_until_it_is_back(contest):
+    contest.hand_in("Ada", {"mine": 1.0}, (*KNOWN, "mine"))
+    contest.hand_in("Ben", {"mine": 0.5, "ours": 0.5}, (*KNOWN, "mine", "ours"))
+    contest.hand_in("Cem", {"math": 1.0}, KNOWN)
+    contest.look_for_experts(KNOWN)
+    ada, ben = contest.entries["Ada"], contest.entries["Ben"]
+    assert ada.state == ben.state == GONE
+    assert ada.note == "The expert 'mine' is not there any more: hand in another mixture."
+    assert ben.note.startswith("The experts 'mine' and 'ours' are not there any more: hand in")
+    assert [one.mixture for one in contest.take_waiting(8)] == [{"math": 1.0}]
+    contest.look_for_experts((*KNOWN, "mine"))
+    assert (ada.state, ada.note, ben.state) == (WAITING, "", GONE)
+    contest.scored(contest.take_waiting(8), decide([[True, False]]).entries)
+    contest.look_for_experts(KNOWN)
+    contest.look_for_experts((*KNOWN, "mine"))
+    assert (ada.state, ada.right) == (SCORED, 1), "what was scored is not scored again"
+
+
+def test_the_end_is_decided_without_those_that_are_left_out_and_says_why(contest, path):
+    contest.hand_in("Ada", {"mine": 1.0}, (*KNOWN, "mine"))
+    contest.hand_in("Ben", {"math": 1.0}, KNOWN)
+    contest.hand_in("Cem", {"code": 1.0}, KNOWN)
+    contest.failed([contest.entries["Cem"]], "It does not fit.")
+    contest.begin_search()
+    contest.searched({"mine": 0.5}, 2)
+    contest.look_for_experts(KNOWN)
+    assert "let CEM play again" in contest.search.note
+    contest.end()
+    contest.look_for_experts(KNOWN)
+    assert [[name for name, _ in some] for some in contest.players()] == [
+        ["Ben", "Cem"],
+        ["base model"],
+    ]
+    assert contest.leave_out_failed() and not contest.leave_out_failed()
+    contest.decided(*contest.players(), decide([[True, False]], [[False, False]]))
+    for kept in (contest, Contest.opened(PLAN, path, SEATS)):
+        assert kept.result["best"] == "Ben" and kept.result["entries"] == 1
+        missing = "The expert 'mine' is not there any more."
+        assert kept.result["left_out"] == [
+            {"name": "Ada", "why": missing},
+            {"name": "Cem", "why": "It does not fit."},
+            {"name": "CEM", "why": missing},
+        ]
+
+
+def test_what_was_handed_in_just_before_the_end_is_still_scored(contest):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    contest.end()
+    contest.scored(contest.take_waiting(8), decide([[True, False]]).entries)
+    assert contest.entries["Ada"].right == 1
+    contest.decided(*contest.players(), decide([[True, False]], [[False, False]]))
+    contest.entries["Ada"].state = WAITING
+    assert contest.take_waiting(8) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "tied"), [((2, 2, 1), ["Ada", "Ben"]), ((2, 1, 1), []), ((), [])]
+)
+def test_who_had_as_many_right_as_the_best_is_said(contest, right, tied):
+    for seat, _ in zip(SEATS, right, strict=False):
+        contest.hand_in(seat, {"math": 1.0}, KNOWN)
+        contest.entries[seat].at = seat  # one after the other
+    contest.end()
+    found = decide([[True] * one + [False] * (2 - one) for one in right], [[False, False]])
+    contest.decided(*contest.players(), found)
+    assert contest.result["tied"] == tied
+    assert contest.result["best"] == ("Ada" if right else None), "the earlier of equals counts"
+
+
+def test_a_result_from_before_ties_were_told_is_still_read(contest, path):
+    contest.hand_in("Ada", {"math": 1.0}, KNOWN)
+    contest.end()
+    contest.decided(*contest.players(), decide([[True, False]], [[False, False]]))
+    kept = json.loads(path.read_text())
+    for new in ("entries", "tied", "left_out"):
+        del kept["result"][new]
+    path.write_text(json.dumps(kept))
+    assert Contest.opened(PLAN, path, SEATS).result == contest.result
 
 
 def test_an_end_that_failed_is_tried_again(contest):
@@ -183,11 +265,15 @@ def test_the_board_knows_the_last_question_its_mixture_and_how_many_were_answere
     seats.mixed(ada.session, "first", {"math": 1.0})
     assert ada.mixture is None, "the first one's mixture comes late"
     seats.mixed(ada.session, "second", {"code": 0.5})
-    seats.answered(ada.session)
+    seats.answered(ada.session, "second", "x" * 9999)
     for stranger in ("", "seat:Zoe", "@ada", "Ada"):
-        seats.answered(stranger)
-    assert (ada.mixture, ada.answers) == ({"code": 0.5}, 1)
-    assert [one.answers for one in seats.all()] == [1, 0, 0]
+        seats.answered(stranger, "second", "no")
+    assert (ada.mixture, ada.answers, ada.answer) == ({"code": 0.5}, 1, "x" * 4000)
+    seats.asked(ada.session, "third")
+    assert ada.answer == ""
+    seats.answered(ada.session, "second", "late")
+    assert (ada.answer, ada.answers) == ("", 2), "it counts, and is no answer to the third"
+    assert [one.answers for one in seats.all()] == [2, 0, 0]
 
 
 def test_a_full_disk_refuses_an_entry_and_keeps_what_was_found(contest, path):

@@ -43,6 +43,14 @@ def test_names_in_place_of_numbers_and_numbers_as_answers(tmp_path):
     assert plan.contest.hidden == (("What is 3 + 3?", "6"),)
 
 
+def test_names_have_one_form_and_may_be_emoji(tmp_path):
+    family = "\U0001f469\u200d\U0001f680 \u2764\ufe0f\u200d\U0001f525"
+    names = f'names = ["  Ada\u00a0 L ", "Bjo\u0308rn", "{family}"]'
+    plan = plan_of(tmp_path, f'{names}\n[presets]\n" half  math" = {{math = 1}}')
+    assert plan.seats == ("Ada L", "Bj\u00f6rn", family)
+    assert list(plan.presets) == ["half math"]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -61,7 +69,17 @@ def test_names_in_place_of_numbers_and_numbers_as_answers(tmp_path):
         ('[[tasks]]\nname = "t"\nrows = [["q"]]', "row 1 is ['q']; expected a question and its"),
         ('[[tasks]]\nname = "t"\nrows = [["q", ""]]', "row 1: the answer is ''"),
         ('[[tasks]]\nname = "t"\nrows = []', "rows are []"),
-        ('[[tasks]]\nname = "t"\nfile = "no.jsonl"', "There is no data file at"),
+        ('[[tasks]]\nname = "t"\nfile = "no.jsonl"', "task 't': there is no file 'no.jsonl' in "),
+        ('[[tasks]]\nname = "t"\nfile = "no.jsonl"', ": put it there, or mend its name."),
+        ('[[tasks]]\nname = "t"\nrows = [["q", "a"]]\n' * 2, "the task 't' is there twice"),
+        ("title = 3", "title is 3; expected a text in quotes"),
+        ('names = ["Ada", 3]', 'name 2 is 3; expected a text in quotes, like "Ada".'),
+        ('names = ["A\u00adda"]', "'A\\xadda'; U+00AD (soft hyphen) is not seen: leave it out"),
+        ('names = ["A\u200dda"]', "U+200D (zero width joiner) is not seen"),
+        ('names = ["Ada L", "Ada\u00a0 L"]', "the name 'Ada L' is there twice"),
+        ('names = ["Bj\u00f6rn", "Bjo\u0308rn"]', "the name 'Bj\u00f6rn' is there twice"),
+        ('names = ["\u2764", "\u2764\ufe0f"]', "is there twice: tell the two apart"),
+        ('[presets]\nsoft = {math = 1}\n" soft" = {math = 2}', "the preset 'soft' is there twice"),
         ('[[tasks]]\nname = "t"\ngenerator = "sums"', "generator is 'sums'; expected e.g. rg:"),
         ('[[tasks]]\nname = "t"\nrows = [["q", "a"]]\ncount = 3', "count, which belongs to"),
         ('contest = "x"', "the contest is 'x'"),

@@ -7,6 +7,7 @@ with its settings, then rows by index, and texts to score for a row.
 """
 
 import copy
+import difflib
 import json
 import os
 import random
@@ -19,6 +20,8 @@ from typed_settings import Refused, listed, read_settings, settings_of, written
 SEED = 20_250_101  # the row of index i is made from the seed SEED + i
 BLOCK = 20_000  # rows of one dataset object; word_ladder takes no more
 BLOCKS = {"acre": 500}  # makes all its rows at once
+NEAR = 5  # names that are like a wrong one, in its message
+GALLERY = "GALLERY.md (https://github.com/open-thought/reasoning-gym)"
 LEFT_OUT = ("composite",)  # joins other generators, which settings of one line cannot name
 RIGHT = 0.99  # as `t2ui.tasks.base.RIGHT`, which this process does not import
 LONGEST = 600  # seconds for an answer
@@ -39,9 +42,11 @@ class Generator:
 
         known = {kind: found for kind, found in DATASETS.items() if kind not in LEFT_OUT}
         if name not in known:
+            near = difflib.get_close_matches(name[:80], known, NEAR)
+            hint = f"near it: {', '.join(near)}; all" if near else f"all {len(known)}"
             raise Refused(
-                f"There is no generator {name[:80]!r} in reasoning_gym; there are: "
-                f"{', '.join(sorted(known))}."
+                f"There is no generator {name[:80]!r} in reasoning_gym; {hint} are listed in its "
+                f"{GALLERY}."
             )
         self.name, (self.made_by, self.configuration) = name, known[name]
         self.settings = read_settings(f"rg:{name}", self.configuration, typed)

@@ -4,19 +4,26 @@ A browser keeps a cookie with the token of its seat, or of the teacher's link. S
 it, and pages of other hosts cannot send it along with a post.
 """
 
+import html
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.types import Receive, Scope, Send
 
 from t2ui.errors import InputError
 from t2ui.files import CannotWrite
 from t2ui.http.bodies import parsed
-from t2ui.http.gate import Comer, Gate, no_seat
+from t2ui.http.gate import STARTED_AGAIN, Comer, Gate, no_seat
 from t2ui.http.refusal import Refusal
 from t2ui.http.seat_cookie import COOKIE, COOKIE_SECONDS, token_of
 from t2ui.http.workshop.play import Play
@@ -24,7 +31,7 @@ from t2ui.messages import Experts
 from t2ui.ui.shared.listen import listed
 from t2ui.ui.shared.panel import ASSETS, asset_url
 from t2ui.workshop.contest import OPEN
-from t2ui.workshop.live import Workshop
+from t2ui.workshop.live import TEACHERS, Workshop
 from t2ui.workshop.seats import SeatTaken
 
 PATH = "/workshop/"  # routes.py opens those below
@@ -33,7 +40,11 @@ PICK = ASSETS / "workshop/pick.html"
 LOADING = "The model is loading: hand in again in a few seconds."
 NOT_KEPT = "The server's disk refused your entry: tell the teacher, then hand it in again."
 FREED = "The teacher freed this seat: reload the page and pick one."
+PICK_ANEW = "The teacher freed your seat: pick one."
 ONLY_TEACHER = "The board is the teacher's: it opens by the link that the server printed."
+NO_LINK = (
+    "This is not the teacher's link, or an old one: open the one that the server printed last."
+)
 
 
 def refused(error: InputError, status: int) -> Refusal:
@@ -60,10 +71,19 @@ class Doors:
         return self._workshop is not None and who.seat is None and not who.teacher
 
     async def pick(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The page on which somebody without a seat picks one, in place of the app."""
+        """The page on which somebody without a seat picks one, in place of the app; it says why,
+        to whom was here before."""
         text = PICK.read_text(encoding="utf-8")
         text = text.replace("{tokens}", asset_url(ASSETS / "shared/tokens.css"))
+        text = text.replace("{why}", html.escape(self._why(token_of(scope))))
         await HTMLResponse(text, headers=NO_STORE)(scope, receive, send)
+
+    def _why(self, token: str) -> str:
+        """Why a browser that shows this token has to pick a seat; "" where it knows."""
+        if token.startswith(TEACHERS):
+            return STARTED_AGAIN
+        freed = self._workshop is not None and self._workshop.seats.was_freed(token)
+        return PICK_ANEW if freed else ""
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, who: Comer) -> None:
         """
@@ -107,7 +127,7 @@ class Doors:
         self._gate.pace(("keys", who.address), 1.0)  # nobody guesses it
         secret = Request(scope).query_params.get("key", "")
         if not workshop.is_teachers(secret):
-            raise Refusal(403, ONLY_TEACHER)
+            return PlainTextResponse(f"{NO_LINK}\n", 403)
         return self._with_cookie(RedirectResponse("/?tab=workshop", 303), workshop.secret)
 
     @staticmethod

@@ -10,6 +10,7 @@ from t2ui.messages import (
     Adapted,
     Decision,
     Event,
+    Experts,
     Failed,
     Generation,
     Request,
@@ -17,13 +18,15 @@ from t2ui.messages import (
     ScoreMixtures,
     SearchBegan,
 )
-from t2ui.ui.shared.listen import Client, Job, follow
-from t2ui.workshop.contest import ENDING, FAILED, SEARCHING, STOPPED, Contest, Entry
+from t2ui.ui.shared.listen import Client, Job, follow, listed
+from t2ui.workshop.contest import ENDING, Contest
+from t2ui.workshop.entry import FAILED, SEARCHING, STOPPED, Entry, gone
 
 LOOK_SECONDS = 0.2  # how soon what was handed in is noticed
 DISK_SECONDS = 5.0  # between tries to write what the disk has refused
+INPUT = "input"  # the cause of a Failed that is due to what was asked for
 AT_ONCE = 8  # entries that are scored together: a batch holds about so many
-STOPPED_EARLY = "The worker stopped before all was answered."
+STOPPED_EARLY = Failed("The worker stopped before all was answered.")
 
 
 class Play:
@@ -66,16 +69,21 @@ class Play:
             self._search.cancel()
 
     async def _score_all(self) -> None:
-        """For as long as the app runs."""
+        """For as long as the app runs; while the experts are not known it waits."""
         while True:
-            contest = self.contest
+            contest, found = self.contest, listed(self._client)
             ending = contest.state == ENDING and not contest.note
-            if entries := contest.take_waiting(AT_ONCE):
-                await self._score(entries)
-            elif ending and contest.search.state != SEARCHING:
-                await self._decide()
-            else:
-                await asyncio.sleep(LOOK_SECONDS)
+            if isinstance(found, Failed) and ending:
+                contest.not_decided(str(found))
+            if isinstance(found, Experts):
+                contest.look_for_experts(_names(found))
+                if entries := contest.take_waiting(AT_ONCE):
+                    await self._score(entries)
+                    continue
+                if ending and contest.search.state != SEARCHING:
+                    await self._decide()
+                    continue
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _write_again(self) -> None:
         """For as long as the app runs."""
@@ -84,36 +92,46 @@ class Play:
             self.contest.write_again()
 
     async def _score(self, entries: list[Entry]) -> None:
+        """Together; where that fails by what was asked for, each by itself."""
         contest = self.contest
         mixtures = tuple(one.mixture for one in entries)
         asked = ScoreMixtures(contest.plan.visible, mixtures, (), contest.plan.tokens)
         found = await self._decision(asked)
         if isinstance(found, Decision):
             contest.scored(entries, found.entries)
+        elif found.cause == INPUT and len(entries) > 1:
+            for entry in entries:
+                await self._score([entry])
         else:
-            contest.failed(entries, found)
+            contest.failed(entries, str(found))
 
     async def _decide(self) -> None:
+        """Where it fails by what was asked for, the next look decides without those who cannot be
+        asked."""
         contest = self.contest
-        entries, rivals = ([mixture for _, mixture in some] for some in contest.players())
-        asked = ScoreMixtures(
-            contest.plan.hidden, tuple(entries), tuple(rivals), contest.plan.tokens
-        )
+        entries, rivals = contest.players()
+        own, others = (tuple(mixture for _, mixture in some) for some in (entries, rivals))
+        asked = ScoreMixtures(contest.plan.hidden, own, others, contest.plan.tokens)
         contest.decided_so_far = 0, len(asked.mixtures)
         found = await self._decision(asked)
         if isinstance(found, Decision):
-            contest.decided(found)
-        else:
-            contest.not_decided(found)
+            contest.decided(entries, rivals, found)
+        elif found.cause != INPUT or not (self._went(asked) or contest.leave_out_failed()):
+            contest.not_decided(str(found))
 
-    async def _decision(self, asked: ScoreMixtures) -> Decision | str:
+    def _went(self, asked: ScoreMixtures) -> bool:
+        """Whether an expert of these mixtures is not there any more."""
+        found = listed(self._client)
+        return isinstance(found, Experts) and any(
+            gone(one, _names(found)) for one in asked.mixtures
+        )
+
+    async def _decision(self, asked: ScoreMixtures) -> Decision | Failed:
         """What came out, or why nothing did."""
-        found: Decision | str = STOPPED_EARLY
+        found: Decision | Failed = STOPPED_EARLY
         async for event in self._events(asked):
-            if isinstance(event, Decision):
+            if isinstance(event, (Decision, Failed)):
                 found = event
-            elif isinstance(event, Failed):
-                found = str(event)
             elif isinstance(event, ScoredSoFar) and self.contest.state == ENDING:
                 self.contest.decided_so_far = event.done, event.of
         return found
@@ -160,3 +178,7 @@ class Play:
             async for batch in batches:
                 for event in batch:
                     yield event
+
+
+def _names(found: Experts) -> set[str]:
+    return {one.name for one in found.experts}

@@ -24,7 +24,7 @@ class Visitor:
     address: str = ""
     most_searches: int = 1000  # under way at once from this address
     # kinds of requests that are not for this visitor, with what they are told
-    closed: Mapping[type[Request], str] = field(default_factory=dict, hash=False)
+    closed: Mapping[type[Request], Failed] = field(default_factory=dict, hash=False)
 
 
 NOBODY = Visitor()
@@ -40,7 +40,7 @@ def visitor_of(request: Any) -> Visitor:
 class ClosedJob:
     """What a request becomes that is not for whoever sends it."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: Failed) -> None:
         self.id = uuid.uuid4().hex
         self._why, self.finished = why, False
 
@@ -49,7 +49,7 @@ class ClosedJob:
         if self.finished:
             return None
         self.finished = True
-        return Failed(self._why, cause="input")
+        return self._why
 
     def cancel(self) -> None:
         """Nothing runs."""

@@ -1,0 +1,61 @@
+"""Names in a teacher's file: of seats, presets, tasks. Two that look alike are one."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from t2ui.errors import InputError, quoted
+
+MOST_NAME = 40  # characters of a seat, a preset, a task
+JOINER = "\u200d"  # makes one emoji of several
+SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colours of an emoji
+VARIANT = "\ufe0f"  # the coloured form of an emoji
+
+
+def name_of(said: Any, what: str, most: int = MOST_NAME) -> str:
+    """A name in the one form that it has here: composed characters, plain single spaces.
+
+    Args:
+        what: whose it is, for the message.
+
+    Raises:
+        InputError: no text, none or too many characters, or one that is not seen.
+    """
+    if not isinstance(said, str):
+        raise InputError(f'{what} is {quoted(said)}; expected a text in quotes, like "Ada".')
+    text = unicodedata.normalize("NFC", " ".join(said.split()))
+    if not 1 <= len(text) <= most:
+        raise InputError(f"{what} is {quoted(said)}; expected 1 to {most} characters.")
+    for place, sign in enumerate(text):
+        if not sign.isprintable() and not _joins(text, place):
+            called = unicodedata.name(sign, "a control character").lower()
+            raise InputError(
+                f"{what} is {quoted(said)}; U+{ord(sign):04X} ({called}) is not seen: leave it out."
+            )
+    return text
+
+
+def check_apart(names: Sequence[str], what: str) -> None:
+    """
+    Args:
+        what: they are, "name" say.
+
+    Raises:
+        InputError: two of them look alike.
+    """
+    seen: set[str] = set()
+    for name in names:
+        same = unicodedata.normalize("NFKC", name).casefold().replace(VARIANT, "")
+        if same in seen:
+            raise InputError(f"the {what} {quoted(name)} is there twice: tell the two apart.")
+        seen.add(same)
+
+
+def _joins(text: str, place: int) -> bool:
+    """Whether the character there joins two emoji."""
+    before, after = text[:place].rstrip(VARIANT)[-1:], text[place + 1 : place + 2]
+    return text[place] == JOINER and _is_emoji(before) and _is_emoji(after)
+
+
+def _is_emoji(sign: str) -> bool:
+    return bool(sign) and (unicodedata.category(sign) == "So" or sign in SKINS)
