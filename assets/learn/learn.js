@@ -27,6 +27,9 @@
       .find((button) => button.textContent.trim() === title);
   learn.tab = tab;
   const link = (step) => `?learn=${step + 1}`;
+  /** The address names the step, and large type where it is on: whoever loads the page again stays there. */
+  const address = (step) => history.replaceState(null, "", location.pathname + link(step) + (window.t2ui.presents() ? "&present=1" : ""));
+  let led = false; // by a link of another page, before this one was drawn
 
   /** What is asked before the hand moves anything, and what is said after it has seen. */
   function questionOf(step, number, unlock) {
@@ -111,23 +114,34 @@
       next.style.visibility = last ? "hidden" : "";
       next.textContent = last ? "" : `next: ${learn.makers[number + 1].name.toLowerCase()} →`;
       step.shown?.();
-      if (focus) {
-        title.focus({ preventScroll: true });
-        host.closest(".t2-card").scrollIntoView({ block: "nearest" });
+      if (focus) arrive(title);
+    }
+
+    /** A step begins with its title, below the header; a page that is only just opened is not seen yet. */
+    function arrive(title) {
+      if (!title.checkVisibility()) {
+        const seen = new ResizeObserver(() => {
+          if (!title.checkVisibility()) return;
+          seen.disconnect();
+          arrive(title);
+        });
+        return seen.observe(title);
       }
+      title.focus({ preventScroll: true });
+      title.scrollIntoView({ block: "start" });
     }
 
     learn.open = (number) => {
       const there = tab(TAB);
       if (there?.getAttribute("aria-selected") !== "true") there?.click();
-      history.replaceState(null, "", location.pathname + link(number));
+      address(number);
       open(number, true);
     };
     learn.take.shown = (what, value) => {
       for (const { step } of built.values()) step.took?.(what, value);
     };
     hear("ready", () => built.get(now)?.step.shown?.());
-    open(asked());
+    open(asked(), led);
     return () => {};
   };
 
@@ -143,7 +157,8 @@
     if (to && plain) {
       event.preventDefault();
       if (learn.open) return learn.open(asked(to.search));
-      history.replaceState(null, "", location.pathname + to.search);
+      address(asked(to.search));
+      led = true;
       return tab(TAB)?.click(); // it reads the address when it is drawn for the first time
     }
     // whoever leaves for another page leaves the step's link too

@@ -272,7 +272,7 @@
       if (page.failed) return reading.fail(page.failed, "See the state at the top right.");
       if (!page.ready) return reading.wait();
       fill(rack);
-      if (!answered) return reading.say("Answer the question on the left: then pass one reads the prompt.");
+      if (!answered) return reading.say("Answer the question first: then pass one reads the prompt.");
       reading.wait("Pass one reads the prompt …");
       kit.ask("apply", { prompt });
     }

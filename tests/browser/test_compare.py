@@ -191,6 +191,46 @@ def test_nothing_is_asked_without_a_prompt_or_a_line(visit, client):
     assert not [one for one in client.requests if isinstance(one, Sweep)]
 
 
+def test_all_seven_columns_are_in_view_in_large_type(visit):
+    page = opened(visit(f"{LINK}&present=1"))
+    page.click("#compare-go")
+    compared(page)
+    page.screenshot(path=SHOTS / "present-compare.png")
+    wide = "document.querySelector('.t2-compare .columns')"
+    assert page.locator(".t2-compare .column").count() == 7
+    assert page.evaluate(f"{wide}.scrollWidth <= {wide}.clientWidth")
+    root = "document.documentElement"
+    assert page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]") == [1280, 720]
+    for column in page.locator(".t2-compare .column").all():
+        assert column.evaluate("(e) => e.scrollWidth <= e.clientWidth")
+    small = page.evaluate(
+        """[...document.querySelectorAll('#compare-bar *, #compare-answers *')].filter((e) =>
+        e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 16 && (e.value
+        || [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())))
+        .map((e) => e.outerHTML.slice(0, 90))"""
+    )
+    assert small == []
+
+
+@pytest.mark.parametrize("device", [{}, PHONE], ids=["screen", "phone"])
+def test_what_is_chosen_ends_before_the_arrow_of_its_list(visit, device):
+    page = opened(visit(LINK, **device))
+    page.locator("#compare-to input").click()
+    page.get_by_role("option", name="mixture on the sliders").click()
+    for name in ("from", "to", "length", "questions"):
+        ends = page.locator(f"#compare-{name} input").evaluate(
+            """(e) => {
+          const style = getComputedStyle(e);
+          const arrow = e.parentElement.querySelector('.icon-wrap').getBoundingClientRect();
+          const end = e.getBoundingClientRect().right - parseFloat(style.paddingRight);
+          return [arrow.left - end, style.textOverflow, e.clientWidth];
+        }"""
+        )
+        assert ends[0] >= 0 and ends[1] == "ellipsis", name
+        assert ends[2] > 60, name
+    assert page.locator("#compare-questions input").bounding_box()["width"] > 200
+
+
 def test_it_stands_in_one_column_on_a_phone(visit):
     page = opened(visit(LINK, **PHONE))
     tabs = page.locator("#pages > .tab-wrapper button[role=tab]:visible").all_inner_texts()

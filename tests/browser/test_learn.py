@@ -3,7 +3,7 @@
 import browsing
 import numpy as np
 import pytest
-from browsing import SHOTS, eventually, rare
+from browsing import SHOTS, eventually, rare, serve
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -226,7 +226,7 @@ def test_the_knobs_are_those_of_the_expert(visit, client):
 def test_the_last_step_reads_a_prompt_and_ends_on_ask(visit, client):
     page = visit("?learn=6")
     step(page, 6)
-    page.get_by_text("Answer the question on the left").wait_for()
+    page.get_by_text("Answer the question first: then pass one").wait_for()
     assert not [one for one in client.requests if isinstance(one, Ask)]
     say(page, "math")
     page.locator(".pass-row").first.wait_for()
@@ -284,6 +284,103 @@ def test_every_step_fits_a_phone_and_fingers(visit):
         assert page.evaluate(TOO_SMALL, [".t2-learn", TARGET]) == [], number
         page.screenshot(path=SHOTS / f"learn-phone-{number}.png", full_page=True)
         page.locator(".learn-steps a").nth(min(number, 5)).tap()
+
+
+def top_of_title(page, number):
+    """Where a step's title stands below the header, once it has come to rest."""
+    step(page, number)
+    header = page.locator("#header").bounding_box()
+    title = page.locator(f"#learn-title-{number}").bounding_box()
+    return title["y"] - header["y"] - header["height"]
+
+
+def test_a_step_begins_with_its_title_below_the_header_of_a_phone(visit):
+    page = visit("?learn=1", **PHONE)
+    ready(page, 1)
+    for number in range(2, 7):
+        page.locator(".learn-foot .next").tap()
+        eventually(lambda n=number: 0 <= top_of_title(page, n) < 40)
+    page.locator(".learn-foot .chip").first.tap()
+    eventually(lambda: 0 <= top_of_title(page, 5) < 40)
+
+
+def test_a_hint_of_another_page_leads_to_the_beginning_of_its_step(visit):
+    page = visit(**PHONE)
+    for visits in ("the first", "another one"):
+        page.get_by_role("tab", name="Ask").tap()
+        hint = page.get_by_role("button", name="About Pass one")
+        hint.tap()
+        assert page.evaluate("scrollY") > 200, visits
+        page.get_by_role("link", name="Learn it: step 6").tap()
+        eventually(lambda: 0 <= top_of_title(page, 6) < 40)
+        assert page.evaluate("document.activeElement.id") == "learn-title-6", visits
+
+
+def test_an_expert_with_the_longest_name_stays_on_the_card(visit):
+    longest = "mw" * 20  # as many letters as a name may have, and wide ones
+    fake = FakeClient((longest, "math"), pace=0.1)
+    url, close = serve(fake)
+    page = visit("?learn=5", url=url, **PHONE)
+    try:
+        ready(page, 5)
+        page.locator("#learn-expert-expert").select_option(longest)
+        page.locator(".learn-step .words", has_text=longest).wait_for()
+        card = page.locator("#learn-card").bounding_box()
+        for part in ("#learn-expert-expert", ".learn-slider output", ".learn-step .values"):
+            box = page.locator(part).bounding_box()
+            assert box["x"] + box["width"] <= card["x"] + card["width"] - 8, part
+        assert page.locator("#learn-card").evaluate("(e) => e.scrollWidth <= e.clientWidth")
+        page.screenshot(path=SHOTS / "learn-longest-name.png", full_page=True)
+    finally:
+        page.context.close()  # before its server
+        close()
+
+
+# --- large type ----------------------------------------------------------------------------------
+
+SMALL = """[...document.querySelectorAll('.learn-step *')].filter((e) =>
+    e.checkVisibility() && !e.closest('svg, sub')
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())
+    && parseFloat(getComputedStyle(e).fontSize) < 18).map((e) => e.className + e.textContent)"""
+
+
+@pytest.mark.parametrize("theme", ["dark", rare("light")])
+def test_every_step_is_one_screen_in_large_type_too(visit, theme):
+    page = visit("?learn=1&present=1", color_scheme=theme, reduced_motion="reduce")
+    size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    for number in range(1, 7):
+        ready(page, number)
+        eventually(lambda: page.evaluate("document.documentElement.id") == "t2-present")
+        assert page.evaluate(size) == [1280, 720], number
+        say(page, RIGHT[number - 1])
+        move(page, number)
+        page.locator(".learn-step.seen").wait_for()
+        page.screenshot(path=SHOTS / f"present-learn-{number}-{theme}.png")
+        assert page.evaluate(size) == [1280, 720], number
+        for part in (".learn-step > *", ".pass", ".learn-foot .chip"):
+            foot = [box["y"] + box["height"] for box in boxes(page, part)]
+            assert max(foot, default=0) <= 712, (number, part)
+        cut = "[...document.querySelectorAll('.after')].map((e) => e.scrollHeight - e.clientHeight)"
+        assert page.evaluate(cut) == [0], f"step {number} is cut"
+        assert page.evaluate(SMALL) == [], number
+        assert page.evaluate(PALE) == [], number
+        page.locator(".learn-steps a").nth(min(number, 5)).click()
+
+
+def boxes(page, selector):
+    return [one.bounding_box() for one in page.locator(selector).all() if one.is_visible()]
+
+
+def test_large_type_stays_in_the_address_from_step_to_step(visit, app):
+    page = visit("?learn=1&present=1")
+    step(page, 1)
+    page.locator(".learn-foot .next").click()
+    step(page, 2)
+    assert page.url == f"{app[1]}?learn=2&present=1"
+    page.click("#present")
+    page.locator(".learn-foot .next").click()
+    step(page, 3)
+    assert page.url == f"{app[1]}?learn=3", "it was left"
 
 
 def test_the_keyboard_alone_is_enough(visit):

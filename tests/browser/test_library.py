@@ -228,3 +228,47 @@ def test_experts_stand_beside_each_other(visit, client):
         assert page.evaluate(PALE) == [], theme
         page.screenshot(path=SHOTS / f"library-likeness-{theme}.png", full_page=True)
         page.get_by_label("Switch between light and dark").click()
+
+
+CROWD = (
+    "math code reasoning haystack syllogisms spirals reversal sequences primes formats cubes "
+    "palindromes isomorphic sentences sorting filters fractions siblings equations sums decimals "
+    "family jumbles jumbels"  # the last two are one and the same to the double
+).split()
+
+
+@pytest.mark.parametrize("phone", [False, True], ids=["screen", "phone"])
+def test_names_on_the_map_cover_neither_each_other_nor_a_dot(visit, phone):
+    fake = FakeClient(CROWD, pace=0.1)
+    url, close = serve(fake)
+    size = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True} if phone else {}
+    page = visit("?tab=library", url=url, **size)
+    try:
+        page.wait_for_selector("#likeness .map .points path")
+        page.locator("#likeness .map").screenshot(path=SHOTS / f"library-map-{phone}.png")
+        found = page.evaluate(
+            """() => {
+          const box = (e) => e.getBoundingClientRect();
+          const all = (selector) => [...document.querySelectorAll(`#likeness .map ${selector}`)];
+          const named = all(".annotation-text, .textpoint text").filter((e) => e.textContent);
+          const area = box(document.querySelector("#likeness .map"));
+          const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+            && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;
+          const dots = all(".points path");
+          return {
+            names: named.length, dots: dots.length,
+            covered: named.flatMap((a, i) => [...named.slice(i + 1), ...dots]
+              .filter((b) => meet(box(a), box(b))).map((b) => `${a.textContent} ${b.textContent}`)),
+            out: named.filter((e) => box(e).left < area.left || box(e).right > area.right).length,
+            said: document.querySelector("#likeness .alike-map .foot").textContent,
+          };
+        }"""
+        )
+        assert found["covered"] == [] and found["out"] == 0
+        assert found["dots"] == 25, "every expert has its dot"
+        assert found["names"] >= 12
+        left = 25 - found["names"]
+        assert (f"{left} of the names have no room" in found["said"]) == (left > 0)
+    finally:
+        page.context.close()  # before its server
+        close()

@@ -104,6 +104,36 @@ def test_no_slider_hides_and_no_preset_is_cut(library):
         page.screenshot(path=shot, animations="disabled")
 
 
+@pytest.mark.parametrize("library", [25, rare(5)], indirect=True)
+def test_no_row_covers_another_one_in_large_type(library):
+    page = library[0]("?mix=math=0.5&present=1&point=mixture")
+    page.locator(".mix-rows .mix-row").nth(2).wait_for()
+    eventually(lambda: page.locator("#card-mixture").bounding_box()["height"] > 400)
+    page.screenshot(path=SHOTS / f"present-experts-{len(names(page))}.png")
+    parts = ".mix-row .name, .mix-rows .rest, #strength .name, .base-share .name"
+    overlaps = page.evaluate(
+        """(parts) => {
+      const list = document.querySelector('.mix-rows');
+      const inside = (e) => !list.contains(e)
+        || e.getBoundingClientRect().bottom <= list.getBoundingClientRect().bottom;
+      const all = [...document.querySelectorAll(parts)].filter(inside).map((e) => {
+        const range = document.createRange();
+        range.selectNodeContents(e);
+        return range.getBoundingClientRect();
+      });
+      return all.flatMap((a, i) => all.slice(i + 1).map((b) => Math.min(a.bottom, b.bottom)
+        - Math.max(a.top, b.top))).filter((shared) => shared > 0.5);
+    }""",
+        parts,
+    )
+    assert overlaps == []
+    tall = page.locator(".mix-rows .mix-row").evaluate_all("all => all.map((e) => e.offsetHeight)")
+    assert min(tall) >= 40, "its thumb is 28 pixels high, and its letters stand on 35"
+    page.locator(".mix-rows .mix-row").last.scroll_into_view_if_needed()
+    assert in_view(page)[-1] == names(page)[-1]
+    assert page.evaluate(INSIDE, ".base-share") == [True]
+
+
 @pytest.mark.parametrize("library", [12], indirect=True)
 def test_rows_stay_under_the_hand_and_those_in_use_come_first_once_it_has_gone(library):
     page = library[0]()

@@ -81,6 +81,16 @@ def test_an_old_answer_is_marked_on_a_phone_too(visit):
     page.screenshot(path=SHOTS / "ask-phone-old.png")
 
 
+def test_the_ground_below_the_page_is_dark_in_the_dark(visit):
+    page = visit(color_scheme="dark", **PHONE)
+    ground = "(e) => getComputedStyle(e).backgroundColor"
+    assert page.locator("body").evaluate(ground) == "rgb(16, 18, 21)", "tokens.css: --t2-page"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+    page.evaluate("t2ui.setDark(false)")
+    assert page.locator("body").evaluate(ground) == "rgb(243, 244, 247)"
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
+
+
 # --- targets -------------------------------------------------------------------------------------
 
 
