@@ -111,13 +111,19 @@ def main() -> None:
 
 def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expert]) -> None:
     """All experts there: right ones, wrong ones and none, calibration, and the oracle's gain."""
-    right, wrong, none, sure, hit = [], [], [], [], []
+    right, wrong, none = [], [], []
+    judged: dict[str, tuple[list[float], list[bool]]] = {
+        "generators": ([], []),
+        "requests": ([], []),
+    }
     kept: dict[str, float] = {}
     for label, own in states.items():
         found = picks(kinds, own)
         kept[label] = sum(pick == label for pick, _ in found) / len(found)
         missed = [pick for pick, _ in found if pick != label]
         print(f"  {label:20} {100 * kept[label]:5.1f} % of {len(found)}; else {missed[:6]}")
+        generated = label in experts and experts[label].task.startswith("rg:")
+        sure, hit = judged["generators" if generated else "requests"]
         sure += [confidence for _, confidence in found]
         hit += [pick == label for pick, _ in found]
         if label != OTHERS:
@@ -125,8 +131,10 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
             wrong += [pick not in (label, OTHERS) for pick, _ in found]
             none += [pick == OTHERS for pick, _ in found]
     print(f"the right expert: {share(right)}; a wrong one: {share(wrong)}; none: {share(none)}")
-    error = expected_calibration_error(sure, hit)
-    print(f"expected calibration error over all {len(hit)}: {error:.3f}")
+    judged["all"] = tuple(a + b for a, b in zip(*judged.values(), strict=True))
+    for who, (sure, hit) in judged.items():
+        error = expected_calibration_error(sure, hit)
+        print(f"expected calibration error, {who}, {len(hit)}: {error:.3f}")
     gains = {e.labels[0]: gain_of(e) for e in experts.values() if e.task.startswith("rg:")}
     gains = {label: gain for label, gain in gains.items() if gain and label in kept}
     if gains:
