@@ -153,7 +153,7 @@
   function tests(result) {
     const { best, entries, tied } = result;
     const who = tied.length ? `${best} (handed in first of ${tied.length} with as many right)` : best;
-    return result.tests.map((one) => h("p.test", { title: tied.join(", ") }, h("b", null, `${who} against ${one.against}: `),
+    return result.tests.map((one) => h("p.test", { title: tied.filter(Boolean).join(", ") }, h("b", null, `${who} against ${one.against}: `),
       `${questions(one.won)} only ${best}, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
       entries > 1 ? `, as the best of ${entries} entries ${one.p_of_all.toPrecision(2)}` : "", "."));
   }

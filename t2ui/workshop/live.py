@@ -83,7 +83,9 @@ class Workshop:
                     one for one in result["standings"] if one["rival"] or one["name"] == seat.name
                 ]
                 out = [one for one in result["left_out"] if one["name"] in (seat.name, SEARCH)]
-                result = {**result, "standings": lines, "left_out": out}
+                # how many were as good as the best, but not who
+                tied = ["" for _ in result["tied"]]
+                result = {**result, "standings": lines, "left_out": out, "tied": tied}
             counted = len(contest.entries)
             shown["contest"] = {
                 "state": contest.state,

@@ -240,7 +240,7 @@ def test_the_last_step_reads_a_prompt_and_ends_on_ask(visit, client):
     page.locator("#prompt textarea").wait_for()
     assert "Fibonacci" in page.locator("#prompt textarea").input_value()
     eventually(lambda: page.evaluate("document.activeElement.id") == "ask")
-    assert page.evaluate("location.search") == ""
+    assert page.evaluate("location.search") == "?tab=ask"
 
 
 @pytest.mark.slow

@@ -118,8 +118,7 @@ def test_a_reload_keeps_what_was_typed_and_set_by_hand(visit):
     eventually(lambda: page.locator("#prompt textarea").input_value() == "Half a question")
     eventually(lambda: alpha(page, "math") == 0.7)
     assert page.locator("#set-by").inner_text() == "set by: you"
-    page.goto(page.url)  # another visit in the same tab begins anew
-    page.wait_for_selector("#mix-math", state="attached")
+    reload(page, visit=True)  # that begins anew
     page.wait_for_timeout(1000)
     assert alpha(page, "math") == 0 and page.locator("#prompt textarea").input_value() == ""
 

@@ -438,6 +438,15 @@ def test_an_entry_whose_expert_was_deleted_neither_stops_the_end_nor_its_neighbo
         assert result_of(ada)["left_out"] == out and result_of(ben)["left_out"] == out[1:]
 
 
+def test_students_are_told_how_many_were_as_good_as_the_best_but_not_who(tmp_path):
+    with contest_of(tmp_path, FakeClient(pace=0.1)) as (_, ada, ben, teacher):
+        for one in (ada, ben):
+            assert one.hand_in({"math": 1.0}).status_code == 202
+        assert teacher.act("end").status_code == 200
+        assert result_of(teacher)["tied"] == ["Ada", "Ben"]
+        assert result_of(ben)["tied"] == ["", ""]
+
+
 def test_a_contest_in_which_every_entry_is_left_out_ends_without_a_best(tmp_path):
     client = FakeClient(names=("math", "mine"), pace=0.1)
     with contest_of(tmp_path, client) as (_, ada, _, teacher):

@@ -119,10 +119,13 @@ def visit(browser, app, client):
     assert not bad, bad
 
 
-def reload(page):
-    """Load a page anew, until its sliders stand."""
+def reload(page, visit=False):
+    """Load a page anew, or `visit` its address again in the same tab, until its sliders stand."""
     leaving.add(page)
-    page.reload()
+    if visit:
+        page.goto(page.url)
+    else:
+        page.reload()
     page.wait_for_selector("#mix-math", state="attached")
     leaving.discard(page)
 
