@@ -91,6 +91,7 @@ def test_the_address_names_the_open_page_and_asks_for_nothing(visit, client):
     page = visit()
     page.get_by_role("tab", name="Library").click()
     eventually(lambda: page.url.endswith("?tab=library"))
+    page.locator(".t2-library .expert").first.wait_for()
     reload(page)
     eventually(
         lambda: page.get_by_role("tab", name="Library").get_attribute("aria-selected") == "true"
