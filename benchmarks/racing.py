@@ -12,11 +12,11 @@ from benchmarks.common import (
     adapted_default,
     add_data_option,
     describe_machine,
-    some_experts,
 )
-from t2ui.config import FewShotConfig
+from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
 from t2ui.few_shot.adapt import search
 from t2ui.records import Generation
+from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_option(parser)
     parser.add_argument("--task", default="arith")
+    parser.add_argument("--experts", nargs="+", default=["math", "code", "reasoning"])
     parser.add_argument("--shots", type=int, default=10)
     parser.add_argument("--population", type=int, default=32)
     parser.add_argument("--generations", type=int, default=6)
@@ -32,7 +33,8 @@ def main() -> None:
     options = parser.parse_args()
     describe_machine()
     model, tokenizer, adapter = adapted_default()
-    experts = some_experts(adapter)
+    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
+    experts = {name: shipped[name] for name in options.experts}
     task = load_task(options.task, tokenizer, options.data)
     examples = task.validation[: options.shots]
     spent = {}
