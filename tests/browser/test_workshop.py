@@ -136,10 +136,11 @@ def test_after_a_restart_the_board_says_once_that_there_is_a_new_link(room):
     teacher.locator("#status[data-state=refused]").wait_for()
     line.wait_for()
     assert line.count() == 1 and teacher.locator(".banner, .t2-tip").count() == 0
-    teacher.context.new_page().goto(
-        f"{teacher.url.split('?')[0]}workshop/teacher?key={workshop.secret}"
-    )
+    other = teacher.context.new_page()  # of the same browser: the cookie is both pages'
+    other.goto(f"{teacher.url.split('?')[0]}workshop/teacher?key={workshop.secret}")
+    other.locator("#status[data-state=ready]").wait_for()
     line.wait_for(state="detached")
+    other.close()  # left in mid-stream it can keep its browser from closing
     workshop.secret = Workshop(workshop.plan).secret
     teacher.reload()
     teacher.locator("#said", has_text="The server was started again").wait_for()
