@@ -142,8 +142,10 @@ def test_after_a_restart_the_board_says_once_that_there_is_a_new_link(room):
     line.wait_for(state="detached")
     other.close()  # left in mid-stream it can keep its browser from closing
     workshop.secret = Workshop(workshop.plan).secret
-    teacher.reload()
-    teacher.locator("#said", has_text="The server was started again").wait_for()
+    again = teacher.context.new_page()  # the board may be loading itself anew at this moment
+    again.goto(teacher.url.split("?")[0])
+    again.locator("#said", has_text="The server was started again").wait_for()
+    again.close()
 
 
 def test_the_header_tells_no_server_from_one_that_does_not_let_the_page_in(room):
