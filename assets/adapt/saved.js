@@ -13,6 +13,7 @@
     opens(open, sheet);
     let last = null;
     let drawn = "";
+    let said = { note: "", bad: false }; // of the last change
 
     function row(one) {
       const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
@@ -41,11 +42,12 @@
       if (side && !open.isConnected) side.append(open);
       open.hidden = !value.rows.length;
       open.textContent = `Saved: ${value.rows.length}`;
-      const now = JSON.stringify([value.rows, value.note, value.bad]);
+      if (value.note !== null) said = { note: value.note, bad: value.bad };
+      const now = JSON.stringify([value.rows, said]);
       if (now !== drawn) { // else the experts were only listed again: a hand may be on a button
         drawn = now;
         sheet.replaceChildren(h("p.what", null, value.words), ...value.rows.map(row),
-          h(value.bad ? "p.note.bad" : "p.note", { role: "status" }, value.note));
+          h(said.bad ? "p.note.bad" : "p.note", { role: "status" }, said.note));
       }
       if (!value.rows.length && sheet.matches(":popover-open")) sheet.hidePopover();
       if (value.file && value.stamp !== last) saveBytes(value.file);

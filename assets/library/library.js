@@ -3,7 +3,6 @@
 
 (() => {
   const { panels, page, h, fill, percent, presents, putOnSliders, saveBytes, twice } = window.t2ui;
-  const MOST_BYTES = 1_400_000; // of a file that is added, as t2ui/messages/saved.py: no more is read and sent
   const KINDS = {
     all: () => true,
     answering: (one) => !one.dispatcher,
@@ -50,13 +49,15 @@
     const file = h("input", { type: "file", accept: ".safetensors,.svf", id: "library-file", tabIndex: -1, onchange: async () => {
       const chosen = file.files[0];
       if (!chosen) return;
-      file.value = "";
-      if (chosen.size > MOST_BYTES) {
-        note.textContent = `The file has ${chosen.size.toLocaleString("en")} bytes; expected an expert's file of at most ${MOST_BYTES.toLocaleString("en")}: put a larger one into the experts folder.`;
+      const most = Number(host.dataset.most); // bytes: no more is read and sent
+      if (chosen.size > most) {
+        file.value = "";
+        note.textContent = `The file has ${chosen.size.toLocaleString("en")} bytes; expected an expert's file of at most ${most.toLocaleString("en")}: put a larger one into the experts folder.`;
         note.classList.add("bad");
         return;
       }
       const bytes = new Uint8Array(await chosen.arrayBuffer());
+      file.value = "";
       let text = "";
       for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
       api.trigger("select", { act: "add", base64: btoa(text) });
@@ -144,8 +145,10 @@
     return (next) => {
       value = next;
       host.dataset.state = value.state;
-      note.textContent = value.note;
-      note.classList.toggle("bad", value.bad);
+      if (value.note !== null) {
+        note.textContent = value.note;
+        note.classList.toggle("bad", value.bad);
+      }
       const { note: _said, bad, file, stamp, ...listed } = value;
       if (JSON.stringify(listed) !== drawn) list();
       drawn = JSON.stringify(listed);

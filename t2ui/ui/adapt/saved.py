@@ -46,13 +46,12 @@ def saved_experts(shared: Shared) -> None:
             note = renamed(wanted)
         return pack(changed), library_of(found.experts), _value_text(changed, words, note)
 
-    def show(packed: str, now: str) -> str:
-        """The rows anew; what was said of the last change stays."""
-        value, before = _value(unpack(packed), words), unpack(now)
-        return pack({**value, "note": before.get("note", ""), "bad": bool(before.get("bad"))})
+    def show(packed: str) -> str:
+        """The rows anew; what was said of the last change stays, which may come before this."""
+        return pack({**_value(unpack(packed), words), "note": None})
 
     shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
-    shared.library.change(show, [shared.mixer, shown], shown, **QUICK)
+    shared.library.change(show, shared.mixer, shown, **QUICK)
 
 
 def _value(mixer: Mapping[str, Any], words: str) -> dict[str, Any]:

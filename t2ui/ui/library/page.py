@@ -11,6 +11,7 @@ import gradio as gr
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.errors import InputError
 from t2ui.messages import AddExpert, ExpertFile, ExpertSaved, Failed, RenameExpert, SaveExpert
+from t2ui.messages.saved import MOST_BYTES
 from t2ui.ui.library.cards import cards
 from t2ui.ui.library.likeness import likeness_card
 from t2ui.ui.library.measuring import (
@@ -35,14 +36,13 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
     words = OWN if shared.public else SHARED
     with card("Experts", f"A row of scales z each. {words}", "", "library-card", 5):
         last = measuring_row(shared)
-        shown = panel("library", _value(cards(None), words), "library")
+        most = {"most": str(MOST_BYTES)}
+        shown = panel("library", _value(cards(None), words), "library", most)
     likeness_card(shared, tab)
 
-    def show(request: gr.Request, now: str) -> str:
-        """The cards anew; what was said of the last change stays."""
-        before = unpack(now)
-        value = _value(cards(listed(of(shared.client, request))), words)
-        return pack({**value, "note": before.get("note", ""), "bad": bool(before.get("bad"))})
+    def show(request: gr.Request) -> str:
+        """The cards anew; what was said of the last change stays, which may come before this."""
+        return pack({**_value(cards(listed(of(shared.client, request))), words), "note": None})
 
     async def act(
         request: gr.Request, packed: str, measured: dict[str, Any], event: gr.EventData
@@ -80,8 +80,8 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
             return gr.skip(), gr.skip()
         return pack(moved(mixer, {name: 1.0}, f"Library: {name}")), NO_DISPATCH
 
-    shared.library.change(show, shown, shown, **QUICK)
-    tab.select(show, shown, shown, **QUICK)
+    shared.library.change(show, None, shown, **QUICK)
+    tab.select(show, None, shown, **QUICK)
     shown.select(act, [shared.mixer, last], [shared.mixer, shared.library, shown], **WORKER)
     shown.apply(use, shared.mixer, [shared.mixer, shared.dispatch], **QUICK)
 
