@@ -15,16 +15,16 @@ from benchmarks.common import (
     adapted_default,
     add_data_option,
     describe_machine,
+    shipped,
     some_experts,
 )
 from t2ui.catalogue import SEARCH_METHODS
-from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
+from t2ui.config import FewShotConfig
 from t2ui.few_shot.adapt import search
 from t2ui.few_shot.examples import shots_of
 from t2ui.few_shot.scoring import Scorer
 from t2ui.few_shot.search import generation_tokens
 from t2ui.records import Generation
-from t2ui.svf.library import load_library
 from t2ui.svf.mixture import Mixture, mix
 from t2ui.tasks import load_task
 from t2ui.tasks.batching import shuffled
@@ -136,8 +136,8 @@ def main() -> None:
     arguments = parser.parse_args()
     describe_machine()
     loaded = adapted_default(arguments.device)
-    shipped = len(load_library(default_experts_dir() / DEFAULT_MODEL).answering)
-    experts = some_experts(loaded[2], shipped + arguments.random)
+    count = len(shipped().answering)
+    experts = some_experts(loaded[2], count + arguments.random)
     print(f"experts: {', '.join(experts)}")
     for name in arguments.tasks:
         compare(load_task(name, loaded[1], arguments.data), loaded, experts, arguments)

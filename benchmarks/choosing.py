@@ -11,16 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, median
 
-from benchmarks.common import adapted_default, add_data_option, describe_machine, result_log
-from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
+from benchmarks.common import (
+    adapted_default,
+    add_data_option,
+    answered,
+    describe_machine,
+    result_log,
+    shipped,
+)
+from t2ui.config import DEFAULT_MODEL, FewShotConfig
 from t2ui.evaluation.comparison import Comparison
-from t2ui.evaluation.measure import right_by_row, sample
+from t2ui.evaluation.measure import sample
 from t2ui.evaluation.methods import base, of_dispatch, of_expert, of_mixture
 from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.few_shot.adapt import search
 from t2ui.few_shot.examples import shots_of
 from t2ui.inference.dispatch import LabelReader
-from t2ui.svf.library import load_library
 from t2ui.svf.mixture import SavedMixture
 from t2ui.tasks import load_task
 
@@ -89,15 +95,7 @@ def compare(task, loaded, library, log, arguments) -> None:
     methods = {m.name: m for m in [*plain, *(m for each in mixed.values() for m in each)]}
     comparison = Comparison(adapter, tokenizer, list(methods.values()), log)
     rows = sample(task.test, arguments.limit, seed=0)
-    for _ in comparison.add_set(task.name, task, rows):
-        pass
-
-    def right(method) -> list[bool]:
-        judged_by = comparison.judged_by[task.name]
-        by = right_by_row(log, task.name, method, rows, judged_by)
-        known = by["greedy" if task.grade else "sum"]
-        return [known[row.id] for row in rows]
-
+    right = answered(comparison, task, rows)
     at_base = right(plain[0])
     print(
         f"\n{task.name}, {len(rows)} test rows; 95 % Wilson intervals; few-shot: mean of "
@@ -136,7 +134,7 @@ def main() -> None:
     arguments = parser.parse_args()
     describe_machine()
     loaded = adapted_default(arguments.device)
-    library = load_library(default_experts_dir() / DEFAULT_MODEL)
+    library = shipped()
     with result_log(arguments.out, loaded) as log:
         for name in arguments.tasks:
             task = load_task(name, loaded[1], arguments.data)

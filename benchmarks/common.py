@@ -10,11 +10,15 @@ import torch
 
 from t2ui.allocator import keep_freed_memory
 from t2ui.config import DATA_VARIABLE, DEFAULT_MODEL, default_data_dir, default_experts_dir
+from t2ui.evaluation.comparison import Comparison
+from t2ui.evaluation.measure import right_by_row
+from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import ResultLog
 from t2ui.models.loading import dtype_name, load_model
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import load_library
+from t2ui.svf.library import Library, load_library
+from t2ui.tasks.base import Example, Task
 
 
 def adapted_default(device: str = "auto"):
@@ -25,11 +29,15 @@ def adapted_default(device: str = "auto"):
     return model, tokenizer, adapt(model)
 
 
+def shipped() -> Library:
+    """The experts that ship for the default model."""
+    return load_library(default_experts_dir() / DEFAULT_MODEL)
+
+
 def some_experts(adapter: Adapter, count: int = 3) -> dict[str, Expert]:
     """Experts to mix: shipped ones that answer, filled up with random ones of the same shapes.
     Speed depends on the shapes alone."""
-    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
-    experts = dict(list(shipped.items())[:count])
+    experts = dict(list(shipped().answering.items())[:count])
     generator = torch.Generator().manual_seed(0)
     for i in range(count - len(experts)):
         scales = {
@@ -58,6 +66,24 @@ def result_log(folder: Path, loaded) -> ResultLog:
     model, _, adapter = loaded
     settings = {"model": DEFAULT_MODEL, "fingerprint": adapter.fingerprint}
     return ResultLog(folder / "results.jsonl", {**settings, "dtype": dtype_name(model)})
+
+
+def answered(
+    comparison: Comparison, task: Task, rows: Sequence[Example], column: str = ""
+) -> Callable[[Method], list[bool]]:
+    """Have every method of the comparison answer these rows, as a set called `column` in the log
+    (the task's name by default). Returns what gives, for a method, which rows it got right: options
+    are compared by their summed log-likelihood."""
+    column = column or task.name
+    for _ in comparison.add_set(column, task, rows):
+        pass
+
+    def right(method: Method) -> list[bool]:
+        by = right_by_row(comparison.log, column, method, rows, comparison.judged_by[column])
+        known = by["greedy" if task.grade else "sum"]
+        return [known[row.id] for row in rows]
+
+    return right
 
 
 def wait_for(threads: Sequence[threading.Thread], so_far: Callable[[], str]) -> float:

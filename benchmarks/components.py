@@ -15,13 +15,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.common import adapted_default, add_data_option, describe_machine
-from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from benchmarks.common import adapted_default, add_data_option, describe_machine, shipped
 from t2ui.models.likelihood import packed_log_likelihoods
 from t2ui.models.questions import Question
 from t2ui.svf.components import MOST, ORDERS, matrices, most_changed, with_component
 from t2ui.svf.decomposition import leaf_of
-from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 
 NEAR = 0.05  # of a random component's σ to its partner's
@@ -115,7 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     describe_machine()
     loaded = adapted_default(arguments.device)
-    library = load_library(default_experts_dir() / DEFAULT_MODEL)
+    library = shipped()
     print(
         "| expert | task | most changed by | AUC [95 %] | median effect, nats | of random ones "
         "| all off together | all random ones off | expert − base |\n" + "|---" * 9 + "|"

@@ -9,15 +9,20 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import adapted_default, add_data_option, describe_machine, result_log
-from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from benchmarks.common import (
+    adapted_default,
+    add_data_option,
+    answered,
+    describe_machine,
+    result_log,
+    shipped,
+)
 from t2ui.evaluation.comparison import Comparison
-from t2ui.evaluation.measure import right_by_row, sample
+from t2ui.evaluation.measure import sample
 from t2ui.evaluation.methods import base, of_expert
 from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.exchange.lora import at_rank
 from t2ui.inference.dispatch import LabelReader
-from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 
 
@@ -46,14 +51,7 @@ def compare(expert, task, loaded, log, arguments) -> None:
     methods.append(of_expert(adapter, reader, expert))
     comparison = Comparison(adapter, tokenizer, methods, log)
     rows = sample(task.test, arguments.limit, arguments.seed)
-    for _ in comparison.add_set(task.name, task, rows):
-        pass
-
-    def right(method) -> list[bool]:
-        by = right_by_row(log, task.name, method, rows, comparison.judged_by[task.name])
-        known = by["greedy" if task.grade else "sum"]
-        return [known[row.id] for row in rows]
-
+    right = answered(comparison, task, rows)
     whole = right(methods[-1])
     print(f"\n{expert.name} on {task.name}, n {len(rows)}, seed {arguments.seed}; p: against full")
     for method in methods:
@@ -80,11 +78,11 @@ def main() -> None:
     arguments = parser.parse_args()
     describe_machine()
     loaded = adapted_default(arguments.device)
-    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
+    experts = shipped().answering
     with result_log(arguments.out, loaded) as log:
-        for name in arguments.experts or shipped:
-            task = load_task(shipped[name].task, loaded[1], arguments.data)
-            compare(shipped[name], task, loaded, log, arguments)
+        for name in arguments.experts or experts:
+            task = load_task(experts[name].task, loaded[1], arguments.data)
+            compare(experts[name], task, loaded, log, arguments)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ import time
 
 import torch
 
-from benchmarks.common import adapted_default, describe_machine
-from t2ui.config import DEFAULT_MODEL, Sampling, default_experts_dir
+from benchmarks.common import adapted_default, describe_machine, shipped
+from t2ui.config import Sampling
 from t2ui.inference.decoding import Row, generate
 from t2ui.inference.dispatch import LabelReader
 from t2ui.models.chat import chat_ids
-from t2ui.svf.library import load_library
 
 PROMPTS = (
     "Write a Python function that returns the nth Fibonacci number.",
@@ -26,7 +25,7 @@ def main() -> None:
     torch.manual_seed(0)
     describe_machine()
     model, tokenizer, adapter = adapted_default()
-    library = load_library(default_experts_dir() / DEFAULT_MODEL)
+    library = shipped()
     dispatcher = LabelReader(model, tokenizer, adapter)
     model.generation_config.eos_token_id = tokenizer.eos_token = None  # answers have 128 tokens
     for mode, expert in (("prompt", None), ("expert", library.dispatcher)):

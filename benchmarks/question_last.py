@@ -12,14 +12,13 @@ import random
 
 import torch
 
-from benchmarks.common import adapted_default, add_data_option, describe_machine
-from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from benchmarks.common import adapted_default, add_data_option, describe_machine, shipped
 from t2ui.inference.dispatch import ANSWER_START, CONTENT_FREE, DispatchPrompt
 from t2ui.models.chat import chat_around, text_ids
 from t2ui.models.likelihood import batched_log_likelihoods
 from t2ui.models.questions import Question
 from t2ui.models.running import BaseReading
-from t2ui.svf.library import dispatcher_in, load_library
+from t2ui.svf.library import dispatcher_in
 from t2ui.tasks import dispatch_rows
 
 BEHIND = (
@@ -52,7 +51,7 @@ def main() -> None:
         ids = text_ids(tokenizer, prompt)
         return Question((*opening, *ids, *asked, *closing), form.answers)
 
-    expert = dispatcher_in(load_library(default_experts_dir() / DEFAULT_MODEL).experts)
+    expert = dispatcher_in(shipped().experts)
     assert expert is not None, "the shipped classification expert"
     tail = BaseReading(len(asked) + len(closing), adapter.disabled)
     ways = {

@@ -8,15 +8,10 @@ best score are compared.
 import argparse
 from collections.abc import Sequence
 
-from benchmarks.common import (
-    adapted_default,
-    add_data_option,
-    describe_machine,
-)
-from t2ui.config import DEFAULT_MODEL, FewShotConfig, default_experts_dir
+from benchmarks.common import adapted_default, add_data_option, describe_machine, shipped
+from t2ui.config import FewShotConfig
 from t2ui.few_shot.adapt import search
 from t2ui.records import Generation
-from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 
 
@@ -33,8 +28,8 @@ def main() -> None:
     options = parser.parse_args()
     describe_machine()
     model, tokenizer, adapter = adapted_default()
-    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
-    experts = {name: shipped[name] for name in options.experts}
+    there = shipped().answering
+    experts = {name: there[name] for name in options.experts}
     task = load_task(options.task, tokenizer, options.data)
     examples = task.validation[: options.shots]
     spent = {}

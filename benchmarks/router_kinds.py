@@ -18,14 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.common import adapted_default, describe_machine
-from t2ui.config import DEFAULT_MODEL, OTHERS, default_data_dir, default_experts_dir
+from benchmarks.common import adapted_default, describe_machine, shipped
+from t2ui.config import OTHERS, default_data_dir
 from t2ui.evaluation.statistics import expected_calibration_error, wilson
 from t2ui.inference.kinds import Kinds
 from t2ui.jsonl import read_jsonl
 from t2ui.models.prompt_states import prompt_states
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 from t2ui.tasks.dispatch_rows import OWN_REQUESTS
 
@@ -96,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     describe_machine()
     model, tokenizer, _ = adapted_default()
-    experts = load_library(default_experts_dir() / DEFAULT_MODEL).experts
+    experts = shipped().experts
     examples = examples_of(experts)
     prompts = fresh_prompts(experts, tokenizer, options.rows)
     states = {label: prompt_states(model, tokenizer, texts) for label, texts in prompts.items()}

@@ -4,10 +4,9 @@ Trained here, by the trainer that the experts are trained with, on the same rows
 for the same number of steps: LoRA of rank 16 on q and v (the paper's baseline), LoRA of rank 1 on
 all projections, VeRA, TinyLoRA (all by peft), one scale a matrix ("tied"), and SVF once more. The
 learning rate of each is the best of three by validation loss after a short training on the first
-task. Controls
-of the expert itself need no training: z shuffled within each matrix, random z of the same size,
-and z = 1 but for its most changed components. The base model also answers with five solved
-examples before the question.
+task. Controls of the expert itself need no training: z shuffled within each matrix, random z of the
+same size, and z = 1 but for its most changed components. The base model also answers with five
+solved examples before the question.
 
 The folder keeps every training's checkpoint and every answer; the same command goes on from there.
 """
@@ -16,7 +15,7 @@ import argparse
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,10 @@ import peft
 import torch
 from torch import nn
 
-from benchmarks.common import describe_machine, result_log
-from t2ui.config import DEFAULT_MODEL, TrainConfig, default_experts_dir
+from benchmarks.common import answered, describe_machine, result_log, shipped
+from t2ui.config import TrainConfig
 from t2ui.evaluation.comparison import Comparison
-from t2ui.evaluation.measure import right_by_row, sample
+from t2ui.evaluation.measure import sample
 from t2ui.evaluation.methods import Method, base, fixed, of_expert
 from t2ui.evaluation.statistics import paired_p, wilson
 from t2ui.inference.dispatch import LabelReader
@@ -36,11 +35,11 @@ from t2ui.models.loading import load_model
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.controls import random_like, shuffled
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import load_library
 from t2ui.tasks import load_task
 from t2ui.tasks.base import Task
 from t2ui.training import checkpoint
-from t2ui.training.parameters import How, ScaleOffsets, Trainable
+from t2ui.training.lora import PeftUpdates
+from t2ui.training.parameters import ScaleOffsets, Trainable
 from t2ui.training.trainer import Trainer
 
 EXPERTS = ("decimals", "sums", "equations", "fractions", "sequences", "sentences")
@@ -48,32 +47,6 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
 MOST_CHANGED = (4096, 512)  # components of all 97,920 that keep their z
 SHOTS = 5
 TRIAL_STEPS = 40
-
-
-class PeftUpdates:
-    """What peft trains, as the trainer has it: see `training.parameters.Trainable`."""
-
-    def __init__(self, adapter: Adapter, config: peft.PeftConfig):
-        torch.manual_seed(0)  # of what it starts from
-        self.model = adapter.model
-        self.peft = peft.get_peft_model(self.model, config)
-        self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
-        self.fingerprint = f"{adapter.fingerprint} {config.peft_type}"
-
-    @contextmanager
-    def running(self, how: How) -> Iterator[None]:
-        self.peft.train(how == "training")
-        try:
-            with self.peft.disable_adapter() if how == "base" else nullcontext():
-                yield
-        finally:
-            self.peft.eval()
-
-    def policy(self):
-        raise NotImplementedError("Answers are decoded in this process alone.")
-
-    def remove(self) -> None:
-        self.peft.unload()
 
 
 class OwnScales(ScaleOffsets):
@@ -90,14 +63,21 @@ class TiedScales(OwnScales):
         super().__init__(adapter)
         self.offset = nn.Parameter(torch.zeros(len(self.sizes)))
         self.parameters = [self.offset]
-        self.fingerprint += " tied"
+        self.fingerprint = f"tied {self.fingerprint}"
 
     def scales(self, values):
         return super().scales(values.repeat_interleave(torch.tensor(self.sizes)))
 
 
 def _peft(config: Callable[..., peft.PeftConfig], **settings: Any):
-    return lambda adapter: PeftUpdates(adapter, config(task_type="CAUSAL_LM", **settings))
+    def made(adapter: Adapter) -> PeftUpdates:
+        torch.manual_seed(0)  # of what it starts from
+        wanted = config(task_type="CAUSAL_LM", **settings)
+        updates = PeftUpdates(adapter.model, wanted)
+        updates.fingerprint = f"{wanted.peft_type} {adapter.fingerprint}"
+        return updates
+
+    return made
 
 
 @dataclass(frozen=True)
@@ -220,13 +200,10 @@ class Table:
         self.model, self.tokenizer, self.adapter = loaded
         self.log, self.arguments = log, arguments
 
-    def right(self, expert: str, task: Task, method: Method, column: str) -> list[bool]:
+    def right(self, task: Task, method: Method, column: str) -> list[bool]:
         rows = sample(task.test, self.arguments.limit, self.arguments.seed)
         comparison = Comparison(self.adapter, self.tokenizer, [method], self.log, 64)
-        for _ in comparison.add_set(column, task, rows):
-            pass
-        found = right_by_row(self.log, column, method, rows, comparison.judged_by[column])
-        return [found["greedy"][row.id] for row in rows]
+        return answered(comparison, task, rows, column)(method)
 
     def line(self, expert: str, title: str, size: int, answers: list[bool], of_expert) -> None:
         low, high = wilson(sum(answers), len(answers))
@@ -244,21 +221,21 @@ def compare(name: str, expert: Expert, table: Table, rates: dict[str, float]) ->
     task = load_task(expert.task, tokenizer)
     reader = LabelReader(table.model, tokenizer, adapter)
     found = controls(adapter, reader, expert)
-    whole = table.right(name, task, found["expert"][0], name)
+    whole = table.right(task, found["expert"][0], name)
     for title, (method, size) in found.items():
-        answers = whole if title == "expert" else table.right(name, task, method, name)
+        answers = whole if title == "expert" else table.right(task, method, name)
         table.line(name, title, size, answers, whole)
     plain = base(adapter, reader, ())
-    table.line(name, "base model", 0, table.right(name, task, plain, name), whole)
+    table.line(name, "base model", 0, table.right(task, plain, name), whole)
     shown = load_task(expert.task, tokenizer, shots=SHOTS)
     column = f"{name}, {SHOTS} examples"
-    table.line(name, f"base, {SHOTS} examples", 0, table.right(name, shown, plain, column), whole)
+    table.line(name, f"base, {SHOTS} examples", 0, table.right(shown, plain, column), whole)
     for method, rate in rates.items():
         made = TRAINED[method].make(adapter)
         try:
             folder = out / f"{name}_{method}"
             _, count = train(made, task, tokenizer, folder, rate, table.arguments.steps)
-            answers = table.right(name, task, trained_method(method, adapter, made), name)
+            answers = table.right(task, trained_method(method, adapter, made), name)
         finally:
             made.remove()
         title = f"{TRAINED[method].title} ({count:,}, rate {rate:g})"
@@ -279,16 +256,16 @@ def main() -> None:
     describe_machine()
     model, tokenizer = load_model(device=arguments.device, dtype=arguments.dtype)
     adapter = adapt(model)
-    shipped = load_library(default_experts_dir() / DEFAULT_MODEL).answering
+    experts = shipped().answering
     with result_log(arguments.out, (model, tokenizer, adapter)) as log:
         table = Table((model, tokenizer, adapter), log, arguments)
-        first = load_task(shipped[EXPERTS[0]].task, tokenizer)
+        first = load_task(experts[EXPERTS[0]].task, tokenizer)
         rates = {
             name: best_rate(name, adapter, first, tokenizer, arguments.out)
             for name in arguments.methods
         }
         for name in arguments.experts:
-            compare(name, shipped[name], table, rates)
+            compare(name, experts[name], table, rates)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,43 @@ WEIGHTS = "adapter_model.safetensors"  # peft's name
 OTHER_FORMS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias")
 
 
-class LoRA:
-    """Low-rank updates on some projections of a model. `remove` gives the model back.
+class PeftUpdates:
+    """What peft adds to a model, as the trainer has it: see `Trainable`. `remove` gives the model
+    back. Its maker sets the fingerprint.
+
+    Args:
+        config: of any of peft's methods; its updates stay float32 whatever the model's dtype.
+    """
+
+    fingerprint: str
+
+    def __init__(self, model: "PreTrainedModel", config: Any):
+        from peft import get_peft_model
+
+        self.model = model
+        self.peft: Any = get_peft_model(model, config)
+        self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
+
+    @contextmanager
+    def running(self, how: How) -> Iterator[None]:
+        """See `Trainable`: the updates are off for the base model, dropout is on in training."""
+        self.peft.train(how == "training")
+        try:
+            with self.peft.disable_adapter() if how == "base" else nullcontext():
+                yield
+        finally:
+            self.peft.eval()
+
+    def policy(self) -> Scales:
+        raise InputError("A LoRA's answers are decoded in this process alone: leave --ray out.")
+
+    def remove(self) -> None:
+        """Take the updates out of the model; its parameters can be trained again as before."""
+        self.peft.unload()
+
+
+class LoRA(PeftUpdates):
+    """Low-rank updates on some projections of a model.
 
     Args:
         start: a folder that peft wrote, to go on from; otherwise the base model.
@@ -48,12 +83,11 @@ class LoRA:
         start: Path | None = None,
     ):
         try:
-            from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+            from peft import LoraConfig, set_peft_model_state_dict
         except ImportError:
             raise InputError(
                 "LoRA needs the package peft, which is not installed: pip install peft."
             ) from None
-        self.model = model
         projections = [f"{m}_proj" for m in modules]
         has = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
         unknown = [name for name in projections if name not in has]
@@ -62,15 +96,14 @@ class LoRA:
                 f"The LoRA's modules are {', '.join(modules) or 'none'}; expected some of "
                 f"{', '.join(sorted(n.removesuffix('_proj') for n in has if n.endswith('_proj')))}."
             )
-        self.config = LoraConfig(
+        config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank,
             lora_dropout=0.05,
             target_modules=projections,
             task_type="CAUSAL_LM",
         )
-        # Its updates stay float32 whatever the model's dtype, as an expert's scales do.
-        self.peft = get_peft_model(model, self.config)
+        super().__init__(model, config)
         if start is not None:
             try:
                 weights = _weights(start, rank, projections)
@@ -88,32 +121,14 @@ class LoRA:
             except InputError:
                 self.remove()
                 raise
-        self.parameters = [p for p in self.peft.parameters() if p.requires_grad]
         # Of the same form as an adapter's fingerprint: what is trained, and of which model.
         embedding = cast(nn.Embedding, model.get_input_embeddings())
         norm = float(embedding.weight.detach().float().norm())
         self.fingerprint = f"lora {rank} {' '.join(modules)}:{norm:.4g}"
 
-    @contextmanager
-    def running(self, how: How) -> Iterator[None]:
-        """See `Trainable`: the updates are off for the base model, dropout is on in training."""
-        self.peft.train(how == "training")
-        try:
-            with self.peft.disable_adapter() if how == "base" else nullcontext():
-                yield
-        finally:
-            self.peft.eval()
-
-    def policy(self) -> Scales:
-        raise InputError("A LoRA's answers are decoded in this process alone: leave --ray out.")
-
     def save(self, folder: Path) -> None:
         """As peft writes it: adapter_model.safetensors and adapter_config.json."""
         self.peft.save_pretrained(str(folder))
-
-    def remove(self) -> None:
-        """Take the updates out of the model; its parameters can be trained again as before."""
-        self.peft.unload()
 
 
 @contextmanager
