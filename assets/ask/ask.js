@@ -93,7 +93,7 @@
   }
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("#ask")) asked(event);
-    else if (event.target.closest?.("#stop") && answering()) {
+    else if (event.target.closest?.("#stop") && (answering() || window.t2ui.liveComing?.())) {
       stopping = setTimeout(window.t2ui.answerEnded, STOP_MS);
       say("stop");
     }

@@ -69,6 +69,8 @@
     let quiet = 0; // nothing is asked until then
     let past = ""; // the question that ended last
     let recheck = null;
+    /** Whether one is asked for that has not said anything yet. */
+    const coming = () => Boolean(asking) && !underWay();
     /** Whether a moved slider makes this answer give way to a newer one. */
     const newer = () => box.checked && (asking || page.adapted?.again);
 
@@ -83,6 +85,7 @@
       if (open || underWay()) missed = true; // until it has ended
       if (missed || Date.now() < quiet) return say("follows");
       asked = wanted();
+      page.stopsNext = false;
       asking = setTimeout(() => {
         if (underWay()) return;
         quiet = Date.now() + QUIET_MS;
@@ -125,7 +128,7 @@
     function ended() {
       clearTimeout(recheck);
       if (underWay()) recheck = setTimeout(ended, 500);
-      else if (!asking || page.adapted.question !== past) settle();
+      else if (!asking || page.stopsNext || page.adapted.question !== past) settle();
     }
     function settle() {
       open = false;
@@ -141,7 +144,9 @@
       open = true;
       setTimeout(() => (open &&= underWay()), LOST_MS); // it may have been refused
     });
+    window.t2ui.liveComing = coming;
     hear("stop", () => {
+      page.stopsNext = coming(); // its first words may be on their way
       clearTimeout(pause);
       [pause, missed, asked] = [null, false, wanted()];
     });

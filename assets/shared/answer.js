@@ -224,6 +224,9 @@
     }
 
     function draw(value) {
+      if (page.stopsNext && value.live && value.question !== shown?.question) {
+        [page.stopped, page.stopsNext] = [value.question, false];
+      }
       // Sent before the question was stopped, come after: it would stream on for ever.
       const late = value.question && value.question === page.stopped && ["waiting", "streaming"].includes(value.state);
       if (late) value = { ...value, state: "stopped" };

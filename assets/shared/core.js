@@ -6,7 +6,7 @@
 window.t2ui = (() => {
   const panels = {};
   const hints = {}; // selector of what Gradio draws -> a line for whoever points at it
-  const page = { prompt: "", mixture: { weights: {} }, ready: false, stopped: "" };
+  const page = { prompt: "", mixture: { weights: {} }, ready: false, stopped: "", stopsNext: false };
 
   /** An element: h("div.card", {title: "…", onclick: f, style: {...}}, child, "text", null). */
   function h(spec, props, ...children) {

@@ -372,6 +372,41 @@ def test_stop_stops_live_until_the_next_move(live, client):
     assert len(of(client, Ask)) == asked + 1
 
 
+@pytest.mark.parametrize("when", ["sent", "taken", "let go"])
+def test_stop_holds_between_an_answer_and_the_newer_one(live, client, when):
+    page = live()
+    client.hold_text = 2
+    slide(page, "math", 0.5)
+    eventually(lambda: page.evaluate("t2ui.page.adapted.state") == "streaming")
+    page.evaluate(
+        """(when) => {
+      const stop = () => {
+        if (!window.pressed) document.getElementById('stop').click();
+        window.pressed = true;
+      };
+      const plain = window.fetch;
+      if (when === 'let go') t2ui.hear('adapted', () => t2ui.page.adapted.state === 'stopped' && stop());
+      else window.fetch = async (...call) => {
+        const answer = plain(...call);
+        const joins = String(call[0]?.url || call[0]).includes('/queue/join');
+        if (!joins || t2ui.page.adapted.state !== 'stopped') return answer;
+        if (when === 'taken') await answer.then((got) => got.clone().text());
+        stop();
+        return answer;
+      };
+    }""",
+        when,
+    )
+    slide(page, "math", 0.6)
+    page.wait_for_function("window.pressed")
+    page.wait_for_timeout(800)
+    assert page.evaluate("t2ui.page.adapted.state") == "stopped" and text(page)
+    eventually(lambda: not client.open_jobs)
+    client.hold_text = 0
+    slide(page, "math", 0.7)
+    followed(page, "code 1.00, math 0.70")
+
+
 @pytest.mark.slow
 def test_stop_before_the_first_token_leaves_the_old_text(live, client):
     page = live()
