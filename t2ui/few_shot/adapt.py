@@ -6,7 +6,7 @@ that a worker can do other work meanwhile.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
 from t2ui.few_shot.search import MixtureSearch
-from t2ui.models.chat import answer_tail
+from t2ui.models.chat import answer_tail, end_tokens_in
 from t2ui.records import Generation
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
@@ -84,6 +84,7 @@ def search(
     tail = tail_of(tokenizer, experts, config)
     scorer = Scorer(adapter, tokenizer, config, right, tail, executor)
     scorer.check(examples)
+    examples = [_ending(adapter, tokenizer, example) for example in examples]
     mixture_search = MixtureSearch(scorer, experts, stopped)
     seen, held = split(examples, config)
     found = yield from mixture_search.find(seen)
@@ -102,6 +103,17 @@ def search(
         scorer.forward_passes,
         **measured,
     )
+
+
+def _ending(
+    adapter: Adapter, tokenizer: PreTrainedTokenizerBase | None, example: Example
+) -> Example:
+    """An open example whose answer may end with whatever ends one when it is decoded: experts that
+    were trained to end theirs otherwise than the chat format are not wrong by that alone."""
+    if tokenizer is None or len(example.question.options) != 1:
+        return example
+    ends = end_tokens_in(getattr(adapter.model, "generation_config", None), tokenizer)
+    return replace(example, question=replace(example.question, ends=tuple(ends)))
 
 
 def tail_of(

@@ -347,11 +347,19 @@ def completion_logits(
 
 
 def summed_log_likelihood(
-    logits: Tensor, option: Ids, temperature: float = 1.0
+    logits: Tensor, option: Ids, temperature: float = 1.0, ends: Ids = ()
 ) -> Tensor:  # (T, V), T ids -> ()
-    """Σ_t log π(o_t | …) of one option from the logits that predict its tokens."""
+    """Σ_t log π(o_t | …) of one option from the logits that predict its tokens.
+
+    Args:
+        ends: see `Question`.
+    """
     target = torch.tensor(option, device=logits.device)
-    return (logits.float() / temperature).log_softmax(-1).gather(1, target[:, None]).sum()
+    likely = (logits.float() / temperature).log_softmax(-1)
+    found = likely.gather(1, target[:, None])[:, 0]
+    if option[-1] not in ends:
+        return found.sum()
+    return found[:-1].sum() + likely[-1, list(ends)].logsumexp(0)
 
 
 def _scores(
@@ -362,5 +370,8 @@ def _scores(
 ) -> Tensor:  # (options,)
     pairs = zip(question.options, columns, strict=True)
     return torch.stack(
-        [summed_log_likelihood(logits[list(at)], option, temperature) for option, at in pairs]
+        [
+            summed_log_likelihood(logits[list(at)], option, temperature, question.ends)
+            for option, at in pairs
+        ]
     )

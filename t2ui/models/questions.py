@@ -20,10 +20,15 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt and the continuations that are compared. The ids are never re-tokenised."""
+    """A prompt and the continuations that are compared. The ids are never re-tokenised.
+
+    `ends`: tokens that end an answer alike. An option whose last token is one of them is as likely
+    as if any of them stood there: the probabilities of all are summed.
+    """
 
     prompt: tuple[int, ...]
     options: tuple[tuple[int, ...], ...]
+    ends: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:

@@ -385,11 +385,12 @@ def test_stop_holds_between_an_answer_and_the_newer_one(live, client, when):
         window.pressed = true;
       };
       const plain = window.fetch;
-      if (when === 'let go') t2ui.hear('adapted', () => t2ui.page.adapted.state === 'stopped' && stop());
+      const paused = () => t2ui.page.adapted.state === 'stopped';
+      if (when === 'let go') t2ui.hear('adapted', () => paused() && stop());
       else window.fetch = async (...call) => {
         const answer = plain(...call);
         const joins = String(call[0]?.url || call[0]).includes('/queue/join');
-        if (!joins || t2ui.page.adapted.state !== 'stopped') return answer;
+        if (!joins || !paused()) return answer;
         if (when === 'taken') await answer.then((got) => got.clone().text());
         stop();
         return answer;

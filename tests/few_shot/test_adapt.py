@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_examples
 import torch
-from reference import logits, prompt_ids
+from reference import log_likelihood, logits, prompt_ids
 from tiny import make_tiny
 from tiny_examples import closed_example, open_example, run
 
@@ -81,6 +81,33 @@ def test_the_gradient_needs_a_fraction_of_the_tokens(
         tokens[method], best[method] = result.tokens, result.generations[-1].best
     assert best["gradient"] > best["cem"] - 0.01
     assert tokens["gradient"] < tokens["cem"] / 4
+
+
+def test_an_answer_may_end_with_whatever_ends_one(
+    adapter, tiny_tokenizer, examples, experts, monkeypatch
+):
+    """Decoding takes each of the end tokens: an expert that was trained to write another one than
+    the chat format's is found as well."""
+    ends = tiny_tokenizer.eos_token_id, tiny_tokenizer.bos_token_id
+    monkeypatch.setattr(adapter.model.generation_config, "eos_token_id", list(ends))
+
+    def ended(example, end):
+        (answer,) = example.question.options
+        return replace(example, question=Question(example.question.prompt, ((*answer, end),)))
+
+    rows = [ended(example, ends[0]) for example in examples]
+    _, held = split(rows, SMALL)
+    *_, result = search(adapter, tiny_tokenizer, rows, experts, SMALL)
+
+    def likelihood(row):
+        (answer,) = row.question.options
+        each = [log_likelihood(adapter.model, row.question.prompt, (*answer[:-1], e)) for e in ends]
+        return float(torch.stack(each).logsumexp(0)) / len(answer)
+
+    assert result.before == pytest.approx(np.mean([likelihood(row) for row in held]), abs=1e-4)
+    monkeypatch.setattr(adapter.model.generation_config, "eos_token_id", ends[0])
+    *_, strict = search(adapter, tiny_tokenizer, rows, experts, SMALL)
+    assert strict.before < result.before - 1e-3
 
 
 @pytest.mark.parametrize("method", ["cem", "gradient"])

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -406,3 +407,28 @@ def test_the_mode_comes_back_after_an_error(in_train_mode):
 def test_a_bare_backbone_cannot_answer_and_says_so(tiny_llama):
     with pytest.raises(InputError, match="LlamaModel has no output head, .* AutoModelForCausalLM"):
         option_log_likelihoods(tiny_llama.base_model, [Question((5,), ((6,),))])
+
+
+def test_ends_that_are_alike_count_together(model):
+    """The last token is as likely as all ends together, in every layout, and with a gradient."""
+    plain = question(6, 3, 4)
+    last = plain.options[0][-1]
+    others = tuple(token for token in range(5, 9) if token != last)[:2]
+    alike = replace(plain, ends=(last, *others))
+    here, elsewhere = plain.options
+    assert elsewhere[-1] not in alike.ends
+    variants = [log_likelihood(model, plain.prompt, (*here[:-1], end)) for end in alike.ends]
+    right = torch.stack(variants).logsumexp(0), log_likelihood(model, plain.prompt, elsewhere)
+    (shared,) = option_log_likelihoods(model, [alike])
+    ((packed,),) = packed_log_likelihoods(model, [alike], 1)
+    for found in (shared, packed):
+        torch.testing.assert_close(found, torch.stack(right), atol=1e-4, rtol=0)
+    assert shared[0] > by_itself(model, plain)[0] + 1e-3
+
+
+def test_an_option_of_one_token_may_be_an_end(model):
+    end, other = prompt_ids(2, 3)
+    asked = Question(tuple(prompt_ids(5, 1)), ((end,),), (end, other))
+    ((found,),) = option_log_likelihoods(model, [asked])
+    both = [log_likelihood(model, asked.prompt, (token,)) for token in (end, other)]
+    torch.testing.assert_close(found, torch.stack(both).logsumexp(0), atol=1e-4, rtol=0)
