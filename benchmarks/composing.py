@@ -53,7 +53,7 @@ HARDER = {
     "three decimals": "rg:decimal_chain_sum:min_terms=3:max_terms=3:max_digits=1"
     ":max_decimal_places=1",
 }
-SETS = ("sums and fractions", *HARDER, "reversal and sums")
+SETS = (*HARDER, *JOINED)
 SEEDS = 5  # each answers its fifth of the test rows
 SHOWN = 5  # examples in the prompt
 TRIED = 40  # validation rows on which the experts are compared

@@ -1,12 +1,13 @@
 """Prompts with the label that pass one should give them: math, code, reasoning or others.
 
 Training prompts come from the training splits of public sets and from requests of every label that
-we wrote as people type them (requests.jsonl; for `others` there is nothing else); test prompts come
-from splits and sets that no training reads.
+we wrote as people type them (requests.jsonl; for `others` there is nothing else), among them many
+kinds of small tasks (kinds.jsonl); test prompts come from splits and sets that no training reads.
 """
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
+OWN_KINDS = Path(__file__).with_name("kinds.jsonl")
 OWN_FAMILY = "own requests"
 PER_LABEL = 600  # training prompts of each label; validation has a sixth of that
 TEST_PER_SET = 400
@@ -51,7 +53,8 @@ def load(
     public prompts, if there are any, fill up the rest. Our validation requests are validation rows.
 
     Args:
-        leave_out: families that training must not see, to measure how it does on unseen ones.
+        leave_out: families that training must not see, to measure how it does on unseen ones;
+            "own requests" are all that we wrote.
         hard: a JSON Lines file of further test prompts with `prompt`, `label` and `note`. A note
             of `others` that ends in "not trained on" makes the row an unseen kind.
         family: the only one that test prompts are taken from; "" for all.
@@ -73,7 +76,8 @@ def load(
         prompts = _interleaved([f for f in (own, public[held:]) if f])[:PER_LABEL]
         if not prompts:
             raise InputError(f"leave_out {list(leave_out)} leaves no training prompts for {label}.")
-        train += [(label, *prompt) for prompt in prompts]
+        kinds = [k for k in _kinds(label, "train") if not {k[0], OWN_FAMILY} & {*leave_out}]
+        train += [(label, *prompt) for prompt in (*prompts, *kinds)]
         validation += [(label, *prompt) for prompt in public[:held] + own_held]
     test = [row for row in test_prompts(data, hard, limit) if family in ("", row[1])]
     if not test:
@@ -126,6 +130,12 @@ def test_prompts(data: Path, hard: Path | None = None, limit: int = TEST_PER_SET
     for label, prompts in families:
         unseen = [(label, *p) for p in prompts if _opening(p[1]) not in trained]
         found += unseen[:limit]
+    counted: Counter[str] = Counter()
+    for label in LABELS:
+        for family, prompt in _kinds(label, "test"):
+            counted[family] += 1
+            if counted[family] <= limit:
+                found.append((label, family, prompt))
     if hard is not None:
         for row in read_jsonl(hard, ("prompt", "label", "note"), ("prompt", "label", "note")):
             if row["label"] not in LABELS:
@@ -230,6 +240,12 @@ def _own(label: str, split: str) -> Prompts:
     rows = read_jsonl(OWN_REQUESTS, ("prompt", "label", "split"))
     wanted = [r["prompt"] for r in rows if (r["label"], r["split"]) == (label, split)]
     return shuffled([(OWN_FAMILY, prompt) for prompt in wanted], 0)
+
+
+def _kinds(label: str, split: str) -> Prompts:
+    """Small tasks as people type them, by kind."""
+    rows = read_jsonl(OWN_KINDS, ("prompt", "label", "split", "family"))
+    return [(r["family"], r["prompt"]) for r in rows if (r["label"], r["split"]) == (label, split)]
 
 
 def _hard_family(row: dict) -> str:

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from public_sets import write_public_sets
 
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.errors import InputError
+from t2ui.svf.library import load_library
 from t2ui.tasks import dispatch_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,14 +198,15 @@ def test_no_template_was_filled_in(path):
     [
         (HARD_FILE, BENCHMARK_PROMPTS),
         (REQUESTS_FILE, BENCHMARK_PROMPTS | TEST_BENCHMARK_PROMPTS),
+        (dispatch_rows.OWN_KINDS, BENCHMARK_PROMPTS | TEST_BENCHMARK_PROMPTS),
     ],
-    ids=["hard", "requests"],
+    ids=["hard", "requests", "kinds"],
 )
 def test_prompts_are_not_from_benchmarks(path, benchmarks, data_dir):
     """Test prompts are in no training set, our training prompts in no public set at all."""
     rows = read_rows(path)
-    prompts = {" ".join(words(row["prompt"])): row["id"] for row in rows}
-    runs = {run: row["id"] for row in rows for run in word_runs(row["prompt"], 8)}
+    prompts = {" ".join(words(row["prompt"])): row["prompt"] for row in rows}
+    runs = {run: row["prompt"] for row in rows for run in word_runs(row["prompt"], 8)}
     found = set()
     for name, field in benchmarks.items():
         for row in read_rows(data_dir / name):
@@ -248,6 +251,31 @@ def test_left_out_families_are_not_trained_on(tiny_tokenizer, public):
         dispatch_rows.load(
             "dispatch", tiny_tokenizer, public, leave_out=(dispatch_rows.OWN_FAMILY,)
         )
+
+
+def test_every_kind_has_prompts_to_train_and_others_to_test(requests, hard):
+    rows = read_rows(dispatch_rows.OWN_KINDS)
+    assert {row["label"] for row in rows} <= LABELS
+    parts = Counter((row["family"], row["split"]) for row in rows)
+    kinds = {row["family"] for row in rows}
+    experts = load_library(default_experts_dir() / DEFAULT_MODEL).answering.values()
+    assert kinds >= {expert.name for expert in experts if expert.task.startswith("rg:")}
+    for kind in kinds:
+        assert parts[kind, "train"] >= 36 and parts[kind, "test"] >= 12
+        assert len({row["label"] for row in rows if row["family"] == kind}) == 1
+    said = [" ".join(words(row["prompt"])) for row in (*rows, *requests, *hard)]
+    assert [text for text, count in Counter(said).items() if count > 1] == []
+
+
+def test_a_kind_is_trained_on_unless_it_is_left_out(tiny_tokenizer, public):
+    rows = read_rows(dispatch_rows.OWN_KINDS)
+    tested = Counter(row["family"] for row in rows if row["split"] == "test")
+    task = dispatch_rows.load("dispatch", tiny_tokenizer, public, leave_out=("sums", "passages"))
+    trained = Counter(row.family for row in task.train + task.validation)
+    for kind in tested:
+        assert (kind in trained) is (kind not in ("sums", "passages"))
+    found = Counter(row.family for row in task.test)
+    assert {kind: found[kind] for kind in tested} == tested
 
 
 def test_hard_rows_say_whether_their_kind_is_trained(hard, tiny_tokenizer, public):
