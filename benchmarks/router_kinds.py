@@ -1,7 +1,8 @@
 """Where the router sends fresh prompts of every kind: `python -m benchmarks.router_kinds`.
 
 For each shipped expert whose task is a generator, test prompts that no training read; for the
-others, and for none of them, our own requests that are held out; with `--data` the public sets of
+others, and for none of them, our own requests that are held out; the generators' kinds also as
+people type them; with `--data` the public sets of
 pass one too, some of which no example is from. Prompts of generators that have no expert should go
 to nobody, and so should each generator's own when its expert is left out in turn, if not to a
 sibling (SIBLINGS). A family's gain is what its expert's file says of its own task; a prompt that
@@ -26,7 +27,7 @@ from t2ui.jsonl import read_jsonl
 from t2ui.models.prompt_states import prompt_states
 from t2ui.svf.expert import Expert
 from t2ui.tasks import load_task
-from t2ui.tasks.dispatch_rows import OWN_REQUESTS
+from t2ui.tasks.dispatch_rows import OWN_KINDS, OWN_REQUESTS
 
 TIMES = (4, 24, 128)  # kinds whose reading is timed
 # Experts of which one is a sensible choice for another's prompts.
@@ -101,6 +102,7 @@ def main() -> None:
     states = {label: prompt_states(model, tokenizer, texts) for label, texts in prompts.items()}
     kinds = Kinds.of(examples)
     known(kinds, states, experts)
+    typed(kinds, model, tokenizer)
     if options.data:
         public(kinds, public_prompts(tokenizer, options), model, tokenizer)
     nobodys(kinds, model, tokenizer, options.rows // 2)
@@ -139,6 +141,22 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
     if gains:
         reached = sum(gain * kept[label] for label, gain in gains.items()) / sum(gains.values())
         print(f"share of the oracle's gain over {len(gains)} families: {100 * reached:.1f} %")
+
+
+def typed(kinds: Kinds, model, tokenizer) -> None:
+    """The same kinds of small tasks as people type them; labels that no expert has go to nobody."""
+    rows = read_jsonl(OWN_KINDS, ("family", "label", "prompt", "split"))
+    right, wrong, sure = [], [], []
+    for kind in dict.fromkeys(row["family"] for row in rows):
+        if kind not in kinds.labels:
+            continue
+        texts = [r["prompt"] for r in rows if (r["family"], r["split"]) == (kind, "test")]
+        for pick, confidence in picks(kinds, prompt_states(model, tokenizer, texts)):
+            right.append(pick == kind)
+            wrong.append(pick not in (kind, OTHERS))
+            sure.append(confidence)
+    error = expected_calibration_error(sure, right)
+    print(f"as people type them, right: {share(right)}; wrong: {share(wrong)}; error {error:.3f}")
 
 
 def public_prompts(tokenizer, options: argparse.Namespace) -> dict[tuple[str, str], list[str]]:

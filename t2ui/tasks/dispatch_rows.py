@@ -29,6 +29,7 @@ LABELS = ("math", "code", "reasoning", OTHERS)
 OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
 OWN_KINDS = Path(__file__).with_name("kinds.jsonl")
 OWN_FAMILY = "own requests"
+KINDS_HELD = 6  # one in so many prompts of every kind is for validation
 PER_LABEL = 600  # training prompts of each label; validation has a sixth of that
 TEST_PER_SET = 400
 SPLIT_SEED = 2501
@@ -77,8 +78,10 @@ def load(
         if not prompts:
             raise InputError(f"leave_out {list(leave_out)} leaves no training prompts for {label}.")
         kinds = [k for k in _kinds(label, "train") if not {k[0], OWN_FAMILY} & {*leave_out}]
-        train += [(label, *prompt) for prompt in (*prompts, *kinds)]
-        validation += [(label, *prompt) for prompt in public[:held] + own_held]
+        held_kinds = kinds[::KINDS_HELD]  # they lie by family
+        del kinds[::KINDS_HELD]
+        train += [(label, *prompt) for prompt in prompts + kinds]
+        validation += [(label, *prompt) for prompt in public[:held] + own_held + held_kinds]
     test = [row for row in test_prompts(data, hard, limit) if family in ("", row[1])]
     if not test:
         raise InputError(f"There is no family {family!r} of {name} prompts.")
