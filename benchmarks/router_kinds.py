@@ -1,12 +1,11 @@
 """Where the router sends fresh prompts of every kind: `python -m benchmarks.router_kinds`.
 
-For each shipped expert whose task is a generator, test prompts that no training read; for the
-others, and for none of them, our own requests that are held out; the generators' kinds also as
-people type them; with `--data` the public sets of
-pass one too, some of which no example is from. Prompts of generators that have no expert should go
-to nobody, and so should each generator's own when its expert is left out in turn, if not to a
-sibling (SIBLINGS). A family's gain is what its expert's file says of its own task; a prompt that
-goes elsewhere counts as no gain.
+For each shipped expert whose task is a generator, test prompts that no training read, and others
+as people type them; for the other experts, and for none of them, our own requests that are held
+out; with `--data` the public sets of pass one too, some of which no example is from. Prompts of
+generators that have no expert should go to nobody, and so should each generator's own when its
+expert is left out in turn, if not to a sibling (SIBLINGS). A family's gain is what its expert's
+file says of its own task; a prompt that goes elsewhere counts as no gain.
 """
 
 import argparse
