@@ -21,7 +21,8 @@ from torch import Tensor
 from benchmarks.common import adapted_default, describe_machine, shipped
 from t2ui.config import OTHERS, default_data_dir
 from t2ui.evaluation.statistics import expected_calibration_error, wilson
-from t2ui.inference.kinds import Kinds
+from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.kinds import Examples, Kinds
 from t2ui.jsonl import read_jsonl
 from t2ui.models.prompt_states import prompt_states
 from t2ui.svf.expert import Expert
@@ -47,10 +48,10 @@ UNKNOWN = (
 ROUNDS = 50
 
 
-def examples_of(experts: Mapping[str, Expert]) -> dict[str, Tensor]:
+def examples_of(experts: Mapping[str, Expert]) -> dict[str, tuple[Tensor, ...]]:
     """Example states by label, as the router takes them."""
     return {
-        OTHERS if expert.is_dispatcher else expert.labels[0]: expert.examples
+        OTHERS if expert.is_dispatcher else expert.labels[0]: expert.grouped_examples
         for expert in experts.values()
         if expert.examples is not None
     }
@@ -94,14 +95,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default_data_dir(), help="the public sets")
     options = parser.parse_args()
     describe_machine()
-    model, tokenizer, _ = adapted_default()
+    model, tokenizer, adapter = adapted_default()
     experts = shipped().experts
     examples = examples_of(experts)
     prompts = fresh_prompts(experts, tokenizer, options.rows)
     states = {label: prompt_states(model, tokenizer, texts) for label, texts in prompts.items()}
     kinds = Kinds.of(examples)
     known(kinds, states, experts)
-    typed(kinds, model, tokenizer)
+    typed(Dispatchers(model, tokenizer, adapter), experts)
     if options.data:
         public(kinds, public_prompts(tokenizer, options), model, tokenizer)
     nobodys(kinds, model, tokenizer, options.rows // 2)
@@ -142,20 +143,29 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
         print(f"share of the oracle's gain over {len(gains)} families: {100 * reached:.1f} %")
 
 
-def typed(kinds: Kinds, model, tokenizer) -> None:
-    """The same kinds of small tasks as people type them; labels that no expert has go to nobody."""
+def typed(dispatchers: Dispatchers, experts: Mapping[str, Expert]) -> None:
+    """Prompts as people type them, by the router, by the classification expert, and by both: those
+    of the small tasks that have an expert, and our other requests."""
     rows = read_jsonl(OWN_KINDS, ("family", "label", "prompt", "split"))
-    right, wrong, sure = [], [], []
-    for kind in dict.fromkeys(row["family"] for row in rows):
-        if kind not in kinds.labels:
-            continue
-        texts = [r["prompt"] for r in rows if (r["family"], r["split"]) == (kind, "test")]
-        for pick, confidence in picks(kinds, prompt_states(model, tokenizer, texts)):
-            right.append(pick == kind)
-            wrong.append(pick not in (kind, OTHERS))
-            sure.append(confidence)
-    error = expected_calibration_error(sure, right)
-    print(f"as people type them, right: {share(right)}; wrong: {share(wrong)}; error {error:.3f}")
+    tests = [row for row in rows if row["split"] == "test"]
+    held = read_jsonl(OWN_REQUESTS, ("label", "prompt", "split"))
+    sets = {
+        "small tasks": [(r["family"], r["prompt"]) for r in tests if r["family"] in experts],
+        "passages, common sense, errands": [
+            (r["label"], r["prompt"]) for r in tests if r["family"] not in experts
+        ],
+        "requests": [(r["label"], r["prompt"]) for r in held if r["split"] != "train"],
+    }
+    for name, prompts in sets.items():
+        for way in ("router", "expert", "both"):
+            found = [dispatchers[way].classify(prompt, experts) for _, prompt in prompts]
+            right = [f.label == label for f, (label, _) in zip(found, prompts, strict=True)]
+            none = [
+                f.label == OTHERS != label for f, (label, _) in zip(found, prompts, strict=True)
+            ]
+            sure = [f.probabilities[f.label] for f in found]
+            error = expected_calibration_error(sure, right)
+            print(f"{name}, by {way}: right {share(right)}; none {sum(none)}; error {error:.3f}")
 
 
 def public_prompts(tokenizer, options: argparse.Namespace) -> dict[tuple[str, str], list[str]]:
@@ -191,9 +201,7 @@ def are_siblings(one: str, other: str) -> bool:
     return any({one, other} <= family for family in SIBLINGS)
 
 
-def left_out(
-    examples: Mapping[str, Tensor], states: Mapping[str, Tensor], labels: Sequence[str]
-) -> None:
+def left_out(examples: Examples, states: Mapping[str, Tensor], labels: Sequence[str]) -> None:
     """Each family's expert away in turn: whoever takes its prompts, but a sibling, is wrong."""
     wrong, siblings = [], []
     for label in labels:
@@ -209,7 +217,7 @@ def left_out(
     print(f"with their family left out, to a sibling: {share(siblings)}; wrong: {share(wrong)}")
 
 
-def timed(examples: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> None:
+def timed(examples: Examples, states: Mapping[str, Tensor]) -> None:
     """What comparing one state costs, with more and more kinds (repeated under other names)."""
     rows, state = list(examples.values()), next(iter(states.values()))[0]
     for count in TIMES:

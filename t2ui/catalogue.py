@@ -180,6 +180,11 @@ DISPATCHERS = {
         "Pass one by likeness: the model's state behind the prompt, beside those of the experts' "
         "examples.",
     ),
+    "both": Entry(
+        "t2ui.inference.dispatchers.both:RouterThenExpert",
+        "router, then classification expert",
+        "Pass one by the router; where it knows no kind, by the classification expert.",
+    ),
     NO_DISPATCH: Entry(
         "t2ui.inference.dispatchers.none:NoDispatcher",
         "no dispatcher",

@@ -345,7 +345,7 @@ def test_positions_are_those_of_always_and_defaults_may_be_left_out(app, data):
         ({"mixture": {"math": "much"}}, "'math' is 'much'; a number"),
         ({"mixture": {"maths": 1.0}}, "no expert named 'maths'"),
         ({"mixture": {"math": 1.0, "code": -1.0}, "normalise": True}, "cannot be normalised"),
-        ({"dispatch": "magic"}, "dispatch is 'magic'; expected prompt, expert, router, none"),
+        ({"dispatch": "magic"}, "dispatch is 'magic'; expected prompt, expert, router, both, none"),
         ({"routing": "best"}, "routing is 'best'; expected hard, soft"),
         ({"threshold": "high"}, "threshold is 'high'; a number"),
         ({"threshold": 2}, "threshold is 2; expected between 0 and 1"),

@@ -95,7 +95,7 @@ class ExpertsFolder:
             modules=tuple(dict.fromkeys(map(leaf_of, names))),
             layers=1 + max(map(layer_of, names)),
             dispatchers=self._dispatchers.usable(usable),
-            dispatch=default_dispatch(usable),
+            dispatch=default_dispatch(self._dispatchers, usable),
             session=session,
             mixtures=tuple(library.mixtures),
         )

@@ -167,7 +167,11 @@ def experts_examples(
     task: Annotated[str, typer.Option(help="Take training prompts of this task.")] = "",
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Take these instead: JSON Lines with a `prompt`.", show_default=False),
+        typer.Option(
+            help="Take these, or, beside --task, these as well, as the same kind in other words: "
+            "JSON Lines with a `prompt`.",
+            show_default=False,
+        ),
     ] = None,
     data: Data = None,
     model: Annotated[
@@ -186,25 +190,28 @@ def experts_examples(
     from t2ui.tasks import load_task
     from t2ui.training.svf import example_prompts
 
-    if bool(task) == bool(prompts):
+    if not task and not prompts:
         raise InputError("Say where the prompts come from: --task NAME or --prompts FILE.")
     loaded, path = one(expert, folder)
     if task:
         check_tasks([task], data)
-    found = (
-        [row["prompt"] for row in read_jsonl(prompts, ("prompt",), ("prompt",))] if prompts else []
-    )
+    rows = read_jsonl(prompts, ("prompt",), ("prompt",)) if prompts else []
+    typed = [text for row in rows if (text := row["prompt"]).strip()]
+    found, reworded = (list(dict.fromkeys(typed))[:EXAMPLES], list[str]())
     made, tokenizer = load(model, "auto")
     if task:
         (asked,) = asked_tasks([task], {})
-        found = example_prompts(load_task(asked.name, tokenizer, data, **asked.options))
-    found = [text for text in dict.fromkeys(found) if text.strip()][:EXAMPLES]
-    with_examples(loaded, found, adapt(made, progress=progress), tokenizer).save(path)
-    size = path.stat().st_size
+        found, reworded = (
+            example_prompts(load_task(asked.name, tokenizer, data, **asked.options)),
+            found,
+        )
+    adapter = adapt(made, progress=progress)
+    saved = with_examples(loaded, found, adapter, tokenizer, reworded).save(path)
+    count, size = sum(map(len, saved.grouped_examples)), path.stat().st_size
     if as_json:
-        print_json({"file": str(path), "examples": len(found), "bytes": size})
+        print_json({"file": str(path), "examples": count, "bytes": size})
     else:
-        print(f"{path}: {len(found)} examples for the router; {size / 1000:,.0f} kB")
+        print(f"{path}: {count} examples for the router; {size / 1000:,.0f} kB")
 
 
 @experts_app.command("import")

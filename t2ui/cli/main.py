@@ -105,8 +105,8 @@ def ask(
     dispatch: Annotated[
         str,
         typer.Option(
-            help=f"{', '.join(DISPATCHERS)}; else expert where there is a classification expert, "
-            "otherwise prompt."
+            help=f"{', '.join(DISPATCHERS)}; else both where there are a classification expert and "
+            "experts with examples, expert where there is only the former, otherwise prompt."
         ),
     ] = AnswerSettings.dispatch,
     model: Model = DEFAULT_MODEL,

@@ -6,11 +6,14 @@ anyway: the covariance within kinds, shrunk towards a multiple of the identity, 
 numbers in a state than examples. Nearest examples and not the kinds' means, because a wide kind, as
 all that people ask about code, is near everything by its mean. What lies further from its nearest
 kind than all but a stated share of that kind's own examples is none of them (conformal prediction);
-so is what is nearest to examples of `others`, where there are some. Nothing is trained: a kind
-joins by its examples. Knows numbers only, no prompts and no model.
+so is what is nearest to examples of `others`, where there are some. A kind may have several groups
+of examples, as a generator's wording and people's, with a limit each: one for both would let
+strangers in between. Nothing is trained: a kind joins by its examples. Knows numbers only, no
+prompts and no model.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +24,7 @@ from t2ui.errors import InputError
 
 LEAST_EXAMPLES = 8  # of a kind; from fewer no distance can be called usual
 WRONGLY_REFUSED = 0.03  # the share of a kind's own prompts that may be called none of the kinds
+LEAST_IN_A_GROUP = 33  # from fewer no limit can promise that share
 NEAREST = 3  # examples of a kind that a distance is the mean of
 SHRUNK = 0.6  # the identity's share in the covariance: found on held-out prompts
 STRANGE = 0.1  # the share of prompts that are taken to be of kinds that are not there
@@ -30,23 +34,26 @@ TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-4, 49))  # 0.5 to 4096
 STEEPNESS = tuple(2.0 ** (k / 4) for k in range(-8, 29))  # 0.25 to 128
 
 
+Examples = Mapping[str, Tensor | Sequence[Tensor]]
+
+
 @dataclass(frozen=True)
 class Kinds:
     """The kinds of prompt that there are, ready to be compared with."""
 
-    labels: tuple[str, ...]  # `others` may be one
+    labels: tuple[str, ...]  # of each group; `others` may be one
     whitening: Tensor  # (d, d) float64: what states are multiplied by
-    examples: tuple[Tensor, ...]  # by label, (n, d) float64, whitened
-    limits: Tensor  # (labels,) float64: squared distances beyond which a prompt is no such one
+    examples: tuple[Tensor, ...]  # by group, (n, d) float64, whitened
+    limits: Tensor  # (groups,) float64: squared distances beyond which a prompt is no such one
     temperature: float  # that makes the probabilities of the kinds true for the examples
-    # How soon none gets unlikely within a kind's limit, by label, since a generator's kind ends
+    # How soon none gets unlikely within a group's limit, by group, since a generator's kind ends
     # abruptly and all that people ask about code does not; and how soon likely beyond all limits.
     within: tuple[float, ...]
     beyond: float
 
     @classmethod
-    def of(cls, examples: Mapping[str, Tensor], refused: float = WRONGLY_REFUSED) -> "Kinds":
-        """From example states, (n, d) each, by label.
+    def of(cls, examples: Examples, refused: float = WRONGLY_REFUSED) -> "Kinds":
+        """From example states by label: (n, d), or several such groups.
 
         Args:
             refused: the share of a kind's own prompts that may be called none of them.
@@ -55,19 +62,22 @@ class Kinds:
             InputError: no kind at all, too few examples of one, or states of different widths.
         """
         _check(examples)
-        states = [rows.double() for rows in examples.values()]
+        grouped = {label: _groups(rows) for label, rows in examples.items()}
+        labels = tuple(label for label, groups in grouped.items() for _ in groups)
+        states = [rows for groups in grouped.values() for rows in groups]
+        kin = torch.tensor([[one == other for other in labels] for one in labels])
         apart = _as_new(states)
         limits = torch.stack([_limit(d[:, i], refused) for i, d in enumerate(apart)])
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
         distances = torch.cat(apart)
         whitening = _whitening(states)
-        within, beyond = _steepness(distances, right, limits)
+        within, beyond = _steepness(distances, right, limits, kin)
         return cls(
-            tuple(examples),
+            labels,
             whitening,
             tuple(rows @ whitening for rows in states),
             limits,
-            _temperature(distances, right),
+            _temperature(distances, kin[right]),
             within,
             beyond,
         )
@@ -81,23 +91,35 @@ class Kinds:
         steepness = self.beyond if beyond > 0 else self.within[int(distances.argmin())]
         none = (steepness * beyond).sigmoid()
         kinds = (-distances / (2 * self.temperature)).softmax(0) * (1 - none)
-        found = dict(zip(self.labels, kinds.tolist(), strict=True))
+        found = dict.fromkeys(self.labels, 0.0)
+        for label, kind in zip(self.labels, kinds.tolist(), strict=True):
+            found[label] += kind
         found[OTHERS] = found.pop(OTHERS, 0.0) + float(none)
         return found
 
 
-def _check(examples: Mapping[str, Tensor]) -> None:
+def _check(examples: Examples) -> None:
     if not examples:
         raise InputError("There are no example prompts of any kind to compare with.")
-    for label, states in examples.items():
-        if states.ndim != 2 or len(states) < LEAST_EXAMPLES:
-            raise InputError(
-                f"The kind {label!r} has example states of shape {tuple(states.shape)}; expected "
-                f"(n, width) with n of at least {LEAST_EXAMPLES}."
-            )
-    widths = {label: states.shape[1] for label, states in examples.items()}
-    if len(set(widths.values())) > 1:
+    widths: dict[str, set[int]] = {}
+    for label, given in examples.items():
+        groups = [given] if isinstance(given, Tensor) else given
+        for states in groups:
+            if states.ndim != 2 or len(states) < LEAST_EXAMPLES:
+                raise InputError(
+                    f"The kind {label!r} has example states of shape {tuple(states.shape)}; "
+                    f"expected (n, width) with n of at least {LEAST_EXAMPLES}."
+                )
+        widths[label] = {states.shape[1] for states in groups}
+    if len(set().union(*widths.values())) > 1:
         raise InputError(f"The kinds' example states have different widths ({widths}).")
+
+
+def _groups(rows: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """A kind's groups; one where one of several is too small to have a limit."""
+    groups = [rows.double()] if isinstance(rows, Tensor) else [one.double() for one in rows]
+    small = any(len(one) < LEAST_IN_A_GROUP for one in groups)
+    return [torch.cat(groups)] if small else groups
 
 
 def _whitening(states: list[Tensor]) -> Tensor:
@@ -115,8 +137,8 @@ def _nearest(white: Tensor, rows: Tensor) -> Tensor:  # (m, d), (n, d) -> (m,)
     return squared.topk(min(NEAREST, len(rows)), largest=False).values.mean(1)
 
 
-def _as_new(states: list[Tensor]) -> list[Tensor]:  # by kind, (n, labels)
-    """How far every example lies from each kind, if its own fold were not there."""
+def _as_new(states: list[Tensor]) -> list[Tensor]:  # by group, (n, groups)
+    """How far every example lies from each group, if its own fold were not there."""
     found = [rows.new_empty(len(rows), len(states)) for rows in states]
     for fold in range(FOLDS):
         others = [rows[torch.arange(len(rows)) % FOLDS != fold] for rows in states]
@@ -137,27 +159,33 @@ def _limit(distances: Tensor, refused: float) -> Tensor:
     return distances.sort().values[rank - 1]
 
 
-def _beyond(distances: Tensor, limits: Tensor) -> Tensor:  # (n, labels) -> (n,)
+def _beyond(distances: Tensor, limits: Tensor) -> Tensor:  # (n, groups) -> (n,)
     """How far beyond the nearest kind's limit, as the logarithm of a ratio."""
     nearest, places = distances.min(1)
     return (nearest.clamp(min=1e-12) / limits[places]).log().clamp(min=-FAR)
 
 
-def _temperature(distances: Tensor, right: Tensor) -> float:
-    """The one at which the right kinds are likeliest on average."""
+def _temperature(distances: Tensor, own: Tensor) -> float:  # (n, groups) both, `own` bool
+    """The one at which the right kinds, all groups of theirs, are likeliest on average."""
 
     def loss(temperature: float) -> float:
-        scores = -distances / (2 * temperature)
-        return float(torch.nn.functional.cross_entropy(scores, right))
+        likely = (-distances / (2 * temperature)).log_softmax(1)
+        return -float(likely.masked_fill(~own, -math.inf).logsumexp(1).mean())
 
     return min(TEMPERATURES, key=loss)
 
 
-def _steepness(distances: Tensor, right: Tensor, limits: Tensor) -> tuple[tuple[float, ...], float]:
+def _steepness(
+    distances: Tensor, right: Tensor, limits: Tensor, kin: Tensor
+) -> tuple[tuple[float, ...], float]:
     """Those at which it is likeliest that the examples are of some kind, and that they are of none
-    where their own kind is not there: within each kind's limit, and beyond all of them."""
-    away = distances.clone()
-    away[torch.arange(len(right)), right] = float("inf")
+    where their own kind is not there: within each group's limit, and beyond all of them.
+
+    Args:
+        right: (n,), the group of each example.
+        kin: (groups, groups) bool, whether two are of one kind.
+    """
+    away = distances.masked_fill(kin[right], float("inf"))
     inside, outside = _beyond(distances, limits), _beyond(away, limits)
     nearest, instead = distances.argmin(1), away.argmin(1)  # with its kind there, and without
 
@@ -170,7 +198,7 @@ def _steepness(distances: Tensor, right: Tensor, limits: Tensor) -> tuple[tuple[
         return min(STEEPNESS, key=lambda steepness: loss(steepness, there, missing))
 
     within = tuple(
-        best(inside[(nearest == kind) & (inside <= 0)], outside[(instead == kind) & (outside <= 0)])
-        for kind in range(len(limits))
+        best(inside[(nearest == one) & (inside <= 0)], outside[(instead == one) & (outside <= 0)])
+        for one in range(len(limits))
     )
     return within, best(inside[inside > 0], outside[outside > 0])

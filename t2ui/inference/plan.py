@@ -25,7 +25,6 @@ from t2ui.models.chat import answer_tail, chat_ids, plain_ids
 from t2ui.models.loading import dtype_name, model_name
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
-from t2ui.svf.library import dispatcher_in
 from t2ui.svf.mixture import Mixture, mix, mixture_of, scope_of, scopes_of, used
 
 
@@ -104,7 +103,7 @@ def make_plan(
     check_prompt(prompt)
     adapter = dispatchers.adapter
     usable = usable_experts(adapter, experts, settings.allow_transfer)
-    name = settings.dispatch or default_dispatch(usable)
+    name = settings.dispatch or default_dispatch(dispatchers, usable)
     passed_over = [expert for expert in experts if expert not in usable]
     began = time.perf_counter()
     found = _classified(dispatchers, name, prompt, usable, passed_over)
@@ -176,10 +175,11 @@ def changed(
     return Change(mixture, {name: experts[name] for name in mixture.weights}, scales)
 
 
-def default_dispatch(usable: Mapping[str, Expert]) -> str:
-    """The dispatcher where nobody chose one and no mixture is given, at every door: the
-    classification expert where a usable one is loaded, otherwise the prompt."""
-    return "expert" if dispatcher_in(usable) else "prompt"
+def default_dispatch(dispatchers: Dispatchers, usable: Mapping[str, Expert]) -> str:
+    """The dispatcher where nobody chose one and no mixture is given, at every door: the router and
+    the classification expert where both can be used, the latter alone, otherwise the prompt."""
+    found = (name for name in ("both", "expert") if dispatchers[name].usable(usable))
+    return next(found, "prompt")
 
 
 def usable_experts(

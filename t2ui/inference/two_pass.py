@@ -72,8 +72,9 @@ def two_pass_infer(
             call (kept on disk); hold `adapt(model)` yourself to keep them in memory over calls.
         experts: by name; a classification expert among them serves `dispatch="expert"`. All must
             have this model's shapes.
-        dispatch: a name of `catalogue.DISPATCHERS`; by default "expert" where there is a
-            classification expert of this model, otherwise "prompt".
+        dispatch: a name of `catalogue.DISPATCHERS`; by default "both" where this model has a
+            classification expert and experts with examples, "expert" where it has only the former,
+            otherwise "prompt".
         mixture: answer with this instead of pass one.
         routing, threshold: see `dispatch.route`.
         normalise: divide the mixture's coefficients by their sum, whoever made it.

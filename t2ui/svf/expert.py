@@ -55,6 +55,9 @@ class Expert:
     # (n, width) float32: the base model's states on n prompts of its kind, which the router
     # compares a prompt with (t2ui/inference/dispatchers/router.py). No part of `sha256`.
     examples: Tensor | None = None
+    # How many of them go together, in order, where they lie apart, as a generator's wording and
+    # people's; () for all.
+    example_groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.strip():
@@ -79,6 +82,8 @@ class Expert:
             raise InputError(f"Expert {quoted(self.name)} has no scale vectors.")
         if self.examples is not None:
             object.__setattr__(self, "examples", _checked_examples(self.name, self.examples))
+        object.__setattr__(self, "example_groups", tuple(self.example_groups))
+        _check_groups(self.name, self.examples, self.example_groups)
         if self.fingerprint and not leading_values(self.fingerprint):
             raise InputError(
                 f"Expert {quoted(self.name)} has the fingerprint {quoted(self.fingerprint[:80])}; "
@@ -151,6 +156,7 @@ class Expert:
             "labels": _metadata_list(path.name, metadata, "labels", str),
             "training": _metadata_json(path.name, metadata, "training", dict),
             "metrics": _metadata_list(path.name, metadata, "metrics", dict),
+            "example_groups": _metadata_list(path.name, metadata, "example_groups", int),
         }
         texts = ("base_model", "fingerprint", "description", "task", "objective", "created")
         return cls(
@@ -165,9 +171,20 @@ class Expert:
             **details,
         )
 
-    def with_examples(self, examples: Tensor | None) -> "Expert":
-        """The same expert, for the router's use with these examples, (n, width)."""
-        return replace(self, examples=examples)
+    def with_examples(self, examples: Tensor | None, groups: tuple[int, ...] = ()) -> "Expert":
+        """The same expert, for the router's use with these examples, (n, width).
+
+        Args:
+            groups: see `example_groups`.
+        """
+        return replace(self, examples=examples, example_groups=groups)
+
+    @property
+    def grouped_examples(self) -> tuple[Tensor, ...]:
+        """The examples, group by group, (n, width) each; none where there are none."""
+        if self.examples is None:
+            return ()
+        return self.examples.split(list(self.example_groups or (len(self.examples),)))
 
     @classmethod
     def from_pretrained(
@@ -231,6 +248,7 @@ class Expert:
             "description": saved.description,
             "task": saved.task,
             "labels": json.dumps(saved.labels),
+            "example_groups": json.dumps(saved.example_groups),
             "objective": saved.objective,
             "scope": saved.scope,
             "training": json.dumps(saved.training, sort_keys=True),
@@ -309,6 +327,16 @@ def _checked_examples(expert: str, examples: Tensor) -> Tensor:
             "finite numbers, one row for each example prompt: make them again."
         )
     return found
+
+
+def _check_groups(expert: str, examples: Tensor | None, groups: tuple[int, ...]) -> None:
+    count = 0 if examples is None else len(examples)
+    wrong = [size for size in groups if not isinstance(size, int) or size < 1]
+    if groups and (wrong or sum(groups) != count):
+        raise InputError(
+            f"Expert {quoted(expert)} has {count} router examples in groups of "
+            f"{quoted(list(groups))}; expected numbers that add up to them: make them again."
+        )
 
 
 def _pack_examples(examples: Tensor | None) -> dict[str, Tensor]:

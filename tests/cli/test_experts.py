@@ -180,3 +180,27 @@ def test_a_compact_file_stays_compact_when_records_are_added(tmp_path):
     assert loaded.compact and again.compact
     assert again.sha256 == loaded.sha256
     assert Expert.load(tmp_path / "small.safetensors").metrics == [{"set": "x"}]
+
+
+def test_examples_of_a_task_and_of_a_file_are_two_groups(
+    cli, experts_folder, model_folder, tmp_path
+):
+    """The file's are the same kind in other words; the scales, and so the hash, stay."""
+    file = tmp_path / "mine.safetensors"
+    before = Expert.load(experts_folder / "math.safetensors").save(file)
+    typed = tmp_path / "typed.jsonl"
+    rows = [{"prompt": f"please add {a} and {b}"} for a in range(5, 11) for b in range(7)]
+    typed.write_text("\n".join(map(json.dumps, [*rows, rows[0]])), encoding="utf-8")
+    for source, groups in (
+        (("--prompts", typed), ()),
+        (("--task", "rg:chain_sum:max_terms=3", "--prompts", typed), (64, 42)),
+    ):
+        status, said, notes = cli(
+            "experts", "examples", file, *source, "--model", model_folder, "--json"
+        )
+        assert status == 0, notes
+        found = Expert.load(file)
+        assert found.example_groups == groups and found.sha256 == before.sha256
+        assert json.loads(said)["examples"] == len(found.examples) == sum(groups or (42,))
+    status, _, notes = cli("experts", "examples", file, "--model", model_folder)
+    assert status == 2 and "Say where the prompts come from" in notes

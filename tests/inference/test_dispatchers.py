@@ -200,7 +200,7 @@ def test_the_worker_page_and_http_answer_with_one_that_was_added(coin, place):
 
 def test_without_it_nobody_knows_it():
     with pytest.raises(
-        InputError, match="dispatch is 'coin'; expected prompt, expert, router, none"
+        InputError, match="dispatch is 'coin'; expected prompt, expert, router, both, none"
     ):
         AnswerSettings(dispatch="coin")
     with pytest.raises(InputError, match="dispatch is 'coin'"):

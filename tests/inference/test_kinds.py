@@ -93,6 +93,33 @@ def test_a_wide_kind_does_not_take_what_lies_in_its_gaps():
     assert max(inside, key=inside.get) == "wide"
 
 
+def test_a_kind_of_two_groups_has_a_limit_for_each():
+    """A narrow group and a wide one under one name: what lies as far from the narrow one as the
+    wide one allows is none, and both are the kind."""
+    narrow, wide = cloud(-30, 40, 1) * 0.2, cloud(30, 40, 2)
+    other = cloud(300, 64, 3)
+    kinds = Kinds.of({"two": [narrow, wide], "far": other})
+    assert kinds.labels == ("two", "two", "far") and len(kinds.limits) == 3
+    assert kinds.limits[0] < kinds.limits[1] / 4
+    inside = [cloud(-30, 1, 5)[0] * 0.2, *cloud(30, 20, 6)]
+    found = [kinds.probabilities(state) for state in inside]
+    assert all(set(f) == {"two", "far", OTHERS} for f in found)
+    assert sum(max(f, key=f.get) == "two" for f in found) >= 18
+    strange = cloud(-30, 1, 7)[0] * 0.2
+    strange[5] += 3.0
+    apart, together = kinds, Kinds.of({"two": torch.cat([narrow, wide]), "far": other})
+    assert apart.probabilities(strange)[OTHERS] > 0.5 > together.probabilities(strange)[OTHERS]
+
+
+def test_a_group_too_small_for_a_limit_joins_the_others():
+    rows = cloud(0, 60, 1)
+    small, whole = ([rows[:50], rows[50:]], rows)
+    examples = {"far": cloud(90, 40, 2)}
+    one, other = Kinds.of({"a": small, **examples}), Kinds.of({"a": whole, **examples})
+    assert one.labels == other.labels == ("a", "far")
+    torch.testing.assert_close(one.limits, other.limits)
+
+
 def test_just_at_the_limit_none_is_as_likely_as_the_kind():
     kinds = Kinds.of({"one": cloud(0, 64, 1), "far": cloud(800, 64, 2)})
     away = torch.zeros(D, dtype=torch.float64)

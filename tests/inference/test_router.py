@@ -103,6 +103,61 @@ def test_an_expert_joins_and_leaves_by_its_examples(adapter, tiny_llama, tiny_to
         assert not router.usable({"words": other}), "another model's states mean other things"
 
 
+def test_the_same_kind_in_other_words_is_a_group_of_its_own(
+    adapter, tiny_llama, tiny_tokenizer, experts, tmp_path
+):
+    other = [f"please add {a} and {b}" for a in range(10, 17) for b in range(20, 26)]
+    bare = experts["sums"].with_examples(None)
+    both = with_examples(bare, SUMS[::2], adapter, tiny_tokenizer, [*other[::1], SUMS[0]])
+    assert both.example_groups == (len(SUMS[::2]), len(other)), "what is in both is in the first"
+    states = [experts["sums"].examples, both.grouped_examples[1]]
+    torch.testing.assert_close(both.grouped_examples[0], states[0])
+    saved = both.save(tmp_path / "sums.safetensors")
+    loaded = Expert.load(tmp_path / "sums.safetensors")
+    assert loaded.example_groups == both.example_groups
+    assert loaded.sha256 == saved.sha256 == bare.save(tmp_path / "bare.safetensors").sha256
+    router = Dispatchers(tiny_llama, tiny_tokenizer, adapter)["router"]
+    told = {**experts, "sums": loaded}
+    for prompt in ("please add 12 and 31", SUMS[1]):
+        assert router.classify(prompt, told).label == "sums"
+
+
+@pytest.mark.parametrize("groups", [(1, 2), (0, 64), (64, 1), ("64",)])
+def test_groups_that_do_not_add_up_are_refused(experts, groups):
+    with pytest.raises(InputError, match="expected numbers that add up"):
+        experts["sums"].with_examples(experts["sums"].examples, groups)
+
+
+def test_both_ask_the_classification_expert_where_the_router_knows_no_kind(
+    adapter, tiny_llama, tiny_tokenizer, experts
+):
+    """P(k) = r(k) + r(others) · c(k)."""
+    dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
+    router, expert, both = (dispatchers[name] for name in ("router", "expert", "both"))
+    sorter = replace(
+        experts["words"].with_examples(None),
+        name="sorter",
+        objective="dispatch",
+        labels=("sums", "verse", OTHERS),
+    )
+    told = {**experts, "sorter": sorter}
+    assert not both.usable(experts) and not both.usable({"sorter": sorter}) and both.usable(told)
+    assert both.labels(told) == ("sums", "words", "verse", OTHERS)
+    known = both.classify(SUMS[1], told)
+    alone = router.classify(SUMS[1], told).probabilities
+    assert known.probabilities == {"verse": 0.0, **alone} and known.said == ""
+    strange = "Ω≈ç√∫ " * 12
+    r, c = (one.classify(strange, told).probabilities for one in (router, expert))
+    assert max(r, key=r.get) == OTHERS
+    found = both.classify(strange, told)
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    for label in both.labels(told):
+        rest = r.get(label, 0.0) if label != OTHERS else 0.0
+        assert found.probabilities[label] == pytest.approx(rest + r[OTHERS] * c.get(label, 0.0))
+    assert found.label == max(found.probabilities, key=found.probabilities.get)
+    assert found.said and found.seconds > 0
+
+
 def test_a_classification_expert_brings_examples_of_others(
     adapter, tiny_llama, tiny_tokenizer, experts
 ):

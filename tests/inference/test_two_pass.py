@@ -172,7 +172,10 @@ def test_sampling_reaches_the_decoder(tiny_llama, tiny_tokenizer, experts, untou
     [
         ({"mixture": Mixture({"meth": 1})}, "no expert named 'meth'; there are: code, math"),
         ({"dispatch": "expert"}, "no classification expert is loaded: train one"),
-        ({"dispatch": "random"}, "dispatch is 'random'; expected prompt, expert, router, none"),
+        (
+            {"dispatch": "random"},
+            "dispatch is 'random'; expected prompt, expert, router, both, none",
+        ),
         ({"mixture": Mixture(), "dispatch": "prompt"}, "both given: choose one"),
         ({"routing": "best"}, "routing is 'best'"),
         ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1"),

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from t2ui.config import DEFAULT_MODEL, default_experts_dir
+from t2ui.config import DEFAULT_MODEL, AnswerSettings, default_experts_dir
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.plan import make_plan
+from t2ui.inference.plan import default_dispatch, make_plan
+from t2ui.jsonl import read_jsonl
 from t2ui.svf.adapter import adapted
 from t2ui.svf.library import load_library
 from t2ui.tasks.code import answer_of, passes
+from t2ui.tasks.dispatch_rows import OWN_KINDS
 from t2ui.tasks.numbers import same_number
 from t2ui.ui.shared.controls import Controls
 from t2ui.ui.shared.starters import STARTERS
@@ -62,3 +64,19 @@ def test_at_every_starter_the_expert_that_is_dispatched_is_right(default_model):
 def test_at_every_starter_the_base_model_is_wrong(default_model):
     for chip, (_, text) in answers(default_model, adapt=False).items():
         assert not RIGHT[chip][1](text), f"{chip}: {text}"
+
+
+@pytest.mark.model
+def test_small_tasks_as_people_type_them_find_their_expert(default_model):
+    """By default, in words that neither training nor the experts' examples have."""
+    model, tokenizer = default_model
+    experts = load_library(default_experts_dir() / DEFAULT_MODEL).experts
+    rows = read_jsonl(OWN_KINDS, ("family", "prompt", "split"))
+    asked = [row for row in rows if row["split"] == "test" and row["family"] in experts]
+    asked = [row for number, row in enumerate(asked) if number % 12 in (0, 6)]  # two of each
+    with adapted(model) as adapter:
+        dispatchers = Dispatchers(model, tokenizer, adapter)
+        assert default_dispatch(dispatchers, experts) == "both"
+        plans = [make_plan(dispatchers, r["prompt"], experts, AnswerSettings()) for r in asked]
+    found = [row["family"] in plan.mixture.weights for row, plan in zip(asked, plans, strict=True)]
+    assert len(found) == 42 and sum(found) >= 32

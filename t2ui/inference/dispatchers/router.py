@@ -61,14 +61,13 @@ class RouterDispatcher:
             if expert.examples is not None and not self._adapter.is_transfer(expert)
         }
 
-    def _examples(self, experts: Experts) -> dict[str, Tensor]:
-        """The examples by label; experts with the same label bring them together."""
+    def _examples(self, experts: Experts) -> dict[str, list[Tensor]]:
+        """The groups of examples by label; experts with the same label bring them together."""
         found: dict[str, list[Tensor]] = {}
         for name, expert in self._with_examples(experts).items():
             label = OTHERS if expert.is_dispatcher else (*expert.labels, name)[0]
-            assert expert.examples is not None  # `_with_examples` sees to it
-            found.setdefault(label, []).append(expert.examples)
-        return {label: cat(rows) for label, rows in found.items()}
+            found.setdefault(label, []).extend(expert.grouped_examples)
+        return found
 
     def _kinds(self, experts: Experts) -> Kinds:
         used = [e.examples for e in self._with_examples(experts).values() if e.examples is not None]
@@ -94,6 +93,7 @@ def with_examples(
     prompts: Iterable[str],
     adapter: Adapter,
     tokenizer: PreTrainedTokenizerBase,
+    reworded: Iterable[str] = (),
 ) -> Expert:
     """The expert with its examples, by which the router knows its kind of prompt.
 
@@ -101,6 +101,7 @@ def with_examples(
         prompts: of that kind, different ones; for a classification expert those of `others`. The
             base model reads every one, alone.
         adapter: of the model that the expert was made for.
+        reworded: the same kind in quite other words, a group of its own.
 
     Raises:
         InputError: an expert of another model, or too few prompts.
@@ -112,5 +113,10 @@ def with_examples(
             f"Expert {expert.name!r} was given {len(chosen)} different example prompts; at least "
             f"{LEAST_EXAMPLES} are needed, {EXAMPLES} are a good number."
         )
+    others = [prompt for prompt in dict.fromkeys(reworded) if prompt not in chosen]
     with adapter.disabled():
-        return expert.with_examples(prompt_states(adapter.model, tokenizer, chosen))
+        states = [
+            prompt_states(adapter.model, tokenizer, part) for part in (chosen, others) if part
+        ]
+    groups = tuple(map(len, states)) if len(states) > 1 else ()
+    return expert.with_examples(cat(states), groups)

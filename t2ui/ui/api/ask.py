@@ -39,10 +39,10 @@ def ask_of(client: Client) -> Callable[..., Any]:
         """Answer a prompt with the base model and adapted, side by side.
 
         With a mixture ({"math": 0.7}) that answers; without one, pass one makes it: `dispatch`
-        names the dispatcher, "" takes the classification expert where there is one, otherwise the
-        prompt. `routing` is "hard" or "soft"; below `threshold` the base model answers;
-        `normalise` divides the coefficients by their sum; `allow_transfer` lets experts that were
-        made for another model take part; `scope` is "all" or "answer", "" takes what the experts
+        names the dispatcher, "" takes the best one that these experts suffice for. `routing` is
+        "hard" or "soft"; below `threshold` the base model answers; `normalise` divides the
+        coefficients by their sum; `allow_transfer` lets experts that were made for another model
+        take part; `scope` is "all" or "answer", "" takes what the experts
         were trained for. One mixture answers from beginning to end: an answer is steered on the
         page, and its receipt (with a `timeline`) is replayed by the library. Yields what is there
         so far; the last is complete.
