@@ -183,7 +183,7 @@ DISPATCHERS = {
     "both": Entry(
         "t2ui.inference.dispatchers.both:RouterThenExpert",
         "router, then classification expert",
-        "Pass one by the router; where it knows no kind, by the classification expert.",
+        "Pass one by the router where it is sure of a kind, else by the classification expert.",
     ),
     NO_DISPATCH: Entry(
         "t2ui.inference.dispatchers.none:NoDispatcher",

@@ -11,6 +11,7 @@ from reference import matrix_names, random_scales
 from t2ui.config import OTHERS, AnswerSettings
 from t2ui.errors import InputError
 from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.dispatchers import both as both_module
 from t2ui.inference.dispatchers.router import with_examples
 from t2ui.inference.plan import make_plan
 from t2ui.models.chat import chat_ids
@@ -128,10 +129,9 @@ def test_groups_that_do_not_add_up_are_refused(experts, groups):
         experts["sums"].with_examples(experts["sums"].examples, groups)
 
 
-def test_both_ask_the_classification_expert_where_the_router_knows_no_kind(
-    adapter, tiny_llama, tiny_tokenizer, experts
+def test_both_ask_the_classification_expert_where_the_router_is_not_sure(
+    adapter, tiny_llama, tiny_tokenizer, experts, monkeypatch
 ):
-    """P(k) = r(k) + r(others) · c(k)."""
     dispatchers = Dispatchers(tiny_llama, tiny_tokenizer, adapter)
     router, expert, both = (dispatchers[name] for name in ("router", "expert", "both"))
     sorter = replace(
@@ -143,19 +143,16 @@ def test_both_ask_the_classification_expert_where_the_router_knows_no_kind(
     told = {**experts, "sorter": sorter}
     assert not both.usable(experts) and not both.usable({"sorter": sorter}) and both.usable(told)
     assert both.labels(told) == ("sums", "words", "verse", OTHERS)
+    alone = router.classify(SUMS[1], told)
+    monkeypatch.setattr(both_module, "SURE", alone.probabilities["sums"] - 1e-6)
     known = both.classify(SUMS[1], told)
-    alone = router.classify(SUMS[1], told).probabilities
-    assert known.probabilities == {"verse": 0.0, **alone} and known.said == ""
-    strange = "Ω≈ç√∫ " * 12
-    r, c = (one.classify(strange, told).probabilities for one in (router, expert))
-    assert max(r, key=r.get) == OTHERS
-    found = both.classify(strange, told)
-    assert sum(found.probabilities.values()) == pytest.approx(1)
-    for label in both.labels(told):
-        rest = r.get(label, 0.0) if label != OTHERS else 0.0
-        assert found.probabilities[label] == pytest.approx(rest + r[OTHERS] * c.get(label, 0.0))
-    assert found.label == max(found.probabilities, key=found.probabilities.get)
-    assert found.said and found.seconds > 0
+    assert known.probabilities == {"verse": 0.0, **alone.probabilities} and known.said == ""
+    monkeypatch.setattr(both_module, "SURE", alone.probabilities["sums"] + 1e-6)
+    for prompt in (SUMS[1], "Ω≈ç√∫ " * 12):  # not sure of its kind; of none
+        asked, found = expert.classify(prompt, told), both.classify(prompt, told)
+        assert found.probabilities == {"words": 0.0, **asked.probabilities}
+        assert (found.label, found.said) == (asked.label, asked.said) and found.said
+        assert tuple(found.probabilities) == both.labels(told)
 
 
 def test_a_classification_expert_brings_examples_of_others(

@@ -1,9 +1,7 @@
-"""Pass one by the router, and by the classification expert where the router knows no kind.
+"""Pass one by the router where it is sure of a kind, otherwise by the classification expert.
 
-The router tells many kinds apart, but only those that it has examples of, worded as these are; the
-classification expert knows few kinds, however somebody words them. So what the router calls
-`others` is divided by the classification expert: P(k) = r(k) + r(others) · c(k), where r and c are
-the probabilities that the two find.
+The router tells many kinds apart, but only those that it has examples of, worded much as these are;
+the classification expert knows few kinds, however somebody words them.
 """
 
 from dataclasses import replace
@@ -17,9 +15,11 @@ from t2ui.inference.dispatchers.expert import ExpertDispatcher
 from t2ui.inference.dispatchers.router import RouterDispatcher
 from t2ui.svf.adapter import Adapter
 
+SURE = 0.7  # what the router takes for some kind wrongly, it is mostly less sure of
+
 
 class RouterThenExpert:
-    """Asks the classification expert only where the router finds `others` likeliest."""
+    """Asks the classification expert only where the router is not sure of a kind."""
 
     remedy = "it takes a classification expert, and an expert with examples"
 
@@ -38,17 +38,8 @@ class RouterThenExpert:
 
     def classify(self, prompt: str, experts: Experts) -> Classification:
         first = self._router.classify(prompt, experts)
-        found = {**dict.fromkeys(self.labels(experts), 0.0), **first.probabilities}
-        if first.label != OTHERS:
-            return replace(first, probabilities=found, raw=found)
-        second = self._expert.classify(prompt, experts)
-        refused, found[OTHERS] = found[OTHERS], 0.0
-        for label, probability in second.probabilities.items():
-            found[label] += refused * probability
-        return replace(
-            second,
-            label=max(found, key=found.__getitem__),
-            probabilities=found,
-            raw=found,
-            seconds=first.seconds + second.seconds,
-        )
+        sure = first.label != OTHERS and first.probabilities[first.label] >= SURE
+        found = first if sure else self._expert.classify(prompt, experts)
+        every = dict.fromkeys(self.labels(experts), 0.0) | found.probabilities
+        seconds = first.seconds + (0.0 if sure else found.seconds)
+        return replace(found, probabilities=every, raw=every, seconds=seconds)
