@@ -8,7 +8,7 @@ import torch
 from benchmarks.common import adapted_default, describe_machine, shipped
 from t2ui.config import Sampling
 from t2ui.inference.decoding import Row, generate
-from t2ui.inference.dispatch import LabelReader
+from t2ui.inference.dispatchers import Dispatchers
 from t2ui.models.chat import chat_ids
 
 PROMPTS = (
@@ -25,19 +25,16 @@ def main() -> None:
     torch.manual_seed(0)
     describe_machine()
     model, tokenizer, adapter = adapted_default()
-    library = shipped()
-    dispatcher = LabelReader(model, tokenizer, adapter)
+    experts = shipped().experts
     model.generation_config.eos_token_id = tokenizer.eos_token = None  # answers have 128 tokens
-    for mode, expert in (("prompt", None), ("expert", library.dispatcher)):
-        if mode == "expert" and expert is None:
-            print("expert: no classification expert in the library")
-            continue
-        labels = expert.labels if expert else ("math", "code", "reasoning", "others")
-        dispatcher.classify(PROMPTS[0], labels, expert)  # the instruction is prefilled once
+    for mode in ("prompt", "expert", "router", "both"):
+        dispatcher = Dispatchers(model, tokenizer, adapter)[mode]
+        # the instruction is read once, and the router's kinds are fitted once
+        dispatcher.classify("Hello", experts)
         shares = []
         for prompt in PROMPTS:
             started = time.perf_counter()
-            dispatcher.classify(prompt, labels, expert)
+            dispatcher.classify(prompt, experts)
             pass_one = time.perf_counter() - started
             started = time.perf_counter()
             row = Row(0, chat_ids(tokenizer, prompt), None, Sampling(ANSWER_TOKENS))
