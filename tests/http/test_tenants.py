@@ -185,12 +185,14 @@ def test_a_sessions_name_does_not_open_it_to_another_tenant(locked):
     assert bob.post("cancel", stop).status_code == 404
     assert ada.hear("ask", event)[-1][0] == "complete" and not client.cancelled
 
+    client.hold_text = 2  # it must not end before it is cancelled
     assert ada.join("run", "mine").status_code == 200
     assert bob.join("run", "mine").status_code == 404
     assert bob.http.get("/gradio_api/queue/data?session_hash=batch").status_code == 404
     run = {"fn_index": ada.function("run")._id, "session_hash": "batch", "event_id": None}
     assert bob.post("cancel", run).status_code == 404
     assert ada.post("cancel", run).status_code == 200
+    client.hold_text = 0
 
 
 # --- folders and logs, with a worker -------------------------------------------------------------
