@@ -197,16 +197,14 @@ def experts_examples(
         check_tasks([task], data)
     rows = read_jsonl(prompts, ("prompt",), ("prompt",)) if prompts else []
     typed = [text for row in rows if (text := row["prompt"]).strip()]
-    found, reworded = (list(dict.fromkeys(typed))[:EXAMPLES], list[str]())
+    typed = list(dict.fromkeys(typed))[:EXAMPLES]
     made, tokenizer = load(model, "auto")
+    groups = [typed]
     if task:
         (asked,) = asked_tasks([task], {})
-        found, reworded = (
-            example_prompts(load_task(asked.name, tokenizer, data, **asked.options)),
-            found,
-        )
-    adapter = adapt(made, progress=progress)
-    saved = with_examples(loaded, found, adapter, tokenizer, reworded).save(path)
+        groups.insert(0, example_prompts(load_task(asked.name, tokenizer, data, **asked.options)))
+    saved = with_examples(loaded, groups[0], adapt(made, progress=progress), tokenizer, *groups[1:])
+    saved = saved.save(path)
     count, size = sum(map(len, saved.grouped_examples)), path.stat().st_size
     if as_json:
         print_json({"file": str(path), "examples": count, "bytes": size})

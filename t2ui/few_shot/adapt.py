@@ -18,7 +18,8 @@ from t2ui.config import FewShotConfig
 from t2ui.errors import InputError
 from t2ui.few_shot.scoring import Right, Scorer, ScoreTable
 from t2ui.few_shot.search import MixtureSearch
-from t2ui.models.chat import answer_tail, end_tokens_in
+from t2ui.inference.decoding import end_tokens
+from t2ui.models.chat import answer_tail
 from t2ui.records import Generation
 from t2ui.svf.adapter import Adapter, adapted
 from t2ui.svf.expert import Expert
@@ -84,7 +85,9 @@ def search(
     tail = tail_of(tokenizer, experts, config)
     scorer = Scorer(adapter, tokenizer, config, right, tail, executor)
     scorer.check(examples)
-    examples = [_ending(adapter, tokenizer, example) for example in examples]
+    if tokenizer is not None:
+        ends = tuple(end_tokens(adapter.model, tokenizer))
+        examples = [_ending(example, ends) for example in examples]
     mixture_search = MixtureSearch(scorer, experts, stopped)
     seen, held = split(examples, config)
     found = yield from mixture_search.find(seen)
@@ -105,15 +108,12 @@ def search(
     )
 
 
-def _ending(
-    adapter: Adapter, tokenizer: PreTrainedTokenizerBase | None, example: Example
-) -> Example:
+def _ending(example: Example, ends: tuple[int, ...]) -> Example:
     """An open example whose answer may end with whatever ends one when it is decoded: experts that
     were trained to end theirs otherwise than the chat format are not wrong by that alone."""
-    if tokenizer is None or len(example.question.options) != 1:
+    if len(example.question.options) != 1:
         return example
-    ends = end_tokens_in(getattr(adapter.model, "generation_config", None), tokenizer)
-    return replace(example, question=replace(example.question, ends=tuple(ends)))
+    return replace(example, question=replace(example.question, ends=ends))
 
 
 def tail_of(

@@ -61,10 +61,10 @@ class Kinds:
         Raises:
             InputError: no kind at all, too few examples of one, or states of different widths.
         """
-        _check(examples)
-        grouped = {label: _groups(rows) for label, rows in examples.items()}
-        labels = tuple(label for label, groups in grouped.items() for _ in groups)
-        states = [rows for groups in grouped.values() for rows in groups]
+        given = {x: [rows] if isinstance(rows, Tensor) else rows for x, rows in examples.items()}
+        _check(given)
+        grouped = [(x, rows) for x, groups in given.items() for rows in _with_limits(groups)]
+        labels, states = tuple(x for x, _ in grouped), [rows.double() for _, rows in grouped]
         kin = torch.tensor([[one == other for other in labels] for one in labels])
         apart = _as_new(states)
         limits = torch.stack([_limit(d[:, i], refused) for i, d in enumerate(apart)])
@@ -98,12 +98,11 @@ class Kinds:
         return found
 
 
-def _check(examples: Examples) -> None:
+def _check(examples: Mapping[str, Sequence[Tensor]]) -> None:
     if not examples:
         raise InputError("There are no example prompts of any kind to compare with.")
     widths: dict[str, set[int]] = {}
-    for label, given in examples.items():
-        groups = [given] if isinstance(given, Tensor) else given
+    for label, groups in examples.items():
         for states in groups:
             if states.ndim != 2 or len(states) < LEAST_EXAMPLES:
                 raise InputError(
@@ -115,11 +114,10 @@ def _check(examples: Examples) -> None:
         raise InputError(f"The kinds' example states have different widths ({widths}).")
 
 
-def _groups(rows: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def _with_limits(groups: Sequence[Tensor]) -> Sequence[Tensor]:
     """A kind's groups; one where one of several is too small to have a limit."""
-    groups = [rows.double()] if isinstance(rows, Tensor) else [one.double() for one in rows]
     small = any(len(one) < LEAST_IN_A_GROUP for one in groups)
-    return [torch.cat(groups)] if small else groups
+    return [torch.cat(list(groups))] if small else groups
 
 
 def _whitening(states: list[Tensor]) -> Tensor:

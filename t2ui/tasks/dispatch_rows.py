@@ -5,9 +5,9 @@ we wrote as people type them (requests.jsonl; for `others` there is nothing else
 kinds of small tasks (kinds.jsonl); test prompts come from splits and sets that no training reads.
 """
 
+import itertools
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +126,9 @@ def test_prompts(data: Path, hard: Path | None = None, limit: int = TEST_PER_SET
         ("reasoning", _arc(data, "challenge", "test")),
         ("reasoning", _strategyqa(data, "dev")),
     ]
+    for label in LABELS:
+        kinds = itertools.groupby(_kinds(label, "test"), key=lambda prompt: prompt[0])
+        families += [(label, list(prompts)) for _, prompts in kinds]
     pools = _public_training(data).values()
     trained = {_opening(prompt) for pool in pools for family in pool for _, prompt in family}
     trained |= {_words(row["prompt"]) for row in read_jsonl(OWN_REQUESTS, ("prompt",))}
@@ -133,12 +136,6 @@ def test_prompts(data: Path, hard: Path | None = None, limit: int = TEST_PER_SET
     for label, prompts in families:
         unseen = [(label, *p) for p in prompts if _opening(p[1]) not in trained]
         found += unseen[:limit]
-    counted: Counter[str] = Counter()
-    for label in LABELS:
-        for family, prompt in _kinds(label, "test"):
-            counted[family] += 1
-            if counted[family] <= limit:
-                found.append((label, family, prompt))
     if hard is not None:
         for row in read_jsonl(hard, ("prompt", "label", "note"), ("prompt", "label", "note")):
             if row["label"] not in LABELS:
