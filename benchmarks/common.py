@@ -14,6 +14,7 @@ from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import right_by_row
 from t2ui.evaluation.methods import Method
 from t2ui.evaluation.result_log import ResultLog
+from t2ui.evaluation.statistics import wilson
 from t2ui.models.loading import dtype_name, load_model
 from t2ui.svf.adapter import Adapter, adapt
 from t2ui.svf.expert import Expert
@@ -84,6 +85,13 @@ def answered(
         return [known[row.id] for row in rows]
 
     return right
+
+
+def share_of(answers: Sequence[bool]) -> str:
+    """How many, and which share is right, with its interval: "n 500 | 11.4% [8.9%, 14.5%]"."""
+    low, high = wilson(sum(answers), len(answers))
+    share = sum(answers) / len(answers)
+    return f"n {len(answers)} | {share:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def wait_for(threads: Sequence[threading.Thread], so_far: Callable[[], str]) -> float:

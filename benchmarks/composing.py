@@ -21,13 +21,13 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.choosing import searched
-from benchmarks.common import answered, describe_machine, result_log, shipped
+from benchmarks.common import answered, describe_machine, result_log, share_of, shipped
 from t2ui.config import AnswerSettings, FewShotConfig
 from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import sample
 from t2ui.evaluation.methods import Method, base, digest_of, of_expert, of_mixture
 from t2ui.evaluation.result_log import ResultLog
-from t2ui.evaluation.statistics import paired_p, wilson
+from t2ui.evaluation.statistics import paired_p
 from t2ui.inference.dispatch import LabelReader
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import make_plan
@@ -192,10 +192,8 @@ def compare(name: str, loaded: Loaded) -> None:
 
 
 def show(title: str, answers: list[bool], against: list[bool]) -> None:
-    low, high = wilson(sum(answers), len(answers))
-    better = sum(answers) / len(answers)
     p = "" if answers is against else f"p {paired_p(against, answers):.2g}"
-    print(f"  {title} | n {len(answers)} | {better:.1%} [{low:.1%}, {high:.1%}] | {p}", flush=True)
+    print(f"  {title} | {share_of(answers)} | {p}", flush=True)
 
 
 def main() -> None:

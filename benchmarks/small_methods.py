@@ -24,12 +24,12 @@ import peft
 import torch
 from torch import nn
 
-from benchmarks.common import answered, describe_machine, result_log, shipped
+from benchmarks.common import answered, describe_machine, result_log, share_of, shipped
 from t2ui.config import TrainConfig
 from t2ui.evaluation.comparison import Comparison
 from t2ui.evaluation.measure import sample
 from t2ui.evaluation.methods import Method, base, fixed, of_expert
-from t2ui.evaluation.statistics import paired_p, wilson
+from t2ui.evaluation.statistics import paired_p
 from t2ui.inference.dispatch import LabelReader
 from t2ui.models.loading import load_model
 from t2ui.svf.adapter import Adapter, adapt
@@ -206,13 +206,8 @@ class Table:
         return answered(comparison, task, rows, column)(method)
 
     def line(self, expert: str, title: str, size: int, answers: list[bool], of_expert) -> None:
-        low, high = wilson(sum(answers), len(answers))
         against = f"p {paired_p(of_expert, answers):.2g}" if of_expert is not answers else ""
-        print(
-            f"{expert} | {title} | {size:,} bytes | n {len(answers)} | "
-            f"{sum(answers) / len(answers):.1%} [{low:.1%}, {high:.1%}] | {against}",
-            flush=True,
-        )
+        print(f"{expert} | {title} | {size:,} bytes | {share_of(answers)} | {against}", flush=True)
 
 
 def compare(name: str, expert: Expert, table: Table, rates: dict[str, float]) -> None:
