@@ -28,7 +28,13 @@
   learn.tab = tab;
   const link = (step) => `?learn=${step + 1}`;
   /** The address names the step, and large type where it is on: whoever loads the page again stays there. */
-  const address = (step) => history.replaceState(null, "", location.pathname + link(step) + (window.t2ui.presents() ? "&present=1" : ""));
+  const address = (step) => history.replaceState(history.state, "", location.pathname + link(step) + (window.t2ui.presents() ? "&present=1" : ""));
+  /** Open this page at a step: an entry of its own in the browser's history. */
+  function enter(step) {
+    history.pushState({ page: "learn" }, "");
+    address(step);
+    tab(TAB)?.click();
+  }
   let led = false; // by a link of another page, before this one was drawn
 
   /** What is asked before the hand moves anything, and what is said after it has seen. */
@@ -132,9 +138,8 @@
     }
 
     learn.open = (number) => {
-      const there = tab(TAB);
-      if (there?.getAttribute("aria-selected") !== "true") there?.click();
-      address(number);
+      if (tab(TAB)?.getAttribute("aria-selected") === "true") address(number);
+      else enter(number);
       open(number, true);
     };
     learn.take.shown = (what, value) => {
@@ -157,17 +162,8 @@
     if (to && plain) {
       event.preventDefault();
       if (learn.open) return learn.open(asked(to.search));
-      address(asked(to.search));
       led = true;
-      return tab(TAB)?.click(); // it reads the address when it is drawn for the first time
-    }
-    // whoever leaves for another page leaves the step's link too
-    const other = event.target.closest?.("#pages button[role=tab]");
-    const query = new URLSearchParams(location.search);
-    if (other && other.textContent.trim() !== TAB && query.has("learn")) {
-      query.delete("learn");
-      const rest = String(query);
-      history.replaceState(null, "", location.pathname + (rest ? `?${rest}` : ""));
+      enter(asked(to.search)); // it reads the address when it is drawn for the first time
     }
   });
 })();

@@ -29,27 +29,35 @@
       of its own (`learn=3`), by a click on its tab, so that the page does what it does whenever it
       is opened. */
   window.t2ui.openFromLink = () => {
-    const titles = pages();
     const query = new URLSearchParams(location.search);
-    const title = titles[query.get("tab") || Object.keys(titles).find((id) => query.has(id))];
-    const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
-    if (title) [...tabs].find((tab) => tab.textContent.trim() === title)?.click();
+    const id = query.get("tab") || Object.keys(pages()).find((one) => query.has(one));
+    if (pages()[id]) history.replaceState({ page: id }, "");
+    openPage(id);
     window.t2ui.beginPresenting();
     followed = true;
   };
   const pages = () => JSON.parse(document.querySelector("#header .t2-header").dataset.pages); // id -> title
   let followed = false; // the link, so that the address is the visitor's own from then on
 
-  /** The address names the page that is open, so that a reload opens it again; one that says more is
-      a link to something, and stays. */
+  function openPage(id) {
+    const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
+    if (pages()[id]) [...tabs].find((tab) => tab.textContent.trim() === pages()[id])?.click();
+  }
+
+  /** Every page that is opened is an entry of the browser's history, so that Back leads to the page
+      before. Its address names the page, so that a reload opens it again; one that says more is a
+      link to something, and stays. */
   function nameInAddress(open) {
-    const query = new URLSearchParams(location.search);
-    if (!followed || [...query.keys()].some((key) => !["tab", "present"].includes(key))) return;
     const id = Object.keys(pages()).find((one) => pages()[one] === open);
     if (!id) return;
-    query.set("tab", id);
-    history.replaceState(null, "", `${location.pathname}?${query}`);
+    const query = new URLSearchParams(location.search);
+    if (id !== "learn") query.delete("learn"); // a step of that page
+    if (followed && [...query.keys()].every((key) => ["tab", "present"].includes(key))) query.set("tab", id);
+    const address = location.pathname + (query.size ? `?${query}` : "");
+    const write = !followed || history.state?.page === id ? "replaceState" : "pushState";
+    history[write]({ page: id }, "", followed ? address : location.href);
   }
+  addEventListener("popstate", ({ state }) => state?.page && openPage(state.page));
 
   /** The page that is open is named in the only heading of the first order, and in the title. */
   function nameThePage(heading) {

@@ -72,7 +72,7 @@
         ? "Press the code to enlarge it. This address leads to this computer alone: open the app by its name in the network, and phones find it too."
         : "Press the code to enlarge it."));
       // one's own address asks for nothing by itself: a reload would ask what was asked before
-      history.replaceState(null, "", address(["present", "point"]));
+      history.replaceState(history.state, "", address(["present", "point"]));
     }
     function show(asked, note = "") {
       query = asked || "?";

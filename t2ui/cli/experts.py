@@ -168,8 +168,8 @@ def experts_examples(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Take these, or, beside --task, these as well, as the same kind in other words: "
-            "JSON Lines with a `prompt`.",
+            help="Take these (the first 256), or, beside --task, these as well, as the same kind "
+            "in other words: JSON Lines with a `prompt`.",
             show_default=False,
         ),
     ] = None,
@@ -184,7 +184,7 @@ def experts_examples(
 
     Its scales, and so its hash, stay as they are.
     """
-    from t2ui.inference.dispatchers.router import EXAMPLES, with_examples
+    from t2ui.inference.dispatchers.router import MOST_EXAMPLES, with_examples
     from t2ui.jsonl import read_jsonl
     from t2ui.svf.adapter import adapt
     from t2ui.tasks import load_task
@@ -197,7 +197,7 @@ def experts_examples(
         check_tasks([task], data)
     rows = read_jsonl(prompts, ("prompt",), ("prompt",)) if prompts else []
     typed = [text for row in rows if (text := row["prompt"]).strip()]
-    typed = list(dict.fromkeys(typed))[:EXAMPLES]
+    typed = list(dict.fromkeys(typed))[:MOST_EXAMPLES]
     made, tokenizer = load(model, "auto")
     groups = [typed]
     if task:

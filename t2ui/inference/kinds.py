@@ -27,14 +27,31 @@ WRONGLY_REFUSED = 0.03  # the share of a kind's own prompts that may be called n
 LEAST_IN_A_GROUP = 33  # from fewer no limit can promise that share
 NEAREST = 3  # examples of a kind that a distance is the mean of
 SHRUNK = 0.6  # the identity's share in the covariance: found on held-out prompts
-STRANGE = 0.1  # the share of prompts that are taken to be of kinds that are not there
+STRANGE = 0.2  # the share of prompts that are taken to be of kinds that are not there
+NOTHING = 1e-12  # the least squared distance
 FAR = 50.0  # the logarithm of a ratio that is called endless
+AT_ONCE = 512  # examples that are compared with all others together
 FOLDS = 4  # examples are measured against those of other folds, as a new prompt is
-TEMPERATURES = tuple(2.0 ** (k / 4) for k in range(-4, 49))  # 0.5 to 4096
-STEEPNESS = tuple(2.0 ** (k / 4) for k in range(-8, 29))  # 0.25 to 128
+POWERS = tuple(2.0 ** (k / 4) for k in range(41))  # 1 to 1024
+# What `Certainty` is chosen from.
+JUMPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+STEEPNESS = (0.0, *(2.0 ** (k / 4) for k in range(-8, 29)))  # 0.25 to 128
 
 
 Examples = Mapping[str, Tensor | Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure it is, on one side of a limit, that a prompt is of a kind (within) or of none
+    (beyond): the log-odds of it, `jump` right at the limit and `steepness` more for each e-fold of
+    the squared distance from it."""
+
+    jump: float
+    steepness: float
+
+    def odds(self, away: Tensor) -> Tensor:
+        return self.jump + self.steepness * away
 
 
 @dataclass(frozen=True)
@@ -43,13 +60,15 @@ class Kinds:
 
     labels: tuple[str, ...]  # of each group; `others` may be one
     whitening: Tensor  # (d, d) float64: what states are multiplied by
-    examples: tuple[Tensor, ...]  # by group, (n, d) float64, whitened
+    examples: Tensor  # (n, d) float32, whitened, group by group
+    sizes: tuple[int, ...]  # of the groups
     limits: Tensor  # (groups,) float64: squared distances beyond which a prompt is no such one
-    temperature: float  # that makes the probabilities of the kinds true for the examples
-    # How soon none gets unlikely within a group's limit, by group, since a generator's kind ends
-    # abruptly and all that people ask about code does not; and how soon likely beyond all limits.
-    within: tuple[float, ...]
-    beyond: float
+    # A kind is as likely as its squared distance to the minus `power`, the one that makes that true
+    # for the examples. Ratios count, since a generator's kinds lie closer than people's.
+    power: float
+    # By group, since a generator's kind ends abruptly and all that people ask about code does not.
+    within: tuple[Certainty, ...]
+    beyond: Certainty
 
     @classmethod
     def of(cls, examples: Examples, refused: float = WRONGLY_REFUSED) -> "Kinds":
@@ -71,26 +90,29 @@ class Kinds:
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
         distances = torch.cat(apart)
         whitening = _whitening(states)
-        within, beyond = _steepness(distances, right, limits, kin)
+        within, beyond = _certainty(distances, right, limits, kin)
         return cls(
             labels,
             whitening,
-            tuple(rows @ whitening for rows in states),
+            (torch.cat(states) @ whitening).float(),
+            tuple(map(len, states)),
             limits,
-            _temperature(distances, kin[right]),
+            _power(distances, kin[right]),
             within,
             beyond,
         )
 
     def probabilities(self, state: Tensor) -> dict[str, float]:
         """How likely each kind is for a state (d,), and, last, how likely none of them (`others`),
-        which is as likely as not just at the nearest kind's limit."""
-        white = (state.double() @ self.whitening)[None]
-        distances = torch.cat([_nearest(white, rows) for rows in self.examples])
+        which is the likelier one just beyond the nearest kind's limit."""
+        white = (state.double() @ self.whitening).float()[None]
+        distances = _nearest(white, self.examples, self.sizes)[0].double()
         beyond = _beyond(distances[None], self.limits)[0]
-        steepness = self.beyond if beyond > 0 else self.within[int(distances.argmin())]
-        none = (steepness * beyond).sigmoid()
-        kinds = (-distances / (2 * self.temperature)).softmax(0) * (1 - none)
+        if beyond > 0:
+            none = self.beyond.odds(beyond).sigmoid()
+        else:
+            none = (-self.within[int(distances.argmin())].odds(-beyond)).sigmoid()
+        kinds = _shares(distances, self.power).softmax(0) * (1 - none)
         found = dict.fromkeys(self.labels, 0.0)
         for label, kind in zip(self.labels, kinds.tolist(), strict=True):
             found[label] += kind
@@ -129,10 +151,13 @@ def _whitening(states: list[Tensor]) -> Tensor:
     return vectors / ((1 - SHRUNK) * values.clamp(min=0) + SHRUNK * size).sqrt()
 
 
-def _nearest(white: Tensor, rows: Tensor) -> Tensor:  # (m, d), (n, d) -> (m,)
-    """The mean squared distance to the nearest examples."""
-    squared = torch.cdist(white, rows).square()
-    return squared.topk(min(NEAREST, len(rows)), largest=False).values.mean(1)
+def _nearest(white: Tensor, examples: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The mean squared distance to the nearest examples: (m, d), (n, d) -> (m, groups)."""
+    means = [
+        squared.topk(min(NEAREST, squared.shape[1]), largest=False).values.mean(1)
+        for squared in torch.cdist(white, examples).square().split(list(sizes), dim=1)
+    ]
+    return torch.stack(means, dim=1)
 
 
 def _as_new(states: list[Tensor]) -> list[Tensor]:  # by group, (n, groups)
@@ -140,11 +165,13 @@ def _as_new(states: list[Tensor]) -> list[Tensor]:  # by group, (n, groups)
     found = [rows.new_empty(len(rows), len(states)) for rows in states]
     for fold in range(FOLDS):
         others = [rows[torch.arange(len(rows)) % FOLDS != fold] for rows in states]
+        left = [rows[fold::FOLDS] for rows in states]
         whitening = _whitening(others)
-        white = [rows @ whitening for rows in others]
-        for own, rows in zip(found, states, strict=True):
-            left = rows[fold::FOLDS] @ whitening
-            own[fold::FOLDS] = torch.stack([_nearest(left, other) for other in white], dim=1)
+        white, sizes = torch.cat(others) @ whitening, [len(rows) for rows in others]
+        parts = (torch.cat(left) @ whitening).split(AT_ONCE)
+        away = torch.cat([_nearest(part, white, sizes) for part in parts])
+        for own, part in zip(found, away.split([len(rows) for rows in left]), strict=True):
+            own[fold::FOLDS] = part
     return found
 
 
@@ -160,22 +187,27 @@ def _limit(distances: Tensor, refused: float) -> Tensor:
 def _beyond(distances: Tensor, limits: Tensor) -> Tensor:  # (n, groups) -> (n,)
     """How far beyond the nearest kind's limit, as the logarithm of a ratio."""
     nearest, places = distances.min(1)
-    return (nearest.clamp(min=1e-12) / limits[places]).log().clamp(min=-FAR)
+    return (nearest.clamp(min=NOTHING) / limits[places]).log().clamp(min=-FAR)
 
 
-def _temperature(distances: Tensor, own: Tensor) -> float:  # (n, groups) both, `own` bool
+def _shares(distances: Tensor, power: float) -> Tensor:
+    """Logits of the kinds by their squared distances, (…, groups) both."""
+    return -power * distances.clamp(min=NOTHING).log()
+
+
+def _power(distances: Tensor, own: Tensor) -> float:  # (n, groups) both, `own` bool
     """The one at which the right kinds, all groups of theirs, are likeliest on average."""
 
-    def loss(temperature: float) -> float:
-        likely = (-distances / (2 * temperature)).log_softmax(1)
+    def loss(power: float) -> float:
+        likely = _shares(distances, power).log_softmax(1)
         return -float(likely.masked_fill(~own, -math.inf).logsumexp(1).mean())
 
-    return min(TEMPERATURES, key=loss)
+    return min(POWERS, key=loss)
 
 
-def _steepness(
+def _certainty(
     distances: Tensor, right: Tensor, limits: Tensor, kin: Tensor
-) -> tuple[tuple[float, ...], float]:
+) -> tuple[tuple[Certainty, ...], Certainty]:
     """Those at which it is likeliest that the examples are of some kind, and that they are of none
     where their own kind is not there: within each group's limit, and beyond all of them.
 
@@ -186,17 +218,27 @@ def _steepness(
     away = distances.masked_fill(kin[right], float("inf"))
     inside, outside = _beyond(distances, limits), _beyond(away, limits)
     nearest, instead = distances.argmin(1), away.argmin(1)  # with its kind there, and without
-
-    def loss(steepness: float, there: Tensor, missing: Tensor) -> float:
-        softplus = torch.nn.functional.softplus
-        of_a_kind, of_none = softplus(steepness * there), softplus(-steepness * missing)
-        return float((1 - STRANGE) * of_a_kind.sum() + STRANGE * of_none.sum())
-
-    def best(there: Tensor, missing: Tensor) -> float:
-        return min(STEEPNESS, key=lambda steepness: loss(steepness, there, missing))
-
     within = tuple(
-        best(inside[(nearest == one) & (inside <= 0)], outside[(instead == one) & (outside <= 0)])
+        _likeliest(
+            -inside[(nearest == one) & (inside <= 0)],
+            -outside[(instead == one) & (outside <= 0)],
+            STRANGE,
+        )
         for one in range(len(limits))
     )
-    return within, best(inside[inside > 0], outside[outside > 0])
+    return within, _likeliest(outside[outside > 0], inside[inside > 0], 1 - STRANGE)
+
+
+def _likeliest(true: Tensor, false: Tensor, share: float) -> Certainty:
+    """The one that is likeliest where it is right about `true` and wrong about `false`, distances
+    from the limit, (n,) each; `share` is what one of the latter weighs, of 1 for both."""
+    grid = torch.cartesian_prod(*(true.new_tensor(values) for values in (JUMPS, STEEPNESS)))
+    jump, steepness = grid.T[..., None]
+
+    def loss(odds: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(-odds).sum(1)
+
+    missed = loss(jump + steepness * true)
+    mistaken = loss(-jump - steepness * false)
+    best = grid[((1 - share) * missed + share * mistaken).argmin()]
+    return Certainty(*best.tolist())

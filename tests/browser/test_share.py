@@ -110,6 +110,36 @@ def test_the_address_names_the_open_page_and_asks_for_nothing(visit, client):
     assert not [r for r in client.requests if isinstance(r, Ask)]
 
 
+def test_back_leads_to_the_page_before(visit):
+    """Also from a step of Learn that a link opened, and to a link that says more than a page."""
+    page = visit("?tab=library&find=math")
+
+    def stands(name: str, query: str) -> None:
+        tab = page.get_by_role("tab", name=name)
+        eventually(lambda: tab.get_attribute("aria-selected") == "true")
+        eventually(lambda: page.evaluate("location.search") == query)
+
+    stands("Library", "?tab=library&find=math")
+    before = page.evaluate("history.length")
+    page.get_by_role("tab", name="Learn").click()
+    stands("Learn", "?tab=library&find=math")
+    page.get_by_role("link", name="next:").click()
+    stands("Learn", "?learn=2")
+    page.get_by_role("tab", name="Ask").click()
+    stands("Ask", "?tab=ask")
+    page.locator("#prompt textarea").fill("Half a question")
+    assert page.evaluate("history.length") == before + 2
+    page.go_back()
+    stands("Learn", "?learn=2")
+    page.go_back()
+    stands("Library", "?tab=library&find=math")
+    page.go_forward()
+    stands("Learn", "?learn=2")
+    page.go_forward()
+    stands("Ask", "?tab=ask")
+    assert page.locator("#prompt textarea").input_value() == "Half a question"
+
+
 def test_a_reload_keeps_what_was_typed_and_set_by_hand(visit):
     page = visit()
     page.locator("#prompt textarea").fill("Half a question")

@@ -1,5 +1,7 @@
 """Kinds of prompt against plain formulas, and the promises about what is none of them."""
 
+import math
+
 import pytest
 import torch
 
@@ -33,8 +35,9 @@ def test_distances_are_to_the_nearest_examples_by_the_shrunken_covariance():
     state, low = cloud(1.0, 1, 9)[0].double(), three()["low"].double()
     squared = torch.stack([(state - one) @ precision @ (state - one) for one in low])
     wanted = squared.sort().values[: kinds_module.NEAREST].mean()
-    found = kinds_module._nearest((state @ kinds.whitening)[None], kinds.examples[0])
-    assert float(found[0]) == pytest.approx(float(wanted), rel=1e-6)
+    white = (state @ kinds.whitening).float()[None]
+    found = kinds_module._nearest(white, kinds.examples, kinds.sizes)
+    assert float(found[0, 0]) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_fresh_states_go_to_their_own_kind_and_strange_ones_to_none():
@@ -120,20 +123,38 @@ def test_a_group_too_small_for_a_limit_joins_the_others():
     torch.testing.assert_close(one.limits, other.limits)
 
 
-def test_just_at_the_limit_none_is_as_likely_as_the_kind():
+def test_the_limit_parts_a_kind_from_none_and_either_side_is_as_sure_as_it_was_right():
     kinds = Kinds.of({"one": cloud(0, 64, 1), "far": cloud(800, 64, 2)})
     away = torch.zeros(D, dtype=torch.float64)
     away[3] = 1.0
 
     def distance(steps: float) -> float:
-        return float(kinds_module._nearest((steps * away)[None], kinds.examples[0])[0])
+        white = (steps * away)[None].float()
+        return float(kinds_module._nearest(white, kinds.examples, kinds.sizes)[0, 0])
 
     low, high = 0.0, 100.0
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if distance(middle) < float(kinds.limits[0]) else (low, middle)
-    found = kinds.probabilities(low * away @ torch.linalg.inv(kinds.whitening))
-    assert found["one"] == pytest.approx(found[OTHERS], rel=1e-3)
+    back = torch.linalg.inv(kinds.whitening)
+    within, beyond = (
+        kinds.probabilities(steps * away @ back)[OTHERS] for steps in (low * 0.9999, low * 1.0001)
+    )
+    assert within < 0.5 < beyond
+    jumps = [math.log(beyond / (1 - beyond)), math.log((1 - within) / within)]
+    wanted = [kinds.beyond.jump, kinds.within[0].jump]
+    assert jumps == pytest.approx(wanted, abs=0.05 + 1e-3 * kinds.within[0].steepness)
+
+
+def test_certainty_is_what_makes_the_examples_likeliest():
+    """Of a thousand on this side 900 are what it says, wherever they lie: sure by nine to one."""
+    true, false = torch.linspace(0, 2, 900), torch.linspace(0, 2, 100)
+    found = kinds_module._likeliest(true, false, 0.5)
+    assert float(found.odds(true).mean()) == pytest.approx(math.log(9), abs=0.1)
+    assert found.steepness <= min(s for s in kinds_module.STEEPNESS if s)
+    assert kinds_module._likeliest(true, false + 3, 0.5).steepness == 0.0, "no surer far away"
+    true, false = torch.tensor([0.0, 0.1, 2.0, 2.1]), torch.tensor([0.0, 0.1])
+    assert kinds_module._likeliest(true, false, 0.5).steepness > 1, "at the limit half and half"
 
 
 def test_a_kind_that_nothing_else_comes_near_is_sure_up_to_its_limit():
@@ -142,7 +163,8 @@ def test_a_kind_that_nothing_else_comes_near_is_sure_up_to_its_limit():
         {"alone": cloud(90, 64, 1), "wide": cloud(0, 64, 2) * 3, "in it": three()["low"]}
     )
     alone, wide = kinds.within[0], kinds.within[1]
-    assert alone == max(kinds_module.STEEPNESS) > wide
+    near = torch.tensor(0.01)
+    assert alone.odds(near) > 5 > 2 > wide.odds(near)
     sure = [kinds.probabilities(state)["alone"] for state in cloud(90, 100, 7)]
     assert sum(p > 0.95 for p in sure) > 80, "and what lies beyond is refused all the same"
     assert kinds.probabilities(cloud(45, 1, 8)[0])[OTHERS] > 0.6
@@ -150,7 +172,7 @@ def test_a_kind_that_nothing_else_comes_near_is_sure_up_to_its_limit():
 
 def test_examples_that_overlap_are_read_with_less_certainty():
     apart, close = Kinds.of(three()), Kinds.of({n: cloud(0, 40, i) for i, n in enumerate("abc")})
-    assert close.temperature > apart.temperature
+    assert close.power < apart.power
 
 
 def test_more_numbers_than_examples_are_no_obstacle():

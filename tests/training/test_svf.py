@@ -400,8 +400,19 @@ def test_a_run_does_not_go_on_under_other_prompts(adapter, tmp_path):
     row = task.train[-1]
     longer = replace(row, question=replace(row.question, prompt=(*row.question.prompt, 7)))
     for other in (replace(task, train=(*task.train[:-1], longer)), replace(task, stop=("x",))):
-        with pytest.raises(InputError, match="different: prompts, answers or reward"):
+        with pytest.raises(InputError, match="different: prompts, answers, or reward"):
             Trainer(ScaleOffsets(adapter), None, other, config(steps=3), tmp_path)
+
+
+def test_what_training_does_not_read_may_change_under_way(adapter, tmp_path):
+    """A version may hold more of a question than the one that began the run."""
+    task = make_task()
+    list(Trainer(ScaleOffsets(adapter), None, task, config(steps=3), tmp_path).run())
+    rows = tuple(replace(r, question=replace(r.question, ends=(1, 2))) for r in task.train)
+    trainer = Trainer(
+        ScaleOffsets(adapter), None, replace(task, train=rows), config(steps=4), tmp_path
+    )
+    assert [e.step for e in trainer.run() if e.kind == "step"] == [4]
 
 
 def test_half_a_line_of_the_log_does_not_spoil_the_next(tmp_path):

@@ -15,7 +15,7 @@ from t2ui.inference.dispatchers.expert import ExpertDispatcher
 from t2ui.inference.dispatchers.router import RouterDispatcher
 from t2ui.svf.adapter import Adapter
 
-SURE = 0.7  # what the router takes for some kind wrongly, it is mostly less sure of
+SURE = 0.65  # what the router takes for some kind wrongly, it is mostly less sure of
 
 
 class RouterThenExpert:

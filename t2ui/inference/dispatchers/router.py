@@ -22,7 +22,8 @@ from t2ui.models.prompt_states import prompt_state, prompt_states
 from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 
-EXAMPLES = 64  # that an expert brings
+EXAMPLES = 64  # that an expert brings of the task that it was trained on
+MOST_EXAMPLES = 256  # that are taken from a file
 KEPT_STATES = 256  # of prompts that were read last
 
 
