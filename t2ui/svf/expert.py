@@ -21,16 +21,13 @@ from t2ui.catalogue import TRAIN_OBJECTIVES
 from t2ui.checks import SCOPES, check_texts
 from t2ui.errors import InputError, quoted
 from t2ui.files import writing
+from t2ui.svf import expert_file
 from t2ui.svf.decomposition import kind_of, leading_values
 from t2ui.svf.expert_limits import MOST_CHARACTERS, check_expert, check_file, check_header
 from t2ui.svf.hub import SUFFIXES, fetch, the_one
 
 FORMAT, VERSION = "t2ui.svf", "1"
-_SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
-# int8 (n, width), and float32 (n,): what they are multiplied by
-_EXAMPLES, _EXAMPLES_STEPS = "router.examples", "router.examples.scales"
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_MOST_NESTED = 50  # of metadata: what is nested hundreds deep cannot be pickled for the app
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +142,7 @@ class Expert:
                 f"{path.name} is of format version {quoted(metadata.get('version'))}; this t2ui "
                 f"reads {VERSION!r}: update t2ui."
             )
-        examples = _unpack_examples(path.name, stored)
+        examples = expert_file.unpack_examples(path.name, stored)
         digest = tensors_sha256(stored)
         if metadata.get("sha256") != digest:
             raise InputError(
@@ -153,19 +150,19 @@ class Expert:
                 f"{str(metadata.get('sha256'))[:12]}…; get it again."
             )
         details = {
-            "labels": _metadata_list(path.name, metadata, "labels", str),
-            "training": _metadata_json(path.name, metadata, "training", dict),
-            "metrics": _metadata_list(path.name, metadata, "metrics", dict),
-            "example_groups": _metadata_list(path.name, metadata, "example_groups", int),
+            "labels": expert_file.metadata_list(path.name, metadata, "labels", str),
+            "training": expert_file.metadata_json(path.name, metadata, "training", dict),
+            "metrics": expert_file.metadata_list(path.name, metadata, "metrics", dict),
+            "example_groups": expert_file.metadata_list(path.name, metadata, "example_groups", int),
         }
         texts = ("base_model", "fingerprint", "description", "task", "objective", "created")
         return cls(
             name=metadata.get("name") or path.stem,
-            scales=_unpack(path.name, stored),
+            scales=expert_file.unpack(path.name, stored),
             license=metadata.get("license", ""),
             scope=metadata.get("scope", "all"),  # older files do not say
             sha256=digest,
-            compact=_SCALES in stored,
+            compact=expert_file.is_packed(stored),
             examples=examples,
             **{key: metadata.get(key, "") for key in texts},
             **details,
@@ -229,16 +226,16 @@ class Expert:
         if path.suffix not in SUFFIXES:
             raise InputError(f"{path.name} must end in {' or '.join(SUFFIXES)}.")
         compact = self.compact if compact is None else compact
-        stored = _pack_int8(self.scales) if compact else self.scales
+        stored = expert_file.pack(self.scales) if compact else self.scales
         created = self.created or datetime.now(timezone.utc).isoformat(timespec="seconds")
         saved = replace(
             self,
-            scales=_unpack(path.name, stored),
+            scales=expert_file.unpack(path.name, stored),
             created=created,
             compact=compact,
             sha256=tensors_sha256(stored),
         )
-        tensors = {**stored, **_pack_examples(self.examples)}
+        tensors = {**stored, **expert_file.pack_examples(self.examples)}
         metadata = {
             "format": FORMAT,
             "version": VERSION,
@@ -337,80 +334,3 @@ def _check_groups(expert: str, examples: Tensor | None, groups: tuple[int, ...])
             f"Expert {quoted(expert)} has {count} router examples in groups of "
             f"{quoted(list(groups))}; expected numbers that add up to them: make them again."
         )
-
-
-def _pack_examples(examples: Tensor | None) -> dict[str, Tensor]:
-    """int8 rows and a step for each."""
-    if examples is None:
-        return {}
-    steps = (examples.abs().amax(1) / 127).clamp(min=1e-12)
-    packed = (examples / steps[:, None]).round().to(torch.int8)
-    return {_EXAMPLES: packed, _EXAMPLES_STEPS: steps}
-
-
-def _unpack_examples(file_name: str, stored: dict[str, Tensor]) -> Tensor | None:
-    """Takes them out of what a file holds."""
-    rows, steps = stored.pop(_EXAMPLES, None), stored.pop(_EXAMPLES_STEPS, None)
-    if rows is None and steps is None:
-        return None
-    if rows is None or steps is None or rows.ndim != 2 or steps.shape != rows.shape[:1]:
-        raise InputError(f"{file_name}: its router examples are damaged: get it again.")
-    return rows.float() * steps.float()[:, None]
-
-
-def _metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: type) -> Any:
-    """One entry of the metadata, which are strings, as the JSON value that it holds."""
-    try:
-        value = json.loads(metadata.get(key) or json.dumps(kind()))
-    except (ValueError, RecursionError) as error:  # not only bad JSON: too deep, too long a number
-        raise InputError(f"{file_name}: its {key} are not JSON ({error}).") from None
-    if _nesting(value) > _MOST_NESTED:
-        raise InputError(
-            f"{file_name}: its {key} are nested {_nesting(value)} deep; at most {_MOST_NESTED} are "
-            "expected."
-        )
-    if not isinstance(value, kind):
-        raise InputError(
-            f"{file_name}: its {key} are {quoted(value)}; expected a JSON {kind.__name__}."
-        )
-    return value
-
-
-def _nesting(value: Any) -> int:
-    """How many lists and dicts stand inside each other."""
-    depth, level = 0, [value]
-    while level := [v for v in level if isinstance(v, (list, dict))]:
-        depth += 1
-        level = [x for v in level for x in (v.values() if isinstance(v, dict) else v)]
-    return depth
-
-
-def _metadata_list(file_name: str, metadata: dict[str, str], key: str, kind: type) -> list[Any]:
-    values = _metadata_json(file_name, metadata, key, list)
-    if not all(isinstance(value, kind) for value in values):
-        raise InputError(f"{file_name}: its {key} are {quoted(values)}; expected {kind.__name__}s.")
-    return values
-
-
-def _pack_int8(scales: dict[str, Tensor]) -> dict[str, Tensor]:
-    """int8 q and a step per matrix with z ≈ 1 + step · q; the largest |z − 1| is exact."""
-    packed, steps = {}, []
-    for name, z in sorted(scales.items()):
-        step = float((z - 1).abs().max()) / 127
-        steps.append(step)
-        packed[name] = ((z - 1) / step if step else z * 0).round().to(torch.int8)
-    return {**packed, _SCALES: torch.tensor(steps, dtype=torch.float32)}
-
-
-def _unpack(file_name: str, stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """float32 z per matrix from what a file holds."""
-    if _SCALES not in stored:
-        return dict(stored)
-    names = sorted(n for n in stored if n != _SCALES)
-    steps = stored[_SCALES].float().reshape(-1)
-    if len(steps) != len(names) or any(stored[n].dtype != torch.int8 for n in names):
-        raise InputError(
-            f"{file_name}: {len(steps)} steps for {len(names)} int8 matrices; the file is "
-            "damaged: get it again."
-        )
-    return {n: 1 + step * stored[n].float() for n, step in zip(names, steps, strict=True)}

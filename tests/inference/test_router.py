@@ -13,7 +13,9 @@ from t2ui.errors import InputError
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.dispatchers import both as both_module
 from t2ui.inference.dispatchers.router import with_examples
+from t2ui.inference.kinds import Kinds
 from t2ui.inference.plan import make_plan
+from t2ui.inference.two_pass import two_pass_infer
 from t2ui.models.chat import chat_ids
 from t2ui.models.prompt_states import prompt_state
 from t2ui.svf.adapter import adapt
@@ -102,6 +104,22 @@ def test_an_expert_joins_and_leaves_by_its_examples(adapter, tiny_llama, tiny_to
     other = replace(experts["words"], fingerprint=f"{head[::-1]}:{rest}")
     if adapter.is_transfer(other):
         assert not router.usable({"words": other}), "another model's states mean other things"
+
+
+def test_examples_are_compared_among_themselves_once_for_all(
+    adapter, tiny_llama, tiny_tokenizer, experts, monkeypatch
+):
+    """It takes a second with many experts, and `two_pass_infer` is called for each prompt."""
+    fitted, of = [], Kinds.of
+    monkeypatch.setattr(Kinds, "of", lambda examples: fitted.append(list(examples)) or of(examples))
+    for _ in range(2):
+        two_pass_infer(tiny_llama, tiny_tokenizer, SUMS[1], experts, dispatch="router")
+    assert fitted == [["sums", "words"]]
+    renamed = {**experts, "words": replace(experts["words"], labels=("verses",))}
+    router = Dispatchers(tiny_llama, tiny_tokenizer, adapter)["router"]
+    assert "verses" in router.classify(WORDS[1], renamed).probabilities
+    assert "words" in router.classify(WORDS[1], experts).probabilities
+    assert len(fitted) == 2
 
 
 def test_the_same_kind_in_other_words_is_a_group_of_its_own(

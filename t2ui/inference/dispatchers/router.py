@@ -25,6 +25,9 @@ from t2ui.svf.expert import Expert
 EXAMPLES = 64  # that an expert brings of the task that it was trained on
 MOST_EXAMPLES = 256  # that are taken from a file
 KEPT_STATES = 256  # of prompts that were read last
+KEPT_KINDS = 4  # sets of experts that were compared with last, by all dispatchers of the process
+# With the experts, so that the ids in the key stay theirs.
+_fitted: OrderedDict[tuple, tuple[list[Expert], Kinds]] = OrderedDict()
 
 
 class RouterDispatcher:
@@ -37,7 +40,6 @@ class RouterDispatcher:
     ) -> None:
         self._model, self._tokenizer, self._adapter = model, tokenizer, adapter
         self._states: OrderedDict[str, Tensor] = OrderedDict()  # by prompt
-        self._fitted: tuple[list[Tensor], Kinds] | None = None  # to these examples
 
     def usable(self, experts: Experts) -> bool:
         return any(not e.is_dispatcher for e in self._with_examples(experts).values())
@@ -66,19 +68,17 @@ class RouterDispatcher:
         """The groups of examples by label; experts with the same label bring them together."""
         found: dict[str, list[Tensor]] = {}
         for name, expert in self._with_examples(experts).items():
-            label = OTHERS if expert.is_dispatcher else (*expert.labels, name)[0]
-            found.setdefault(label, []).extend(expert.grouped_examples)
+            found.setdefault(_label(name, expert), []).extend(expert.grouped_examples)
         return found
 
     def _kinds(self, experts: Experts) -> Kinds:
-        used = [e.examples for e in self._with_examples(experts).values() if e.examples is not None]
-        if self._fitted is not None:
-            before, kinds = self._fitted
-            if len(before) == len(used) and all(a is b for a, b in zip(before, used, strict=True)):
-                return kinds
-        kinds = Kinds.of(self._examples(experts))
-        self._fitted = used, kinds
-        return kinds
+        used = self._with_examples(experts)
+        key = tuple((_label(n, e), id(e.examples), e.example_groups) for n, e in used.items())
+        found = _fitted.pop(key, None) or (list(used.values()), Kinds.of(self._examples(experts)))
+        _fitted[key] = found
+        if len(_fitted) > KEPT_KINDS:
+            _fitted.popitem(last=False)
+        return found[1]
 
     def _state(self, prompt: str) -> Tensor:
         if prompt not in self._states:
@@ -87,6 +87,10 @@ class RouterDispatcher:
             if len(self._states) > KEPT_STATES:
                 self._states.popitem(last=False)
         return self._states[prompt]
+
+
+def _label(name: str, expert: Expert) -> str:
+    return OTHERS if expert.is_dispatcher else (*expert.labels, name)[0]
 
 
 def with_examples(
