@@ -177,13 +177,14 @@ DISPATCHERS = {
     "router": Entry(
         "t2ui.inference.dispatchers.router:RouterDispatcher",
         "router",
-        "Pass one by likeness: the model's state behind the prompt, beside those of the experts' "
+        "Pass one by likeness: the model's state over the prompt, beside those of the experts' "
         "examples.",
     ),
     "both": Entry(
         "t2ui.inference.dispatchers.both:RouterThenExpert",
         "router, then classification expert",
-        "Pass one by the router where it is sure of a kind, else by the classification expert.",
+        "Pass one by the router where some kind is likelier than not, else by the classification "
+        "expert.",
     ),
     NO_DISPATCH: Entry(
         "t2ui.inference.dispatchers.none:NoDispatcher",

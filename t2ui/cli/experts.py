@@ -168,7 +168,7 @@ def experts_examples(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Take these (the first 256), or, beside --task, these as well, as the same kind "
+            help="Take these (the first 512), or, beside --task, these as well, as the same kind "
             "in other words: JSON Lines with a `prompt`.",
             show_default=False,
         ),
@@ -204,7 +204,7 @@ def experts_examples(
         (asked,) = asked_tasks([task], {})
         groups.insert(0, example_prompts(load_task(asked.name, tokenizer, data, **asked.options)))
     saved = with_examples(loaded, groups[0], adapt(made, progress=progress), tokenizer, *groups[1:])
-    saved = saved.save(path)
+    saved = saved.save_examples(path)
     count, size = sum(map(len, saved.grouped_examples)), path.stat().st_size
     if as_json:
         print_json({"file": str(path), "examples": count, "bytes": size})

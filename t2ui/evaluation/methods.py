@@ -24,7 +24,7 @@ from t2ui.inference.plan import make_plan, usable_experts
 from t2ui.models.chat import answer_tail
 from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import Adapter, Scales
-from t2ui.svf.expert import Expert, policy_temperature
+from t2ui.svf.expert import Expert, policy_temperature, tensors_sha256
 from t2ui.svf.mixture import Mixture, mix, scope_of
 from t2ui.tasks.base import Example
 from t2ui.training.lora import WEIGHTS, check_lora, lora_on, training_record
@@ -220,7 +220,7 @@ def of_dispatch(
 
     return Method(
         f"{name} in scope {scope}" if scope else name,
-        f"{digest_of(experts)} {scope}".strip(),
+        f"{digest_of(experts)} {_heard(experts)} {scope}".strip(),
         parts,
         lambda: nullcontext(classify),
         dispatcher.labels(experts),
@@ -239,6 +239,16 @@ def digest_of(experts: Mapping[str, Expert]) -> str:
     """One digest of several experts, by name and scales."""
     named = sorted(f"{name} {expert.sha256}" for name, expert in experts.items())
     return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+
+def _heard(experts: Mapping[str, Expert]) -> str:
+    """A digest of what pass one goes by beside the scales."""
+    facts = [
+        (name, e.labels, e.example_groups, tensors_sha256({"": e.examples}))
+        for name, e in sorted(experts.items())
+        if e.examples is not None
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest() if facts else ""
 
 
 def _applied(

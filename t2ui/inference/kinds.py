@@ -34,7 +34,7 @@ AT_ONCE = 512  # examples that are compared with all others together
 FOLDS = 4  # examples are measured against those of other folds, as a new prompt is
 POWERS = tuple(2.0 ** (k / 4) for k in range(41))  # 1 to 1024
 # What `Certainty` is chosen from.
-JUMPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+JUMPS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 STEEPNESS = (0.0, *(2.0 ** (k / 4) for k in range(-8, 29)))  # 0.25 to 128
 
 
@@ -52,6 +52,9 @@ class Certainty:
 
     def odds(self, away: Tensor) -> Tensor:
         return self.jump + self.steepness * away
+
+
+UNSEEN = Certainty(2.0, 1.0)  # where no example tells
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Kinds:
         kin = torch.tensor([[one == other for other in labels] for one in labels])
         apart = _as_new(states)
         limits = torch.stack([_limit(d[:, i], refused) for i, d in enumerate(apart)])
+        limits = limits.clamp(min=NOTHING)  # examples that are all the same
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
         distances = torch.cat(apart)
         whitening = _whitening(states)
@@ -104,7 +108,8 @@ class Kinds:
 
     def probabilities(self, state: Tensor) -> dict[str, float]:
         """How likely each kind is for a state (d,), and, last, how likely none of them (`others`),
-        which is the likelier one just beyond the nearest kind's limit."""
+        which is the likelier one just beyond the nearest kind's limit. Within it none is never
+        likelier than the likeliest kind, unless the prompt is like examples of `others`."""
         white = (state.double() @ self.whitening).float()[None]
         distances = _nearest(white, self.examples, self.sizes)[0].double()
         beyond = _beyond(distances[None], self.limits)[0]
@@ -116,8 +121,13 @@ class Kinds:
         found = dict.fromkeys(self.labels, 0.0)
         for label, kind in zip(self.labels, kinds.tolist(), strict=True):
             found[label] += kind
-        found[OTHERS] = found.pop(OTHERS, 0.0) + float(none)
-        return found
+        likest_none = found.pop(OTHERS, 0.0)
+        others, most = likest_none + float(none), max(found.values(), default=0.0)
+        if beyond <= 0 and likest_none < most < others:
+            # kinds that are hard to tell apart are kinds all the same
+            whole, others = 1 - others + most, most
+            return {label: p / whole for label, p in {**found, OTHERS: others}.items()}
+        return {**found, OTHERS: others}
 
 
 def _check(examples: Mapping[str, Sequence[Tensor]]) -> None:
@@ -125,12 +135,12 @@ def _check(examples: Mapping[str, Sequence[Tensor]]) -> None:
         raise InputError("There are no example prompts of any kind to compare with.")
     widths: dict[str, set[int]] = {}
     for label, groups in examples.items():
-        for states in groups:
-            if states.ndim != 2 or len(states) < LEAST_EXAMPLES:
-                raise InputError(
-                    f"The kind {label!r} has example states of shape {tuple(states.shape)}; "
-                    f"expected (n, width) with n of at least {LEAST_EXAMPLES}."
-                )
+        if any(states.ndim != 2 for states in groups) or sum(map(len, groups)) < LEAST_EXAMPLES:
+            raise InputError(
+                f"The kind {label!r} has example states of shape "
+                f"{', '.join(str(tuple(states.shape)) for states in groups)}; expected (n, width) "
+                f"with n of at least {LEAST_EXAMPLES}."
+            )
         widths[label] = {states.shape[1] for states in groups}
     if len(set().union(*widths.values())) > 1:
         raise InputError(f"The kinds' example states have different widths ({widths}).")
@@ -177,11 +187,9 @@ def _as_new(states: list[Tensor]) -> list[Tensor]:  # by group, (n, groups)
 
 def _limit(distances: Tensor, refused: float) -> Tensor:
     """The conformal quantile: of n examples and a new prompt alike, the new one lies beyond it at
-    most so often; endless where n is too small to promise that."""
-    rank = int(torch.ceil(torch.tensor((len(distances) + 1) * (1 - refused), dtype=torch.float64)))
-    if rank > len(distances):
-        return distances.new_tensor(float("inf"))
-    return distances.sort().values[rank - 1]
+    most so often; where n is too small to promise that, beyond all: once in n + 1 times."""
+    rank = math.ceil((len(distances) + 1) * (1 - refused))
+    return distances.sort().values[min(rank, len(distances)) - 1]
 
 
 def _beyond(distances: Tensor, limits: Tensor) -> Tensor:  # (n, groups) -> (n,)
@@ -216,8 +224,9 @@ def _certainty(
         kin: (groups, groups) bool, whether two are of one kind.
     """
     away = distances.masked_fill(kin[right], float("inf"))
-    inside, outside = _beyond(distances, limits), _beyond(away, limits)
     nearest, instead = distances.argmin(1), away.argmin(1)  # with its kind there, and without
+    inside, outside = _beyond(distances, limits), _beyond(away, limits)
+    outside = outside.masked_fill(outside.isinf(), math.nan)  # there is no other kind: on no side
     within = tuple(
         _likeliest(
             -inside[(nearest == one) & (inside <= 0)],
@@ -232,6 +241,8 @@ def _certainty(
 def _likeliest(true: Tensor, false: Tensor, share: float) -> Certainty:
     """The one that is likeliest where it is right about `true` and wrong about `false`, distances
     from the limit, (n,) each; `share` is what one of the latter weighs, of 1 for both."""
+    if not len(true):
+        return UNSEEN
     grid = torch.cartesian_prod(*(true.new_tensor(values) for values in (JUMPS, STEEPNESS)))
     jump, steepness = grid.T[..., None]
 

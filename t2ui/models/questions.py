@@ -6,7 +6,7 @@ the others. Knows nothing about text or probabilities.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +28,8 @@ class Question:
 
     prompt: tuple[int, ...]
     options: tuple[tuple[int, ...], ...]
-    ends: tuple[int, ...] = ()
+    # No part of the text by which trainings under way know their questions again.
+    ends: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def tokens(self) -> int:

@@ -176,6 +176,12 @@ class Expert:
         """
         return replace(self, examples=examples, example_groups=groups)
 
+    def save_examples(self, path: str | Path) -> "Expert":
+        """Write the examples into the expert's own file, whose scales, and so its hash, stay as
+        they are; returns the expert as stored."""
+        expert_file.replace_examples(Path(path), self.examples, self.example_groups)
+        return self.load(path)
+
     @property
     def grouped_examples(self) -> tuple[Tensor, ...]:
         """The examples, group by group, (n, width) each; none where there are none."""

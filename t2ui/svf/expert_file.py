@@ -4,16 +4,24 @@ What they mean is `expert.Expert`'s part.
 """
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from t2ui.errors import InputError, quoted
+from t2ui.files import writing
 
 _SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
-# int8 (n, width), and float32 (n,): what they are multiplied by
-_EXAMPLES, _EXAMPLES_STEPS = "router.examples", "router.examples.scales"
+# int8 (n, width), and float32 (width,): what they are multiplied by, and what is added then. One
+# step for a whole row would be as wide as examples of a narrow kind differ.
+_EXAMPLES = "router.examples"
+_EXAMPLES_STEPS, _EXAMPLES_CENTRE = "router.examples.steps", "router.examples.centre"
+_EXAMPLES_ROW_STEPS = "router.examples.scales"  # (n,): older files have these instead
 _MOST_NESTED = 50  # of metadata: what is nested hundreds deep cannot be pickled for the app
 
 
@@ -47,22 +55,40 @@ def unpack(file_name: str, stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pack_examples(examples: Tensor | None) -> dict[str, Tensor]:
-    """int8 rows and a step for each."""
+    """int8 rows, and for each of their columns a step and the middle."""
     if examples is None:
         return {}
-    steps = (examples.abs().amax(1) / 127).clamp(min=1e-12)
-    packed = (examples / steps[:, None]).round().to(torch.int8)
-    return {_EXAMPLES: packed, _EXAMPLES_STEPS: steps}
+    low, high = examples.amin(0), examples.amax(0)
+    centre, steps = (low + high) / 2, ((high - low) / 254).clamp(min=1e-12)
+    packed = ((examples - centre) / steps).round().clamp(-127, 127).to(torch.int8)
+    return {_EXAMPLES: packed, _EXAMPLES_STEPS: steps, _EXAMPLES_CENTRE: centre}
 
 
 def unpack_examples(file_name: str, stored: dict[str, Tensor]) -> Tensor | None:
     """Takes them out of what a file holds."""
-    rows, steps = stored.pop(_EXAMPLES, None), stored.pop(_EXAMPLES_STEPS, None)
-    if rows is None and steps is None:
+    keys = (_EXAMPLES, _EXAMPLES_STEPS, _EXAMPLES_CENTRE, _EXAMPLES_ROW_STEPS)
+    rows, steps, centre, row_steps = found = [stored.pop(key, None) for key in keys]
+    if all(tensor is None for tensor in found):
         return None
-    if rows is None or steps is None or rows.ndim != 2 or steps.shape != rows.shape[:1]:
-        raise InputError(f"{file_name}: its router examples are damaged: get it again.")
-    return rows.float() * steps.float()[:, None]
+    if rows is not None and rows.ndim == 2:
+        count, width = rows.shape
+        if row_steps is not None and row_steps.shape == (count,):
+            return rows.float() * row_steps.float()[:, None]
+        if steps is not None and centre is not None and steps.shape == centre.shape == (width,):
+            return rows.float() * steps.float() + centre.float()
+    raise InputError(f"{file_name}: its router examples are damaged: get it again.")
+
+
+def replace_examples(path: Path, examples: Tensor | None, groups: Sequence[int]) -> None:
+    """Change a file's examples; its scales stay to the byte, which int8 ones that are packed anew
+    need not."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        stored = {key: file.get_tensor(key) for key in file.keys()}
+    unpack_examples(path.name, stored)
+    tensors = {**stored, **pack_examples(examples)}
+    with writing(path) as beside:
+        save_file(tensors, beside, {**metadata, "example_groups": json.dumps(list(groups))})
 
 
 def metadata_json(file_name: str, metadata: dict[str, str], key: str, kind: type) -> Any:

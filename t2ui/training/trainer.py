@@ -22,7 +22,6 @@ from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.models.likelihood import scored_batches
 from t2ui.models.loading import dtype_name, model_name
-from t2ui.models.questions import Question
 from t2ui.svf.decomposition import same_model
 from t2ui.tasks.base import Task
 from t2ui.tasks.batching import check_context, rows_of_step
@@ -209,7 +208,7 @@ class Trainer:
     def _same(self) -> dict[str, Any]:
         """What a checkpoint must have in common with the run that goes on from it."""
         rows = (*self.task.train, *self.task.validation)
-        asked = [(e.id, _told(e.question), e.correct, e.answer) for e in rows]
+        asked = [(e.id, e.question, e.correct, e.answer) for e in rows]
         judged = (self.task.objective, self.task.max_new_tokens, self.task.stop)
         rehearsed = self.rehearsal.prompts if self.rehearsal else ()
         return {
@@ -217,8 +216,8 @@ class Trainer:
             "config": asdict(self.config),
             "train rows": len(self.task.train),
             "dtype": str(self.model.dtype),
-            "prompts, answers, or reward": checkpoint.digest((asked, judged)),
-            "prompts of the rehearsal": checkpoint.digest([_told(e.question) for e in rehearsed]),
+            "prompts, answers or reward": checkpoint.digest((asked, judged)),
+            "rehearsed prompts": checkpoint.digest([e.question for e in rehearsed]),
         }
 
     def _resume(self) -> None:
@@ -361,12 +360,6 @@ class Trainer:
         if self.processes.is_main_process:
             checkpoint.append_log(self.folder, asdict(event))
         return event
-
-
-def _told(question: Question) -> tuple:
-    """What training reads of a question. Not all that it holds: a field that a later version adds
-    would end every training that is under way."""
-    return question.prompt, question.options
 
 
 def _cosine(fraction: float) -> float:

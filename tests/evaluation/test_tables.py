@@ -192,6 +192,18 @@ def test_a_digest_tells_versions_apart(setup):
     assert methods.digest_of(experts) != before
 
 
+def test_a_digest_of_pass_one_tells_versions_of_its_examples_apart(setup):
+    """They are no part of an expert's hash, but routes change with them."""
+    adapter, reader, experts = setup
+    width = adapter.model.config.hidden_size
+    told = [
+        {**experts, "math": experts["math"].with_examples(torch.full((9, width), value))}
+        for value in (0.0, 1.0)
+    ]
+    digests = [of_dispatch(adapter, reader, one, "expert").digest for one in (experts, *told)]
+    assert len(set(digests)) == 3
+
+
 # --- pass one ------------------------------------------------------------------------------------
 
 PROMPTS = [

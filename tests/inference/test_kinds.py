@@ -121,6 +121,8 @@ def test_a_group_too_small_for_a_limit_joins_the_others():
     one, other = Kinds.of({"a": small, **examples}), Kinds.of({"a": whole, **examples})
     assert one.labels == other.labels == ("a", "far")
     torch.testing.assert_close(one.limits, other.limits)
+    few = Kinds.of({"a": [rows[:55], rows[55:]], **examples})
+    torch.testing.assert_close(few.limits, other.limits)
 
 
 def test_the_limit_parts_a_kind_from_none_and_either_side_is_as_sure_as_it_was_right():
@@ -173,6 +175,30 @@ def test_a_kind_that_nothing_else_comes_near_is_sure_up_to_its_limit():
 def test_examples_that_overlap_are_read_with_less_certainty():
     apart, close = Kinds.of(three()), Kinds.of({n: cloud(0, 40, i) for i, n in enumerate("abc")})
     assert close.power < apart.power
+
+
+@pytest.mark.parametrize("count", [8, 20, 32, 64])
+def test_what_is_far_from_few_examples_is_none_too(count):
+    """Also of a kind that is alone, and of one whose examples are all the same."""
+    strange = cloud(0, 1, 9)[0] + 300.0
+    one, same = cloud(0, count, 1), torch.ones(count, D)
+    for examples in ({"one": one}, {"one": one, "two": cloud(90, 40, 2)}, {"same": same}):
+        kinds = Kinds.of(examples)
+        found = kinds.probabilities(strange)
+        assert max(found, key=found.get) == OTHERS and found[OTHERS] > 0.8
+        assert sum(found.values()) == pytest.approx(1)
+        own = kinds.probabilities(next(iter(examples.values()))[0])
+        assert max(own, key=own.get) == next(iter(examples))
+
+
+def test_kinds_that_are_hard_to_tell_apart_are_kinds_all_the_same():
+    """Within a limit none is no likelier than the likeliest kind, however many share the rest."""
+    kinds = Kinds.of({name: cloud(0, 64, i) for i, name in enumerate("abcdef")})
+    found = [kinds.probabilities(state) for state in cloud(0, 200, 77)]
+    assert max(max(f[n] for n in "abcdef") for f in found) < 0.6
+    refused = sum(max(f, key=f.get) == OTHERS for f in found)
+    assert refused < 20
+    assert all(sum(f.values()) == pytest.approx(1) for f in found)
 
 
 def test_more_numbers_than_examples_are_no_obstacle():

@@ -108,7 +108,7 @@ def test_a_run_with_rehearsal_resumes_along_its_curve(
         ends.append(offsets.offset.detach().clone())
     assert torch.equal(*ends)
     monkeypatch.setattr("t2ui.training.rehearsal.rehearsal_prompts", lambda *_: OTHERS[:4])
-    with adapt(tiny_llama) as adapter, pytest.raises(InputError, match="prompts of the rehearsal"):
+    with adapt(tiny_llama) as adapter, pytest.raises(InputError, match="rehearsed prompts"):
         Trainer(ScaleOffsets(adapter), tiny_tokenizer, make_task(), settings, tmp_path / "parts")
 
 

@@ -400,7 +400,7 @@ def test_a_run_does_not_go_on_under_other_prompts(adapter, tmp_path):
     row = task.train[-1]
     longer = replace(row, question=replace(row.question, prompt=(*row.question.prompt, 7)))
     for other in (replace(task, train=(*task.train[:-1], longer)), replace(task, stop=("x",))):
-        with pytest.raises(InputError, match="different: prompts, answers, or reward"):
+        with pytest.raises(InputError, match="different: prompts, answers or reward"):
             Trainer(ScaleOffsets(adapter), None, other, config(steps=3), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Pass one by the router where it is sure of a kind, otherwise by the classification expert.
+"""Pass one by the router where some kind is likelier than not, else by the classification expert.
 
 The router tells many kinds apart, but only those that it has examples of, worded much as these are;
 the classification expert knows few kinds, however somebody words them.
@@ -15,11 +15,11 @@ from t2ui.inference.dispatchers.expert import ExpertDispatcher
 from t2ui.inference.dispatchers.router import RouterDispatcher
 from t2ui.svf.adapter import Adapter
 
-SURE = 0.65  # what the router takes for some kind wrongly, it is mostly less sure of
+SURE = 0.5  # of a kind: what the router takes wrongly, it is mostly less sure of
 
 
 class RouterThenExpert:
-    """Asks the classification expert only where the router is not sure of a kind."""
+    """Asks the classification expert only where no kind is likelier than not to the router."""
 
     remedy = "it takes a classification expert, and an expert with examples"
 

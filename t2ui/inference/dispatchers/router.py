@@ -1,4 +1,4 @@
-"""Pass one without asking the model anything: its state behind the prompt says the kind.
+"""Pass one without asking the model anything: its state over the prompt says the kind.
 
 The base model reads the prompt, and its hidden state is compared with those of the example prompts
 that experts bring in their files (`Kinds`). Nothing is trained; an expert joins by its examples. A
@@ -23,7 +23,7 @@ from t2ui.svf.adapter import Adapter
 from t2ui.svf.expert import Expert
 
 EXAMPLES = 64  # that an expert brings of the task that it was trained on
-MOST_EXAMPLES = 256  # that are taken from a file
+MOST_EXAMPLES = 512  # that are taken from a file
 KEPT_STATES = 256  # of prompts that were read last
 KEPT_KINDS = 4  # sets of experts that were compared with last, by all dispatchers of the process
 # With the experts, so that the ids in the key stay theirs.
@@ -57,11 +57,16 @@ class RouterDispatcher:
         return Classification(label, probabilities, probabilities, "", seconds)
 
     def _with_examples(self, experts: Experts) -> Experts:
-        """Those that bring examples of this very model: in another one states mean other things."""
+        """Those that bring enough examples of this very model: in another one states mean other
+        things."""
+        width = self._model.config.get_text_config().hidden_size
         return {
             name: expert
             for name, expert in experts.items()
-            if expert.examples is not None and not self._adapter.is_transfer(expert)
+            if expert.examples is not None
+            and len(expert.examples) >= LEAST_EXAMPLES
+            and expert.examples.shape[1] == width
+            and not self._adapter.is_transfer(expert)
         }
 
     def _examples(self, experts: Experts) -> dict[str, list[Tensor]]:
@@ -81,12 +86,14 @@ class RouterDispatcher:
         return found[1]
 
     def _state(self, prompt: str) -> Tensor:
-        if prompt not in self._states:
+        found = self._states.get(prompt)
+        if found is None:
             with self._adapter.disabled():
-                self._states[prompt] = prompt_state(self._model, self._tokenizer, prompt)
+                found = prompt_state(self._model, self._tokenizer, prompt)
+            self._states[prompt] = found
             if len(self._states) > KEPT_STATES:
                 self._states.popitem(last=False)
-        return self._states[prompt]
+        return found
 
 
 def _label(name: str, expert: Expert) -> str:
@@ -123,5 +130,11 @@ def with_examples(
         states = [
             prompt_states(adapter.model, tokenizer, part) for part in (chosen, others) if part
         ]
+    different = len(states[0].unique(dim=0))
+    if different < LEAST_EXAMPLES:
+        raise InputError(
+            f"Of expert {expert.name!r}'s example prompts {different} read differently; at least "
+            f"{LEAST_EXAMPLES} must: of a long prompt the beginning and the end are read."
+        )
     groups = tuple(map(len, states)) if len(states) > 1 else ()
     return expert.with_examples(cat(states), groups)
