@@ -57,7 +57,7 @@ SETS = (*HARDER, *JOINED)
 SEEDS = 5  # each answers its fifth of the test rows
 SHOWN = 5  # examples in the prompt
 TRIED = 40  # validation rows on which the experts are compared
-PARTS = {"train": 20, "validation": 100, "test": 500}
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,13 @@ class Loaded:
     arguments: argparse.Namespace
 
 
-def joined(name: str, tokenizer: PreTrainedTokenizerBase, out: Path) -> tuple[Task, Task]:
+def joined(
+    name: str, tokenizer: PreTrainedTokenizerBase, out: Path, limit: int
+) -> tuple[Task, Task]:
     """Two generators' questions in one prompt, right where both answers are: a file of one's own.
     Also the same with solved examples before the question."""
     first, second = (
-        load_task(one, tokenizer, train_rows=20, validation_rows=100, limit=500)
+        load_task(one, tokenizer, train_rows=20, validation_rows=100, limit=limit)
         for one in JOINED[name]
     )
 
@@ -103,12 +105,14 @@ def joined(name: str, tokenizer: PreTrainedTokenizerBase, out: Path) -> tuple[Ta
     return tasks[0], tasks[1]
 
 
-def tasks_of(name: str, tokenizer: PreTrainedTokenizerBase, out: Path) -> tuple[Task, Task]:
+def tasks_of(
+    name: str, tokenizer: PreTrainedTokenizerBase, out: Path, limit: int
+) -> tuple[Task, Task]:
     """A set, and the same with solved examples before the question."""
     if name in JOINED:
-        return joined(name, tokenizer, out)
+        return joined(name, tokenizer, out, limit)
     plain, shown = (
-        load_task(HARDER[name], tokenizer, validation_rows=100, limit=500, shots=shots)
+        load_task(HARDER[name], tokenizer, validation_rows=100, limit=limit, shots=shots)
         for shots in (0, SHOWN)
     )
     return plain, shown
@@ -150,7 +154,7 @@ def ranked(task: Task, name: str, loaded: Loaded, experts: Mapping[str, Expert])
 def compare(name: str, loaded: Loaded) -> None:
     """One set: a line a method; p is against the expert that is best on validation rows."""
     adapter, reader, arguments = loaded.adapter, loaded.reader, loaded.arguments
-    task, shown = tasks_of(name, loaded.tokenizer, arguments.out)
+    task, shown = tasks_of(name, loaded.tokenizer, arguments.out, arguments.limit)
     library = shipped()
     experts = library.answering
     best, second, *_ = ranked(task, name, loaded, experts)
