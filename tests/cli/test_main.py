@@ -206,8 +206,8 @@ def test_experts_are_listed_and_shown(cli, experts_folder):
     _, out, _ = cli("experts", "show", "math", "--experts", experts_folder)
     assert "base_model   tiny" in out
     shipped = json.loads(cli("experts", "list", "--json")[1])["experts"]
-    assert {e["name"]: e["examples"] for e in shipped}["math"] == 64 + 64
-    assert json.loads(cli("experts", "show", "math", "--json")[1])["examples"] == 64 + 64
+    assert {e["name"]: e["examples"] for e in shipped}["math"] == 64 + 143
+    assert json.loads(cli("experts", "show", "math", "--json")[1])["examples"] == 64 + 143
 
 
 def test_verify_tells_a_bad_file_from_a_good_one(cli, experts_folder, model_folder, tmp_path):
