@@ -50,12 +50,12 @@
   function nameInAddress(open) {
     const id = Object.keys(pages()).find((one) => pages()[one] === open);
     if (!id) return;
+    if (!followed) return history.replaceState({ page: id }, ""); // the link is still to be read
     const query = new URLSearchParams(location.search);
     if (id !== "learn") query.delete("learn"); // a step of that page
-    if (followed && [...query.keys()].every((key) => ["tab", "present"].includes(key))) query.set("tab", id);
-    const address = location.pathname + (query.size ? `?${query}` : "");
-    const write = !followed || history.state?.page === id ? "replaceState" : "pushState";
-    history[write]({ page: id }, "", followed ? address : location.href);
+    if ([...query.keys()].every((key) => ["tab", "present"].includes(key))) query.set("tab", id);
+    const write = history.state?.page === id ? "replaceState" : "pushState";
+    history[write]({ page: id }, "", `${location.pathname}?${query}`);
   }
   addEventListener("popstate", ({ state }) => state?.page && openPage(state.page));
 

@@ -199,12 +199,13 @@ def experts_examples(
     typed = [text for row in rows if (text := row["prompt"]).strip()]
     typed = list(dict.fromkeys(typed))[:MOST_EXAMPLES]
     made, tokenizer = load(model, "auto")
-    groups = [typed]
+    chosen, reworded = typed, []
     if task:
         (asked,) = asked_tasks([task], {})
-        groups.insert(0, example_prompts(load_task(asked.name, tokenizer, data, **asked.options)))
-    saved = with_examples(loaded, groups[0], adapt(made, progress=progress), tokenizer, *groups[1:])
-    saved = saved.save_examples(path)
+        task_rows = load_task(asked.name, tokenizer, data, **asked.options)
+        chosen, reworded = example_prompts(task_rows), typed
+    adapter = adapt(made, progress=progress)
+    saved = with_examples(loaded, chosen, adapter, tokenizer, reworded).save_examples(path)
     count, size = sum(map(len, saved.grouped_examples)), path.stat().st_size
     if as_json:
         print_json({"file": str(path), "examples": count, "bytes": size})

@@ -220,7 +220,7 @@ def of_dispatch(
 
     return Method(
         f"{name} in scope {scope}" if scope else name,
-        f"{digest_of(experts)} {_heard(experts)} {scope}".strip(),
+        " ".join(filter(None, (digest_of(experts), _heard(experts), scope))),
         parts,
         lambda: nullcontext(classify),
         dispatcher.labels(experts),

@@ -121,9 +121,9 @@ class Kinds:
         found = dict.fromkeys(self.labels, 0.0)
         for label, kind in zip(self.labels, kinds.tolist(), strict=True):
             found[label] += kind
-        likest_none = found.pop(OTHERS, 0.0)
-        others, most = likest_none + float(none), max(found.values(), default=0.0)
-        if beyond <= 0 and likest_none < most < others:
+        like_others = found.pop(OTHERS, 0.0)
+        others, most = like_others + float(none), max(found.values(), default=0.0)
+        if beyond <= 0 and like_others < most < others:
             # kinds that are hard to tell apart are kinds all the same
             whole, others = 1 - others + most, most
             return {label: p / whole for label, p in {**found, OTHERS: others}.items()}

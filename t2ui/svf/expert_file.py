@@ -22,6 +22,7 @@ _SCALES = "int8.scales"  # float32 (matrices,), in the order of the sorted names
 _EXAMPLES = "router.examples"
 _EXAMPLES_STEPS, _EXAMPLES_CENTRE = "router.examples.steps", "router.examples.centre"
 _EXAMPLES_ROW_STEPS = "router.examples.scales"  # (n,): older files have these instead
+_OF_EXAMPLES = (_EXAMPLES, _EXAMPLES_STEPS, _EXAMPLES_CENTRE, _EXAMPLES_ROW_STEPS)
 _MOST_NESTED = 50  # of metadata: what is nested hundreds deep cannot be pickled for the app
 
 
@@ -66,8 +67,7 @@ def pack_examples(examples: Tensor | None) -> dict[str, Tensor]:
 
 def unpack_examples(file_name: str, stored: dict[str, Tensor]) -> Tensor | None:
     """Takes them out of what a file holds."""
-    keys = (_EXAMPLES, _EXAMPLES_STEPS, _EXAMPLES_CENTRE, _EXAMPLES_ROW_STEPS)
-    rows, steps, centre, row_steps = found = [stored.pop(key, None) for key in keys]
+    rows, steps, centre, row_steps = found = [stored.pop(key, None) for key in _OF_EXAMPLES]
     if all(tensor is None for tensor in found):
         return None
     if rows is not None and rows.ndim == 2:
@@ -84,9 +84,8 @@ def replace_examples(path: Path, examples: Tensor | None, groups: Sequence[int])
     need not."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-        stored = {key: file.get_tensor(key) for key in file.keys()}
-    unpack_examples(path.name, stored)
-    tensors = {**stored, **pack_examples(examples)}
+        kept = {key: file.get_tensor(key) for key in file.keys() if key not in _OF_EXAMPLES}
+    tensors = {**kept, **pack_examples(examples)}
     with writing(path) as beside:
         save_file(tensors, beside, {**metadata, "example_groups": json.dumps(list(groups))})
 

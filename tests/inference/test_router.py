@@ -142,7 +142,7 @@ def test_the_same_kind_in_other_words_is_a_group_of_its_own(
 ):
     other = [f"please add {a} and {b}" for a in range(10, 17) for b in range(20, 26)]
     bare = experts["sums"].with_examples(None)
-    both = with_examples(bare, SUMS[::2], adapter, tiny_tokenizer, [*other[::1], SUMS[0]])
+    both = with_examples(bare, SUMS[::2], adapter, tiny_tokenizer, [*other, SUMS[0]])
     assert both.example_groups == (len(SUMS[::2]), len(other)), "what is in both is in the first"
     states = [experts["sums"].examples, both.grouped_examples[1]]
     torch.testing.assert_close(both.grouped_examples[0], states[0])

@@ -45,7 +45,8 @@ class RouterDispatcher:
         return any(not e.is_dispatcher for e in self._with_examples(experts).values())
 
     def labels(self, experts: Experts) -> tuple[str, ...]:
-        found = [label for label in self._examples(experts) if label != OTHERS]
+        found = dict.fromkeys(_label(n, e) for n, e in self._with_examples(experts).items())
+        found.pop(OTHERS, None)
         return (*found, OTHERS) if found else ()
 
     def classify(self, prompt: str, experts: Experts) -> Classification:
@@ -69,17 +70,10 @@ class RouterDispatcher:
             and not self._adapter.is_transfer(expert)
         }
 
-    def _examples(self, experts: Experts) -> dict[str, list[Tensor]]:
-        """The groups of examples by label; experts with the same label bring them together."""
-        found: dict[str, list[Tensor]] = {}
-        for name, expert in self._with_examples(experts).items():
-            found.setdefault(_label(name, expert), []).extend(expert.grouped_examples)
-        return found
-
     def _kinds(self, experts: Experts) -> Kinds:
         used = self._with_examples(experts)
         key = tuple((_label(n, e), id(e.examples), e.example_groups) for n, e in used.items())
-        found = _fitted.pop(key, None) or (list(used.values()), Kinds.of(self._examples(experts)))
+        found = _fitted.pop(key, None) or (list(used.values()), Kinds.of(_by_label(used)))
         _fitted[key] = found
         if len(_fitted) > KEPT_KINDS:
             _fitted.popitem(last=False)
@@ -98,6 +92,14 @@ class RouterDispatcher:
 
 def _label(name: str, expert: Expert) -> str:
     return OTHERS if expert.is_dispatcher else (*expert.labels, name)[0]
+
+
+def _by_label(experts: Experts) -> dict[str, list[Tensor]]:
+    """The groups of examples; experts with the same label bring them together."""
+    found: dict[str, list[Tensor]] = {}
+    for name, expert in experts.items():
+        found.setdefault(_label(name, expert), []).extend(expert.grouped_examples)
+    return found
 
 
 def with_examples(

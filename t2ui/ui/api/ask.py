@@ -42,10 +42,10 @@ def ask_of(client: Client) -> Callable[..., Any]:
         names the dispatcher, "" takes the best one that these experts suffice for. `routing` is
         "hard" or "soft"; below `threshold` the base model answers; `normalise` divides the
         coefficients by their sum; `allow_transfer` lets experts that were made for another model
-        take part; `scope` is "all" or "answer", "" takes what the experts
-        were trained for. One mixture answers from beginning to end: an answer is steered on the
-        page, and its receipt (with a `timeline`) is replayed by the library. Yields what is there
-        so far; the last is complete.
+        take part; `scope` is "all" or "answer", "" takes what the experts were trained for. One
+        mixture answers from beginning to end: an answer is steered on the page, and its receipt
+        (with a `timeline`) is replayed by the library. Yields what is there so far; the last is
+        complete.
         """
         try:
             sampling = _sampling(max_new_tokens, temperature, top_p, top_k, seed, stop)
