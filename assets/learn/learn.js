@@ -22,9 +22,7 @@
     const step = Number(new URLSearchParams(query).get("learn"));
     return Number.isInteger(step) && step >= 1 && step <= learn.makers.length ? step - 1 : 0;
   };
-  const tab = (title) =>
-    [...document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button")]
-      .find((button) => button.textContent.trim() === title);
+  const tab = (title) => window.t2ui.tab(title);
   learn.tab = tab;
   const link = (step) => `?learn=${step + 1}`;
   /** The address names the step, and large type where it is on: whoever loads the page again stays there. */

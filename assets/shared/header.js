@@ -39,10 +39,11 @@
   const pages = () => JSON.parse(document.querySelector("#header .t2-header").dataset.pages); // id -> title
   let followed = false; // the link, so that the address is the visitor's own from then on
 
-  function openPage(id) {
-    const tabs = document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button");
-    if (pages()[id]) [...tabs].find((tab) => tab.textContent.trim() === pages()[id])?.click();
-  }
+  /** The tab with this title, also where it is in the menu of those that do not fit. */
+  window.t2ui.tab = (title) =>
+    [...document.querySelectorAll("#pages :is([role=tablist], .overflow-dropdown) button")]
+      .find((button) => button.textContent.trim() === title);
+  const openPage = (id) => pages()[id] && window.t2ui.tab(pages()[id])?.click();
 
   /** Every page that is opened is an entry of the browser's history, so that Back leads to the page
       before. Its address names the page, so that a reload opens it again; one that says more is a
