@@ -13,11 +13,12 @@
     "#components-go": "Of the expert or mixture chosen above, in the matrices and layers chosen there.",
   });
 
-  /** Ask's prompt and its finished answer, unless a hand wrote others here. */
+  /** Ask's prompt and its finished answer, unless a hand wrote others here: then nothing, which leaves
+      the boxes as they are. What it was called with may be of before another call filled them. */
   window.t2ui.presentAnswer = (prompt, text, asked) => {
     const made = page.adapted?.state === "done" && page.adapted.answered?.prompt === asked;
     const touched = (prompt || "") !== filled.prompt || (text || "") !== filled.text;
-    if (touched || !asked) return [prompt, text];
+    if (touched || !asked) return [];
     filled = { prompt: asked, text: made ? page.adapted.pieces.join("") : "" };
     return [filled.prompt, filled.text];
   };

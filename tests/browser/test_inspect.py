@@ -210,6 +210,23 @@ def test_sliders_at_zero_beside_an_expert_are_said_to_be_the_base_model(visit):
     page.locator("#heatmap .cover", has_text="All sliders are at 0").wait_for()
 
 
+def test_a_prompt_that_comes_while_the_card_is_not_ready_is_filled_in(visit):
+    page = visit()
+    page.evaluate("t2ui.kept = t2ui.presentAnswer; delete t2ui.presentAnswer")
+    for _ in range(3):  # each opening waits for the card's script, in which order is chance
+        page.get_by_role("tab", name="Inspect").click()
+        page.wait_for_selector("#components-prompt", state="visible")
+        page.get_by_role("tab", name="Ask").click()
+    page.locator("#prompt textarea").fill("What is 3 plus 4")
+    page.wait_for_timeout(300)
+    page.evaluate("t2ui.presentAnswer = t2ui.kept")
+    page.get_by_role("tab", name="Compare").click()  # no second visit of Inspect fills it
+    prompt = page.locator("#components-prompt textarea")
+    eventually(lambda: prompt.input_value() == "What is 3 plus 4")
+    stale = page.evaluate("t2ui.presentAnswer('', '', '')")  # called before, answered after
+    assert stale == [], "it writes nothing"
+
+
 def test_components_are_named_tested_and_slid(visit, client):
     page = visit("?prompt=What+is+3+plus+4&tab=inspect")
     page.wait_for_selector("#heatmap .plot[data-ready]")

@@ -224,10 +224,10 @@ def _wire_sliders(page: AskPage) -> None:
     )
 
     # whoever moved it: a hand, a link, Adapt. In the browser, so that no answer of the server comes
-    # after a result that has been put there meanwhile.
+    # after a result that has been put there meanwhile; undefined writes nothing.
     off, on = (json.dumps(pack(no_classification(mode))) for mode in (NO_DISPATCH, ""))
     idle = f"""(mode, shown) => ['empty', 'off'].includes(JSON.parse(shown).state)
-        ? (mode === {json.dumps(NO_DISPATCH)} ? {off} : {on}) : shown"""
+        ? (mode === {json.dumps(NO_DISPATCH)} ? {off} : {on}) : undefined"""
     shown = page.classification
     page.dispatch.change(None, [page.dispatch, shown], shown, js=idle, **PAGE)
 

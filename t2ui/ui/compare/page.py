@@ -133,7 +133,7 @@ def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
 
     shared.library.change(offer, [shared.mixer, *boxes.linked], boxes.linked, **QUICK)
     # whoever comes from Ask finds its prompt here, unless there is one already
-    fill = "(mine, asked) => mine || asked"
+    fill = "(mine, asked) => mine || !asked ? undefined : asked"  # undefined writes nothing
     tab.select(None, [boxes.prompt, shared.prompt], boxes.prompt, js=fill, **PAGE)
 
 
