@@ -59,7 +59,8 @@
     function likelihood(value, column) {
       if (column.per_token === null) return null;
       const first = value.columns[0].per_token;
-      const most = Math.max(...value.columns.map((one) => Math.abs(one.per_token - first)), 1e-6);
+      const asked = value.columns.filter((one) => one.per_token !== null);
+      const most = Math.max(...asked.map((one) => Math.abs(one.per_token - first)), 1e-6);
       const shift = column.per_token - first;
       const hint = `Right answer: ${number(column.per_token)} nats per token (${value.given_tokens} tokens), ${number(Math.exp(Math.abs(shift)), 2)} times ${shift < 0 ? "less likely" : "likelier"} per token than in the first column.`;
       const half = `${(50 * Math.abs(shift)) / most}%`;
@@ -113,6 +114,7 @@
         h("h3", { title: column.words }, column.words),
         likelihood(value, column),
         strip(value, column, value.columns[0]),
+        value.state === "done" && !column.asked ? h("p.text", null, h("i", null, "Press Compare for its answer.")) :
         h("p.text", { dir: "auto" }, column.text, column.text && ENDS[column.finished] ? h("i", null, ENDS[column.finished]) : null),
         ["done", "unasked"].includes(value.state) && !column.control ? h("div.acts", null,
           h("button.chip", { type: "button", title: "Put this mixture on the sliders, and the prompt on Ask.", onclick: (event) => {

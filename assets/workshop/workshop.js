@@ -251,7 +251,7 @@
         ? `${entries.length} handed in; right of the ${contest.visible} visible questions`
         : `${contest.hidden} hidden questions: ${contest.decided[0]} of ${contest.decided[1] || "…"} mixtures have answered`;
       return [buttons, h("p.status-line", null, status), contest.note && h("p.bad", null, contest.note),
-        h("ul.players", null, search.state && player("CEM", search.right, contest.visible, searchWords(search), ".rival"),
+        h("ul.players", null, search.state && player("CEM search", search.right, contest.visible, searchWords(search), ".rival"),
           order.map((one) => player(one.seat, one.right, contest.visible, one.note || words(one.mixture))))];
     }
 

@@ -31,10 +31,10 @@ from t2ui.workshop.entry import (
     gone,
 )
 from t2ui.workshop.file import ContestPlan
+from t2ui.workshop.names import BASE, SEARCH
 
 FORMAT = "t2ui.contest"
 OPEN, ENDING, ENDED = "open", "ending", "ended"
-BASE, SEARCH = "base model", "CEM"  # who plays along
 
 Named = tuple[str, dict[str, float]]  # a player's name, and the mixture
 

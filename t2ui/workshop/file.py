@@ -13,7 +13,7 @@ from t2ui.config import SLIDER_HIGH, SLIDER_LOW
 from t2ui.errors import InputError, quoted
 from t2ui.generators.named import FAMILY, sample_rows
 from t2ui.jsonl import read_jsonl
-from t2ui.workshop.names import check_apart, name_of
+from t2ui.workshop.names import BASE, SEARCH, check_apart, name_of
 
 USUAL_SEATS, MOST_SEATS = 40, 200
 MOST_CHARS = 4000  # of a question or an answer
@@ -125,7 +125,7 @@ def _seats(said: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(given, list) or not 1 <= len(given) <= MOST_SEATS:
         raise InputError(f"names are {quoted(given)}; expected a list of 1 to {MOST_SEATS}.")
     names = tuple(name_of(name, f"name {number}") for number, name in enumerate(given, start=1))
-    check_apart(names, "name")
+    check_apart(names, "name", (BASE, SEARCH))
     return names
 
 

@@ -15,8 +15,9 @@ from t2ui.messages import (
     Request,
     SaveExpert,
 )
-from t2ui.workshop.contest import SEARCH, Contest
+from t2ui.workshop.contest import Contest
 from t2ui.workshop.file import Plan
+from t2ui.workshop.names import SEARCH
 from t2ui.workshop.seats import Seat, Seats
 
 TEACHERS = "teacher-"  # how the secret in a teacher's link begins

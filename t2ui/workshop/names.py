@@ -10,6 +10,7 @@ MOST_NAME = 40  # characters of a seat, a preset, a task
 JOINER = "\u200d"  # makes one emoji of several
 SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colours of an emoji
 VARIANT = "\ufe0f"  # the coloured form of an emoji
+BASE, SEARCH = "base model", "CEM search"  # who plays along in a contest
 
 
 def name_of(said: Any, what: str, most: int = MOST_NAME) -> str:
@@ -35,20 +36,29 @@ def name_of(said: Any, what: str, most: int = MOST_NAME) -> str:
     return text
 
 
-def check_apart(names: Sequence[str], what: str) -> None:
+def check_apart(names: Sequence[str], what: str, taken: Sequence[str] = ()) -> None:
     """
     Args:
         what: they are, "name" say.
+        taken: names that are not to be had.
 
     Raises:
-        InputError: two of them look alike.
+        InputError: two of them look alike, or one is taken.
     """
     seen: set[str] = set()
     for name in names:
-        same = unicodedata.normalize("NFKC", name).casefold().replace(VARIANT, "")
+        same = _look(name)
+        if same in map(_look, taken):
+            raise InputError(
+                f"the {what} {quoted(name)} is taken in every contest: choose another."
+            )
         if same in seen:
             raise InputError(f"the {what} {quoted(name)} is there twice: tell the two apart.")
         seen.add(same)
+
+
+def _look(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().replace(VARIANT, "")
 
 
 def _joins(text: str, place: int) -> bool:

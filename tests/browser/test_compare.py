@@ -116,6 +116,20 @@ def test_layers_are_switched_off_one_at_a_time(visit, client):
     page.screenshot(path=SHOTS / "compare-layers-dark.png")
 
 
+def test_answers_stay_when_controls_join_for_the_questions(visit):
+    page = opened(visit(LINK))
+    page.click("#compare-go")
+    compared(page)
+    before = page.locator(".t2-compare .column .text").all_inner_texts()
+    page.locator("#compare-controls input").check()
+    page.click("#compare-try")
+    page.locator(".t2-compare[data-trial=done]").wait_for()
+    after = page.locator(".t2-compare .column .text").all_inner_texts()
+    assert any(before) and after[:7] == before
+    assert after[7:] == ["Press Compare for its answer."] * 3
+    assert page.evaluate(PALE) == []
+
+
 def test_every_column_tries_many_questions_beside_its_controls(visit, client):
     page = opened(visit(LINK))
     page.locator("#compare-controls input").check()

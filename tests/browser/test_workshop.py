@@ -242,7 +242,7 @@ def test_a_contest_by_hand(room):
     # the end: hidden questions decide
     teacher.screenshot(path=SHOTS / "board.png")
     teacher.click("#start-cem")
-    teacher.locator(".players [data-name=CEM] .note", has_text="math").wait_for()
+    teacher.locator(".players [data-name='CEM search'] .note", has_text="math").wait_for()
     teacher.click("#end-contest")
     teacher.click("#end-contest")  # it asks back
     teacher.locator(".standings [data-name=Ada]", has_text="1/1").wait_for()

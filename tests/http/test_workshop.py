@@ -389,9 +389,14 @@ def test_a_contest_from_the_first_entry_to_the_restart(tmp_path):
         refused(teacher.act("end"), 409, "was ended before")
         board = teacher.state()["contest"]["result"]
         assert board["best"] == "Ada" and len(board["tests"]) == 2
-        assert {one["name"] for one in board["standings"]} == {"Ada", "Ben", "CEM", "base model"}
+        assert {one["name"] for one in board["standings"]} == {
+            "Ada",
+            "Ben",
+            "CEM search",
+            "base model",
+        }
         mine = ben.state()["contest"]["result"]
-        assert {one["name"] for one in mine["standings"]} == {"Ben", "CEM", "base model"}
+        assert {one["name"] for one in mine["standings"]} == {"Ben", "CEM search", "base model"}
         # what the hidden part asks is nowhere that a student can look
         told = json.dumps(ben.state()) + ben.http.get("/config").text + ben.http.get("/").text
         assert "What is 3 + 3?" in told and "hidden question" not in told
@@ -431,7 +436,7 @@ def test_an_entry_whose_expert_was_deleted_neither_stops_the_end_nor_its_neighbo
         eventually(lambda: ben.state()["contest"]["entry"]["right"] == 2)
         assert teacher.act("end").status_code == 200
         why = "The expert 'mine' is not there any more."
-        out = [{"name": "Ada", "why": why}, {"name": "CEM", "why": why}]
+        out = [{"name": "Ada", "why": why}, {"name": "CEM search", "why": why}]
         board = result_of(teacher)
         assert board["left_out"] == out and board["best"] == "Ben"
         assert {one["name"] for one in board["standings"]} == {"Ben", "base model"}

@@ -15,9 +15,9 @@ from t2ui.ui.compare.views import (
     answered,
     answering,
     layers,
-    stands_for,
     tried,
     unasked,
+    with_columns,
 )
 from t2ui.ui.shared.examples import table_of
 from t2ui.ui.shared.panel import pack
@@ -118,13 +118,28 @@ def test_a_strip_stands_under_each_column():
     trial = Trial((("a", "1"), ("b", "2"), ("c", "3")), lineup)
     *_, last = FakeClient.tried(trial)
     table = {**unasked(found), "trial": a_trial("working", "1", "mine", 3)}
-    assert stands_for(table, found) and not stands_for(table, found[:-1])
-    assert not stands_for({**table, "columns": "none"}, found)
     shown = tried(table, last, table["trial"])
     for column, standing in zip(shown["columns"], last.columns, strict=True):
         assert column["tried"]["right"] == list(standing.right)
         assert column["tried"]["count"] == sum(standing.right) and column["tried"]["of"] == 3
         assert column["tried"]["p"] == standing.p
+
+
+def test_answers_stay_when_questions_are_tried_with_more_columns_or_fewer():
+    plain, lineup = lined_up("base", "expert:math", MIXER, controls=False)
+    more, _ = lined_up("base", "expert:math", MIXER, controls=True)
+    swept = FakeClient.swept(Sweep("What is 3 + 4?", lineup, "7"))
+    table = answered(plain, swept, "What is 3 + 4?", "7")
+    assert with_columns(table, plain) == table
+    wide = with_columns(table, more)
+    assert wide["columns"][: len(plain)] == table["columns"] and wide["shared"] == table["shared"]
+    assert [one["asked"] for one in wide["columns"][len(plain) :]] == [False] * (
+        len(more) - len(plain)
+    )
+    assert with_columns(wide, plain) == table
+    other, _ = lined_up("base", "expert:code", MIXER, controls=False)
+    for untrue in (table, {**table, "columns": "none"}, {**table, "state": "failed"}, {}):
+        assert with_columns(untrue, other) == unasked(other), "answers of other mixtures go"
 
 
 def test_a_layer_s_bar_is_what_the_text_loses_without_it():

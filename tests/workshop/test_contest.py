@@ -92,7 +92,7 @@ def test_the_end_ranks_by_hidden_answers_and_tests_the_best(contest, path):
         contest.begin_search()
     entries, rivals = contest.players()
     assert [name for name, _ in entries] == ["Ben", "Ada"]
-    assert rivals == [("base model", {}), ("CEM", {"math": 0.5})]
+    assert rivals == [("base model", {}), ("CEM search", {"math": 0.5})]
     found = decide([[True, False], [True, True]], [[False, False], [True, False]])
     contest.decided(entries, rivals, found)
     assert contest.state == ENDED
@@ -104,7 +104,7 @@ def test_the_end_ranks_by_hidden_answers_and_tests_the_best(contest, path):
         against = {one["against"]: one for one in found["tests"]}
         assert against["base model"]["won"] == 2 and against["base model"]["p"] == 0.5
         assert against["base model"]["p_of_all"] == 1.0, "twice, as there are two entries"
-        assert (against["CEM"]["won"], against["CEM"]["lost"]) == (1, 0)
+        assert (against["CEM search"]["won"], against["CEM search"]["lost"]) == (1, 0)
     with pytest.raises(InputError, match="was ended before"):
         contest.end()
 
@@ -157,7 +157,7 @@ def test_the_end_is_decided_without_those_that_are_left_out_and_says_why(contest
         assert kept.result["left_out"] == [
             {"name": "Ada", "why": missing},
             {"name": "Cem", "why": "It does not fit."},
-            {"name": "CEM", "why": missing},
+            {"name": "CEM search", "why": missing},
         ]
 
 

@@ -59,6 +59,11 @@ def test_names_have_one_form_and_may_be_emoji(tmp_path):
         ("seats = true", "seats is True"),
         ('seats = 3\nnames = ["Ada"]', "both seats and names"),
         ('names = ["Ada", "ada"]', "'ada' is there twice"),
+        (
+            'names = ["Ada", "CEM Search"]',
+            "the name 'CEM Search' is taken in every contest: choose another.",
+        ),
+        ('names = ["Base  model"]', "the name 'Base model' is taken"),
         ('names = ["Ada", ""]', "name 2 is ''; expected 1 to 40"),
         ("teacher = 1", "the file has 'teacher'; it may have title, seats"),
         ("[presets]\nsoft = 0.5", "preset 'soft' is 0.5; expected lines like"),

@@ -19,7 +19,7 @@ from t2ui.errors import InputError
 from t2ui.lineup import held_back
 from t2ui.messages import Done, Failed, Queued, Trial, Tried
 from t2ui.ui.compare.points import NO_LINE, lined_up, tokens
-from t2ui.ui.compare.views import a_trial, begun, stands_for, tried, unasked
+from t2ui.ui.compare.views import a_trial, begun, tried, with_columns
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.events import ANSWERS
 from t2ui.ui.shared.examples import Row
@@ -111,7 +111,7 @@ def wire_proof(
             yield gr.skip()
             return
         known, what = uuid.uuid4().hex, (chosen.name, len(chosen.questions))
-        value = unpack(shown) if stands_for(unpack(shown), found) else unasked(found)
+        value = with_columns(unpack(shown), found)
         value = begun(value, a_trial("waiting", known, *what, "The questions are read …"))
         yield pack(value)
         async with aclosing(listen(of(shared.client, request), asked)) as batches:

@@ -77,6 +77,7 @@ def _column(point: Point, text: str, finished: str, per_token: float | None) -> 
         "control": point.control,
         "text": text,
         "finished": finished,
+        "asked": True,
         "per_token": per_token,  # log-likelihood of the given text, nats per token
         "tried": None,  # how it does on many questions, see `tried`
     }
@@ -84,19 +85,31 @@ def _column(point: Point, text: str, finished: str, per_token: float | None) -> 
 
 def unasked(found: Sequence[Point]) -> dict[str, Any]:
     """Columns without answers: only questions are tried."""
-    blank = [_column(point, "", "", None) for point in found]
-    return {**columns("unasked"), "columns": blank}
+    return {**columns("unasked"), "columns": [_not_asked(point) for point in found]}
 
 
-def stands_for(value: Mapping[str, Any], found: Sequence[Point]) -> bool:
-    """Whether a table that came back from the browser has just these columns, with answers."""
+def _not_asked(point: Point) -> dict[str, Any]:
+    return {**_column(point, "", "", None), "asked": False}
+
+
+def with_columns(value: Mapping[str, Any], found: Sequence[Point]) -> dict[str, Any]:
+    """The table that came back from the browser, with these columns for the questions. Answers
+    stay where it has all of the mixtures; a control that it does not have is not asked yet."""
     shown = value.get("columns")
-    if value.get("state") not in ("done", "unasked") or not isinstance(shown, list):
-        return False
-    wanted = [(point.mixture, point.control) for point in found]
-    return wanted == [
-        (one.get("mixture"), one.get("control")) for one in shown if isinstance(one, Mapping)
+    if value.get("state") != "done" or not isinstance(shown, list):
+        return unasked(found)
+    there = [one for one in shown if isinstance(one, Mapping)]
+    kept = [
+        next((one for one in there if _stands_for(one, point)), _not_asked(point))
+        for point in found
     ]
+    if not all(one["control"] or one.get("asked") for one in kept):
+        return unasked(found)
+    return {**value, "columns": kept}
+
+
+def _stands_for(column: Mapping[str, Any], point: Point) -> bool:
+    return (column.get("mixture"), column.get("control")) == (point.mixture, point.control)
 
 
 def begun(value: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
