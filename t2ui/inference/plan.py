@@ -215,8 +215,8 @@ def _classified(
     why = f" ({_said_of(passed_over)})" if passed_over else ""
     if not dispatcher.usable(usable):
         raise InputError(
-            f"dispatch is {name!r}, but no {DISPATCHERS[name].words} is loaded{why}: "
-            f"{dispatcher.remedy}."
+            f"dispatch is {name!r} ({DISPATCHERS[name].words}), but an expert that it needs is not "
+            f"loaded{why}: {dispatcher.remedy}."
         )
     if passed_over and dispatcher.labels(usable) == (OTHERS,):
         raise InputError(

@@ -129,7 +129,7 @@ def test_the_library_answers_with_one_that_was_added(coin, tiny_llama, tiny_toke
     assert (tails.label, tails.mixture.weights) == ("others", {})
     assert tails.note == "others: the base model answers"
     assert asked("Tails?", routing="soft", threshold=0.3).mixture.weights["code"] == 0.2
-    with pytest.raises(InputError, match="but no tossed coin is loaded: add an expert"):
+    with pytest.raises(InputError, match="an expert that it needs is not loaded: add an expert"):
         two_pass_infer(tiny_llama, tiny_tokenizer, "Heads.", {}, dispatch="coin")
 
 
@@ -162,7 +162,7 @@ def test_the_page_offers_one_that_was_added(coin):
     assert from_query({"dispatch": "coin"}).dispatch == "coin"
     assert "--dispatch coin" in command_line(Controls("x", {}, "coin"), "m")
     assert "tossed coin sets the sliders" in dispatch_note("coin", {"dispatchers": ["coin"]})
-    assert "no tossed coin here: choose none" in dispatch_note("coin", {"dispatchers": ["none"]})
+    assert "the tossed coin needs is not here: choose none" in dispatch_note("coin", {"dispatchers": ["none"]})
 
 
 def test_the_worker_page_and_http_answer_with_one_that_was_added(coin, place):

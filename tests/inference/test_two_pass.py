@@ -171,7 +171,7 @@ def test_sampling_reaches_the_decoder(tiny_llama, tiny_tokenizer, experts, untou
     ("settings", "message"),
     [
         ({"mixture": Mixture({"meth": 1})}, "no expert named 'meth'; there are: code, math"),
-        ({"dispatch": "expert"}, "no classification expert is loaded: train one"),
+        ({"dispatch": "expert"}, "needs is not loaded: train one"),
         (
             {"dispatch": "random"},
             "dispatch is 'random'; expected prompt, expert, router, both, none",
@@ -273,7 +273,7 @@ def test_a_classification_expert_of_other_weights_is_not_used_unasked(
     unasked = infer(tiny_llama, tiny_tokenizer, mixed)
     assert unasked.receipt["set_by"].startswith("prompt dispatcher, ")
     assert "other weights: dispatch" in unasked.note
-    with pytest.raises(InputError, match="no classification expert is loaded .*weights: dispatch"):
+    with pytest.raises(InputError, match="needs is not loaded .*weights: dispatch"):
         infer(tiny_llama, tiny_tokenizer, mixed, dispatch="expert")
     asked = infer(tiny_llama, tiny_tokenizer, mixed, allow_transfer=True)
     assert asked.receipt["set_by"].startswith("classification expert (a cross-model transfer), ")

@@ -252,7 +252,8 @@ def dispatch_note(mode: str, mixer: dict) -> str:
     if mode not in DISPATCHERS or mode == NO_DISPATCH:
         return ""
     if usable and mode not in usable:
-        return f"There is no {DISPATCHERS[mode].words} here: choose {' or '.join(usable)}."
+        words, others = DISPATCHERS[mode].words, " or ".join(usable)
+        return f"An expert that the {words} needs is not here: choose {others}."
     return f"The {DISPATCHERS[mode].words} sets the sliders at the next Ask."
 
 
