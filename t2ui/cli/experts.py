@@ -192,6 +192,8 @@ def experts_examples(
 
     if not task and not prompts:
         raise InputError("Say where the prompts come from: --task NAME or --prompts FILE.")
+    if task == "jsonl":
+        raise InputError("Prompts of your own need no task: give their file as --prompts FILE.")
     loaded, path = one(expert, folder)
     if task:
         check_tasks([task], data)

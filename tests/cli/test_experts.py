@@ -202,5 +202,6 @@ def test_examples_of_a_task_and_of_a_file_are_two_groups(
         found = Expert.load(file)
         assert found.example_groups == groups and found.sha256 == before.sha256
         assert json.loads(said)["examples"] == len(found.examples) == sum(groups or (42,))
-    status, _, notes = cli("experts", "examples", file, "--model", model_folder)
-    assert status == 2 and "Say where the prompts come from" in notes
+    for words, says in (((), "Say where the prompts come"), (("--task", "jsonl"), "--prompts FILE")):
+        status, _, notes = cli("experts", "examples", file, "--model", model_folder, *words)
+        assert status == 2 and says in notes
