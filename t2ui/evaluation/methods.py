@@ -199,8 +199,8 @@ def of_dispatch(
     experts = usable_experts(adapter, experts, allow_transfer=False)
     if not dispatcher.usable(experts):
         raise InputError(
-            f"Method {name!r} ({DISPATCHERS[name].words}) needs an expert that is not in the experts "
-            f"folder: {dispatcher.remedy}."
+            f"Method {name!r} ({DISPATCHERS[name].words}) needs an expert that is not in the "
+            f"experts folder: {dispatcher.remedy}."
         )
     settings = AnswerSettings(dispatch=name, scope=scope)
 

@@ -159,7 +159,7 @@ def test_evaluate_writes_an_experts_records_into_its_file(run, folders):
         (["math", "jsonl", "--batch-rows", "0"], "batch_rows is 0"),
         (["mix:math", "jsonl"], "mix: has 'math'; expected name=coefficient"),
         (["mix:", "jsonl"], "mix: names no expert"),
-        (["expert", "jsonl", "--reward", "exact"], "needs an expert that is not in the experts folder"),
+        (["expert", "jsonl", "--reward", "exact"], "needs an expert that is not in"),
         (["math", " , "], "no task to measure on"),
         (["math", "jsonl", "--reward", "exact", "--max-new-tokens", "500"], "context holds 512"),
         (["math", "jsonl", "--reward", "exact", "--out", __file__], "cannot be written"),

@@ -202,6 +202,7 @@ def test_examples_of_a_task_and_of_a_file_are_two_groups(
         found = Expert.load(file)
         assert found.example_groups == groups and found.sha256 == before.sha256
         assert json.loads(said)["examples"] == len(found.examples) == sum(groups or (42,))
-    for words, says in (((), "Say where the prompts come"), (("--task", "jsonl"), "--prompts FILE")):
+    own = ("--task", "jsonl")
+    for words, says in (((), "Say where the prompts come"), (own, "--prompts FILE")):
         status, _, notes = cli("experts", "examples", file, "--model", model_folder, *words)
         assert status == 2 and says in notes

@@ -162,7 +162,8 @@ def test_the_page_offers_one_that_was_added(coin):
     assert from_query({"dispatch": "coin"}).dispatch == "coin"
     assert "--dispatch coin" in command_line(Controls("x", {}, "coin"), "m")
     assert "tossed coin sets the sliders" in dispatch_note("coin", {"dispatchers": ["coin"]})
-    assert "the tossed coin needs is not here: choose none" in dispatch_note("coin", {"dispatchers": ["none"]})
+    lacking = dispatch_note("coin", {"dispatchers": ["none"]})
+    assert "the tossed coin needs is not here: choose none" in lacking
 
 
 def test_the_worker_page_and_http_answer_with_one_that_was_added(coin, place):
