@@ -164,7 +164,10 @@ def compare(name: str, loaded: Loaded) -> None:
     task, shown = tasks_of(name, loaded.tokenizer, arguments.out, arguments.limit)
     library = shipped()
     experts = library.answering
-    best, second, *_ = ranked(task, name, loaded, experts)
+    order = ranked(task, name, loaded, experts)
+    if arguments.single:
+        order = [arguments.single, *(one for one in order if one != arguments.single)]
+    best, second, *_ = order
     plain = base(adapter, reader, ())
     single = of_expert(adapter, reader, experts[best])
     even = of_mixture(adapter, reader, experts, Mixture({best: 0.5, second: 0.5}))
@@ -211,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder; goes on there")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--single", default="", help="this one, not the best on validation rows")
     parser.add_argument("--methods", nargs="+", default=["cem", "gradient"])
     parser.add_argument("--shots", type=int, nargs="+", default=[3, 5, 10])
     parser.add_argument("--limit", type=int, default=500, help="test rows of each set")
