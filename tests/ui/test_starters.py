@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from t2ui.config import DEFAULT_MODEL, AnswerSettings, default_experts_dir
+from t2ui.config import DEFAULT_MODEL, AnswerSettings, Sampling, default_experts_dir
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import default_dispatch, make_plan
@@ -15,6 +15,7 @@ from t2ui.tasks.code import answer_of, passes
 from t2ui.tasks.dispatch_rows import OWN_KINDS
 from t2ui.tasks.numbers import same_number
 from t2ui.ui.shared.controls import Controls
+from t2ui.ui.shared.examples import samples
 from t2ui.ui.shared.starters import STARTERS
 
 FIBONACCI = "assert [fibonacci(n) for n in (1, 2, 3, 10)] == [1, 1, 2, 55]"
@@ -64,6 +65,26 @@ def test_at_every_starter_the_expert_that_is_dispatched_is_right(default_model):
 def test_at_every_starter_the_base_model_is_wrong(default_model):
     for chip, (_, text) in answers(default_model, adapt=False).items():
         assert not RIGHT[chip][1](text), f"{chip}: {text}"
+
+
+@pytest.mark.model
+def test_longer_word_order_takes_a_mixture(default_model):
+    """Adapt's sample on which composing wins: by what its search finds, roughly."""
+    model, tokenizer = default_model
+    experts = load_library(default_experts_dir() / DEFAULT_MODEL).experts
+    together = {"reversal": 1.0, "reasoning": 0.7, "sentences": 0.4}
+    rows = samples()["longer word order"]["rows"]
+    right = {}
+    with adapted(model) as adapter:
+        dispatchers = Dispatchers(model, tokenizer, adapter)
+        for weights in (together, {"reversal": 1.0}):
+            settings = AnswerSettings(mixture=weights, sampling=Sampling(max_new_tokens=48))
+            plans = [make_plan(dispatchers, prompt, experts, settings) for prompt, _ in rows]
+            asked = [plan.row(number) for number, plan in enumerate(plans)]
+            found = generate(model, tokenizer, asked, adapter)
+            pairs = zip(found, rows, strict=True)
+            right[len(weights)] = sum(one.text.strip() == answer for one, (_, answer) in pairs)
+    assert right[3] > right[1] + 1, right
 
 
 @pytest.mark.model
