@@ -68,12 +68,12 @@ def test_at_every_starter_the_base_model_is_wrong(default_model):
 
 
 @pytest.mark.model
-def test_longer_word_order_takes_a_mixture(default_model):
+def test_seven_words_take_a_mixture(default_model):
     """Adapt's sample on which composing wins: by what its search finds, roughly."""
     model, tokenizer = default_model
     experts = load_library(default_experts_dir() / DEFAULT_MODEL).experts
     together = {"reversal": 1.0, "reasoning": 0.7, "sentences": 0.4}
-    rows = samples()["longer word order"]["rows"]
+    rows = samples()["seven words"]["rows"]
     right = {}
     with adapted(model) as adapter:
         dispatchers = Dispatchers(model, tokenizer, adapter)
