@@ -294,9 +294,11 @@
     function show() {
       const { state, report, mixture, id } = page.search;
       host.dataset.state = state;
-      const strongest = [...mixture].sort((a, b) => Math.abs(b.alpha) - Math.abs(a.alpha))[0];
+      const ordered = [...mixture].sort((a, b) => Math.abs(b.alpha) - Math.abs(a.alpha));
+      const [strongest] = ordered;
       document.getElementById("adapt")?.style.setProperty("--t2-mix", strongest?.alpha ? strongest.colour : "var(--t2-base)");
-      bars.replaceChildren(...mixture.map((one) =>
+      const rows = report ? ordered : mixture; // while it searches, every row keeps its place
+      bars.replaceChildren(...rows.map((one) =>
         h("div.found-row", { style: { "--colour": one.colour, "--w": `${100 * Math.min(1, Math.abs(one.alpha))}%` },
           title: `α of ${one.name}` }, h("span.name", null, h("i.dot"), h("span", null, one.name)),
           h("span.track", null, h("b")),

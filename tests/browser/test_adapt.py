@@ -86,6 +86,11 @@ def test_examples_in_a_mixture_out_without_a_jump(visit, client):
     client.hold_after = None
     wait_search(page, "done")
     page.wait_for_selector("#adapt-use")
+    sizes = [
+        abs(float(text.split()[0].replace("−", "-")))
+        for text in page.locator(".found-row .value").all_inner_texts()
+    ]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 0, "the strongest stand first"
     assert before == during == boxes(page)
     report = page.locator("#adapt-report").inner_text()
     assert "held-out 4 of 12" in report and "times likelier" in report and "hint" in report
