@@ -94,14 +94,15 @@ def joined(
             for a, b in pairs
         ]
 
-    shown = "".join(f"{prompt}\n{answer}\n\n" for prompt, answer in rows("train")[:SHOWN])
-    answers = [answer for part in PARTS for _, answer in rows(part)]
+    parts = {part: rows(part) for part in PARTS}
+    shown = "".join(f"{prompt}\n{answer}\n\n" for prompt, answer in parts["train"][:SHOWN])
+    answers = [answer for pairs in parts.values() for _, answer in pairs]
     longest = max(len(tokenizer(answer).input_ids) for answer in answers)
     tasks = []
     for folder, before in ((out / "joined" / name, ""), (out / "joined" / f"{name}, shown", shown)):
         folder.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            lines = [json.dumps({"prompt": before + p, "answer": a}) for p, a in rows(part)]
+        for part, pairs in parts.items():
+            lines = [json.dumps({"prompt": before + p, "answer": a}) for p, a in pairs]
             (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         tasks.append(
             load_task("jsonl", tokenizer, folder, reward="exact", max_new_tokens=longest + 2)
