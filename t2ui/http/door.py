@@ -80,7 +80,7 @@ class Door:
         try:
             await self._enter(scope, receive, sender, who)
         except Refusal as refusal:
-            await refusal.send(sender, openai)
+            await refusal.send(scope, sender, openai)
         except Exception:
             if not sender.gave_up:
                 raise

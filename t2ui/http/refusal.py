@@ -1,10 +1,14 @@
-"""What the door says to whom it does not let in: one line that says what to do, as JSON."""
+"""What the door says to whom it does not let in: one line that says what to do.
+
+Programs get it as JSON, a person who opened an address in a browser as the line alone.
+"""
 
 import json
 import math
 from typing import Any
 
-from starlette.types import Send
+from starlette.datastructures import Headers
+from starlette.types import Scope, Send
 
 
 class Refusal(Exception):
@@ -49,14 +53,23 @@ class Refusal(Exception):
             }
         }
 
-    async def send(self, send: Send, openai: bool = False) -> None:
+    async def send(self, scope: Scope, send: Send, openai: bool = False) -> None:
         """Answer the request with it, in the shape of OpenAI's API or plainly."""
-        said = self.openai() if openai else {"error": self.message}
-        body = json.dumps(said).encode()
-        given = {"content-type": "application/json", "content-length": str(len(body))}
+        if opened_by_hand(scope) and not openai:
+            kind, said = "text/plain; charset=utf-8", f"{_whole(self.message)}\n"
+        else:
+            kind = "application/json"
+            said = json.dumps(self.openai() if openai else {"error": self.message})
+        body = said.encode()
+        given = {"content-type": kind, "content-length": str(len(body))}
         headers = [(key.encode(), value.encode()) for key, value in (given | self.headers).items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+def opened_by_hand(scope: Scope) -> bool:
+    """Whether a browser asks for this to show it: an address typed in, or a link followed."""
+    return Headers(scope=scope).get("accept", "").startswith("text/html")
 
 
 def _whole(text: str | None) -> str | None:

@@ -33,6 +33,10 @@ STRICT = Limits(
 MIXER = pack({"experts": [], "alpha": {}})
 
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}  # as one asks for a page
+PLAIN = "text/plain; charset=utf-8"
+
+
 @pytest.fixture(scope="module")
 def app():
     with opened(STRICT, pace=1.0) as made:
@@ -348,6 +352,17 @@ def test_a_post_that_does_not_arrive_is_given_up(app, visitor):
     assert answer.startswith(b"HTTP/1.1 408") and b"did not arrive within 1 s" in answer
 
 
+def test_who_opens_an_address_by_hand_reads_a_line_and_a_program_json(visitor):
+    me = visitor()
+    line = "There is nothing at GET '/nowhere'."
+    seen = me.http.get("/nowhere", headers=BROWSER)
+    assert seen.status_code == 404 and seen.headers["content-type"] == PLAIN
+    assert seen.text == f"{line}\n"
+    assert me.http.get("/nowhere").json() == {"error": line}
+    v1 = me.http.post("/v1/chat/completions", headers=BROWSER, content=b"no")
+    assert v1.json()["error"]["type"] == "invalid_request_error", "whoever asks"
+
+
 def test_too_often_is_too_often():
     limits = Limits(
         public=True,
@@ -367,6 +382,9 @@ def test_too_often_is_too_often():
         refused(last(me.server, "status"), 429, "Too many requests from this page: at most 0.1")
         refused(last(me.call, "experts"), 429, "Too many requests from your address: at most 0.2")
         refused(last(me.http.get, "/config"), 429, "Too many requests from your address: at most")
+        page = [me.http.get("/", headers=BROWSER) for _ in range(40)][-1]
+        assert page.status_code == 429 and page.headers["content-type"] == PLAIN
+        assert page.text.startswith("Too many requests from your address: at most 0.3 a second")
         forged = [Visitor(url, demo, address="8.8.8.8").server("status") for _ in range(20)]
         refused(forged[-1], 429, "Too many requests from your address: at most 0.4 a second")
         you = Visitor(url, demo, address="9.9.9.9")
