@@ -9,7 +9,7 @@ import torch
 from t2ui.backend.serving import ModelBackend
 from t2ui.config import Sampling, WorkerConfig
 from t2ui.inference.decoding import Row, generate
-from t2ui.messages import Done, Tokens
+from t2ui.messages import Done, Failed, Tokens
 from t2ui.models.chat import chat_ids
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
@@ -74,6 +74,10 @@ def one(backend, request, kind):
     found = [e for e in events if isinstance(e, kind)]
     assert found, events
     return found[0]
+
+
+def failure_of(backend, request):
+    return one(backend, request, Failed)
 
 
 def listing(backend):
