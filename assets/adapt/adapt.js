@@ -172,7 +172,7 @@
     hints["#adapt-method"] = host.dataset.methods; // what each search method does
     say("hints");
     return (value) => {
-      const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.text }, value.text);
+      const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.hint }, value.text);
       host.replaceChildren(line);
       page.split = { held: value.held, searched: value.searched };
       say("split");
@@ -190,9 +190,9 @@
 
     function show(view) {
       host.dataset.state = view.state;
-      const trouble = view.state === "failed" ? [view.message, view.remedy].filter(Boolean).join(" ") : "";
+      const trouble = view.state === "failed" ? view.message : ""; // what to do stands beside the plot
       line.textContent = trouble || view.line;
-      line.title = line.textContent;
+      line.title = trouble ? [view.message, view.remedy].filter(Boolean).join(" ") : line.textContent;
       line.classList.toggle("bad", Boolean(trouble));
       bar.style.visibility = view.fraction === null ? "hidden" : "";
       bar.firstChild.style.setProperty("--w", `${100 * (view.fraction || 0)}%`);

@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { panels, page, hints, h, fill, newest, number, duration, putOnSliders } = window.t2ui;
+  const { panels, page, hints, h, fill, hear, newest, number, duration, putOnSliders } = window.t2ui;
   const { draw } = window.t2ui.learn;
 
   Object.assign(hints, {
@@ -40,14 +40,11 @@
     let shownPrompt = null; // that the columns answer
     /** What stands there is what answered: another prompt in the box does not change whose. */
     function age() {
-      const box = document.querySelector("#compare-prompt textarea");
-      const differs = shownPrompt !== null && box && box.value.trim() !== shownPrompt.trim();
+      const differs = shownPrompt !== null && (page.compared || "").trim() !== shownPrompt.trim();
       old.hidden = !differs;
       old.textContent = differs ? `These answers are to “${shownPrompt.slice(0, 120)}${shownPrompt.length > 120 ? " …" : ""}”: press Compare for the prompt above.` : "";
     }
-    document.addEventListener("input", (event) => {
-      if (event.target.closest?.("#compare-prompt")) age();
-    });
+    hear("compared", age);
     const shared = h("p.shared", { dir: "auto" });
     const grid = h("div.columns", { role: "list", tabIndex: 0, ariaLabel: "Answers by mixture" });
     const cover = h("div.cover-text");
@@ -99,6 +96,7 @@
       const side = document.getElementById("compare-side");
       if (side) side.textContent = value.state === "done" ? `scope ${value.scope} · ${duration(value.seconds)}` : "";
       const there = value.columns.length > 0;
+      const ended = ["done", "stopped"].includes(value.state);
       grid.hidden = !there;
       shared.hidden = !there || value.state === "unasked";
       grid.classList.toggle("many", value.columns.length > 7);
@@ -114,9 +112,9 @@
         h("h3", { title: column.words }, column.words),
         likelihood(value, column),
         strip(value, column, value.columns[0]),
-        value.state === "done" && !column.asked ? h("p.text", null, h("i", null, "Press Compare for its answer.")) :
+        ended && !column.asked ? h("p.text", null, h("i", null, "Press Compare for its answer.")) :
         h("p.text", { dir: "auto" }, column.text, column.text && ENDS[column.finished] ? h("i", null, ENDS[column.finished]) : null),
-        ["done", "unasked"].includes(value.state) && !column.control ? h("div.acts", null,
+        (ended || value.state === "unasked") && !column.control ? h("div.acts", null,
           h("button.chip", { type: "button", title: "Put this mixture on the sliders, and the prompt on Ask.", onclick: (event) => {
             api.trigger("select", { column: i });
             putOnSliders(event.target);

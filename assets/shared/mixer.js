@@ -1,7 +1,7 @@
 /* The sliders: α of every expert, the strength that multiplies them, and the share left to the base
    model. The panel's value is the single state that everybody moves; a hand moves it here.
 
-   Few experts stand in a fixed order. Of many, those in use come first and the list scrolls; it is
+   Few experts stand in a fixed order. Of many, those in use come first, the strongest ahead, and the list scrolls; it is
    ordered anew when somebody else than a hand moved them, or once the hand has gone. Presets stand
    as chips as long as all of them fit; otherwise every row has a button for its expert alone. */
 "use strict";
@@ -182,12 +182,13 @@
       if (!always) new ResizeObserver(measure).observe(chips);
     }
 
-    /** Put the rows in their order: of many, those in use first, then those that are searched for. */
+    /** Put the rows in their order: of many, those in use first, the strongest ahead, then those that are searched for. */
     function arrange(value) {
       const few = value.experts.length <= bounds.few;
       const wanted = search.value.trim().toLowerCase();
       const says = (e) => [e.name, e.hint, ...e.labels].join(" ").toLowerCase().includes(wanted);
-      const used = few ? [] : value.experts.filter((e) => value.alpha[e.name]);
+      const size = (e) => Math.abs(value.alpha[e.name]);
+      const used = few ? [] : value.experts.filter(size).sort((a, b) => size(b) - size(a));
       const others = value.experts.filter((e) => !used.includes(e));
       const found = others.filter((e) => few || says(e));
       const words = wanted

@@ -141,9 +141,12 @@
   const interval = (one) => h("span.line", { title: `95 % interval ${share(one.low)} to ${share(one.high)}` },
     h("i", { style: { left: `${100 * one.low}%`, width: `${100 * (one.high - one.low)}%` } }));
 
+  const RIVAL = "plays along"; // said in words, whatever the seats are called
+  const named = (name, tag) => h("b", null, h("bdi", null, name), tag && h("small", null, tag));
+
   function standing(one, n, dot) {
     return h(one.rival ? "li.rival" : "li", { data: { name: one.name }, title: words(one.mixture) },
-      h("b", null, one.name),
+      named(one.name, one.rival ? RIVAL : one.name === state.now?.seat && "you"),
       h("span.range", null, interval(one), h("em", { style: { left: `${(100 * one.right) / n}%` } })),
       h("span.count", null, `${one.right}/${n}`), h("span.bounds", null, `${Math.round(100 * one.low)}–${share(one.high)}`), dot || null);
   }
@@ -152,9 +155,9 @@
 
   function tests(result) {
     const { best, entries, tied } = result;
-    const who = tied.length ? `${best} (handed in first of ${tied.length} with as many right)` : best;
+    const who = tied.length ? `“${best}” (handed in first of ${tied.length} with as many right)` : `“${best}”`;
     return result.tests.map((one) => h("p.test", { title: tied.filter(Boolean).join(", ") }, h("b", null, `${who} against ${one.against}: `),
-      `${questions(one.won)} only ${best}, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
+      `${questions(one.won)} only “${best}”, ${one.lost} only ${one.against}; p = ${one.p.toPrecision(2)}`,
       entries > 1 ? `, as the best of ${entries} entries ${one.p_of_all.toPrecision(2)}` : "", "."));
   }
 
@@ -232,8 +235,8 @@
         h("span.a", { title: one.answer }, beginning(one.answer)), h("span.m", null, one.mixture ? words(one.mixture) : "…"))));
     }
 
-    function player(name, right, of, note, classes = "") {
-      return h(`li${classes}`, { data: { name }, title: note }, h("b", null, name), h("span.note", null, note), h("span.count", null, right === null ? "…" : `${right}/${of}`));
+    function player(name, right, of, note, rival = false) {
+      return h(rival ? "li.rival" : "li", { data: { name }, title: note }, named(name, rival && RIVAL), h("span.note", null, note), h("span.count", null, right === null ? "…" : `${right}/${of}`));
     }
 
     function searchWords(search) {
@@ -251,7 +254,7 @@
         ? `${entries.length} handed in; right of the ${contest.visible} visible questions`
         : `${contest.hidden} hidden questions: ${contest.decided[0]} of ${contest.decided[1] || "…"} mixtures have answered`;
       return [buttons, h("p.status-line", null, status), contest.note && h("p.bad", null, contest.note),
-        h("ul.players", null, search.state && player("CEM search", search.right, contest.visible, searchWords(search), ".rival"),
+        h("ul.players", null, search.state && player("CEM search", search.right, contest.visible, searchWords(search), true),
           order.map((one) => player(one.seat, one.right, contest.visible, one.note || words(one.mixture))))];
     }
 
@@ -260,7 +263,7 @@
       const contest = now.contest;
       const scrolled = [...host.querySelectorAll("ul")].map((one) => [one.className, one.scrollTop]);
       fill(host,
-        h("section.seats", null, h("h2", null, `${plan.title}: ${here.length} of ${now.seats.length} seats`),
+        h("section.seats", null, h("h2", null, h("bdi", null, plan.title), `: ${here.length} of ${now.seats.length} seats`),
           state.bad && h("p.bad", { role: "status" }, state.said),
           here.length ? h("ul.tiles", null, here.map(tile)) : h("p", null, "Nobody has picked a seat yet."), lastAsked(here)),
         contest && h("section.contest", null, h("h2", null, plan.contest.name),

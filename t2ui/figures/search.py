@@ -15,6 +15,8 @@ from t2ui.figures.colours import faded
 SPREAD_ALPHA = 0.16  # opacity of the band around a line
 POINT_ALPHA = 0.35  # opacity of one member of the population
 JITTER = 0.28  # generations to either side, so that members do not hide one another
+MOST_NAMED = 5  # experts in the legend, which more would fill; the rest is one entry
+OTHERS = "\0others"  # their group, a name that no expert can have
 MAX_POINTS = 2000  # per figure; of more, only every second, third … is drawn
 
 
@@ -74,14 +76,17 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
     """α of each expert by generation: the mean as a line, ± the spread as a band, members faint."""
     figure = go.Figure()
     numbers = list(history.numbers)
+    named = _strongest(history.alpha_mean)
+    others = [name for name in history.alpha_mean if name not in named]
     for place, (name, means) in enumerate(history.alpha_mean.items()):
         colour = colours[name]
+        group = name if name in named else OTHERS
         x, y = _scattered(numbers, [[m[place] for m in one] for one in history.population])
         figure.add_scatter(
             x=x,
             y=y,
             mode="markers",
-            legendgroup=name,
+            legendgroup=group,
             showlegend=False,
             marker={"size": 4, "color": colour, "opacity": POINT_ALPHA},
             hovertemplate=f"{name} of a member: %{{y:.2f}}<extra></extra>",
@@ -94,7 +99,7 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
             fillcolor=faded(colour, SPREAD_ALPHA),
             mode="lines",
             line={"width": 0},
-            legendgroup=name,
+            legendgroup=group,
             showlegend=False,
             hoverinfo="skip",
         )
@@ -103,8 +108,9 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
             y=list(mean),
             customdata=list(spread),
             mode="lines+markers",
-            name=name,
-            legendgroup=name,
+            name=name if name in named else f"{len(others)} others",
+            legendgroup=group,
+            showlegend=name in named or name == others[0],
             line={"width": 2.5, "color": colour},
             marker={"size": 6},
             hovertemplate=f"{name} %{{y:.2f}} ± %{{customdata:.2f}}<extra></extra>",
@@ -112,6 +118,13 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
     _lay_out(figure, history, "α")
     figure.update_layout(yaxis={"zeroline": True, "zerolinewidth": 1})
     return figure
+
+
+def _strongest(means: Mapping[str, Sequence[float]]) -> list[str]:
+    """Who has a name of their own in the legend: all, or of many the strongest in the end."""
+    ended = {name: abs(series[-1]) if len(series) else 0.0 for name, series in means.items()}
+    ranked = sorted(ended, key=lambda name: -ended[name])
+    return ranked if len(ranked) <= MOST_NAMED + 1 else ranked[:MOST_NAMED]
 
 
 def _lay_out(figure: go.Figure, history: History, title: str) -> None:

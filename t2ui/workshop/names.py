@@ -10,6 +10,10 @@ MOST_NAME = 40  # characters of a seat, a preset, a task
 JOINER = "\u200d"  # makes one emoji of several
 SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colours of an emoji
 VARIANT = "\ufe0f"  # the coloured form of an emoji
+# printable by Unicode, and not seen: fillers of Hangul, an empty braille cell, joiners of marks
+UNSEEN = "\u3164\u115f\u1160\uffa0\u2800\u034f\u17b4\u17b5" + "".join(
+    map(chr, range(0xFE00, 0xFE0F))
+)
 BASE, SEARCH = "base model", "CEM search"  # who plays along in a contest
 
 
@@ -28,7 +32,8 @@ def name_of(said: Any, what: str, most: int = MOST_NAME) -> str:
     if not 1 <= len(text) <= most:
         raise InputError(f"{what} is {quoted(said)}; expected 1 to {most} characters.")
     for place, sign in enumerate(text):
-        if not sign.isprintable() and not _joins(text, place):
+        hidden = sign in UNSEEN or not sign.isprintable() and not _joins(text, place)
+        if hidden or not place and unicodedata.category(sign).startswith("M"):  # on no letter
             called = unicodedata.name(sign, "a control character").lower()
             raise InputError(
                 f"{what} is {quoted(said)}; U+{ord(sign):04X} ({called}) is not seen: leave it out."
@@ -48,7 +53,7 @@ def check_apart(names: Sequence[str], what: str, taken: Sequence[str] = ()) -> N
     seen: set[str] = set()
     for name in names:
         same = _look(name)
-        if same in map(_look, taken):
+        if _letters(name) in map(_letters, taken):
             raise InputError(
                 f"the {what} {quoted(name)} is taken in every contest: choose another."
             )
@@ -59,6 +64,11 @@ def check_apart(names: Sequence[str], what: str, taken: Sequence[str] = ()) -> N
 
 def _look(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold().replace(VARIANT, "")
+
+
+def _letters(name: str) -> str:
+    """Its look, whatever stands between the letters."""
+    return "".join(filter(str.isalnum, _look(name)))
 
 
 def _joins(text: str, place: int) -> bool:

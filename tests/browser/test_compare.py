@@ -128,6 +128,28 @@ def test_answers_stay_when_controls_join_for_the_questions(visit):
     assert any(before) and after[:7] == before
     assert after[7:] == ["Press Compare for its answer."] * 3
     assert page.evaluate(PALE) == []
+    page.get_by_role("button", name="permalink").locator("visible=true").click()
+    assert "prompt=How+many+cows" in page.url and page.url.endswith("&controls=1"), "as is shown"
+
+
+def test_who_only_tried_questions_keeps_the_prompt_on_ask(visit):
+    page = opened(visit("?tab=compare&to=expert:math"))
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#prompt textarea").fill("My own question")
+    page.get_by_role("tab", name="Compare").click()
+    eventually(lambda: page.locator("#compare-prompt textarea").input_value() == "My own question")
+    page.click("#compare-try")
+    page.locator(".t2-compare[data-trial=done]").wait_for()
+    page.get_by_role("button", name="to the sliders").nth(5).click()
+    page.get_by_role("tab", name="Ask").click()
+    eventually(lambda: alpha(page, "math") == 1.5)
+    assert page.locator("#prompt textarea").input_value() == "My own question"
+
+
+def test_a_link_to_what_is_not_here_says_so(visit):
+    page = opened(visit("?tab=compare&prompt=Hi&from=expert:poems&to=expert:math&length=999"))
+    page.get_by_text("from 'expert:poems', length '999': what the boxes show").wait_for()
+    assert page.locator("#compare-from input").input_value() == "base model"
 
 
 def test_every_column_tries_many_questions_beside_its_controls(visit, client):
@@ -175,7 +197,11 @@ def test_the_answers_say_which_prompt_they_are_to(visit):
     assert page.locator(".t2-compare .old").is_hidden()
     page.locator("#compare-prompt textarea").fill("How many goats?")
     page.get_by_text("These answers are to “How many cows?”").wait_for()
-    page.locator("#compare-prompt textarea").fill("How many cows?")
+    page.locator("#compare-prompt textarea").fill("")
+    page.get_by_text("These answers are to “How many cows?”").wait_for()
+    page.get_by_role("tab", name="Ask").click()
+    page.locator("#prompt textarea").fill("How many cows?")
+    page.get_by_role("tab", name="Compare").click()  # which fills the empty box from there
     page.locator(".t2-compare .old").wait_for(state="hidden")
 
 
@@ -192,6 +218,11 @@ def test_a_failure_is_said_and_a_stop_ends_it(visit, client):
     compared(page, "stopped")
     eventually(lambda: client.cancelled)
     client.hold_end = False
+    written = page.locator(".t2-compare .shared").inner_text()
+    assert len(written) > len("all begin: "), "what was written before Stop"
+    page.click("#compare-try")
+    page.locator(".t2-compare[data-trial=done]").wait_for()
+    assert page.locator(".t2-compare .shared").inner_text() == written
     page.click("#compare-go")
     compared(page)
 

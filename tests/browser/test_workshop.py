@@ -189,7 +189,9 @@ def test_who_handed_nothing_in_is_not_told_to_once_the_contest_is_over(room):
     workshop.contest.hand_in("Cem", {"math": 2.0}, ["math"])
     workshop.contest.end()
     ben.locator(".entry", has_text="You handed nothing in.").wait_for()
-    line = "Ada (handed in first of 2 with as many right) against base model: 1 question only Ada"
+    line = (
+        "“Ada” (handed in first of 2 with as many right) against base model: 1 question only “Ada”"
+    )
     ben.locator(".test", has_text=line).wait_for()
 
 
@@ -246,7 +248,7 @@ def test_a_contest_by_hand(room):
     teacher.click("#end-contest")
     teacher.click("#end-contest")  # it asks back
     teacher.locator(".standings [data-name=Ada]", has_text="1/1").wait_for()
-    teacher.locator(".test", has_text="Ada against base model").wait_for()
+    teacher.locator(".test", has_text="“Ada” against base model").wait_for()
     teacher.screenshot(path=SHOTS / "board-ended.png")
     ada.locator("#hand-in").wait_for(state="hidden")
     open_tab(ben, "Workshop")

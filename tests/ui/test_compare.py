@@ -7,7 +7,7 @@ from fake_client import FakeClient
 
 from t2ui.lineup import Lineup
 from t2ui.messages import LayersMeasured, Sweep, Trial
-from t2ui.ui.compare.link import from_link, link_to
+from t2ui.ui.compare.link import from_link, link_to, not_here
 from t2ui.ui.compare.points import choices, lined_up, mixture_at, points
 from t2ui.ui.compare.proof import Proof
 from t2ui.ui.compare.views import (
@@ -137,14 +137,40 @@ def test_answers_stay_when_questions_are_tried_with_more_columns_or_fewer():
         len(more) - len(plain)
     )
     assert with_columns(wide, plain) == table
+    stopped = {**table, "state": "stopped"}
+    assert with_columns(stopped, plain) == stopped, "what was decoded before Stop stays too"
     other, _ = lined_up("base", "expert:code", MIXER, controls=False)
     for untrue in (table, {**table, "columns": "none"}, {**table, "state": "failed"}, {}):
         assert with_columns(untrue, other) == unasked(other), "answers of other mixtures go"
 
 
+def test_controls_that_answered_stay_unless_their_examples_are_others():
+    shots = {name: [(f"{name}?", "1")] for name in ("mine", "yours")}
+    plain, _ = lined_up("base", "expert:math", MIXER, controls=False)
+    found, lineup = lined_up("base", "expert:math", MIXER, controls=True, shots=shots["mine"])
+    table = answered(found, FakeClient.swept(Sweep("Who?", lineup)), "Who?", "")
+    assert with_columns(table, plain) == table, "unticked, the answers stay behind the line"
+    trial = Trial((("a", "1"), ("b", "2")), lined_up("base", "expert:math", MIXER, False)[1])
+    *_, last = FakeClient.tried(trial)
+    shown = tried(with_columns(table, plain), last, a_trial("working", "1", "mine", 2))
+    strips = [one["tried"] is not None for one in shown["columns"]]
+    assert strips == [True] * len(plain) + [False] * 3
+    other, _ = lined_up("base", "expert:math", MIXER, controls=True, shots=shots["yours"])
+    columns = with_columns(table, other)["columns"]
+    assert [one["asked"] for one in columns] == [True] * 9 + [False], "made with other examples"
+    assert len(columns) == len(found)
+
+
 def test_a_layer_s_bar_is_what_the_text_loses_without_it():
     shown = layers(LayersMeasured(-9.0, -4.0, (-5.0, -3.5), 7, 0.1), "math 1.00", "text")
     assert shown["effects"] == [1.0, -0.5]
+
+
+def test_what_a_link_names_and_is_not_here_is_said():
+    offers = {"from": ["base", "expert:math"], "length": ["16", "32"]}
+    assert not_here({"from": "expert:math", "prompt": "Hi"}, offers) == ""
+    said = not_here({"from": "expert:poems", "length": "999"}, offers)
+    assert said == "from 'expert:poems', length '999': what the boxes show is used instead."
 
 
 def test_a_link_carries_the_comparison_and_only_to_this_page():

@@ -1,6 +1,7 @@
 """ui: what Adapt shows of a search: its generations, the time left, its figures. No browser."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -229,6 +230,21 @@ def test_members_stand_around_their_generation_and_the_band_is_the_spread():
     assert len(points["x"]) == 12 and all(0.5 < x < 3.5 for x in points["x"])
     assert band["y"][:3] == pytest.approx([0.15] * 3) and band["fill"] == "toself"
     assert line["y"] == [0.1] * 3 and figure["layout"]["yaxis"]["title"]["text"] == "α"
+
+
+def test_of_many_experts_the_legend_names_the_strongest_in_the_end():
+    ends = {"a": 0.1, "b": -0.9, "c": 0.0, "d": 0.5, "e": 0.2, "f": 1.0, "g": 0.3, "h": 0.0}
+    means, spreads = ({n: [x] for n, x in ends.items()}, {n: [0.1] for n in ends})
+    many = replace(
+        history(count=1, members=1),
+        alpha_mean=means,
+        alpha_spread=spreads,
+        population=[[list(ends.values())]],
+    )
+    few = replace(many, alpha_mean=dict(list(means.items())[:3]))
+    for shown, names in ((many, ["3 others", *"bdefg"]), (few, [*"abc"])):
+        figure = json.loads(figures_adapt.alphas(shown, dict.fromkeys(ends, "#0072B2")).to_json())
+        assert [t["name"] for t in figure["data"] if t.get("showlegend", True)] == names
 
 
 def test_a_score_that_is_no_number_breaks_no_figure():

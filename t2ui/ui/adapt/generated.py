@@ -13,7 +13,7 @@ from t2ui.ui.shared.examples import MAX_CHARS, MAX_ROWS, Row
 
 USUAL = 12  # rows, where no number is given
 SECONDS = 60.0  # that making them may take
-_TYPED = re.compile(r"(rg:\S+)(?:\s+(\d{1,4}))?")
+_TYPED = re.compile(r"(rg:\S+)(?:\s+(\d{1,9}))?")
 
 
 def names_a_generator(text: object) -> bool:

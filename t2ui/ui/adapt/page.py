@@ -6,6 +6,7 @@ which the tab remembers, so a reload finds it again. `result` has what can be do
 
 import html
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,13 +30,14 @@ from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.durations import about
 from t2ui.ui.shared.events import LIGHT, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.examples import check_rows, filled, merged, parse, rows_of, samples, table_of
-from t2ui.ui.shared.listen import answer
+from t2ui.ui.shared.listen import answer, patiently
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import asset_url, once_loaded, pack, page_link, panel, unpack
 from t2ui.ui.shared.visitor import of, visitor_of
 
 TIMEOUT_SECONDS = 120.0
 ADD_EXAMPLES = "The expected time appears here once there are examples."
+MEASURING = "The expected time is being measured …"
 
 
 @dataclass(frozen=True)
@@ -149,22 +151,28 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         except InputError as error:
             return pack({**table_of(rows, str(error)), "bad": True})
 
-    async def estimate(http: gr.Request, *asked: Any) -> str:
+    async def estimate(http: gr.Request, *asked: Any) -> AsyncIterator[Any]:
         rows, places = filled(rows_of(unpack(asked[0])))
         if not rows:
-            return pack(_estimate(ADD_EXAMPLES))
+            yield pack(_estimate(ADD_EXAMPLES))
+            return
         try:
-            request = request_of(*asked)
+            asking = EstimateAdapt(request_of(*asked))
         except InputError as error:
-            return pack({**_estimate(str(error)), "bad": True})
-        asking = EstimateAdapt(request)
+            yield pack({**_estimate(str(error)), "bad": True})
+            return
+        said = False  # that it takes a while
         mine = of(shared.client, http)
-        found = await answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)
-        if isinstance(found, Failed):
-            return pack({**_estimate(str(found)), "bad": True})
-        held = [places[row] for row in found.held_out]
-        text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
-        return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
+        async for found in patiently(answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)):
+            if found is None:
+                yield gr.skip() if said else pack(_estimate(MEASURING))
+                said = True
+            elif isinstance(found, Failed):
+                yield pack({**_estimate(found.message), "bad": True, "hint": str(found)})
+            else:
+                held = [places[row] for row in found.held_out]
+                text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
+                yield pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
 
     def linked(request: gr.Request) -> list[Any]:
         """What the link says; the rest stays."""
@@ -218,4 +226,4 @@ def _wire_search(shared: Shared, page: AdaptPage, searches: Searches) -> None:
 
 def _estimate(text: str) -> dict[str, Any]:
     """A value of the estimate panel: the line, and which rows of the table are held out."""
-    return {"text": text, "bad": False, "held": [], "searched": 0}
+    return {"text": text, "hint": text, "bad": False, "held": [], "searched": 0}

@@ -18,7 +18,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Failed, LayersMeasured, LayersOff, Sweep, SweepTexts, Swept
-from t2ui.ui.compare.link import from_link, link_to
+from t2ui.ui.compare.link import from_link, link_to, not_here
 from t2ui.ui.compare.points import (
     BASE,
     EXPERT,
@@ -34,7 +34,7 @@ from t2ui.ui.compare.views import answered, answering, columns, layers, no_layer
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_mixture
-from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
+from t2ui.ui.shared.events import ANSWERS, LIGHT, PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import answer, listen, patiently
 from t2ui.ui.shared.mixture import moved, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
@@ -102,7 +102,7 @@ def compare_page(shared: Shared, tab: gr.Tab) -> None:
         bars = panel("layers", no_layers("empty", NO_LAYERS), "layers-bars")
     boxes = Boxes(prompt, given, start, end, length, proof)
     _wire_boxes(shared, boxes, tab)
-    tried = wire_proof(shared, proof, (boxes.start, boxes.end, boxes.length), table)
+    tried = wire_proof(shared, proof, boxes.linked, table)
     _wire_columns(
         shared, boxes, (go, stop), (table, bars), [tried, _wire_layers(shared, table, bars)]
     )
@@ -121,17 +121,24 @@ def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
         end = asked.get("to", now[2])
         length = next((n for n in LENGTHS if str(n) == asked.get("length")), None)
         questions = asked.get("questions")
+        known = [value for _, value in offered_questions()]
+        offers = {"from": values, "to": values, "length": map(str, LENGTHS), "questions": known}
+        if lost := not_here(asked, offers):
+            gr.Warning(html.escape(lost), title="The link names what is not here")
         return [
             asked.get("prompt") or gr.skip(),
             gr.update(choices=offered, value=start if start in values else BASE),
             gr.update(choices=offered, value=end if end in values else next(iter(experts), None)),
             asked.get("given") or gr.skip(),
             length or gr.skip(),
-            questions if questions in [value for _, value in offered_questions()] else gr.skip(),
+            questions if questions in known else gr.skip(),
             True if asked.get("controls") == "1" else gr.skip(),
         ]
 
-    shared.library.change(offer, [shared.mixer, *boxes.linked], boxes.linked, **QUICK)
+    shared.library.change(offer, [shared.mixer, *boxes.linked], boxes.linked, **LIGHT)
+    # whose answers are shown is said anew, whoever changed the prompt
+    aged = "(text) => { t2ui.page.compared = text; t2ui.say('compared'); }"
+    boxes.prompt.change(None, boxes.prompt, None, js=aged, **PAGE)
     # whoever comes from Ask finds its prompt here, unless there is one already
     fill = "(mine, asked) => mine || !asked ? undefined : asked"  # undefined writes nothing
     tab.select(None, [boxes.prompt, shared.prompt], boxes.prompt, js=fill, **PAGE)
@@ -203,7 +210,8 @@ def _wire_use(shared: Shared, table: gr.HTML) -> None:
             return gr.skip(), gr.skip(), gr.skip()
         mixture = clean_mixture(column.get("mixture"))
         by = f"Compare: {words_of(mixture)}"
-        return pack(moved(unpack(mixer), mixture, by)), NO_DISPATCH, str(value.get("prompt", ""))
+        prompt = str(value.get("prompt", "")) or gr.skip()  # none where only questions were tried
+        return pack(moved(unpack(mixer), mixture, by)), NO_DISPATCH, prompt
 
     outputs = [shared.mixer, shared.dispatch, shared.prompt]
     table.select(use, [shared.mixer, table], outputs, **QUICK)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from t2ui.catalogue import CONTROLS
@@ -26,6 +27,7 @@ class Point:
     words: str  # "math 0.50"
     colour: str
     control: str = ""  # a name of catalogue.CONTROLS
+    shots: str = ""  # which examples a control has in its prompt: a hash of them
 
 
 def choices(mixer: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -84,15 +86,16 @@ def lined_up(
         of = len(found) - 1 if found[-1].mixture else 0
     names = controls_with(shots) if controls else []
     lineup = Lineup([point.mixture for point in found], names, of, shots)
-    return [*found, *(control_of(found[of], name) for name in names)], lineup
+    return [*found, *(control_of(found[of], name, shots) for name in names)], lineup
 
 
-def control_of(point: Point, name: str) -> Point:
+def control_of(point: Point, name: str, shots: Sequence[Row] = ()) -> Point:
     """A control of a column."""
     words = CONTROLS[name].words
-    if name != EXAMPLES:
-        words = f"{words}, {point.words}"
-    return Point(point.mixture, words, GREY, name)
+    if name == EXAMPLES:
+        mark = sha256(repr([tuple(shot) for shot in shots]).encode()).hexdigest()[:12]
+        return Point(point.mixture, words, GREY, name, mark)
+    return Point(point.mixture, f"{words}, {point.words}", GREY, name)
 
 
 def tokens(length: Any) -> int:

@@ -18,6 +18,7 @@ from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.lineup import held_back
 from t2ui.messages import Done, Failed, Queued, Trial, Tried
+from t2ui.ui.compare.link import link_to
 from t2ui.ui.compare.points import NO_LINE, lined_up, tokens
 from t2ui.ui.compare.views import a_trial, begun, tried, with_columns
 from t2ui.ui.shared.components import Shared
@@ -47,11 +48,6 @@ class Proof:
     controls: gr.Checkbox
     go: gr.Button
     examples: gr.HTML  # the table on Adapt
-
-    @property
-    def inputs(self) -> list[Component]:
-        """The inputs of `chosen`, in order."""
-        return [self.questions, self.controls, self.examples]
 
     @staticmethod
     def chosen(questions: Any, controls: Any, examples: str) -> Chosen:
@@ -85,17 +81,18 @@ def proof_row(examples: gr.HTML) -> Proof:
 def wire_proof(
     shared: Shared,
     proof: Proof,
-    boxes: tuple[Component, Component, Component],  # start, end, length
+    linked: Sequence[Component],  # what a link carries, in the order of `link.FIELDS`
     table: gr.HTML,
 ) -> Dependency:
     """Let the button try the questions; the event, for whoever stops it."""
 
     async def run(
-        request: gr.Request, mixer: str, shown: str, start: Any, end: Any, length: Any, *values: Any
+        request: gr.Request, mixer: str, shown: str, examples: str, *boxes: Any
     ) -> AsyncIterator[Any]:
+        prompt, start, end, given, length, questions, controls = boxes
         state = unpack(mixer)
         try:
-            chosen = proof.chosen(*values)
+            chosen = proof.chosen(questions, controls, examples)
             line = lined_up(start, end, state, chosen.controls, chosen.shots)
             if line is None or not chosen.questions:
                 raise InputError(NONE_THERE if line else NO_LINE)
@@ -113,6 +110,10 @@ def wire_proof(
         known, what = uuid.uuid4().hex, (chosen.name, len(chosen.questions))
         value = with_columns(unpack(shown), found)
         value = begun(value, a_trial("waiting", known, *what, "The questions are read …"))
+        if value.get("prompt"):  # of the answers, which another one in the box does not change
+            prompt, given = value["prompt"], value.get("given")
+        asked_with = (prompt, start, end, given, length, questions, controls)
+        value["link"] = link_to(asked_with, state)
         yield pack(value)
         async with aclosing(listen(of(shared.client, request), asked)) as batches:
             async for batch in batches:
@@ -130,5 +131,5 @@ def wire_proof(
                         value = {**value, "trial": a_trial("failed", known, *what, str(event))}
                 yield pack(value) if value is not last else gr.skip()
 
-    inputs = [shared.mixer, table, *boxes, *proof.inputs]
+    inputs = [shared.mixer, table, proof.examples, *linked]
     return proof.go.click(run, inputs, table, **ANSWERS)

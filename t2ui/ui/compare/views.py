@@ -75,6 +75,7 @@ def _column(point: Point, text: str, finished: str, per_token: float | None) -> 
         "colour": point.colour,
         "mixture": point.mixture,
         "control": point.control,
+        "shots": point.shots,
         "text": text,
         "finished": finished,
         "asked": True,
@@ -93,10 +94,13 @@ def _not_asked(point: Point) -> dict[str, Any]:
 
 
 def with_columns(value: Mapping[str, Any], found: Sequence[Point]) -> dict[str, Any]:
-    """The table that came back from the browser, with these columns for the questions. Answers
-    stay where it has all of the mixtures; a control that it does not have is not asked yet."""
+    """The table that came back from the browser, with these columns for the questions.
+
+    Answers stay where it has all of the mixtures, stopped ones too. A control that it does not
+    have is not asked yet; one that answered stays, behind the others, if it is not asked for now.
+    """
     shown = value.get("columns")
-    if value.get("state") != "done" or not isinstance(shown, list):
+    if value.get("state") not in ("done", "stopped") or not isinstance(shown, list):
         return unasked(found)
     there = [one for one in shown if isinstance(one, Mapping)]
     kept = [
@@ -105,11 +109,14 @@ def with_columns(value: Mapping[str, Any], found: Sequence[Point]) -> dict[str, 
     ]
     if not all(one["control"] or one.get("asked") for one in kept):
         return unasked(found)
-    return {**value, "columns": kept}
+    controls = {point.control for point in found}
+    more = [one for one in there if one.get("asked") and one.get("control") not in controls]
+    return {**value, "columns": [*kept, *more]}
 
 
 def _stands_for(column: Mapping[str, Any], point: Point) -> bool:
-    return (column.get("mixture"), column.get("control")) == (point.mixture, point.control)
+    same = (point.mixture, point.control, point.shots)
+    return (column.get("mixture"), column.get("control"), column.get("shots")) == same
 
 
 def begun(value: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +134,7 @@ def tried(value: Mapping[str, Any], event: Tried, trial: Mapping[str, Any]) -> d
     Args:
         trial: what is said of all of them, see `a_trial`.
     """
+    of_all = value["columns"]
     shown = [
         {
             **column,
@@ -139,8 +147,9 @@ def tried(value: Mapping[str, Any], event: Tried, trial: Mapping[str, Any]) -> d
                 "p": one.p,
             },
         }
-        for column, one in zip(value["columns"], event.columns, strict=True)
+        for column, one in zip(of_all[: len(event.columns)], event.columns, strict=True)
     ]
+    shown += of_all[len(shown) :]  # controls that answered, and are not tried this time
     return {**value, "columns": shown, "trial": {**trial, "seconds": event.seconds}}
 
 

@@ -123,7 +123,10 @@ def _json_lines(text: str) -> list[Row]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise InputError(f"Line {number} is not JSON ({error}).") from None
+            reason = str(error)  # a number of 5,000 digits, say
+            if isinstance(error, json.JSONDecodeError):
+                reason = f"{error.msg}, at its character {error.colno}"
+            raise InputError(f"Line {number} is not JSON ({reason}).") from None
         if not isinstance(row, dict):
             raise InputError(f"Line {number} is not a JSON object with prompt and answer.")
         fields = {str(key).strip().lower(): value for key, value in row.items()}
