@@ -4,6 +4,7 @@
 
 (() => {
   const PAUSE_MS = 500; // of typing, before the estimate is asked for
+  const ALIKE = 60; // characters at the beginning of all prompts, which a cell need not show
   const POLL_MS = 500;
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
@@ -123,6 +124,16 @@
         rows.some((row) => row.some((text) => text.trim())) ? "" : h("p.ex-hint", null,
           "Type a few prompts with their right answers, paste or upload them, or take a sample. Of four or more, three in ten are held out: the search never sees them, and the comparison uses only them."));
       tint();
+      showEnds();
+    }
+    /** Long prompts that begin alike are scrolled to where they differ. */
+    function showEnds() {
+      const prompts = rows.map(([prompt]) => prompt).filter((text) => text.trim());
+      const [first = ""] = prompts;
+      let alike = 0;
+      while (alike < first.length && prompts.every((text) => text[alike] === first[alike])) alike += 1;
+      if (prompts.length < 2 || alike < ALIKE) return;
+      for (const box of list.querySelectorAll(".ex-row textarea:first-of-type")) box.scrollTop = box.scrollHeight;
     }
     /** Which rows the search sees, in words and in two tints. */
     function tint() {
@@ -190,9 +201,10 @@
 
     function show(view) {
       host.dataset.state = view.state;
-      const trouble = view.state === "failed" ? view.message : ""; // what to do stands beside the plot
-      line.textContent = trouble || view.line;
-      line.title = trouble ? [view.message, view.remedy].filter(Boolean).join(" ") : line.textContent;
+      const trouble = view.state === "failed" ? [view.message, view.remedy].filter(Boolean).join(" ") : "";
+      const beside = trouble && !view.count; // in the plot's place, with what to do
+      line.textContent = beside ? view.message : trouble || view.line;
+      line.title = trouble || view.line;
       line.classList.toggle("bad", Boolean(trouble));
       bar.style.visibility = view.fraction === null ? "hidden" : "";
       bar.firstChild.style.setProperty("--w", `${100 * (view.fraction || 0)}%`);

@@ -369,7 +369,8 @@ def test_a_failed_search_says_what_to_do_and_the_next_one_works(visit, client):
     open_adapt(page)
     page.click("#adapt-start")
     wait_search(page, "failed")
-    assert "start again" in page.locator("#adapt-search .line").inner_text()
+    assert page.locator("#adapt-search .line").inner_text() == "The model worker stopped."
+    assert "start again" in page.locator("#adapt-score").inner_text()
     assert "stopped" in page.locator("#adapt-score").inner_text()
     page.screenshot(path=SHOTS / "adapt-failed.png")
     found(page)
