@@ -126,14 +126,14 @@
       tint();
       showEnds();
     }
-    /** Long prompts that begin alike are scrolled to where they differ. */
+    /** Long prompts that begin alike are scrolled to about where they differ. */
     function showEnds() {
       const prompts = rows.map(([prompt]) => prompt).filter((text) => text.trim());
       const [first = ""] = prompts;
       let alike = 0;
       while (alike < first.length && prompts.every((text) => text[alike] === first[alike])) alike += 1;
       if (prompts.length < 2 || alike < ALIKE) return;
-      for (const box of list.querySelectorAll(".ex-row textarea:first-of-type")) box.scrollTop = box.scrollHeight;
+      for (const box of list.querySelectorAll(".ex-row textarea:first-of-type")) box.scrollTop = (box.scrollHeight * (alike - ALIKE / 2)) / Math.max(box.value.length, 1);
     }
     /** Which rows the search sees, in words and in two tints. */
     function tint() {
@@ -183,9 +183,9 @@
     hints["#adapt-method"] = host.dataset.methods; // what each search method does
     say("hints");
     return (value) => {
-      const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.hint }, value.text);
+      const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.text }, value.text);
       host.replaceChildren(line);
-      page.split = { held: value.held, searched: value.searched };
+      if (value.held) page.split = { held: value.held, searched: value.searched }; // else as before
       say("split");
     };
   };

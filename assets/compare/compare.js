@@ -90,7 +90,10 @@
       const { trial } = value;
       if (trial && stopped.has(trial.run) && ["waiting", "working"].includes(trial.state)) value = { ...value, trial: { ...trial, state: "stopped", message: "" } };
       const late = stopped.has(value.run) && ["waiting", "working"].includes(value.state);
-      if (late) value = { ...value, state: value.columns.length ? "stopped" : "empty", message: "Stopped." };
+      if (late) {
+        value = { ...value, state: value.columns.length ? "stopped" : "empty", message: "Stopped." };
+        api.props.value = JSON.stringify(value); // what the questions are then tried beside
+      }
       host.dataset.state = value.state;
       host.dataset.trial = value.trial?.state || "";
       const side = document.getElementById("compare-side");

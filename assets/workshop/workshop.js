@@ -161,7 +161,7 @@
       entries > 1 ? `, as the best of ${entries} entries ${one.p_of_all.toPrecision(2)}` : "", "."));
   }
 
-  const leftOut = (result) => result.left_out.map((one) => h("p.bad", { data: { out: one.name } }, `${one.name} is left out. ${one.why}`));
+  const leftOut = (result) => result.left_out.map((one) => h("p.bad", { data: { out: one.name } }, `“${one.name}” is left out. ${one.why}`));
 
   const ended = (result) => h("div.result", null,
     h("ul.standings", null, result.standings.map((one) => standing(one, result.n))), tests(result), leftOut(result));

@@ -108,12 +108,22 @@ def alphas(history: History, colours: Mapping[str, str]) -> go.Figure:
             y=list(mean),
             customdata=list(spread),
             mode="lines+markers",
-            name=name if name in named else f"{len(others)} others",
+            name=name,
             legendgroup=group,
-            showlegend=name in named or name == others[0],
+            showlegend=name in named,
             line={"width": 2.5, "color": colour},
             marker={"size": 6},
             hovertemplate=f"{name} %{{y:.2f}} ± %{{customdata:.2f}}<extra></extra>",
+        )
+    if others:  # one entry for all of them, behind the others' own, in nobody's colour
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="lines",
+            name=f"{len(others)} others",
+            legendgroup=OTHERS,
+            meta={"colour": "faint"},
+            line={"width": 2.5},
         )
     _lay_out(figure, history, "α")
     figure.update_layout(yaxis={"zeroline": True, "zerolinewidth": 1})

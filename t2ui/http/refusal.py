@@ -61,7 +61,7 @@ class Refusal(Exception):
             kind = "application/json"
             said = json.dumps(self.openai() if openai else {"error": self.message})
         body = said.encode()
-        given = {"content-type": kind, "content-length": str(len(body))}
+        given = {"content-type": kind, "content-length": str(len(body)), "vary": "accept"}
         headers = [(key.encode(), value.encode()) for key, value in (given | self.headers).items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -69,7 +69,8 @@ class Refusal(Exception):
 
 def opened_by_hand(scope: Scope) -> bool:
     """Whether a browser asks for this to show it: an address typed in, or a link followed."""
-    return Headers(scope=scope).get("accept", "").startswith("text/html")
+    asks = Headers(scope=scope).get("accept", "")  # browsers alone read XHTML
+    return scope["method"] in ("GET", "HEAD") and "application/xhtml+xml" in asks
 
 
 def _whole(text: str | None) -> str | None:

@@ -27,9 +27,7 @@ _NOTHING_KEPT = Failed(
     "Hand a mixture in, or keep it with a permalink.",
     "input",
 )
-_NO_SEARCH = Failed(
-    "In this workshop only the teacher starts searches.", "Move the sliders by hand.", "input"
-)
+_NO_SEARCH = Failed("Only the teacher searches here.", "Move the sliders by hand.", "input")
 # What students cannot ask the worker for, at any door, and what they are told.
 CLOSED: dict[type[Request], Failed] = {
     AddExpert: _NOTHING_KEPT,

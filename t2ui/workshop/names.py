@@ -10,10 +10,12 @@ MOST_NAME = 40  # characters of a seat, a preset, a task
 JOINER = "\u200d"  # makes one emoji of several
 SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colours of an emoji
 VARIANT = "\ufe0f"  # the coloured form of an emoji
+NON_JOINER = "\u200c"  # keeps letters apart, in Persian say
+VIRAMA = 9  # the combining class of signs that joiners may follow, in the scripts of India
 # printable by Unicode, and not seen: fillers of Hangul, an empty braille cell, joiners of marks
-UNSEEN = "\u3164\u115f\u1160\uffa0\u2800\u034f\u17b4\u17b5" + "".join(
-    map(chr, range(0xFE00, 0xFE0F))
-)
+UNSEEN = "\u3164\u115f\u1160\uffa0\u2800\u034f\u17b4\u17b5"
+# choose among a sign's forms, which look nearly the same
+FORMS = {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0), *range(0x180B, 0x1810)}
 BASE, SEARCH = "base model", "CEM search"  # who plays along in a contest
 
 
@@ -32,8 +34,9 @@ def name_of(said: Any, what: str, most: int = MOST_NAME) -> str:
     if not 1 <= len(text) <= most:
         raise InputError(f"{what} is {quoted(said)}; expected 1 to {most} characters.")
     for place, sign in enumerate(text):
-        hidden = sign in UNSEEN or not sign.isprintable() and not _joins(text, place)
-        if hidden or not place and unicodedata.category(sign).startswith("M"):  # on no letter
+        if not place and unicodedata.category(sign).startswith("M"):
+            raise InputError(f"{what} is {quoted(said)}; its first sign stands on no letter.")
+        if sign in UNSEEN or not sign.isprintable() and not _joins(text, place):
             called = unicodedata.name(sign, "a control character").lower()
             raise InputError(
                 f"{what} is {quoted(said)}; U+{ord(sign):04X} ({called}) is not seen: leave it out."
@@ -63,7 +66,8 @@ def check_apart(names: Sequence[str], what: str, taken: Sequence[str] = ()) -> N
 
 
 def _look(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold().replace(VARIANT, "")
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(s for s in folded if ord(s) not in FORMS and s not in (JOINER, NON_JOINER))
 
 
 def _letters(name: str) -> str:
@@ -72,10 +76,16 @@ def _letters(name: str) -> str:
 
 
 def _joins(text: str, place: int) -> bool:
-    """Whether the character there joins two emoji."""
-    before, after = text[:place].rstrip(VARIANT)[-1:], text[place + 1 : place + 2]
-    return text[place] == JOINER and _is_emoji(before) and _is_emoji(after)
+    """Whether the character there joins two emoji, or belongs between two letters."""
+    sign, before, after = text[place], text[:place][-1:], text[place + 1 : place + 2]
+    if sign not in (JOINER, NON_JOINER) or not before:
+        return False
+    if unicodedata.combining(before) == VIRAMA:
+        return True
+    if sign == NON_JOINER:
+        return {*map(unicodedata.bidirectional, (before, after or " "))} == {"AL"}  # Arabic letters
+    return _is_emoji(text[:place].rstrip(VARIANT)[-1:]) and _is_emoji(after)
 
 
 def _is_emoji(sign: str) -> bool:
-    return bool(sign) and (unicodedata.category(sign) == "So" or sign in SKINS)
+    return bool(sign) and (unicodedata.category(sign) in ("So", "Sm") or sign in SKINS)

@@ -382,6 +382,7 @@ def test_a_search_that_waits_says_how_many_are_before(visit, client):
     open_adapt(page, sample="")
     page.get_by_label("Prompt 1").fill("a")
     page.get_by_label("Right answer 1").fill("b")
+    page.get_by_text("The expected time is being worked out").wait_for()
     page.click("#adapt-start")
     page.locator("#adapt-search", has_text="busy: 2 searches before you").wait_for()
     page.click("#adapt-stop")

@@ -404,7 +404,7 @@ class FakeClient:
         rows = len(adapt.examples) - len(held)
         tokens = 40 * rows * adapt.config.population * adapt.config.generations
         report = f"{len(held)} of {len(adapt.examples)} held out"
-        return [(0.02, SearchEstimate(tokens, tokens / 900, held, report)), (0.02, Done())]
+        return [(0.1, SearchEstimate(tokens, tokens / 900, held, report)), (0.1, Done())]
 
     def _adapt(self, adapt):
         """A search that finds math at 0.8: its curves rise and its spread shrinks."""

@@ -179,7 +179,7 @@ def test_stopping_and_failing_are_said():
     assert (failed["state"], failed["message"]) == ("failed", "The worker died.")
     assert failed["count"] == 1, "what was seen stays"
     closed = view_of(CLOSED[Adapt]).value()
-    assert closed["message"] == "In this workshop only the teacher starts searches."
+    assert closed["message"] == "Only the teacher searches here."
     assert closed["remedy"] == "Move the sliders by hand.", "to press Start again does not help"
 
 
@@ -242,7 +242,7 @@ def test_of_many_experts_the_legend_names_the_strongest_in_the_end():
         population=[[list(ends.values())]],
     )
     few = replace(many, alpha_mean=dict(list(means.items())[:3]))
-    for shown, names in ((many, ["3 others", *"bdefg"]), (few, [*"abc"])):
+    for shown, names in ((many, [*"bdefg", "3 others"]), (few, [*"abc"])):
         figure = json.loads(figures_adapt.alphas(shown, dict.fromkeys(ends, "#0072B2")).to_json())
         assert [t["name"] for t in figure["data"] if t.get("showlegend", True)] == names
 

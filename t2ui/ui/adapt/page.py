@@ -37,7 +37,7 @@ from t2ui.ui.shared.visitor import of, visitor_of
 
 TIMEOUT_SECONDS = 120.0
 ADD_EXAMPLES = "The expected time appears here once there are examples."
-MEASURING = "The expected time is being measured …"
+MEASURING = "The expected time is being worked out …"
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,10 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         mine = of(shared.client, http)
         async for found in patiently(answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)):
             if found is None:
-                yield gr.skip() if said else pack(_estimate(MEASURING))
+                yield gr.skip() if said else pack({**_estimate(MEASURING), "held": None})
                 said = True
             elif isinstance(found, Failed):
-                yield pack({**_estimate(found.message), "bad": True, "hint": str(found)})
+                yield pack({**_estimate(str(found)), "bad": True})
             else:
                 held = [places[row] for row in found.held_out]
                 text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
@@ -225,5 +225,6 @@ def _wire_search(shared: Shared, page: AdaptPage, searches: Searches) -> None:
 
 
 def _estimate(text: str) -> dict[str, Any]:
-    """A value of the estimate panel: the line, and which rows of the table are held out."""
-    return {"text": text, "hint": text, "bad": False, "held": [], "searched": 0}
+    """A value of the estimate panel: the line, and which rows of the table are held out (None:
+    as before)."""
+    return {"text": text, "bad": False, "held": [], "searched": 0}

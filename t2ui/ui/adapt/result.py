@@ -75,8 +75,9 @@ def _wire_use(shared: Shared, searches: Searches, search: gr.HTML, report: gr.HT
         found = searches.found(search_id(search))
         if found is None:
             return *[gr.skip()] * 4, pack(_said(NOT_YET, bad=True))
-        _, adapted = found
-        note = f"Found on Adapt ({adapted.report})."
+        request, adapted = found
+        measured = f", measured on {adapted.report}" if adapted.n else ""
+        note = f"Found on Adapt from {len(request.examples)} examples{measured}."
         state = moved(unpack(mixer), adapted.mixture, adapted.set_by, note)
         transfers = {expert["name"] for expert in experts_of(state) if expert["transfer"]}
         # the search was allowed to use them, and what it found needs them on Ask too

@@ -22,7 +22,7 @@ def link_to(values: Sequence[Any], mixer: Mapping[str, Any]) -> str:
         mixer: the sliders, which the link carries where they are an end of the line.
     """
     said = {
-        key: "1" if value is True else str(value)[:MAX_LINK_PROMPT]
+        key: "1" if value is True else _whole(str(value)[:MAX_LINK_PROMPT])
         for key, value in zip(FIELDS, values, strict=True)
         if value
     }
@@ -30,6 +30,11 @@ def link_to(values: Sequence[Any], mixer: Mapping[str, Any]) -> str:
     return f"?{urlencode({'tab': TAB, **said}, safe=':')}" + (
         sliders_query(mixer) if SLIDERS in ends else ""
     )
+
+
+def _whole(text: str) -> str:
+    """With a sign in the place of half a character, which no link can carry."""
+    return text.encode(errors="replace").decode()
 
 
 def from_link(query: Mapping[str, Any]) -> dict[str, str]:

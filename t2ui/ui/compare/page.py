@@ -123,7 +123,7 @@ def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
         questions = asked.get("questions")
         known = [value for _, value in offered_questions()]
         offers = {"from": values, "to": values, "length": map(str, LENGTHS), "questions": known}
-        if lost := not_here(asked, offers):
+        if experts and (lost := not_here(asked, offers)):  # not where listing them failed
             gr.Warning(html.escape(lost), title="The link names what is not here")
         return [
             asked.get("prompt") or gr.skip(),

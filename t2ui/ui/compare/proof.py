@@ -112,8 +112,9 @@ def wire_proof(
         value = begun(value, a_trial("waiting", known, *what, "The questions are read …"))
         if value.get("prompt"):  # of the answers, which another one in the box does not change
             prompt, given = value["prompt"], value.get("given")
+        controls = any(column["control"] for column in value["columns"])
         asked_with = (prompt, start, end, given, length, questions, controls)
-        value["link"] = link_to(asked_with, state)
+        value["link"] = link_to(asked_with, state) if prompt else ""
         yield pack(value)
         async with aclosing(listen(of(shared.client, request), asked)) as batches:
             async for batch in batches:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from t2ui.catalogue import CONTROLS
 from t2ui.messages import LayersMeasured, Swept, Tried
 from t2ui.ui.compare.points import Point
 
@@ -109,9 +110,14 @@ def with_columns(value: Mapping[str, Any], found: Sequence[Point]) -> dict[str, 
     ]
     if not all(one["control"] or one.get("asked") for one in kept):
         return unasked(found)
-    controls = {point.control for point in found}
-    more = [one for one in there if one.get("asked") and one.get("control") not in controls]
-    return {**value, "columns": [*kept, *more]}
+    now = [point.control for point in found]
+    answered = [one for one in there if one.get("asked")]
+    more = [
+        next((one for one in answered if one.get("control") == name), None)
+        for name in CONTROLS
+        if name not in now
+    ]
+    return {**value, "columns": [*kept, *filter(None, more)]}
 
 
 def _stands_for(column: Mapping[str, Any], point: Point) -> bool:

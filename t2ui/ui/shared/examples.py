@@ -122,7 +122,7 @@ def _json_lines(text: str) -> list[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reason = str(error)  # a number of 5,000 digits, say
             if isinstance(error, json.JSONDecodeError):
                 reason = f"{error.msg}, at its character {error.colno}"
