@@ -184,13 +184,12 @@ def controls(
         named[f"its {kept:,} most changed"] = (most_changed(adapter, expert, kept), 4 * kept)
     named["z shuffled"] = (shuffled(expert.scales), count)
     named["random z"] = (random_like(expert.scales), count)
-    return {
-        title: (
-            of_expert(adapter, reader, replace(expert, name=title, scales=scales, sha256=title)),
-            size,
-        )
-        for title, (scales, size) in named.items()
-    }
+    found = {}
+    for title, (scales, size) in named.items():
+        mark = f"{expert.sha256}, {title}"  # an expert that was trained anew is another one
+        made = replace(expert, name=title, scales=scales, sha256=mark)
+        found[title] = (of_expert(adapter, reader, made), size)
+    return found
 
 
 class Table:
