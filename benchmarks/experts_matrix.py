@@ -15,12 +15,13 @@ INK, PALE = "#1b1c1f", "#ffffff"
 
 
 def shares(file: Path) -> dict[str, float]:
-    """Method -> share of right greedy answers."""
+    """Method -> share of right answers: greedy ones, or of options by their summed likelihood."""
     right: dict[str, list[bool]] = defaultdict(list)
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if "method" in row:
-            right[row["method"]].append(row["right"]["greedy"])
+            by = row["right"]
+            right[row["method"]].append(by["greedy"] if "greedy" in by else by["sum"])
     return {method: sum(found) / len(found) for method, found in right.items()}
 
 
@@ -84,7 +85,7 @@ def main() -> None:
     found = {name: shares(options.folder / name / "results.jsonl") for name in names}
     known = {method for column in found.values() for method in column}
     methods = [*(m for m in ("base", "math", "code", "reasoning") if m in known)]
-    methods += [name for name in names if name in known]
+    methods += [name for name in names if name in known and name not in methods]
     options.out.write_text(picture(found, methods), encoding="utf-8")
     for name in names:
         base = found[name]["base"]
