@@ -223,7 +223,7 @@
     function tile(seat) {
       const near = seat.ago !== null && seat.ago < NEAR_SECONDS;
       return h(near ? "li.near" : "li", { title: seat.question ? `${seat.question}\n${words(seat.mixture)}` : "" },
-        h("b", null, seat.name), free(seat),
+        named(seat.name), free(seat),
         h("span.where", null, [seat.page || "–", near ? "" : ` · ${ago(seat.ago)} ago`]), h("span.answers", { title: "answers so far" }, `${seat.answers}`));
     }
 
@@ -231,7 +231,7 @@
 
     function lastAsked(seats) {
       const asked = seats.filter((one) => one.question);
-      return h("ul.asked", null, asked.slice(0, 40).map((one) => h("li", null, h("b", null, one.name), h("span.q", { title: one.question }, one.question),
+      return h("ul.asked", null, asked.slice(0, 40).map((one) => h("li", null, named(one.name), h("span.q", { title: one.question }, one.question),
         h("span.a", { title: one.answer }, beginning(one.answer)), h("span.m", null, one.mixture ? words(one.mixture) : "…"))));
     }
 
