@@ -36,7 +36,7 @@ def colour(share: float) -> str:
 def picture(found: dict[str, dict[str, float]], methods: list[str]) -> str:
     """The SVG."""
     columns = list(found)
-    width, height = LEFT + CELL * len(columns) + 8, TOP + 22 * len(methods) + 8
+    width, height = LEFT + CELL * len(columns) + 40, TOP + 22 * len(methods) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" font-size="12"><rect width="{width}" height="{height}" '
