@@ -124,10 +124,10 @@
         rows.some((row) => row.some((text) => text.trim())) ? "" : h("p.ex-hint", null,
           "Type a few prompts with their right answers, paste or upload them, or take a sample. Of four or more, three in ten are held out: the search never sees them, and the comparison uses only them."));
       tint();
-      showEnds();
+      showDifferences();
     }
     /** Long prompts that begin alike are scrolled to about where they differ. */
-    function showEnds() {
+    function showDifferences() {
       const prompts = rows.map(([prompt]) => prompt).filter((text) => text.trim());
       const [first = ""] = prompts;
       let alike = 0;

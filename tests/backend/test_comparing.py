@@ -26,8 +26,6 @@ from t2ui.messages import (
     Tried,
 )
 
-adapter, folder, backend = serving.adapter, serving.folder, serving.backend
-
 MIXTURES = ({}, {"math": 0.5}, {"math": 1.0}, {"code": 1.0})
 SEARCH = Adapt(
     (("count 1", "yes"), ("count 2", "no")), FewShotConfig("cem", population=4, generations=1)

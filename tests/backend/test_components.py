@@ -1,14 +1,11 @@
 """Components as the worker measures them: the library's numbers, as one message."""
 
 import pytest
-import serving
 from serving import one
 
 from t2ui.inference.components import components_of
 from t2ui.messages import Components, ComponentsMeasured, Failed
 from t2ui.records import ComponentChoice
-
-adapter, folder, backend = serving.adapter, serving.folder, serving.backend
 
 
 def test_the_message_gives_the_library_s_numbers(backend, tiny_tokenizer):

@@ -4,7 +4,6 @@ Requests go through the worker's own loop, without a process; test_client.py has
 """
 
 import pytest
-import serving
 import torch
 from serving import GREEDY, alone, failure_of, run, texts
 
@@ -21,13 +20,6 @@ from t2ui.messages import (
 )
 from t2ui.svf.expert import Expert
 from t2ui.worker.scheduler import Scheduler
-
-adapter, folder, backend, empty = (  # fixtures
-    serving.adapter,
-    serving.folder,
-    serving.backend,
-    serving.empty,
-)
 
 
 @pytest.mark.parametrize("kind", [Ask, NextToken])

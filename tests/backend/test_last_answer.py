@@ -3,14 +3,12 @@
 from dataclasses import replace
 
 import pytest
-import serving
 from serving import run, texts
 
 from t2ui.config import Sampling
 from t2ui.messages import Ask, Compared, NextToken, Tokens
 from t2ui.models.chat import answer_tail
 
-adapter, folder, backend = serving.adapter, serving.folder, serving.backend  # fixtures
 LONG = Sampling(max_new_tokens=40)
 
 

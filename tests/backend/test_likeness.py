@@ -1,13 +1,10 @@
 """Experts beside each other, as the worker compares them."""
 
 import pytest
-import serving
 from serving import one
 
 from t2ui.messages import CompareExperts, Failed, Likeness
 from t2ui.svf.likeness import likeness
-
-adapter, folder, backend = serving.adapter, serving.folder, serving.backend
 
 
 def test_the_message_gives_the_library_s_numbers(backend):

@@ -6,7 +6,6 @@ Requests go through the worker's own loop, without a process; test_client.py has
 import shutil
 
 import numpy as np
-import serving
 import torch
 from serving import GREEDY, failure_of, listing, make_expert, one, run, texts
 
@@ -21,13 +20,6 @@ from t2ui.messages import (
     NextTokens,
 )
 from t2ui.svf.expert import Expert
-
-adapter, folder, backend, empty = (  # fixtures
-    serving.adapter,
-    serving.folder,
-    serving.backend,
-    serving.empty,
-)
 
 # --- the library ---------------------------------------------------------------------------------
 

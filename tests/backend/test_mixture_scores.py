@@ -1,7 +1,6 @@
 """Mixtures that answer the same questions in the worker: right, in pieces, ahead of a search."""
 
 import pytest
-import serving
 from fake_backend import FakeBackend
 from serving import alone, run
 
@@ -25,7 +24,6 @@ from t2ui.messages import (
 )
 from t2ui.worker.scheduler import Scheduler
 
-adapter, backend, folder = serving.adapter, serving.backend, serving.folder  # the fixtures
 QUESTIONS = ("Hello", "What is 7 + 5?", "Sort a list.", "Tom had 5 marbles.")
 MIXTURES = ({"math": 1.0}, {"code": 0.5, "math": -0.25}, {"code": 1.0})
 TOKENS = 6

@@ -4,7 +4,6 @@ Requests go through the worker's own loop, without a process; test_client.py has
 """
 
 import pytest
-import serving
 import torch
 from serving import alone, one, run, texts
 
@@ -18,13 +17,6 @@ from t2ui.models.chat import chat_ids, text_ids
 from t2ui.models.likelihood import batched_log_likelihoods
 from t2ui.models.questions import Question
 from t2ui.svf.mixture import Mixture, mix
-
-adapter, folder, backend, empty = (  # fixtures
-    serving.adapter,
-    serving.folder,
-    serving.backend,
-    serving.empty,
-)
 
 
 def test_next_tokens_are_those_of_both_models(backend):

@@ -6,7 +6,6 @@ Requests go through the worker's own loop, without a process; test_client.py has
 from dataclasses import replace
 
 import pytest
-import serving
 import torch
 from serving import GREEDY, alone, failure_of, listing, make_expert, run, texts
 from tiny import make_tiny
@@ -31,13 +30,6 @@ from t2ui.models.chat import chat_ids
 from t2ui.svf.adapter import adapt
 from t2ui.svf.expert import Expert
 from t2ui.worker.scheduler import Scheduler
-
-adapter, folder, backend, empty = (  # fixtures
-    serving.adapter,
-    serving.folder,
-    serving.backend,
-    serving.empty,
-)
 
 # --- asks ----------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import serving
 from serving import alone, make_expert
 
 from t2ui.backend.answers import Answers
@@ -13,7 +12,6 @@ from t2ui.inference.two_pass import replay as replayed
 from t2ui.messages import AnswerSoFar, Ask, Done, Failed, Steer, Steered, Tokens
 from t2ui.worker.scheduler import Scheduler
 
-adapter, folder, backend = serving.adapter, serving.folder, serving.backend  # fixtures
 LONG = Sampling(max_new_tokens=40)
 
 

@@ -189,6 +189,7 @@ def test_a_link_carries_the_comparison_and_only_to_this_page():
         "controls": "1",
     }
     assert from_link({**asked, "tab": "ask"}) == {}
+    assert "prompt=%3F" in link_to(["\ud83d", "base", "sliders", "", 32, "", False], sliders)
     plain = link_to(["Hi", "base", "sliders", "", 32, "", False], sliders)
     assert "controls" not in plain and "given" not in plain
     assert from_query(dict(parse_qsl(plain.removeprefix("?")))).mixture == {"math": 0.5}

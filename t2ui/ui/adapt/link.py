@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from t2ui.catalogue import SEARCH_METHODS
 from t2ui.config import OBJECTIVES, PRESETS
 from t2ui.ui.shared.examples import MAX_CHARS, MAX_ROWS, Row, filled
-from t2ui.ui.shared.permalink import MAX_LINK_PROMPT
+from t2ui.ui.shared.permalink import MAX_LINK_PROMPT, query_of
 
 TAB = "adapt"
 DEFAULTS = {"method": "auto", "objective": "likelihood", "budget": "light"}  # of the boxes
@@ -37,7 +36,7 @@ def link_to(rows: Sequence[Row], settings: Mapping[str, Any]) -> tuple[str, str]
         note = (
             f"The link carries the first {len(kept)} of {len(written)} examples: all are too long."
         )
-    return f"?{urlencode(said)}", note
+    return query_of(said), note
 
 
 def from_link(query: Mapping[str, Any]) -> Linked:

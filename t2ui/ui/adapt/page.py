@@ -151,28 +151,27 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
         except InputError as error:
             return pack({**table_of(rows, str(error)), "bad": True})
 
-    async def estimate(http: gr.Request, *asked: Any) -> AsyncIterator[Any]:
+    async def estimated(http: gr.Request, *asked: Any) -> str:
         rows, places = filled(rows_of(unpack(asked[0])))
         if not rows:
-            yield pack(_estimate(ADD_EXAMPLES))
-            return
+            return pack(_estimate(ADD_EXAMPLES))
         try:
-            asking = EstimateAdapt(request_of(*asked))
+            request = request_of(*asked)
         except InputError as error:
-            yield pack({**_estimate(str(error)), "bad": True})
-            return
-        said = False  # that it takes a while
+            return pack({**_estimate(str(error)), "bad": True})
+        asking = EstimateAdapt(request)
         mine = of(shared.client, http)
-        async for found in patiently(answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)):
-            if found is None:
-                yield gr.skip() if said else pack({**_estimate(MEASURING), "held": None})
-                said = True
-            elif isinstance(found, Failed):
-                yield pack({**_estimate(str(found)), "bad": True})
-            else:
-                held = [places[row] for row in found.held_out]
-                text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
-                yield pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
+        found = await answer(mine, asking, SearchEstimate, TIMEOUT_SECONDS)
+        if isinstance(found, Failed):
+            return pack({**_estimate(str(found)), "bad": True})
+        held = [places[row] for row in found.held_out]
+        text = f"at most {about(found.seconds)} · {found.tokens:,} tokens · {found.report}"
+        return pack({**_estimate(text), "held": held, "searched": len(rows) - len(held)})
+
+    async def estimate(http: gr.Request, *asked: Any) -> AsyncIterator[Any]:
+        waiting = pack({**_estimate(MEASURING), "held": None})
+        async for shown in patiently(estimated(http, *asked), waiting):
+            yield gr.skip() if shown is None else shown
 
     def linked(request: gr.Request) -> list[Any]:
         """What the link says; the rest stays."""

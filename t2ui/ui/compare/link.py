@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from t2ui.checks import MAX_PROMPT_CHARS
 from t2ui.errors import quoted
 from t2ui.ui.compare.points import SLIDERS
-from t2ui.ui.shared.permalink import MAX_LINK_PROMPT, sliders_query
+from t2ui.ui.shared.permalink import MAX_LINK_PROMPT, query_of, sliders_query
 
 TAB = "compare"
 # parameters of the link, in the order of the boxes
@@ -22,19 +21,12 @@ def link_to(values: Sequence[Any], mixer: Mapping[str, Any]) -> str:
         mixer: the sliders, which the link carries where they are an end of the line.
     """
     said = {
-        key: "1" if value is True else _whole(str(value)[:MAX_LINK_PROMPT])
+        key: "1" if value is True else str(value)[:MAX_LINK_PROMPT]
         for key, value in zip(FIELDS, values, strict=True)
         if value
     }
     ends = said.get("from"), said.get("to")
-    return f"?{urlencode({'tab': TAB, **said}, safe=':')}" + (
-        sliders_query(mixer) if SLIDERS in ends else ""
-    )
-
-
-def _whole(text: str) -> str:
-    """With a sign in the place of half a character, which no link can carry."""
-    return text.encode(errors="replace").decode()
+    return query_of({"tab": TAB, **said}) + (sliders_query(mixer) if SLIDERS in ends else "")
 
 
 def from_link(query: Mapping[str, Any]) -> dict[str, str]:

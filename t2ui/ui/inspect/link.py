@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
-from t2ui.ui.shared.permalink import sliders_query
+from t2ui.ui.shared.permalink import query_of, sliders_query
 
 CHOICES = ("look", "compare", "show", "rows", "module", "layer")  # parameters of the link, in order
 TAB = "inspect"
@@ -13,7 +12,7 @@ TAB = "inspect"
 def link_to(chosen: Sequence[Any], mixer: Mapping[str, Any]) -> str:
     """The query string, beginning with "?", of the page's choices and of the sliders."""
     said = {key: value for key, value in zip(CHOICES, chosen, strict=True) if value}
-    return f"?{urlencode({'tab': TAB, **said}, safe=':')}{sliders_query(mixer)}"
+    return query_of({"tab": TAB, **said}) + sliders_query(mixer)
 
 
 def from_link(query: Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,11 @@ from t2ui.ui.shared.mixture import weights, with_experts
 MAX_LINK_PROMPT = 4000  # characters; longer links are cut by browsers and proxies
 
 
+def query_of(said: Mapping[str, str]) -> str:
+    """The query string, beginning with "?". Half a character, which none can carry, is a "?"."""
+    return f"?{urlencode(said, safe=':', errors='replace')}"
+
+
 def to_query(controls: Controls) -> tuple[str, str]:
     """The query string, beginning with "?", and a note for the person (empty when all fits)."""
     default = Controls()
@@ -51,7 +56,7 @@ def to_query(controls: Controls) -> tuple[str, str]:
             f"The prompt has {len(controls.prompt):,} characters; the link carries the first "
             f"{MAX_LINK_PROMPT:,}."
         )
-    return "?" + urlencode(parts), note
+    return query_of(parts), note
 
 
 def sliders_query(mixer: Mapping[str, Any]) -> str:
