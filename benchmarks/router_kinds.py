@@ -1,11 +1,12 @@
 """Where the router sends fresh prompts of every kind: `python -m benchmarks.router_kinds`.
 
-For each shipped expert whose task is a generator, test prompts that no training read, and others
-as people type them; for the other experts, and for none of them, our own requests that are held
-out; with `--data` the public sets of pass one too, some of which no example is from. Prompts of
-generators that have no expert should go to nobody, and so should each generator's own when its
-expert is left out in turn, if not to a sibling (SIBLINGS). A family's gain is what its expert's
-file says of its own task; a prompt that goes elsewhere counts as no gain.
+For each shipped expert whose task is a generator, test prompts that no training read; for the other
+experts, and for none of them, our own requests that are held out; with `--data` the public sets of
+pass one too, some of which no example is from (how others than the router do on these,
+`benchmarks.dispatchers` says). Prompts of generators that have no expert should go to nobody, and
+so should each generator's own when its expert is left out in turn, if not to a sibling (SIBLINGS).
+A family's gain is what its expert's file says of its own task; a prompt that goes elsewhere counts
+as no gain.
 """
 
 import argparse
@@ -21,13 +22,12 @@ from torch import Tensor
 from benchmarks.common import adapted_default, describe_machine, shipped
 from t2ui.config import OTHERS, default_data_dir
 from t2ui.evaluation.statistics import expected_calibration_error, wilson
-from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.kinds import Examples, Kinds
 from t2ui.jsonl import read_jsonl
 from t2ui.models.prompt_states import prompt_states
 from t2ui.svf.expert import Expert
 from t2ui.tasks import load_task
-from t2ui.tasks.dispatch_rows import OWN_KINDS, OWN_REQUESTS
+from t2ui.tasks.dispatch_rows import OWN_REQUESTS
 
 TIMES = (4, 24, 128)  # kinds whose reading is timed
 # Experts of which one is a sensible choice for another's prompts.
@@ -95,14 +95,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default_data_dir(), help="the public sets")
     options = parser.parse_args()
     describe_machine()
-    model, tokenizer, adapter = adapted_default()
+    model, tokenizer, _ = adapted_default()
     experts = shipped().experts
     examples = examples_of(experts)
     prompts = fresh_prompts(experts, tokenizer, options.rows)
     states = {label: prompt_states(model, tokenizer, texts) for label, texts in prompts.items()}
     kinds = Kinds.of(examples)
     known(kinds, states, experts)
-    typed(Dispatchers(model, tokenizer, adapter), experts)
     if options.data:
         public(kinds, public_prompts(tokenizer, options), model, tokenizer)
     nobodys(kinds, model, tokenizer, options.rows // 2)
@@ -141,31 +140,6 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
     if gains:
         reached = sum(gain * kept[label] for label, gain in gains.items()) / sum(gains.values())
         print(f"share of the oracle's gain over {len(gains)} families: {100 * reached:.1f} %")
-
-
-def typed(dispatchers: Dispatchers, experts: Mapping[str, Expert]) -> None:
-    """Prompts as people type them, by the router, by the classification expert, and by both: those
-    of the small tasks that have an expert, and our other requests."""
-    rows = read_jsonl(OWN_KINDS, ("family", "label", "prompt", "split"))
-    tests = [row for row in rows if row["split"] == "test"]
-    held = read_jsonl(OWN_REQUESTS, ("label", "prompt", "split"))
-    sets = {
-        "small tasks": [(r["family"], r["prompt"]) for r in tests if r["family"] in experts],
-        "passages, common sense, errands": [
-            (r["label"], r["prompt"]) for r in tests if r["family"] not in experts
-        ],
-        "requests": [(r["label"], r["prompt"]) for r in held if r["split"] != "train"],
-    }
-    for name, prompts in sets.items():
-        for way in ("router", "expert", "both"):
-            found = [dispatchers[way].classify(prompt, experts) for _, prompt in prompts]
-            right = [f.label == label for f, (label, _) in zip(found, prompts, strict=True)]
-            none = [
-                f.label == OTHERS != label for f, (label, _) in zip(found, prompts, strict=True)
-            ]
-            sure = [f.probabilities[f.label] for f in found]
-            error = expected_calibration_error(sure, right)
-            print(f"{name}, by {way}: right {share(right)}; none {sum(none)}; error {error:.3f}")
 
 
 def public_prompts(tokenizer, options: argparse.Namespace) -> dict[tuple[str, str], list[str]]:
