@@ -103,16 +103,16 @@ TRAINED = {
         _peft(peft.TinyLoraConfig, r=2, u=8, target_modules=ALL),
         (3e-3, 1e-2, 3e-2),
     ),
-    "tied": Trained("one scale a matrix", TiedScales, (3e-3, 1e-2, 3e-2)),
+    "tied": Trained("one scale a matrix", TiedScales, (1e-2, 3e-2, 1e-1)),
     "lora1": Trained(
         "LoRA, rank 1 on all",
         _peft(peft.LoraConfig, r=1, lora_alpha=2, target_modules=ALL, **LORA),
-        (1e-3, 3e-3, 1e-2),
+        (3e-3, 1e-2, 3e-2),
     ),
     "vera": Trained(
         "VeRA, rank 256 on q and v",
         _peft(peft.VeraConfig, r=256, target_modules=["q_proj", "v_proj"]),
-        (3e-3, 1e-2, 3e-2),
+        (3e-2, 1e-1, 3e-1),
     ),
 }
 

@@ -11,6 +11,12 @@ JOINER = "\u200d"  # makes one emoji of several
 SKINS = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colours of an emoji
 VARIANT = "\ufe0f"  # the coloured form of an emoji
 NON_JOINER = "\u200c"  # keeps letters apart, in Persian say
+# England's, Scotland's and Wales's are spelled by signs that are not seen, behind a black flag
+BLACK_FLAG = "\U0001f3f4"
+FLAGS = tuple(
+    BLACK_FLAG + "".join(chr(0xE0000 + ord(letter)) for letter in land) + "\U000e007f"
+    for land in ("gbeng", "gbsct", "gbwls")
+)
 VIRAMA = 9  # the combining class of signs that joiners may follow, in the scripts of India
 # printable by Unicode, and not seen: fillers of Hangul, an empty braille cell, joiners of marks
 UNSEEN = "\u3164\u115f\u1160\uffa0\u2800\u034f\u17b4\u17b5"
@@ -33,10 +39,13 @@ def name_of(said: Any, what: str, most: int = MOST_NAME) -> str:
     text = unicodedata.normalize("NFC", " ".join(said.split()))
     if not 1 <= len(text) <= most:
         raise InputError(f"{what} is {quoted(said)}; expected 1 to {most} characters.")
-    for place, sign in enumerate(text):
+    seen = text
+    for flag in FLAGS:
+        seen = seen.replace(flag, BLACK_FLAG)
+    for place, sign in enumerate(seen):
         if not place and unicodedata.category(sign).startswith("M"):
             raise InputError(f"{what} is {quoted(said)}; its first sign stands on no letter.")
-        if sign in UNSEEN or not sign.isprintable() and not _joins(text, place):
+        if sign in UNSEEN or not sign.isprintable() and not _joins(seen, place):
             called = unicodedata.name(sign, "a control character").lower()
             raise InputError(
                 f"{what} is {quoted(said)}; U+{ord(sign):04X} ({called}) is not seen: leave it out."

@@ -22,6 +22,7 @@ from t2ui.ui.compare.views import (
 from t2ui.ui.shared.examples import table_of
 from t2ui.ui.shared.panel import pack
 from t2ui.ui.shared.permalink import from_query
+from t2ui.ui.shared.questions import expert_for
 
 EXPERTS = [
     {"name": "math", "colour": "#0072B2", "kind": "expert"},
@@ -55,6 +56,13 @@ def test_normalised_sliders_act_divided():
 )
 def test_what_is_no_line_has_no_columns(ends):
     assert points(*ends, MIXER) == []
+
+
+def test_at_first_it_goes_to_the_expert_that_the_questions_are_for():
+    assert expert_for("sample:arithmetic", ["code", "math"]) == "math"
+    assert expert_for("sample:decimals", ["code", "math"]) == "code"  # there is no such expert
+    assert expert_for("adapt", ["code", "math"]) == expert_for(None, ["code"]) == "code"
+    assert expert_for("sample:arithmetic", []) is None
 
 
 def test_choices_are_the_experts_and_the_sliders():

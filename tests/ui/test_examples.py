@@ -5,9 +5,11 @@ import threading
 
 import pytest
 
+from t2ui.config import DEFAULT_MODEL, default_experts_dir
 from t2ui.errors import InputError
 from t2ui.generators.stream import part_of
 from t2ui.messages import Adapt
+from t2ui.svf.library import load_library
 from t2ui.ui.adapt.generated import MadeRows, names_a_generator
 from t2ui.ui.shared.examples import (
     MAX_ROWS,
@@ -27,6 +29,11 @@ def test_the_samples_are_whole_and_each_is_enough_to_hold_some_out():
         assert len(one["rows"]) >= 10 and one["hint"]
         assert all(prompt.strip() and right.strip() for prompt, right in one["rows"])
         Adapt(one["rows"])
+
+
+def test_the_expert_that_a_sample_is_for_ships():
+    shipped = load_library(default_experts_dir() / DEFAULT_MODEL)
+    assert {one["expert"] for one in samples().values()} <= set(shipped.answering)
 
 
 def test_the_arithmetic_sample_is_right():

@@ -53,6 +53,7 @@ def test_names_in_place_of_numbers_and_numbers_as_answers(tmp_path):
         "देवी",
         "葛\U000e0100城",  # a form of the first sign
         "\u2764\ufe0e",  # a heart as text
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # England
     ],
 )
 def test_names_are_written_as_they_are(tmp_path, name):
@@ -101,6 +102,7 @@ def test_names_have_one_form_and_may_be_emoji(tmp_path):
         ('names = ["\u3164"]', "U+3164 (hangul filler) is not seen: leave it out"),
         ('names = ["\u0301"]', "its first sign stands on no letter"),
         ('names = ["Ada", "Ada\U000e0100"]', "is there twice"),
+        ('names = ["\U0001f3f4\U000e0067"]', "U+E0067 (tag latin small letter g) is not seen"),
         ('names = ["A\u200dda"]', "U+200D (zero width joiner) is not seen"),
         ('names = ["Ada L", "Ada\u00a0 L"]', "the name 'Ada L' is there twice"),
         ('names = ["Bj\u00f6rn", "Bjo\u0308rn"]', "the name 'Bj\u00f6rn' is there twice"),

@@ -39,6 +39,7 @@ from t2ui.ui.shared.listen import answer, listen, patiently
 from t2ui.ui.shared.mixture import moved, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
 from t2ui.ui.shared.questions import choices as offered_questions
+from t2ui.ui.shared.questions import expert_for
 from t2ui.ui.shared.visitor import of
 
 TIMEOUT_SECONDS = 120.0
@@ -116,22 +117,24 @@ def _wire_boxes(shared: Shared, boxes: Boxes, tab: gr.Tab) -> None:
         offered = choices(unpack(mixer))
         values = [value for _, value in offered]
         asked = from_link(dict(request.query_params)) if now[2] is None else {}
-        experts = [value for value in values if value.startswith(EXPERT)]
+        names = [v.removeprefix(EXPERT) for v in values if v.startswith(EXPERT)]
         start = asked.get("from", now[1])
         end = asked.get("to", now[2])
         length = next((n for n in LENGTHS if str(n) == asked.get("length")), None)
         questions = asked.get("questions")
         known = [value for _, value in offered_questions()]
+        questions = questions if questions in known else None
+        shown = f"{EXPERT}{expert_for(questions or now[5], names)}" if names else None
         offers = {"from": values, "to": values, "length": map(str, LENGTHS), "questions": known}
-        if experts and (lost := not_here(asked, offers)):  # not where listing them failed
+        if names and (lost := not_here(asked, offers)):  # not where listing them failed
             gr.Warning(html.escape(lost), title="The link names what is not here")
         return [
             asked.get("prompt") or gr.skip(),
             gr.update(choices=offered, value=start if start in values else BASE),
-            gr.update(choices=offered, value=end if end in values else next(iter(experts), None)),
+            gr.update(choices=offered, value=end if end in values else shown),
             asked.get("given") or gr.skip(),
             length or gr.skip(),
-            questions if questions in known else gr.skip(),
+            questions or gr.skip(),
             True if asked.get("controls") == "1" else gr.skip(),
         ]
 

@@ -28,3 +28,9 @@ def questions_of(choice: Any, examples: Mapping[str, Any]) -> tuple[str, Sequenc
         return "examples on Adapt", rows
     name = str(choice).removeprefix(SAMPLE)
     return name, samples().get(name, {"rows": []})["rows"]
+
+
+def expert_for(choice: Any, offered: Sequence[str]) -> str | None:
+    """Of the experts there are, the one for a choice of questions; else the first, if any."""
+    sample = samples().get(str(choice).removeprefix(SAMPLE), {})
+    return sample["expert"] if sample.get("expert") in offered else next(iter(offered), None)
