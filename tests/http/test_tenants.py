@@ -15,7 +15,9 @@ from t2ui.errors import InputError
 from t2ui.http.limits import Limits
 from t2ui.http.service import Service
 from t2ui.http.tenants import LOOK_SECONDS, Tenants, hashed, read_keys
+from t2ui.ui.shared.panel import pack
 
+MIXER = pack({"experts": [], "alpha": {}})
 USER = [{"role": "user", "content": "Hello there"}]
 
 
@@ -186,8 +188,9 @@ def test_a_sessions_name_does_not_open_it_to_another_tenant(locked):
     assert ada.hear("ask", event)[-1][0] == "complete" and not client.cancelled
 
     client.hold_text = 2  # it must not end before it is cancelled
-    assert ada.join("run", "mine").status_code == 200
-    assert bob.join("run", "mine").status_code == 404
+    asked = ("mine", "none", MIXER, "hard", 0, "", 16, 0, 1, 0)
+    assert ada.join("run", *asked).status_code == 200
+    assert bob.join("run", *asked).status_code == 404
     assert bob.http.get("/gradio_api/queue/data?session_hash=batch").status_code == 404
     run = {"fn_index": ada.function("run")._id, "session_hash": "batch", "event_id": None}
     assert bob.post("cancel", run).status_code == 404

@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import numpy as np
 import pytest
-from fake_client import FakeClient, expert_info
+from fake_client import FakeClient
+from fake_shelf import expert_info
 
 from t2ui.backend import inspection
 from t2ui.figures.colours import BASE

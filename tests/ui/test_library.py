@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from fake_client import FakeClient, expert_info
+from fake_client import FakeClient
+from fake_shelf import expert_info
 
 from t2ui.errors import InputError
 from t2ui.messages import AddExpert, DeleteExpert, Experts, Failed, Measured, SaveExpert

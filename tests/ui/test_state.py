@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
-from fake_client import expert_info
+from fake_shelf import expert_info
 
 from t2ui.checks import MAX_PROMPT_CHARS
 from t2ui.config import Sampling

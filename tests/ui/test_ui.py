@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from browsing import serve
-from fake_client import ADAPTED_TEXT, BASE_TEXT, FakeClient, expert_info
+from fake_answers import ADAPTED_TEXT, BASE_TEXT
+from fake_client import FakeClient
+from fake_shelf import expert_info
 
 from t2ui.config import Sampling
 from t2ui.http.limits import Limits

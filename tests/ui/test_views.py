@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from fake_client import expert_info
+from fake_shelf import expert_info
 
 from t2ui.messages import (
     Classified,
