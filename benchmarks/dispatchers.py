@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.common import adapted_default, describe_machine, share_of, shipped
+from benchmarks.router_kinds import UNKNOWN
 from t2ui.config import OTHERS, default_data_dir
 from t2ui.evaluation.statistics import expected_calibration_error
 from t2ui.inference.dispatchers import Dispatchers
@@ -109,6 +110,11 @@ def prompts_of(experts: Experts, tokenizer, rows: int, data: Path | None) -> dic
             (e.labels[0], row.prompt)
             for e in small
             for row in load_task(e.task, tokenizer).test[:rows]
+        ]
+        sets["generators that no expert is of"] = [
+            (OTHERS, row.prompt)
+            for name in UNKNOWN
+            for row in load_task(f"rg:{name}", tokenizer).test[: rows // 2]
         ]
         sets["small tasks as people type them"] = [
             (row["family"], row["prompt"]) for row in tests if row["family"] in experts
