@@ -15,14 +15,17 @@ INK, PALE = "#1b1c1f", "#ffffff"
 
 
 def shares(file: Path) -> dict[str, float]:
-    """Method -> share of right answers: greedy ones, or of options by their summed likelihood."""
-    right: dict[str, list[bool]] = defaultdict(list)
+    """Method -> share of right answers: greedy ones, or of options by their summed likelihood. Of an
+    expert that was trained anew since, those of the one that answered last."""
+    right: dict[str, dict[str, list[bool]]] = defaultdict(dict)  # by method and digest, in order
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if "method" in row:
             by = row["right"]
-            right[row["method"]].append(by["greedy"] if "greedy" in by else by["sum"])
-    return {method: sum(found) / len(found) for method, found in right.items()}
+            found = right[row["method"]].setdefault(row["digest"], [])
+            found.append(by["greedy"] if "greedy" in by else by["sum"])
+    last = {method: list(found.values())[-1] for method, found in right.items()}
+    return {method: sum(found) / len(found) for method, found in last.items()}
 
 
 def colour(share: float) -> str:
