@@ -15,8 +15,8 @@ INK, PALE = "#1b1c1f", "#ffffff"
 
 
 def shares(file: Path) -> dict[str, float]:
-    """Method -> share of right answers: greedy ones, or of options by their summed likelihood. Of an
-    expert that was trained anew since, those of the one that answered last."""
+    """Method -> share of right answers: greedy ones, or of options by their summed likelihood. Of
+    an expert that was trained anew since, those of the one that answered last."""
     right: dict[str, dict[str, list[bool]]] = defaultdict(dict)  # by method and digest, in order
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
