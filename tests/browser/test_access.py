@@ -248,9 +248,9 @@ def test_a_long_press_says_what_a_button_does_and_does_not_press_it(visit, clien
 
 @pytest.mark.slow
 def test_right_to_left_examples_and_results_are_set_right_to_left(visit, monkeypatch):
-    import fake_client
+    import fake_answers
 
-    monkeypatch.setattr(fake_client, "ADAPTED_TEXT", f"{HEBREW}\n\nThen in English.")
+    monkeypatch.setattr(fake_answers, "ADAPTED_TEXT", f"{HEBREW}\n\nThen in English.")
     page = visit()
     page.get_by_role("tab", name="Adapt").click()
     direction = "e => getComputedStyle(e).direction"

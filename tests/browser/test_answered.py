@@ -229,10 +229,10 @@ def scrolled(page, pane="adapted"):
 
 @pytest.fixture
 def long_answers(monkeypatch):
-    import fake_client
+    import fake_answers
 
-    monkeypatch.setattr(fake_client, "BASE_TEXT", LONG)
-    monkeypatch.setattr(fake_client, "ADAPTED_TEXT", LONG.replace("sentence", "statement"))
+    monkeypatch.setattr(fake_answers, "BASE_TEXT", LONG)
+    monkeypatch.setattr(fake_answers, "ADAPTED_TEXT", LONG.replace("sentence", "statement"))
 
 
 def test_a_long_answer_is_followed_and_then_stands_at_its_beginning(visit, client, long_answers):

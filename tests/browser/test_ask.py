@@ -124,10 +124,10 @@ def test_a_failed_answer_says_what_to_do_and_the_next_one_works(visit, client):
 
 
 def test_text_from_a_model_stays_text(visit, client, monkeypatch):
-    import fake_client
+    import fake_answers
 
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script> & <b>bold</b> " * 3
-    monkeypatch.setattr(fake_client, "ADAPTED_TEXT", evil)
+    monkeypatch.setattr(fake_answers, "ADAPTED_TEXT", evil)
     page = visit()
     ask(page)
     wait_state(page, "done")

@@ -162,11 +162,11 @@ def sides(page, selector, text):
 
 @pytest.mark.parametrize("text", [rare(ARABIC), HEBREW], ids=["Arabic", "Hebrew"])
 def test_right_to_left_text_is_set_right_to_left(visit, monkeypatch, text):
-    import fake_client
+    import fake_answers
 
     english = "This line is English."
     answer = f"{text}\n{english}\n```python\nprint(1)\n```\n{text}"
-    monkeypatch.setattr(fake_client, "ADAPTED_TEXT", answer)
+    monkeypatch.setattr(fake_answers, "ADAPTED_TEXT", answer)
     page = visit()
     page.locator("#prompt textarea").fill(text)
     box = page.locator("#prompt textarea")
