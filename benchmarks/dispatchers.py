@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.common import adapted_default, describe_machine, share_of, shipped
-from benchmarks.router_kinds import UNKNOWN
+from benchmarks.router_kinds import UNKNOWN, public_prompts
 from t2ui.config import OTHERS, default_data_dir
 from t2ui.evaluation.statistics import expected_calibration_error
 from t2ui.inference.dispatchers import Dispatchers
-from t2ui.inference.kinds import WRONGLY_REFUSED
+from t2ui.inference.kinds import WRONGLY_REFUSED, conformal_limit
 from t2ui.jsonl import read_jsonl
 from t2ui.svf.expert import Expert
 from t2ui.tasks import load_task
@@ -62,24 +62,22 @@ class Embedding:
 
 
 class Centroids:
-    """Kinds by the means of their examples' embeddings."""
+    """Kinds by the means of their examples' embeddings, and how far from these they reach."""
 
-    def __init__(self, embed: Embedding, examples: Mapping[str, list[str]], limited: bool) -> None:
+    def __init__(self, embed: Embedding, examples: Mapping[str, Tensor], limited: bool) -> None:
         self._embed, self._labels = embed, tuple(examples)
-        states = [embed(prompts) for prompts in examples.values()]
-        self._means = torch.stack([rows.mean(0) for rows in states])
-        own = [(rows - mean).norm(dim=1) for rows, mean in zip(states, self._means, strict=True)]
-        self._limits = [_limit(away) if limited else math.inf for away in own]
+        self._means = torch.stack([rows.mean(0) for rows in examples.values()])
+        own = [
+            (rows - mean).norm(dim=1)
+            for rows, mean in zip(examples.values(), self._means, strict=True)
+        ]
+        limits = [conformal_limit(away, WRONGLY_REFUSED) for away in own]
+        self._limits = torch.stack(limits) if limited else torch.full((len(own),), math.inf)
 
     def __call__(self, prompt: str) -> Found:
         away = (self._means - self._embed([prompt])).norm(dim=1)
         nearest = int(away.argmin())
         return (self._labels[nearest] if away[nearest] <= self._limits[nearest] else OTHERS), None
-
-
-def _limit(away: Tensor) -> float:
-    rank = math.ceil((len(away) + 1) * (1 - WRONGLY_REFUSED))
-    return float(away.sort().values[min(rank, len(away)) - 1])
 
 
 def examples_of(experts: Experts, tokenizer, data: Path | None) -> dict[str, list[str]]:
@@ -126,17 +124,14 @@ def prompts_of(experts: Experts, tokenizer, rows: int, data: Path | None) -> dic
     requests = read_jsonl(OWN_REQUESTS, ("label", "prompt", "split"))
     sets["requests"] = [(r["label"], r["prompt"]) for r in requests if r["split"] != "train"]
     if data:
-        sets["public sets"] = _public(tokenizer, rows, data, {row["family"] for row in typed})
+        ours = {row["family"] for row in typed}
+        sets["public sets"] = [
+            (label, prompt)
+            for (label, family), prompts in public_prompts(tokenizer, data, rows).items()
+            if family not in ours
+            for prompt in prompts
+        ]
     return sets
-
-
-def _public(tokenizer, rows: int, data: Path, ours: set[str]) -> list[Labelled]:
-    task = load_task("dispatch", tokenizer, data, limit=rows)
-    families: dict[str, list[Labelled]] = {}
-    for row in task.test:
-        if row.family not in ours:
-            families.setdefault(row.family, []).append((task.labels[row.correct], row.prompt))
-    return [one for prompts in families.values() for one in prompts[:rows]]
 
 
 def ways_of(
@@ -151,7 +146,8 @@ def ways_of(
 
     ways = {name: by(name) for name in WAYS}
     if embed is not None:
-        examples = examples_of(experts, tokenizer, data)
+        prompts = examples_of(experts, tokenizer, data)
+        examples = {label: embed(some) for label, some in prompts.items()}
         ways["embedding, nearest mean"] = Centroids(embed, examples, limited=False)
         ways["embedding, within a limit"] = Centroids(embed, examples, limited=True)
     return ways

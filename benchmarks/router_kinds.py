@@ -103,7 +103,7 @@ def main() -> None:
     kinds = Kinds.of(examples)
     known(kinds, states, experts)
     if options.data:
-        public(kinds, public_prompts(tokenizer, options), model, tokenizer)
+        public(kinds, public_prompts(tokenizer, options.data, options.rows), model, tokenizer)
     nobodys(kinds, model, tokenizer, options.rows // 2)
     left_out(examples, states, [label for label in states if label in examples])
     timed(examples, states)
@@ -142,13 +142,13 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
         print(f"share of the oracle's gain over {len(gains)} families: {100 * reached:.1f} %")
 
 
-def public_prompts(tokenizer, options: argparse.Namespace) -> dict[tuple[str, str], list[str]]:
+def public_prompts(tokenizer, data: Path, count: int) -> dict[tuple[str, str], list[str]]:
     """(label, family) -> test prompts of the sets that pass one's classifier is tested on."""
-    task = load_task("dispatch", tokenizer, options.data, limit=options.rows)
+    task = load_task("dispatch", tokenizer, data, limit=count)
     found: dict[tuple[str, str], list[str]] = {}
     for row in task.test:
         found.setdefault((task.labels[row.correct], row.family), []).append(row.prompt)
-    return {kind: prompts[: options.rows] for kind, prompts in found.items()}
+    return {kind: prompts[:count] for kind, prompts in found.items()}
 
 
 def public(kinds: Kinds, prompts: Mapping[tuple[str, str], list[str]], model, tokenizer) -> None:

@@ -89,7 +89,7 @@ class Kinds:
         labels, states = tuple(x for x, _ in grouped), [rows.double() for _, rows in grouped]
         kin = torch.tensor([[one == other for other in labels] for one in labels])
         apart = _as_new(states)
-        limits = torch.stack([_limit(d[:, i], refused) for i, d in enumerate(apart)])
+        limits = torch.stack([conformal_limit(d[:, i], refused) for i, d in enumerate(apart)])
         limits = limits.clamp(min=NOTHING)  # examples that are all the same
         right = torch.cat([torch.full((len(d),), i) for i, d in enumerate(apart)])
         distances = torch.cat(apart)
@@ -185,7 +185,7 @@ def _as_new(states: list[Tensor]) -> list[Tensor]:  # by group, (n, groups)
     return found
 
 
-def _limit(distances: Tensor, refused: float) -> Tensor:
+def conformal_limit(distances: Tensor, refused: float) -> Tensor:
     """The conformal quantile: of n examples and a new prompt alike, the new one lies beyond it at
     most so often; where n is too small to promise that, beyond all: once in n + 1 times."""
     rank = math.ceil((len(distances) + 1) * (1 - refused))
