@@ -9,7 +9,7 @@
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
   const MAX_FILE = 400000; // bytes; as many characters are read at once
-  const { panels, page, hints, h, edit, hear, newest, say, number, percent, opens, plot, frame } = window.t2ui;
+  const { panels, page, hints, h, edit, hear, inTurn, newest, say, number, percent, opens, plot, frame } = window.t2ui;
   const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
     score: "", alpha: "", mixture: [], report: null };
   Object.assign(hints, {
@@ -52,7 +52,9 @@
   panels.examples = (host, api) => {
     let rows = [];
     let drawn = "";
+    let stamp = null; // of the last value that Python gave
     let timer = null;
+    let addedTo = ""; // the rows to which others are added now
     let sent = null; // the pasted text that Python reads now, and the value it has not answered
     const list = h("div.ex-rows", { role: "group", ariaLabel: "Examples" });
     const note = h("p.note", { role: "status" });
@@ -63,7 +65,7 @@
       h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines, or name a generator"),
         h("button.chip", { type: "button", id: "adapt-paste-add", onclick: () => {
           sent = { text: pasted.value, before: plain().stamp };
-          api.trigger("upload", { text: pasted.value });
+          add({ text: pasted.value });
           sheet.hidePopover();
           if (pasted.value.trim().startsWith("rg:")) tell("The generator makes its rows …", false);
         } }, "Add")), pasted);
@@ -72,12 +74,14 @@
         const [chosen] = file.files;
         if (chosen?.size > MAX_FILE) {
           tell(`${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MAX_FILE.toLocaleString("en")} are read: cut it.`, true);
-        } else if (chosen) api.trigger("upload", { text: await chosen.text() });
+        } else if (chosen) add({ text: await chosen.text() });
         file.value = "";
       } });
     host.replaceChildren(bar, list, note, sheet, file);
 
     const plain = () => JSON.parse(api.props.value);
+    const { add, again, busy } = inTurn(api, "upload", "examplesAdded", () => { addedTo = drawn; });
+    window.t2ui.estimateSearch = () => api.trigger("input");
     function tell(text, bad) {
       note.textContent = text;
       note.title = text;
@@ -103,7 +107,7 @@
           const lines = text.split("\n").filter((line) => line.trim());
           if (lines.length < 2 || !lines.every((line) => line.includes("\t"))) return;
           event.preventDefault();
-          api.trigger("upload", { text });
+          add({ text });
         } });
       return box;
     };
@@ -155,7 +159,7 @@
       if (!bar.childElementCount) {
         const paste = h("button.chip", { type: "button", title: "CSV, cells of a spreadsheet, JSON lines, or a generator's name." }, "paste");
         bar.append(h("span", null, "sample"), ...value.samples.map((sample) =>
-          h("button.chip", { type: "button", title: sample.hint, onclick: () => api.trigger("select", { sample: sample.name }) }, sample.name)),
+          h("button.chip", { type: "button", title: sample.hint, onclick: () => add({ sample: sample.name }) }, sample.name)),
           h("i.gap"), paste,
           h("button.chip", { type: "button", title: "A .csv or .jsonl file; it is read here and not kept.", onclick: () => file.click() }, "upload"),
           h("button.chip", { type: "button", title: "Remove all rows.", onclick: () => {
@@ -164,6 +168,13 @@
             changed(true);
           } }, "clear"));
         opens(paste, sheet);
+      }
+      const answered = value.stamp !== stamp && busy();
+      stamp = value.stamp;
+      if (answered && drawn !== addedTo) { // what was typed meanwhile stays
+        again();
+        keep();
+        return;
       }
       tell(value.note, value.bad);
       if (sent && value.stamp !== sent.before) {

@@ -2,11 +2,12 @@
 "use strict";
 
 (() => {
-  const { panels, h, opens, saveBytes, twice } = window.t2ui;
+  const { panels, h, inTurn, opens, saveBytes, twice } = window.t2ui;
 
   const size = (bytes) => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
   panels.saved = (host, api) => {
+    const { add: change } = inTurn(api, "select", "savedChanged");
     const open = h("button.chip", { type: "button", id: "saved-open", title: "The experts that were saved on this page." });
     const sheet = h("div.t2.saved-sheet", { id: "saved-sheet" });
     host.closest(".contain").append(sheet); // where rules inside @media reach it
@@ -16,7 +17,7 @@
     let said = { note: "", bad: false }; // of the last change
 
     function row(one) {
-      const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
+      const act = (what, more) => change({ act: what, name: one.name, ...more });
       const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
       const name = h("span.name", { title: one.name }, h("i.dot", { style: { "--colour": one.colour } }), h("span", null, one.name));
       const renamed = h("input.name", { type: "text", value: one.name, maxLength: 40, ariaLabel: `New name of ${one.name}` });

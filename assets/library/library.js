@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { panels, page, h, fill, percent, presents, putOnSliders, saveBytes, twice } = window.t2ui;
+  const { panels, page, h, fill, inTurn, percent, presents, putOnSliders, saveBytes, twice } = window.t2ui;
   const KINDS = {
     all: () => true,
     answering: (one) => !one.dispatcher,
@@ -37,6 +37,7 @@
   panels.library = (host, api) => {
     let value = { experts: [] };
     const asked = new URLSearchParams(location.search);
+    const { add: change } = inTurn(api, "select", "libraryChanged");
     let kind = Object.hasOwn(KINDS, asked.get("kind")) ? asked.get("kind") : "all";
     const search = h("input.search", { type: "search", value: asked.get("find") || "", placeholder: "search the experts", ariaLabel: "Search the library", oninput: () => list() });
     const filters = h("div.chips", { role: "group", ariaLabel: "Which experts" }, Object.keys(KINDS).map((name) =>
@@ -45,7 +46,7 @@
         list();
       } }, name)));
     const name = h("input.name", { type: "text", maxLength: 40, placeholder: "a new name", ariaLabel: "Name of the new expert", id: "library-name" });
-    const save = h("button.chip", { type: "button", title: "Fold the mixture on the sliders into one expert; its recipe is kept in the file.", onclick: () => api.trigger("select", { act: "save", name: name.value }) }, "save the sliders");
+    const save = h("button.chip", { type: "button", title: "Fold the mixture on the sliders into one expert; its recipe is kept in the file.", onclick: () => change({ act: "save", name: name.value }) }, "save the sliders");
     const file = h("input", { type: "file", accept: ".safetensors,.svf", id: "library-file", tabIndex: -1, onchange: async () => {
       const chosen = file.files[0];
       if (!chosen) return;
@@ -60,7 +61,7 @@
       file.value = "";
       let text = "";
       for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-      api.trigger("select", { act: "add", base64: btoa(text) });
+      change({ act: "add", base64: btoa(text) });
     } });
     file.hidden = true;
     const add = h("button.chip", { type: "button", title: "An expert's file that you have: it is checked before it is kept.", onclick: () => file.click() }, "add a file");
@@ -87,7 +88,7 @@
     }
 
     function actions(one) {
-      const act = (what, more) => api.trigger("select", { act: what, name: one.name, ...more });
+      const act = (what, more) => change({ act: what, name: one.name, ...more });
       const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
       const parts = [];
       if (!one.transfer) {

@@ -55,6 +55,30 @@ window.t2ui = (() => {
     };
   }
 
+  /** Sends an event for each thing, one after the other: Gradio forgets one that comes while the same
+      one runs. Python's event calls `t2ui[ended]` when it is through, by `then`. */
+  function inTurn(api, event, ended, sending = () => {}) {
+    const waiting = []; // the first is on its way
+    let repeat = false;
+    const send = () => {
+      sending();
+      api.trigger(event, waiting[0]);
+    };
+    window.t2ui[ended] = () => {
+      if (!repeat) waiting.shift();
+      repeat = false;
+      if (waiting.length) send();
+    };
+    return {
+      add(what) {
+        waiting.push(what);
+        if (waiting.length === 1) send();
+      },
+      again() { repeat = true; }, // the one on its way, once more
+      busy: () => waiting.length > 0,
+    };
+  }
+
   /** A panel's value (JSON text) with a change. */
   const edit = (text, change) => JSON.stringify(change(JSON.parse(text)));
 
@@ -262,7 +286,7 @@ window.t2ui = (() => {
   }
 
   return {
-    panels, page, hints, h, mount, edit, newest, stops, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
+    panels, page, hints, h, mount, edit, newest, inTurn, stops, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
     fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, putOnSliders, twice,
   };
 })();

@@ -20,7 +20,6 @@ CARDS = ("#adapt-left", "#adapt-score", "#adapt-alpha", "#adapt-report", "#adapt
 
 @pytest.fixture(autouse=True)
 def _as_if_new(app):
-    app[0].saved.clear()
     app[0].hold_after = None
 
 
@@ -295,14 +294,35 @@ def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):
     page.locator("#adapt-examples .note.bad", has_text="more.jsonl has 600,000 bytes").wait_for()
 
 
+def test_what_is_added_while_the_last_is_still_read_or_estimated_is_not_lost(visit, client):
+    client.late = {EstimateAdapt: 1.5}
+    page = visit()
+    open_adapt(page, sample="")
+    page.evaluate("""() => {
+        const named = (name) => [...document.querySelectorAll("#adapt-examples button")]
+            .find((button) => button.textContent === name);
+        named("arithmetic").click();
+        named("seven words").click();
+        document.querySelector("#adapt-paste-sheet textarea").value = "prompt,answer\\nlast,1";
+        document.querySelector("#adapt-paste-add").click();
+    }""")
+    eventually(lambda: rows(page)[-1:] == [["last", "1"]])
+    count = len(rows(page))
+    assert count > 12, "both samples came, too"
+    eventually(lambda: page.locator(".ex-row.held, .ex-row.seen").count() == count)
+
+
 def test_a_generator_is_named_and_its_rows_come(visit, client):
     page = visit()
     open_adapt(page, sample="")
     page.get_by_role("button", name="paste").click()
     page.fill("#adapt-paste-sheet textarea", "rg:gcd:max_value=50 5")
     page.click("#adapt-paste-add")
-    eventually(lambda: len([row for row in rows(page) if row[0]]) == 5, 60)
-    assert all(prompt.startswith("Find the Greatest Common Divisor") for prompt, _ in rows(page))
+    page.get_by_label("Prompt 1").fill("typed meanwhile")
+    eventually(lambda: len([row for row in rows(page) if row[0]]) == 6, 60)
+    mine, *made = (prompt for prompt, _ in rows(page))
+    assert mine == "typed meanwhile"
+    assert all(prompt.startswith("Find the Greatest Common Divisor") for prompt in made)
     assert "5 examples added." in page.locator("#adapt-examples .note").inner_text()
 
 

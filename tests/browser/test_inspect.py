@@ -70,6 +70,18 @@ def test_rows_are_named_and_say_what_they_stand_for(visit):
     assert not overlaps, "names stand upon each other"
 
 
+def test_what_is_chosen_while_the_map_is_still_drawn_is_drawn_next(visit, client):
+    """By choices that name the map anew, which draw it in an event that follows theirs."""
+    page = visit()
+    open_inspect(page)
+    client.late = {Heatmap: 4.0}
+    for name in ("math", "code", "reasoning"):
+        choose(page, "inspect-look", f"{name} expert")
+        page.wait_for_timeout(300)
+    eventually(lambda: "reasoning" in drawn(page), 30)
+    assert len([r for r in client.requests if isinstance(r, Heatmap)]) > 1
+
+
 def test_a_row_of_several_matrices_opens_into_them_and_back(visit, client):
     page = visit()
     open_inspect(page)

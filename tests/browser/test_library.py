@@ -73,6 +73,23 @@ def test_the_prompt_and_the_sliders_go_along_to_another_page(visit):
     assert page.locator("#prompt textarea").input_value() == "My own prompt: 3 + 4?"
 
 
+def test_a_second_one_saved_while_the_first_is_on_its_way_is_saved_too(visit, client):
+    page = visit()
+    slide(page, "math", 0.5)
+    opened(page)
+    client.late = {SaveExpert: 1.0}
+    page.evaluate("""() => {
+        const save = [...document.querySelectorAll(".t2-library button")]
+            .find((button) => button.textContent === "save the sliders");
+        for (const name of ["one", "two"]) {
+            document.getElementById("library-name").value = name;
+            save.click();
+        }
+    }""")
+    page.get_by_text("two is there: it has a slider on Ask now.").wait_for()
+    assert {"one", "two"} <= set(names(page))
+
+
 def test_the_mixture_is_kept_renamed_downloaded_and_deleted(visit):
     fake = FakeClient(pace=0.1)
     url, close = serve(fake)

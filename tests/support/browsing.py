@@ -72,6 +72,8 @@ def client(app):
     fake.pace, fake.failure, fake.state, fake.queued = 0.3, None, None, 0
     fake.loading = fake.hold_end = fake.hold_next = False
     fake.hold_text, fake.same, fake.hold_steer = 0, False, False
+    fake.late = {}
+    fake.saved.clear()
     fake.requests.clear()
     fake.cancelled.clear()
     yield fake

@@ -54,6 +54,7 @@ class FakeClient(Answers, Searches, Comparisons, Scales, Shelf):
         self.known = ()  # the experts that may be steered with; (): all
         self.hold_steer = False  # a steering that is taken is said to be only when it is False
         self.hold_next = False  # the same for next tokens
+        self.late = {}  # a request's type -> seconds more until it is answered
         self.hold_after = None  # generations after which a search waits until this is None again
         self.saved = {}  # experts saved in the app: name -> SaveExpert
         self.public = False  # what is saved is then its session's own
@@ -97,7 +98,8 @@ class FakeClient(Answers, Searches, Comparisons, Scales, Shelf):
             CompareExperts: self._likeness,
         }[type(request)]
         found = self._best_so_far if isinstance(request, Adapt) else None
-        job = FakeJob([(self.pace * at, event) for at, event in make(request)], self, found)
+        late = self.late.get(type(request), 0.0)
+        job = FakeJob([(self.pace * at + late, event) for at, event in make(request)], self, found)
         job.steers = isinstance(request, Steer)
         if isinstance(request, (Ask, Adapt)):
             self.open_jobs.add(job.id)

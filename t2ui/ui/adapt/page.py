@@ -28,7 +28,7 @@ from t2ui.ui.shared.card import card
 from t2ui.ui.shared.colours import expert_colours
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.durations import about
-from t2ui.ui.shared.events import LIGHT, PAGE, QUICK, WORKER, sent
+from t2ui.ui.shared.events import LIGHT, NEWEST, PAGE, QUICK, sent
 from t2ui.ui.shared.examples import check_rows, filled, merged, parse, rows_of, samples, table_of
 from t2ui.ui.shared.listen import answer, patiently
 from t2ui.ui.shared.mixture import experts_of
@@ -137,14 +137,12 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
     will take."""
     made = MadeRows(shared.public or shared.workshop is not None)
 
-    async def add_sample(examples: str, event: gr.EventData) -> str:
-        sample = samples().get(str(sent(event).get("sample")))
-        if sample is None:
-            return gr.skip()
-        return pack(table_of(*merged(rows_of(unpack(examples)), sample["rows"])))
-
-    async def add_text(examples: str, event: gr.EventData) -> str:
+    async def add(examples: str, event: gr.EventData) -> str:
+        """Rows of a sample that the script names, or of text."""
         rows, text = rows_of(unpack(examples)), str(sent(event).get("text", ""))
+        sample = samples().get(str(sent(event).get("sample")))
+        if sample is not None:
+            return pack(table_of(*merged(rows, sample["rows"])))
         try:
             more = await made.rows(text) if names_a_generator(text) else parse(text)
             return pack(table_of(*merged(rows, more)))
@@ -182,16 +180,14 @@ def _wire_examples(shared: Shared, page: AdaptPage, tab: gr.Tab) -> None:
 
     kept = [page.examples, page.search]
     opened = shared.demo.load(None, kept, kept, js=once_loaded("remembered"), **PAGE)
-    for added in (
-        opened.then(linked, None, page.asked, **QUICK),
-        page.examples.select(add_sample, page.examples, page.examples, **LIGHT),
-        page.examples.upload(add_text, page.examples, page.examples, **LIGHT),
-    ):
-        added.then(estimate, page.asked, page.estimate, **WORKER)
+    shown = opened.then(linked, None, page.asked, **QUICK)
+    added = page.examples.upload(add, page.examples, page.examples, **LIGHT)
+    added.then(None, None, None, js=once_loaded("examplesAdded"), **PAGE)
+    for through in (shown, added):
+        through.then(None, None, None, js=once_loaded("estimateSearch"), **PAGE)
     changed = [page.examples.input, tab.select]
     changed += [box.input for box in (page.method, page.objective, page.budget)]
-    newest = {"trigger_mode": "always_last", **WORKER}
-    gr.on(changed, estimate, page.asked, page.estimate, **newest)
+    gr.on(changed, estimate, page.asked, page.estimate, **NEWEST)
 
 
 def _wire_link(page: AdaptPage) -> None:

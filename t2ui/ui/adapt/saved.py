@@ -14,9 +14,9 @@ import gradio as gr
 from t2ui.errors import InputError
 from t2ui.messages import ExpertFile, Failed, RenameExpert
 from t2ui.ui.shared.components import Shared, library_of
-from t2ui.ui.shared.events import QUICK, WORKER, sent
+from t2ui.ui.shared.events import PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.mixture import experts_of, with_experts
-from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, renamed
 from t2ui.ui.shared.visitor import of
 
@@ -50,7 +50,8 @@ def saved_experts(shared: Shared) -> None:
         """The rows anew; what was said of the last change stays, which may come before this."""
         return pack({**_value(unpack(packed), words), "note": None})
 
-    shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
+    changed = shown.select(act, shared.mixer, [shared.mixer, shared.library, shown], **WORKER)
+    changed.then(None, None, None, js=once_loaded("savedChanged"), **PAGE)
     shared.library.change(show, shared.mixer, shown, **QUICK)
 
 

@@ -34,7 +34,7 @@ from t2ui.ui.compare.views import answered, answering, columns, layers, no_layer
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_mixture
-from t2ui.ui.shared.events import ANSWERS, LIGHT, PAGE, QUICK, WORKER, sent
+from t2ui.ui.shared.events import ANSWERS, LIGHT, NEWEST, PAGE, QUICK, sent
 from t2ui.ui.shared.listen import answer, listen, patiently
 from t2ui.ui.shared.mixture import moved, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
@@ -251,7 +251,7 @@ def _wire_layers(shared: Shared, table: gr.HTML, bars: gr.HTML) -> Dependency:
             else:
                 yield pack({**layers(news, words_of(mixture), text), "stamp": uuid.uuid4().hex})
 
-    return table.apply(show, [shared.mixer, table], bars, trigger_mode="always_last", **WORKER)
+    return table.apply(show, [shared.mixer, table], bars, **NEWEST)
 
 
 def _chosen(value: Mapping[str, Any], event: gr.EventData) -> Mapping[str, Any] | None:

@@ -17,7 +17,7 @@ from t2ui.ui.inspect.sources import Chosen, source
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
 from t2ui.ui.shared.controls import clean_mixture
-from t2ui.ui.shared.events import PAGE, WORKER, sent
+from t2ui.ui.shared.events import NEWEST, PAGE, WORKER, sent
 from t2ui.ui.shared.listen import answer, patiently
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
@@ -138,4 +138,4 @@ def _wire_slider(shared: Shared, parts: gr.HTML) -> None:
                 yield pack(with_tried(value, moved["part"], news))
 
     inputs = [shared.mixer, parts]
-    parts.apply(slide, inputs, parts, trigger_mode="always_last", **WORKER)
+    parts.apply(slide, inputs, parts, **NEWEST)

@@ -21,7 +21,7 @@ from t2ui.ui.inspect.sources import (
 )
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import QUICK, WORKER, sent
+from t2ui.ui.shared.events import NEWEST, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, patiently
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
@@ -120,7 +120,7 @@ def _wire_choices(shared: Shared, choices: Choices, heatmap: gr.HTML) -> None:
             yield news
 
     inputs = [heatmap, *boxes, mixer]
-    filled.then(redraw, inputs, heatmap, **WORKER)
+    filled.then(redraw, inputs, heatmap, **NEWEST)
     small = "(map, ...rest) => [JSON.stringify({wanted: JSON.parse(map).wanted}), ...rest]"
     heatmap.change(late, inputs, heatmap, js=small, **WORKER)
 
@@ -134,9 +134,8 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
             yield news
 
     # `.input`, not `.change`: filling in the choices when the page opens must draw nothing yet
-    newest = {"trigger_mode": "always_last", **WORKER}
     moved = [box.input for box in (choices.show, choices.rows, choices.module, choices.layer)]
-    gr.on(moved, draw, inputs, heatmap, **newest)
+    gr.on(moved, draw, inputs, heatmap, **NEWEST)
 
     def name_shows(
         look: str, compare: str, show: str, before: str, mixer: str
@@ -159,7 +158,7 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
         trigger_mode="always_last",
         **QUICK,
     )
-    named.then(draw, inputs, heatmap, **WORKER)
+    named.then(draw, inputs, heatmap, **NEWEST)
 
     def open_group(event: gr.EventData) -> tuple[Any, ...]:
         """A row that stands for several matrices is opened: those alone; or they are left again."""
@@ -170,7 +169,7 @@ def _wire_map(shared: Shared, choices: Choices, heatmap: gr.HTML, tab: gr.Tab) -
         )
 
     opened = heatmap.apply(open_group, None, [choices.module, choices.layer], **QUICK)
-    opened.then(draw, inputs, heatmap, **WORKER)
+    opened.then(draw, inputs, heatmap, **NEWEST)
 
 
 def _wire_matrix(
@@ -206,11 +205,10 @@ def _wire_matrix(
         async for news in _patiently(open_matrix(request, name, look, compare, log, mixer), name):
             yield news
 
-    newest = {"trigger_mode": "always_last", **WORKER}
     what = [choices.look, choices.compare, choices.log, shared.mixer]
-    heatmap.select(on_row, what, component, **newest)
+    heatmap.select(on_row, what, component, **NEWEST)
     moved = [box.input for box in (choices.look, choices.compare, choices.log)]
-    gr.on([tab.select, *moved], again, [*what, component], component, **newest)
+    gr.on([tab.select, *moved], again, [*what, component], component, **NEWEST)
 
 
 async def _patiently(work: Coroutine[Any, Any, str], name: str = "") -> AsyncIterator[Any]:

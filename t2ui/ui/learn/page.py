@@ -13,7 +13,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.messages import Experts
 from t2ui.ui.learn.views import first_pass_view, matrix_view, prompt_place
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import ANSWERS, PAGE, QUICK, WORKER, sent
+from t2ui.ui.shared.events import ANSWERS, NEWEST, PAGE, QUICK, sent
 from t2ui.ui.shared.listen import listed, patiently
 from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.starters import EVERY_KIND
@@ -43,7 +43,7 @@ def learn_page(shared: Shared, tab: gr.Tab) -> None:
         reads = found.dispatch if mode == NO_DISPATCH and isinstance(found, Experts) else gr.skip()
         return EVERY_KIND[prompt_place(sent(event).get("prompt"))][1], reads
 
-    steps.select(look, None, matrix, trigger_mode="always_last", **WORKER)
+    steps.select(look, None, matrix, **NEWEST)
     steps.apply(read, shared.mixer, first_pass, trigger_mode="always_last", **ANSWERS)
     prepared = steps.submit(prepare, shared.dispatch, [shared.prompt, shared.dispatch], **QUICK)
     prepared.then(None, None, None, js=once_loaded("openAsk"), **PAGE)

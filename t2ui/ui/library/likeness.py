@@ -12,7 +12,7 @@ from t2ui.messages import CompareExperts, Failed, Likeness
 from t2ui.ui.library.alike import likeness_view, no_likeness, pair_view
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import WORKER, sent
+from t2ui.ui.shared.events import NEWEST, sent
 from t2ui.ui.shared.listen import Client, answer, patiently
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
@@ -69,10 +69,9 @@ def likeness_card(shared: Shared, tab: gr.Tab) -> None:
         async for news in show(request, shown):
             yield news
 
-    newest = {"trigger_mode": "always_last", **WORKER}
-    tab.select(show, alike, alike, **newest)
-    shared.library.change(again, alike, alike, **newest)
-    alike.select(open_pair, alike, alike, **newest)
+    tab.select(show, alike, alike, **NEWEST)
+    shared.library.change(again, alike, alike, **NEWEST)
+    alike.select(open_pair, alike, alike, **NEWEST)
 
 
 async def _compared(client: Client) -> dict[str, Any]:

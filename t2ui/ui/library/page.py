@@ -23,10 +23,10 @@ from t2ui.ui.library.measuring import (
 )
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
-from t2ui.ui.shared.events import QUICK, WORKER, sent
+from t2ui.ui.shared.events import PAGE, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, listed
 from t2ui.ui.shared.mixture import experts_of, moved, with_experts
-from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.saved import OWN, SHARED, carried_out, change_of, renamed
 from t2ui.ui.shared.visitor import of
 
@@ -82,7 +82,10 @@ def library_page(shared: Shared, tab: gr.Tab) -> None:
 
     shared.library.change(show, None, shown, **QUICK)
     tab.select(show, None, shown, **QUICK)
-    shown.select(act, [shared.mixer, last], [shared.mixer, shared.library, shown], **WORKER)
+    changed = shown.select(
+        act, [shared.mixer, last], [shared.mixer, shared.library, shown], **WORKER
+    )
+    changed.then(None, None, None, js=once_loaded("libraryChanged"), **PAGE)
     shown.apply(use, shared.mixer, [shared.mixer, shared.dispatch], **QUICK)
 
 

@@ -13,6 +13,9 @@ ANSWERS_LANE: dict[str, Any] = {"concurrency_id": "answers", "concurrency_limit"
 WORKER_LANE: dict[str, Any] = {"concurrency_id": "worker", "concurrency_limit": None}
 ANSWERS = {**PAGE, **ANSWERS_LANE}  # an answer of the model
 WORKER = {**PAGE, **WORKER_LANE}  # other things that the worker does
+# The same for what is chosen again and again: what comes while one runs is answered after it.
+# Gradio forgets it without this mode, also where the event follows another one by `then`.
+NEWEST = {**WORKER, "trigger_mode": "always_last"}
 
 
 def sent(event: "EventData") -> dict[str, Any]:
