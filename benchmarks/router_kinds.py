@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.common import adapted_default, describe_machine, shipped
+from benchmarks.common import adapted_default, describe_machine, share_of, shipped
 from t2ui.config import OTHERS, default_data_dir
-from t2ui.evaluation.statistics import expected_calibration_error, wilson
+from t2ui.evaluation.statistics import expected_calibration_error
 from t2ui.inference.kinds import Examples, Kinds
 from t2ui.jsonl import read_jsonl
 from t2ui.models.prompt_states import prompt_states
@@ -77,12 +77,6 @@ def picks(kinds: Kinds, states: Tensor) -> list[tuple[str, float]]:
     return [max(one.items(), key=lambda item: item[1]) for one in found]
 
 
-def share(hits: Sequence[bool]) -> str:
-    low, high = wilson(sum(hits), len(hits))
-    part = 100 * sum(hits) / len(hits)
-    return f"{sum(hits)} of {len(hits)}, {part:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def gain_of(expert: Expert) -> float | None:
     """Of accuracy over the base model, on the expert's own task."""
     own = [m for m in expert.metrics if m["set"].startswith(f"{expert.task} test") and "base" in m]
@@ -130,7 +124,8 @@ def known(kinds: Kinds, states: Mapping[str, Tensor], experts: Mapping[str, Expe
             right += [pick == label for pick, _ in found]
             wrong += [pick not in (label, OTHERS) for pick, _ in found]
             none += [pick == OTHERS for pick, _ in found]
-    print(f"the right expert: {share(right)}; a wrong one: {share(wrong)}; none: {share(none)}")
+    for outcome, hits in (("the right expert", right), ("a wrong one", wrong), ("none", none)):
+        print(f"{outcome}: {share_of(hits)}")
     judged["all"] = tuple(a + b for a, b in zip(*judged.values(), strict=True))
     for who, (sure, hit) in judged.items():
         error = expected_calibration_error(sure, hit)
@@ -168,7 +163,7 @@ def nobodys(kinds: Kinds, model, tokenizer, count: int) -> None:
         found = [pick for pick, _ in picks(kinds, prompt_states(model, tokenizer, texts))]
         taken += [pick != OTHERS for pick in found]
         print(f"  nobody's {name:20} {Counter(found)}")
-    print(f"of kinds that no expert is of, to some expert: {share(taken)}")
+    print(f"of kinds that no expert is of, to some expert: {share_of(taken)}")
 
 
 def are_siblings(one: str, other: str) -> bool:
@@ -188,7 +183,9 @@ def left_out(examples: Examples, states: Mapping[str, Tensor], labels: Sequence[
         print(f"  without {label:20} {len(taken)} of {len(found)} go to {who}")
         siblings += [pick != OTHERS and are_siblings(label, pick) for pick in found]
         wrong += [pick != OTHERS and not are_siblings(label, pick) for pick in found]
-    print(f"with their family left out, to a sibling: {share(siblings)}; wrong: {share(wrong)}")
+    print(
+        f"with their family left out, to a sibling: {share_of(siblings)}; wrong: {share_of(wrong)}"
+    )
 
 
 def timed(examples: Examples, states: Mapping[str, Tensor]) -> None:
