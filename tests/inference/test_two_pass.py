@@ -1,13 +1,11 @@
 """Prompt to answer in two passes, on a model that somebody else holds."""
 
-import copy
-import json
-from dataclasses import replace
-
 import pytest
 import torch
-from reference import greedy, logits, matrix_names, prompt_ids, random_scales, rewritten
+import two_passes
+from reference import logits, matrix_names, prompt_ids, random_scales
 from tiny import ARCHITECTURES, END_ID, make_tiny
+from two_passes import PROMPT, assert_untouched, experts_for, infer, plain
 
 from t2ui.config import AnswerSettings, Sampling
 from t2ui.errors import InputError
@@ -15,66 +13,15 @@ from t2ui.inference.dispatch import Classification, LabelReader
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import make_plan
 from t2ui.inference.two_pass import replay, two_pass_infer
-from t2ui.models.chat import chat_ids
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
 from t2ui.svf.mixture import Mixture, mix
 
-PROMPT = "What is 7 + 5?"
-SHORT = Sampling(max_new_tokens=12)
-
-
-def experts_for(model, names, dispatcher=False, **details) -> dict[str, Expert]:
-    found = {
-        name: Expert(name, random_scales(model, names, seed, spread=0.5), **details)
-        for seed, name in enumerate(("math", "code"), start=1)
-    }
-    if dispatcher:
-        found["dispatch"] = Expert(
-            "dispatch",
-            random_scales(model, names, 3, spread=0.3),
-            objective="dispatch",
-            labels=("code", "math", "others"),
-        )
-    return found
-
-
-@pytest.fixture
-def experts(tiny_llama):
-    return experts_for(tiny_llama, matrix_names("llama"))
-
-
-@pytest.fixture
-def with_dispatcher(tiny_llama):
-    return experts_for(tiny_llama, matrix_names("llama"), dispatcher=True)
-
-
-def infer(model, tokenizer, experts, **settings):
-    return two_pass_infer(model, tokenizer, PROMPT, experts, **{"sampling": SHORT, **settings})
-
-
-def plain(model, tokenizer, scales=None, count=12) -> tuple[int, ...]:
-    return tuple(greedy(rewritten(model, scales or {}), chat_ids(tokenizer, PROMPT), count))
-
-
-def assert_untouched(model, before):
-    state, output = before
-    assert attached(model) is None
-    assert not any("forward" in vars(module) for module in model.modules())
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-    assert torch.equal(logits(model, prompt_ids(7)), output)
-    assert not any(p.requires_grad for p in model.parameters())
-
-
-@pytest.fixture
-def untouched(tiny_llama):
-    """The model's weights and output before the test; checked again after it."""
-    before = (
-        {n: t.clone() for n, t in tiny_llama.state_dict().items()},
-        logits(tiny_llama, prompt_ids(7)),
-    )
-    yield before
-    assert_untouched(tiny_llama, before)
+experts, with_dispatcher, untouched = (  # fixtures
+    two_passes.experts,
+    two_passes.with_dispatcher,
+    two_passes.untouched,
+)
 
 
 # --- the answer ----------------------------------------------------------------------------------
@@ -162,270 +109,6 @@ def test_sampling_reaches_the_decoder(tiny_llama, tiny_tokenizer, experts, untou
     ]
     assert found[0] == found[1] != found[2]
     assert len(found[0]) <= 16
-
-
-# --- errors leave the model as it was ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"mixture": Mixture({"meth": 1})}, "no expert named 'meth'; there are: code, math"),
-        ({"dispatch": "expert"}, "needs is not loaded: train one"),
-        (
-            {"dispatch": "random"},
-            "dispatch is 'random'; expected prompt, expert, router, both, none",
-        ),
-        ({"mixture": Mixture(), "dispatch": "prompt"}, "both given: choose one"),
-        ({"routing": "best"}, "routing is 'best'"),
-        ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1"),
-        ({"threshold": float("nan")}, "threshold is nan"),
-        ({"mixture": Mixture(), "sampling": Sampling(max_new_tokens=600)}, "context holds 512"),
-    ],
-)
-def test_bad_settings(tiny_llama, tiny_tokenizer, experts, untouched, settings, message):
-    with pytest.raises(InputError, match=message):
-        infer(tiny_llama, tiny_tokenizer, experts, **settings)
-
-
-@pytest.mark.parametrize("prompt", ["", " \n", "a" * 100_000])
-def test_bad_prompts(tiny_llama, tiny_tokenizer, experts, untouched, prompt):
-    for mixture in (None, Mixture({"math": 1})):
-        with pytest.raises(InputError, match="The prompt (is empty|has 100,000 characters)"):
-            two_pass_infer(tiny_llama, tiny_tokenizer, prompt, experts, mixture=mixture)
-
-
-@pytest.mark.parametrize("after", [0, 1, 3, 9])
-def test_a_failure_in_any_forward_pass(
-    tiny_llama, tiny_tokenizer, experts, untouched, monkeypatch, after
-):
-    calls = []
-    activation = tiny_llama.model.layers[1].mlp.act_fn
-    original = activation.forward
-
-    def fail(x):
-        calls.append(x.shape)
-        if len(calls) > after:
-            raise MemoryError("out of memory")
-        return original(x)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(activation, "forward", fail)
-        with pytest.raises(MemoryError):
-            infer(tiny_llama, tiny_tokenizer, experts)
-        assert len(calls) == after + 1
-    vars(activation).pop("forward", None)  # what monkeypatch put back as an instance attribute
-
-
-def test_an_expert_of_other_shapes(tiny_llama, tiny_tokenizer, experts, untouched):
-    wrong = {"model.layers.0.mlp.up_proj": torch.ones(7)}
-    with pytest.raises(InputError, match="'wrong' .*does not fit: .* 7 scales, the model has 32"):
-        infer(tiny_llama, tiny_tokenizer, {**experts, "wrong": Expert("wrong", wrong)})
-
-
-# --- transfers -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def foreign():
-    """Experts of another model of the same shapes."""
-    other = make_tiny("llama", seed=8)
-    with adapt(other) as adapter:
-        fingerprint = adapter.fingerprint
-    return experts_for(other, matrix_names("llama"), fingerprint=fingerprint, base_model="other")
-
-
-@pytest.mark.parametrize("alpha", [1, (0, 1)])
-def test_a_transfer_has_to_be_asked_for(tiny_llama, tiny_tokenizer, foreign, untouched, alpha):
-    with pytest.raises(InputError, match="'code' was made for other .*allow_transfer"):
-        infer(tiny_llama, tiny_tokenizer, foreign, mixture=Mixture({"math": 0, "code": alpha}))
-
-
-@pytest.mark.parametrize("mixture", [{"code": 1}, {"code": 1, "math": 0}, {"math": (0, 0)}, {}])
-def test_a_transfer_that_is_not_used_is_in_nobodys_way(
-    tiny_llama, tiny_tokenizer, experts, foreign, untouched, mixture
-):
-    mixed = {"math": foreign["math"], "code": experts["code"]}
-    result = infer(tiny_llama, tiny_tokenizer, mixed, mixture=Mixture(mixture))
-    assert result.note == ""
-    assert result.token_ids == plain(tiny_llama, tiny_tokenizer, mix(mixed, result.mixture))
-
-
-@pytest.mark.parametrize("routing", ["hard", "soft"])
-def test_pass_one_passes_over_what_was_made_for_other_weights(
-    tiny_llama, tiny_tokenizer, experts, foreign, untouched, routing
-):
-    mixed = {"math": foreign["math"], "code": experts["code"]}
-    result = infer(tiny_llama, tiny_tokenizer, mixed, routing=routing)
-    assert result.probabilities.keys() == {"code", "others"}
-    assert "math" not in result.mixture.weights
-    assert "passed over, as made for other weights: math" in result.note
-    asked = infer(tiny_llama, tiny_tokenizer, mixed, routing=routing, allow_transfer=True)
-    assert asked.probabilities.keys() == {"math", "code", "others"}
-    assert "passed over" not in asked.note
-
-
-def test_a_classification_expert_of_other_weights_is_not_used_unasked(
-    tiny_llama, tiny_tokenizer, experts, with_dispatcher, foreign, untouched
-):
-    theirs = replace(with_dispatcher["dispatch"], fingerprint=foreign["math"].fingerprint)
-    mixed = {**experts, "dispatch": theirs}
-    unasked = infer(tiny_llama, tiny_tokenizer, mixed)
-    assert unasked.receipt["set_by"].startswith("prompt dispatcher, ")
-    assert "other weights: dispatch" in unasked.note
-    with pytest.raises(InputError, match="needs is not loaded .*weights: dispatch"):
-        infer(tiny_llama, tiny_tokenizer, mixed, dispatch="expert")
-    asked = infer(tiny_llama, tiny_tokenizer, mixed, allow_transfer=True)
-    assert asked.receipt["set_by"].startswith("classification expert (a cross-model transfer), ")
-
-
-def test_nothing_but_transfers_says_what_to_do(tiny_llama, tiny_tokenizer, foreign, untouched):
-    with pytest.raises(InputError, match="no expert of this model .*math, code.*allow_transfer"):
-        infer(tiny_llama, tiny_tokenizer, foreign)
-
-
-def test_a_transfer_is_said_in_the_result(tiny_llama, tiny_tokenizer, foreign, untouched):
-    mixture = Mixture({"code": 1, "math": 0})
-    result = infer(tiny_llama, tiny_tokenizer, foreign, mixture=mixture, allow_transfer=True)
-    assert result.note == "code: a cross-model transfer from other"
-    assert result.receipt["note"] == result.note
-    assert result.token_ids == plain(tiny_llama, tiny_tokenizer, mix(foreign, mixture))
-    base = infer(tiny_llama, tiny_tokenizer, foreign, dispatch="none", allow_transfer=True)
-    assert base.note == ""
-    assert replay(tiny_llama, tiny_tokenizer, result.receipt, foreign).token_ids == result.token_ids
-
-
-# --- a model that has an adapter already ---------------------------------------------------------
-
-
-def test_the_callers_adapter_is_used_and_stays(tiny_llama, tiny_tokenizer, experts):
-    mixture = Mixture({"math": 1.0})
-    wanted = infer(tiny_llama, tiny_tokenizer, experts, mixture=mixture).token_ids
-    by_prompt = infer(tiny_llama, tiny_tokenizer, experts).probabilities
-    with adapt(tiny_llama) as adapter:
-        adapter.set(experts["code"].scales)  # what it has set is no part of the answer
-        before, setting = logits(tiny_llama, prompt_ids(7)), adapter.current()
-        assert infer(tiny_llama, tiny_tokenizer, experts, mixture=mixture).token_ids == wanted
-        assert infer(tiny_llama, tiny_tokenizer, experts).probabilities == by_prompt
-        with pytest.raises(InputError):
-            infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"meth": 1}))
-        assert attached(tiny_llama) is adapter
-        assert adapter.current() == setting
-        assert torch.equal(logits(tiny_llama, prompt_ids(7)), before)
-    assert attached(tiny_llama) is None
-
-
-# --- receipts ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"mixture": Mixture({"math": 0.6, "code": -0.3})},
-        {"mixture": Mixture({"math": (0.2, 1.4), "code": 1.0}, normalise=True)},
-        {"routing": "soft"},
-        {"dispatch": "none"},
-        {
-            "mixture": Mixture({"math": 1}),
-            "sampling": Sampling(
-                max_new_tokens=20, temperature=0.9, top_p=0.9, top_k=50, seed=11, stop=("zq", "qz")
-            ),
-        },
-    ],
-)
-def test_a_receipt_replays_to_the_same_tokens(
-    tiny_llama, tiny_tokenizer, experts, untouched, settings
-):
-    result = infer(tiny_llama, tiny_tokenizer, experts, **settings)
-    receipt = json.loads(json.dumps(result.receipt))  # it is plain data
-    again = replay(tiny_llama, tiny_tokenizer, receipt, experts)
-    assert (again.token_ids, again.text) == (result.token_ids, result.text)
-    assert (again.mixture.weights, again.scope) == (result.mixture.weights, result.scope)
-    assert again.receipt["sampling"] == receipt["sampling"]
-    assert again.difference is None and receipt["answer"]
-
-
-@pytest.mark.parametrize("scope", ["all", "answer"])
-def test_a_replay_says_the_first_token_that_differs_and_by_how_much(
-    tiny_llama, tiny_tokenizer, experts, scope
-):
-    mixture = Mixture({"math": 0.5}, scope=scope)
-    receipt = infer(tiny_llama, tiny_tokenizer, experts, mixture=mixture).receipt
-    told, place = receipt["answer"], 3
-    other = (told[place] + 1) % len(tiny_tokenizer)
-    receipt["answer"] = [*told[:place], other, *told[place + 1 :]]
-    found = replay(tiny_llama, tiny_tokenizer, receipt, experts).difference
-    assert (found.place, found.replayed) == (3, tiny_tokenizer.decode([told[place]]))
-    assert found.recorded == tiny_tokenizer.decode([other])
-    if scope == "all":
-        ids = [*chat_ids(tiny_tokenizer, PROMPT), *told[:place]]
-        scored = logits(rewritten(tiny_llama, mix(experts, mixture)), [ids])[0, -1]
-        assert found.gap == pytest.approx(float(scored[told[place]] - scored[other]), abs=1e-3)
-    assert found.gap > 0 and f"{found.gap:.4g} apart" in str(found)
-
-
-def test_a_receipt_says_what_answered(tiny_llama, tiny_tokenizer, experts):
-    result = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 0.5}))
-    receipt = result.receipt
-    with adapt(tiny_llama) as adapter:
-        assert receipt["fingerprint"] == adapter.fingerprint
-    assert receipt["model"] == "tiny-llama"
-    assert receipt["prompt"] == PROMPT
-    assert receipt["mixture"] == {"math": 0.5}
-    assert receipt["experts"] == {"math": experts["math"].sha256}
-    assert (receipt["dtype"], receipt["device"]) == ("float32", "cpu")
-    assert receipt["sampling"]["max_new_tokens"] == 12
-    assert set(receipt["versions"]) == {"t2ui", "torch", "transformers"}
-    assert receipt["timings"].keys() == result.timings.keys()
-
-
-def test_a_receipt_with_other_experts_is_refused(tiny_llama, tiny_tokenizer, experts, untouched):
-    receipt = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1})).receipt
-    other = {"math": Expert("math", experts["code"].scales)}
-    with pytest.raises(InputError, match="The receipt used an expert 'math' .*there is one with"):
-        replay(tiny_llama, tiny_tokenizer, receipt, other)
-    with pytest.raises(InputError, match="there is none of that name: load"):
-        replay(tiny_llama, tiny_tokenizer, receipt, {"code": experts["code"]})
-
-
-@pytest.mark.parametrize("weights", [{}, {"math": 1}])
-def test_a_receipt_of_another_model_is_refused(tiny_llama, tiny_tokenizer, experts, weights):
-    receipt = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture(weights)).receipt
-    other = make_tiny("llama", seed=8)
-    with pytest.raises(InputError, match="The receipt was made with tiny-llama; .*other weights"):
-        replay(other, tiny_tokenizer, receipt, experts)
-    assert attached(other) is None
-
-
-def test_a_receipt_of_another_dtype_is_refused(tiny_llama, tiny_tokenizer, experts):
-    receipt = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1})).receipt
-    half = copy.deepcopy(tiny_llama).bfloat16()
-    with pytest.raises(InputError, match="made in float32 and the model is in bfloat16.*load it"):
-        replay(half, tiny_tokenizer, receipt, experts)
-    elsewhere = {**receipt, "device": "cuda"}
-    again = replay(tiny_llama, tiny_tokenizer, elsewhere, experts)
-    assert again.receipt["device"] == "cpu"
-
-
-def test_a_receipt_knows_which_matrices_were_adapted(tiny_llama, tiny_tokenizer, untouched):
-    experts = experts_for(tiny_llama, matrix_names("llama", "mlp"))
-    with adapt(tiny_llama, "mlp"):
-        result = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1.0}))
-    assert result.receipt["modules"] == "mlp"
-    again = replay(tiny_llama, tiny_tokenizer, result.receipt, experts)
-    assert again.token_ids == result.token_ids
-    assert again.receipt["modules"] == "mlp"
-    match = r"with mlp matrices adapted and the model's adapter has all: .*adapt\(model, 'mlp'\)"
-    with adapt(tiny_llama), pytest.raises(InputError, match=match):
-        replay(tiny_llama, tiny_tokenizer, result.receipt, experts)
-
-
-@pytest.mark.parametrize("since", [("dispatch", "note"), ("dispatch", "note", "modules")])
-def test_an_older_receipt_says_less_and_still_replays(tiny_llama, tiny_tokenizer, experts, since):
-    result = infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"math": 1.0}))
-    older = {key: value for key, value in result.receipt.items() if key not in since}
-    assert replay(tiny_llama, tiny_tokenizer, older, experts).token_ids == result.token_ids
 
 
 def test_a_plan_needs_no_pass_one_for_none(tiny_llama, tiny_tokenizer, experts):
@@ -520,6 +203,85 @@ def test_a_model_in_train_mode_answers_as_in_eval_mode(tiny_tokenizer, mode):
         assert all(module.training for module in model.modules())
 
 
+# --- errors leave the model as it was ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixture": Mixture({"meth": 1})}, "no expert named 'meth'; there are: code, math"),
+        ({"dispatch": "expert"}, "needs is not loaded: train one"),
+        (
+            {"dispatch": "random"},
+            "dispatch is 'random'; expected prompt, expert, router, both, none",
+        ),
+        ({"mixture": Mixture(), "dispatch": "prompt"}, "both given: choose one"),
+        ({"routing": "best"}, "routing is 'best'"),
+        ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"mixture": Mixture(), "sampling": Sampling(max_new_tokens=600)}, "context holds 512"),
+    ],
+)
+def test_bad_settings(tiny_llama, tiny_tokenizer, experts, untouched, settings, message):
+    with pytest.raises(InputError, match=message):
+        infer(tiny_llama, tiny_tokenizer, experts, **settings)
+
+
+@pytest.mark.parametrize("prompt", ["", " \n", "a" * 100_000])
+def test_bad_prompts(tiny_llama, tiny_tokenizer, experts, untouched, prompt):
+    for mixture in (None, Mixture({"math": 1})):
+        with pytest.raises(InputError, match="The prompt (is empty|has 100,000 characters)"):
+            two_pass_infer(tiny_llama, tiny_tokenizer, prompt, experts, mixture=mixture)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 9])
+def test_a_failure_in_any_forward_pass(
+    tiny_llama, tiny_tokenizer, experts, untouched, monkeypatch, after
+):
+    calls = []
+    activation = tiny_llama.model.layers[1].mlp.act_fn
+    original = activation.forward
+
+    def fail(x):
+        calls.append(x.shape)
+        if len(calls) > after:
+            raise MemoryError("out of memory")
+        return original(x)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(activation, "forward", fail)
+        with pytest.raises(MemoryError):
+            infer(tiny_llama, tiny_tokenizer, experts)
+        assert len(calls) == after + 1
+    vars(activation).pop("forward", None)  # what monkeypatch put back as an instance attribute
+
+
+def test_an_expert_of_other_shapes(tiny_llama, tiny_tokenizer, experts, untouched):
+    wrong = {"model.layers.0.mlp.up_proj": torch.ones(7)}
+    with pytest.raises(InputError, match="'wrong' .*does not fit: .* 7 scales, the model has 32"):
+        infer(tiny_llama, tiny_tokenizer, {**experts, "wrong": Expert("wrong", wrong)})
+
+
 def test_a_bare_backbone_is_one_clear_line(tiny_llama, tiny_tokenizer):
     with pytest.raises(InputError, match="LlamaModel has no output head"):
         two_pass_infer(tiny_llama.base_model, tiny_tokenizer, PROMPT, {}, dispatch="none")
+
+
+# --- a model that has an adapter already ---------------------------------------------------------
+
+
+def test_the_callers_adapter_is_used_and_stays(tiny_llama, tiny_tokenizer, experts):
+    mixture = Mixture({"math": 1.0})
+    wanted = infer(tiny_llama, tiny_tokenizer, experts, mixture=mixture).token_ids
+    by_prompt = infer(tiny_llama, tiny_tokenizer, experts).probabilities
+    with adapt(tiny_llama) as adapter:
+        adapter.set(experts["code"].scales)  # what it has set is no part of the answer
+        before, setting = logits(tiny_llama, prompt_ids(7)), adapter.current()
+        assert infer(tiny_llama, tiny_tokenizer, experts, mixture=mixture).token_ids == wanted
+        assert infer(tiny_llama, tiny_tokenizer, experts).probabilities == by_prompt
+        with pytest.raises(InputError):
+            infer(tiny_llama, tiny_tokenizer, experts, mixture=Mixture({"meth": 1}))
+        assert attached(tiny_llama) is adapter
+        assert adapter.current() == setting
+        assert torch.equal(logits(tiny_llama, prompt_ids(7)), before)
+    assert attached(tiny_llama) is None

@@ -22,6 +22,7 @@ SLOWER = float(os.environ.get("SLOWER", "1"))
 SHOTS = Path(__file__).parents[1] / "screenshots"
 CARDS = ("#ask-bar", "#classification", "#mixer", "#next-token", "#answer-base", "#answer-adapted")
 FIBONACCI = "Fibonacci in Python"
+PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 CUT = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
 leaving = set()  # pages that are being left: their streams are cut, and Gradio's client says so
 
@@ -159,6 +160,25 @@ def alpha(page, name):
 
 def mode(page):
     return page.locator("#dispatch-mode input:checked").get_attribute("value")
+
+
+def answered(page):
+    """The line on the adapted answer that says what made it."""
+    return page.locator("#answered-adapted").inner_text().replace("\n", " ")
+
+
+def text(page, pane="adapted"):
+    return page.locator(f"#answer-{pane} .text").inner_text()
+
+
+def of(client, kind):
+    """The requests of one kind that the worker's double got."""
+    return [request for request in client.requests if isinstance(request, kind)]
+
+
+def is_old(page):
+    """Whether the adapted answer is marked as not what the sliders say."""
+    return page.locator("#answer-adapted .t2[data-old]").count() == 1
 
 
 def boxes(page):

@@ -3,68 +3,31 @@
 import copy
 import itertools
 
+import adapted_tiny
 import pytest
 import torch
-from reference import (
-    logits,
-    matrix_names,
-    new_weight,
-    prompt_ids,
-    random_scales,
-    rewritten,
-)
-from tiny import ARCHITECTURES, make_tiny
+from adapted_tiny import IDS, UP, differ
+from reference import logits, matrix_names, new_weight, random_scales, rewritten
+from tiny import make_tiny
 from torch.func import functional_call
 
-from t2ui.errors import InputError
-from t2ui.svf.adapter import Adapter, adapt, adapted, attached
-from t2ui.svf.decomposition import Factors, fingerprint
-from t2ui.svf.expert import Expert
+from t2ui.svf.adapter import Adapter, adapt
+from t2ui.svf.decomposition import Factors
 from t2ui.svf.modules import adapted_modules
 
-UP = "model.layers.0.mlp.up_proj"
-IDS = [prompt_ids(11, seed) for seed in range(5)]  # five prompts of one length
+architecture, model, adapter, scales, llama, z = (  # fixtures
+    adapted_tiny.architecture,
+    adapted_tiny.model,
+    adapted_tiny.adapter,
+    adapted_tiny.scales,
+    adapted_tiny.llama,
+    adapted_tiny.z,
+)
 
 
 def close(found, wanted, tolerance=2e-3):
     """Logits of tiny models reach ±10; float32 leaves them equal to about 1e-4."""
     torch.testing.assert_close(found, wanted, atol=tolerance, rtol=1e-3)
-
-
-def differ(a, b):
-    assert (a - b).abs().max() > 0.05, "the scales change nothing: the test would prove nothing"
-
-
-@pytest.fixture(params=ARCHITECTURES)
-def architecture(request):
-    return request.param
-
-
-@pytest.fixture
-def model(architecture, request):
-    return request.getfixturevalue(f"tiny_{architecture}")
-
-
-@pytest.fixture
-def adapter(model):
-    with adapt(model) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-def scales(architecture, model):
-    return random_scales(model, matrix_names(architecture), seed=1)
-
-
-@pytest.fixture
-def llama(tiny_llama):
-    with adapt(tiny_llama) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-def z(tiny_llama):
-    return random_scales(tiny_llama, matrix_names("llama"), seed=1)
 
 
 # --- the base model is exact ---------------------------------------------------------------------
@@ -250,181 +213,6 @@ def test_rows_refuse_a_batch_of_another_size(tiny_llama, llama, z):
                 logits(tiny_llama, IDS[:count])
 
 
-# --- contexts and removal ------------------------------------------------------------------------
-
-
-class Raised(Exception):
-    pass
-
-
-def test_contexts_give_back_what_was_set_before(tiny_llama, llama, z):
-    other = random_scales(tiny_llama, llama.names, seed=2)
-    base = logits(tiny_llama, IDS)
-    with llama.applied(z):
-        outer = logits(tiny_llama, IDS)
-        for context in (
-            llama.disabled(),
-            llama.applied(other, "merged"),
-            llama.rows([other] * 5),
-            llama.kept(),
-        ):
-            with context:
-                llama.set(other)
-                differ(logits(tiny_llama, IDS), outer)
-            assert torch.equal(logits(tiny_llama, IDS), outer)
-    assert torch.equal(logits(tiny_llama, IDS), base)
-
-
-@pytest.mark.parametrize("kind", ["disabled", "applied", "rows", "kept"])
-def test_contexts_give_back_when_something_is_raised(tiny_llama, llama, z, kind):
-    llama.set(z)
-    before = logits(tiny_llama, IDS)
-    arguments = {"applied": ({UP: z[UP] * 2},), "rows": ([None, z],)}.get(kind, ())
-    with pytest.raises(Raised), getattr(llama, kind)(*arguments):
-        llama.reset()
-        raise Raised
-    assert torch.equal(logits(tiny_llama, IDS), before)
-
-
-def test_a_forward_that_fails_inside_leaves_the_model_unchanged(tiny_llama, z):
-    before = logits(tiny_llama, IDS)
-    with pytest.raises(RuntimeError), adapt(tiny_llama) as adapter, adapter.rows([z, z]):
-        logits(tiny_llama, IDS)  # five rows
-    assert attached(tiny_llama) is None
-    assert torch.equal(logits(tiny_llama, IDS), before)
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        ({UP: torch.ones(31)}, r"up_proj: got a scale vector of shape \(31,\), expected \(32,\)"),
-        ({"lm_head": torch.ones(32)}, "lm_head is not an adapted matrix"),
-        ({UP: torch.ones(1, 32)}, r"shape \(1, 32\), expected \(32,\)"),
-    ],
-)
-def test_bad_scales_change_nothing(tiny_llama, llama, z, bad, message):
-    llama.set(z)
-    before = logits(tiny_llama, IDS)
-    bad = {**z, **bad}
-    for call in (
-        lambda: llama.set(bad),
-        lambda: llama.set(bad, "merged"),
-        lambda: llama.set_rows([z, bad, None]),
-        lambda: llama.applied(bad).__enter__(),
-        lambda: llama.rows([bad]).__enter__(),
-    ):
-        with pytest.raises(InputError, match=message):
-            call()
-        assert torch.equal(logits(tiny_llama, IDS), before)
-
-
-def test_unknown_mode(llama, z):
-    with pytest.raises(InputError, match="mode is 'fast'; expected factored or merged"):
-        llama.set(z, "fast")
-
-
-def snapshot(model):
-    return {name: dict(vars(module)) for name, module in model.named_modules()}
-
-
-def test_remove_leaves_every_module_as_it_was(model, scales):
-    before = snapshot(model)
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    adapter = adapt(model)
-    adapter.set(scales, "merged")
-    assert attached(model) is adapter
-    adapter.remove()
-    assert attached(model) is None
-    after = snapshot(model)
-    assert after.keys() == before.keys()
-    for name in before:
-        assert after[name].keys() == before[name].keys(), name
-        assert "forward" not in after[name]
-    assert all(torch.equal(tensor, state[n]) for n, tensor in model.state_dict().items())
-
-
-def test_remove_gives_back_a_forward_of_the_modules_own(tiny_llama):
-    """accelerate's device hooks are such forwards."""
-    model = copy.deepcopy(tiny_llama)
-    module = model.get_submodule(UP)
-    calls = []
-    original = module.forward
-
-    def hooked(x):
-        calls.append(x.shape)
-        return original(x)
-
-    module.forward = hooked
-    base = logits(model, IDS)
-    with adapt(model) as adapter:
-        assert torch.equal(logits(model, IDS), base)
-        assert len(calls) == 2
-        adapter.set({UP: torch.zeros(32)})
-        logits(model, IDS)
-    assert module.forward is hooked
-
-
-def test_adapt_removes_at_the_end_of_the_block_whatever_happens(tiny_gpt2):
-    with pytest.raises(Raised), adapt(tiny_gpt2) as adapter:
-        adapter.set(random_scales(tiny_gpt2, adapter.names, seed=1))
-        raise Raised
-    assert attached(tiny_gpt2) is None
-    with adapt(tiny_gpt2):
-        pass
-
-
-def test_a_model_is_adapted_once(tiny_llama):
-    with adapt(tiny_llama) as adapter:
-        with pytest.raises(InputError, match="has an adapter already"):
-            adapt(tiny_llama)
-        assert attached(tiny_llama) is adapter
-    assert attached(tiny_llama) is None
-
-
-def test_a_block_uses_the_adapter_that_is_there_or_one_of_its_own(tiny_llama):
-    with adapted(tiny_llama, "mlp") as own:
-        assert attached(tiny_llama) is own and own.modules == "mlp"
-        with adapted(tiny_llama) as held:
-            assert held is own
-        assert attached(tiny_llama) is own  # whoever made it takes it off
-    assert attached(tiny_llama) is None
-    with pytest.raises(RuntimeError, match="a bug"), adapted(tiny_llama):
-        raise RuntimeError("a bug")
-    assert attached(tiny_llama) is None
-
-
-# --- what is not adapted -------------------------------------------------------------------------
-
-
-def test_weights_embeddings_and_head_are_never_written(model, adapter, scales):
-    state = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    for mode in ("merged", "factored"):
-        with adapter.applied(scales, mode):
-            logits(model, IDS)
-            assert all(torch.equal(t, state[n]) for n, t in model.named_parameters())
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    assert (head.weight is embedding.weight) == tied
-    assert "forward" not in vars(head) and "forward" not in vars(embedding)
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gemma3", "gpt2"])
-def test_the_tiny_models_that_stand_for_tied_heads_are_tied(name, request):
-    model = request.getfixturevalue(f"tiny_{name}")
-    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-
-
-def test_the_vision_tower_is_left_alone(tiny_llava):
-    vision = tiny_llava.model.vision_tower
-    with adapt(tiny_llava) as adapter:
-        assert not any("forward" in vars(module) for module in vision.modules())
-        assert all(name.startswith("model.language_model.layers.") for name in adapter.names)
-        pixels = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        before = vision(pixels).last_hidden_state
-        with adapter.applied(random_scales(tiny_llava, adapter.names, seed=1)):
-            assert torch.equal(vision(pixels).last_hidden_state, before)
-
-
 # --- gradients -----------------------------------------------------------------------------------
 
 
@@ -491,71 +279,3 @@ def test_scales_of_one_that_need_gradients_get_them(tiny_llama, llama):
     with llama.applied(scales):
         adapted_loss(tiny_llama).backward()
     assert all(s.grad is not None and s.grad.abs().max() > 0 for s in scales.values())
-
-
-# --- which expert fits ---------------------------------------------------------------------------
-
-
-def test_an_expert_of_these_weights_fits(llama, z):
-    part = {n: s for n, s in z.items() if ".mlp." in n}
-    for scales in (z, part):
-        expert = Expert("own", scales, fingerprint=llama.fingerprint_of(scales))
-        llama.check(expert)
-        assert not llama.is_transfer(expert)
-    llama.check(Expert("unsigned", z))
-
-
-def test_an_expert_survives_a_change_of_the_models_dtype(tiny_llama, llama, z):
-    expert = Expert("own", z, fingerprint=llama.fingerprint_of(z))
-    with adapt(copy.deepcopy(make_tiny("llama")).bfloat16()) as other:
-        other.check(expert)
-
-
-def test_an_expert_of_other_weights_is_a_transfer_that_has_to_be_asked_for(llama, z):
-    with adapt(make_tiny("llama", seed=5)) as other:
-        expert = Expert("theirs", z, "other-llama", fingerprint=other.fingerprint_of(z))
-    assert llama.is_transfer(expert)
-    with pytest.raises(InputError, match="'theirs' was made for other-llama .*allow_transfer"):
-        llama.check(expert)
-    llama.check(expert, allow_transfer=True)
-
-
-@pytest.mark.parametrize("allow", [False, True])
-def test_an_expert_of_other_shapes_is_refused_with_its_mismatches(llama, z, allow):
-    wrong = {
-        **z,
-        UP: torch.ones(7),
-        "model.layers.9.mlp.up_proj": torch.ones(32),
-        "model.layers.9.mlp.down_proj": torch.ones(32),
-        "model.layers.8.mlp.down_proj": torch.ones(32),
-    }
-    with pytest.raises(InputError) as caught:
-        llama.check(Expert("wrong", wrong, "big-llama"), allow_transfer=allow)
-    message = str(caught.value)
-    assert "Expert 'wrong' is for big-llama and does not fit" in message
-    assert "model.layers.0.mlp.up_proj: 7 scales, the model has 32" in message
-    assert "model.layers.8.mlp.down_proj: not in the model" in message
-    assert "… (4 in all)" in message
-
-
-@pytest.mark.parametrize("allow", [False, True])
-def test_as_many_scales_for_other_shapes_are_no_transfer(llama, z, allow):
-    """An MLP may be wider with the same number of singular values."""
-    wider = {n: f._replace(U=torch.ones(99, f.S.numel())) for n, f in llama.factors.items()}
-    expert = Expert("wide", z, "wide-llama", fingerprint=fingerprint(wider))
-    with pytest.raises(InputError, match="'wide' is for wide-llama, .*those of tiny-llama, and"):
-        llama.check(expert, allow_transfer=allow)
-
-
-@pytest.mark.parametrize("modules", ["all", "attention", "mlp"])
-def test_an_adapter_knows_which_matrices_were_chosen(modules):
-    with adapt(make_tiny("llama"), modules) as adapter:
-        assert adapter.modules == modules
-
-
-@pytest.mark.parametrize("name", [a for a in ARCHITECTURES if a != "llama"])
-def test_a_llama_expert_fits_no_other_architecture_silently(name, z, llama):
-    expert = Expert("llama's", z, fingerprint=llama.fingerprint_of(z))
-    model = make_tiny(name, seed=1)  # of seed 0, some have the very same matrices
-    with adapt(model) as adapter, pytest.raises(InputError, match="does not fit|was made for"):
-        adapter.check(expert)

@@ -1,151 +1,30 @@
-"""The objective against its definition; training that learns, resumes, and cleans up."""
+"""Training of an expert: it learns, keeps its best step, and leaves the model as it was."""
 
-import json
 import math
-from dataclasses import replace
 
+import closed_training
 import pytest
 import torch
+from closed_training import LEARNING, config, log_of, make_task, without_times
 from reference import logits, prompt_ids
-from safetensors.torch import load_file
 from scores import option_scores, right_by
 from tiny import make_tiny
 
-from t2ui.config import TrainConfig
 from t2ui.errors import InputError
 from t2ui.models import likelihood
 from t2ui.models.chat import answer_tail
-from t2ui.models.questions import Question
 from t2ui.models.running import BaseReading
 from t2ui.svf.adapter import adapt, attached
 from t2ui.svf.expert import Expert
-from t2ui.tasks import Example, Task
 from t2ui.tasks.batching import rows_of_step
-from t2ui.training.checkpoint import append_log, read_log
-from t2ui.training.objectives.exact import exact_policy_loss
 from t2ui.training.parameters import ScaleOffsets
 from t2ui.training.svf import train_svf
 from t2ui.training.trainer import Trainer
 
-# --- the objective -------------------------------------------------------------------------------
-
-
-def test_loss_worked_out_by_hand():
-    """π′ = (1/4, 3/4), π = (1/2, 1/2), r = (1, −1), λ = 0.5."""
-    scores, reference = torch.tensor([1.0, 3.0]).log(), torch.tensor([5.0, 5.0])
-    loss, reward, kl = exact_policy_loss(scores, torch.tensor([1.0, -1.0]), reference, 0.5)
-    assert reward.item() == pytest.approx(0.25 - 0.75)
-    assert kl.item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
-    assert loss.item() == pytest.approx(0.5 * kl.item() + 0.5)
-
-
-def test_temperature_flattens_both_policies():
-    scores, reference = torch.tensor([1.0, 9.0]).log(), torch.tensor([4.0, 1.0]).log()
-    _, reward, kl = exact_policy_loss(scores, torch.tensor([1.0, -1.0]), reference, 0.5, 2.0)
-    assert reward.item() == pytest.approx(0.25 - 0.75)  # square roots: 1 to 3, and 2 to 1
-    assert kl.item() == pytest.approx(
-        0.25 * math.log(0.25 / (2 / 3)) + 0.75 * math.log(0.75 / (1 / 3))
-    )
-
-
-def test_the_kl_is_zero_at_the_base_and_is_from_adapted_to_base():
-    rewards, base = torch.tensor([1.0, -1.0, -1.0]), torch.tensor([0.5, -1.0, 2.0])
-    assert exact_policy_loss(base + 3, rewards, base, 1.0)[2].item() == pytest.approx(0, abs=1e-6)
-    other = torch.tensor([3.0, 0.0, 0.0])
-    forward = exact_policy_loss(other, rewards, base, 1.0)[2]
-    backward = exact_policy_loss(base, rewards, other, 1.0)[2]
-    ratio = other.log_softmax(0) - base.log_softmax(0)
-    torch.testing.assert_close(forward, (other.softmax(0) * ratio).sum())
-    assert abs(forward - backward) > 0.1
-
-
-def objective_cases():
-    random = torch.Generator().manual_seed(0)
-    for options in (2, 3, 5):
-        for kl_coeff in (0.0, 0.1, 2.0):
-            for temperature in (1.0, 3.0):
-                scores, base = 2 * torch.randn(2, options, generator=random, dtype=torch.float64)
-                rewards = -torch.ones(options, dtype=torch.float64)
-                rewards[options // 2] = 1
-                yield scores, rewards, base, kl_coeff, temperature
-
-
-@pytest.mark.parametrize("case", list(objective_cases()))
-def test_gradient_is_the_reinforce_expectation_less_the_kl_penalty(case):
-    """∇J = E[r ∇log π′] − λ ∇KL, each expectation taken as a sum over the options."""
-    scores, rewards, base, kl_coeff, temperature = case
-
-    def log_policy(s):
-        return (s / temperature).log_softmax(0)
-
-    policy, log_base = log_policy(scores).exp(), log_policy(base)
-    grad_log = torch.autograd.functional.jacobian(log_policy, scores)  # (O, O): ∇ log π′(o)
-    reinforce = (policy * rewards) @ grad_log
-    penalty = (policy * (log_policy(scores) - log_base)) @ grad_log  # E[∇ log π′] is zero
-    leaf = scores.clone().requires_grad_(True)
-    loss, _, _ = exact_policy_loss(leaf, rewards, base, kl_coeff, temperature)
-    loss.backward()
-    torch.testing.assert_close(-leaf.grad, reinforce - kl_coeff * penalty)
-
-
-def test_gradient_is_what_sampled_reinforce_tends_to():
-    scores, rewards = torch.tensor([0.3, -0.5, 1.0]), torch.tensor([1.0, -1.0, -1.0])
-    leaf = scores.clone().requires_grad_(True)
-    exact_policy_loss(leaf, rewards, torch.zeros(3), 0.0)[0].backward()
-    policy = scores.softmax(0)
-    drawn = torch.multinomial(policy, 200_000, True, generator=torch.Generator().manual_seed(0))
-    sampled = (rewards[drawn][:, None] * (torch.eye(3)[drawn] - policy)).mean(0)
-    torch.testing.assert_close(-leaf.grad, sampled, atol=5e-3, rtol=0)
+one_thread = closed_training.one_thread  # a fixture for every test here
 
 
 # --- training ------------------------------------------------------------------------------------
-
-
-def make_task(name="pick", *, train=10, validation=8, seed=0, **details) -> Task:
-    """The right option is always the one that begins with token 100, not with 200."""
-    rows = []
-    for i in range(train + validation):
-        options = ((100, 150), (200, 150))
-        correct = i % 2
-        rows.append(
-            Example(
-                id=f"{seed}-{i}",
-                question=Question(
-                    (*prompt_ids(2 + i % 4, seed=50 + i), 7, 8, 9),
-                    options[::-1] if correct else options,
-                ),
-                correct=correct,
-                lengths=(3, 3),
-            )
-        )
-    return Task(name, tuple(rows[:train]), tuple(rows[train:]), **details)
-
-
-QUICK = {"steps": 8, "batch": 4, "learning_rate": 0.05, "evaluate_every": 4, "checkpoint_every": 3}
-LEARNING = {"steps": 8, "batch": 12}
-
-
-def config(**settings) -> TrainConfig:
-    return TrainConfig(**{**QUICK, **settings})
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def log_of(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def without_times(events) -> list[tuple]:
-    return [
-        (e["kind"], e["step"], {k: v for k, v in e["values"].items() if k != "seconds"})
-        for e in events
-    ]
 
 
 def test_training_learns_the_task(tiny_llama, tmp_path):
@@ -254,6 +133,12 @@ def test_every_epoch_sees_every_row_once_in_its_own_order():
     assert [row for step in range(5) for row in rows_of_step(rows, 4, 1, step)] != seen
 
 
+def test_tasks_without_rows(adapter, tmp_path):
+    for task in (make_task(train=0), make_task(validation=0)):
+        with pytest.raises(InputError, match="no training or no validation rows"):
+            Trainer(ScaleOffsets(adapter), None, task, config(), tmp_path)
+
+
 # --- the best checkpoint -------------------------------------------------------------------------
 
 
@@ -350,116 +235,6 @@ def test_the_expert_says_how_it_was_trained(tiny_llama, tmp_path):
     assert 0 < expert.training["best_step"] <= 8
 
 
-# --- resuming ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stop_after", [3, 5, 8])
-def test_a_run_that_was_cut_off_goes_on_along_the_same_curve(tiny_llama, tmp_path, stop_after):
-    """Bit for bit, over several epochs, wherever it stopped; what was not saved is done again."""
-    task, settings = make_task(train=10), config(steps=11)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    with adapt(tiny_llama) as adapter:
-        list(Trainer(ScaleOffsets(adapter), None, task, settings, whole).run())
-    with adapt(tiny_llama) as adapter:
-        for event in Trainer(ScaleOffsets(adapter), None, task, settings, parts).run():
-            if event.step == stop_after and event.kind == "step":
-                break
-    with adapt(tiny_llama) as adapter:
-        resumed = Trainer(ScaleOffsets(adapter), None, task, settings, parts)
-        assert resumed.step in (stop_after - stop_after % 3, stop_after - stop_after % 3 - 3)
-        list(resumed.run())
-    ends = [load_file(folder / "checkpoint.safetensors") for folder in (whole, parts)]
-    assert ends[0].keys() == ends[1].keys()
-    assert ends[0]["values"].abs().max() > 0.05
-    for key, tensor in ends[0].items():
-        assert torch.equal(tensor, ends[1][key]), key
-    curves = [{(k, s): v for k, s, v in without_times(log_of(folder))} for folder in (whole, parts)]
-    assert curves[0] == curves[1]
-
-
-def test_a_finished_run_is_not_run_again(tiny_llama, tmp_path):
-    task, settings = make_task(train=24, validation=12), config(**LEARNING)
-    list(train_svf(tiny_llama, task, settings, tmp_path))
-    before = Expert.load(tmp_path / "pick.safetensors").sha256
-    events = list(train_svf(tiny_llama, task, settings, tmp_path))
-    assert [e.kind for e in events] == ["end"]
-    assert Expert.load(tmp_path / "pick.safetensors").sha256 == before
-
-
-def test_more_steps_may_be_asked_for(adapter, tmp_path):
-    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
-    longer = Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=5), tmp_path)
-    assert [e.step for e in longer.run() if e.kind == "step"] == [4, 5]
-    assert longer.record()["schedule"] == [[0, 3], [3, 5]]  # the rate did not fall as in one run
-
-
-def test_a_run_does_not_go_on_under_other_prompts(adapter, tmp_path):
-    """What was reworded, or is judged in another way, is another run; its base scores too."""
-    task = make_task()
-    list(Trainer(ScaleOffsets(adapter), None, task, config(steps=3), tmp_path).run())
-    row = task.train[-1]
-    longer = replace(row, question=replace(row.question, prompt=(*row.question.prompt, 7)))
-    for other in (replace(task, train=(*task.train[:-1], longer)), replace(task, stop=("x",))):
-        with pytest.raises(InputError, match="different: prompts, answers or reward"):
-            Trainer(ScaleOffsets(adapter), None, other, config(steps=3), tmp_path)
-
-
-def test_what_training_does_not_read_may_change_under_way(adapter, tmp_path):
-    """A version may hold more of a question than the one that began the run."""
-    task = make_task()
-    list(Trainer(ScaleOffsets(adapter), None, task, config(steps=3), tmp_path).run())
-    rows = tuple(replace(r, question=replace(r.question, ends=(1, 2))) for r in task.train)
-    trainer = Trainer(
-        ScaleOffsets(adapter), None, replace(task, train=rows), config(steps=4), tmp_path
-    )
-    assert [e.step for e in trainer.run() if e.kind == "step"] == [4]
-
-
-def test_half_a_line_of_the_log_does_not_spoil_the_next(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1}\n{"kind": "st')
-    append_log(tmp_path, {"kind": "step", "step": 2})
-    append_log(tmp_path, {"kind": "step", "step": 3})
-    assert [event["step"] for event in read_log(tmp_path)] == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("settings", "task", "message"),
-    [
-        ({"learning_rate": 0.02}, "pick", "different: learning_rate"),
-        ({"seed": 1, "kl_coeff": 0.5}, "pick", "different: kl_coeff, seed"),
-        ({}, "other", "of another run"),
-    ],
-)
-def test_a_checkpoint_of_another_run_is_refused(adapter, tmp_path, settings, task, message):
-    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
-    with pytest.raises(InputError, match=message):
-        Trainer(ScaleOffsets(adapter), None, make_task(task), config(steps=3, **settings), tmp_path)
-
-
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
-def test_a_checkpoint_of_another_model_is_refused(adapter, tmp_path, architecture):
-    """Of the same shapes (llama), of the same names (qwen2), or of neither."""
-    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
-    with adapt(make_tiny(architecture, seed=9)) as other:
-        with pytest.raises(InputError, match="is of another model|other weights"):
-            Trainer(ScaleOffsets(other), None, make_task(), config(steps=3), tmp_path)
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"", lambda data: b"{}"])
-def test_a_damaged_checkpoint(adapter, tmp_path, damage):
-    list(Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path).run())
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match="cannot be read .*remove it to start"):
-        Trainer(ScaleOffsets(adapter), None, make_task(), config(steps=3), tmp_path)
-
-
-def test_tasks_without_rows(adapter, tmp_path):
-    for task in (make_task(train=0), make_task(validation=0)):
-        with pytest.raises(InputError, match="no training or no validation rows"):
-            Trainer(ScaleOffsets(adapter), None, task, config(), tmp_path)
-
-
 # --- the model afterwards ------------------------------------------------------------------------
 
 
@@ -500,7 +275,7 @@ def test_an_adapter_of_the_caller_stays_with_what_it_had_set(tiny_llama, adapter
     assert adapter.current() == before
 
 
-# --- scopes ---------------------------------------------------------------------------------------
+# --- scopes --------------------------------------------------------------------------------------
 
 
 def test_scope_answer_trains_what_the_answer_is_read_with(tiny_llama, tiny_tokenizer, tmp_path):
