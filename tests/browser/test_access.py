@@ -2,14 +2,13 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, rare, slide, wait_state
+from browsing import PHONE, SHOTS, ask, eventually, rare, slide, wait_state
 from looks import PALE
 
 pytestmark = pytest.mark.browser
 
 app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
 
-PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 HEBREW = "לתום היו 35 מדבקות והוא נתן 12."
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, rare, slide, wait_state
+from browsing import SHOTS, answered, ask, eventually, is_old, rare, slide, wait_state
 
 from t2ui.messages import Ask, Done, NextToken, NextTokens
 
@@ -16,20 +16,12 @@ ORANGE, BLUE = "rgb(230, 159, 0)", "rgb(0, 114, 178)"  # of code and math
 LONG = "".join(f"This is sentence number {n} of a long answer.\n" for n in range(1, 40))
 
 
-def is_old(page, panel):
-    return page.locator(f"{panel} .t2[data-old]").count() == 1
-
-
 def grey(page, selector):
     return page.locator(selector).evaluate("(e) => getComputedStyle(e).filter") == "grayscale(1)"
 
 
 def colour(page, selector, what):
     return page.locator(selector).first.evaluate(f"(e) => getComputedStyle(e).{what}")
-
-
-def answered(page):
-    return page.locator("#answered-adapted").inner_text().replace("\n", " ")
 
 
 # --- the answers ---------------------------------------------------------------------------------

@@ -2,13 +2,11 @@
 
 import browsing
 import pytest
-from browsing import ask, eventually, rare, wait_state
+from browsing import PHONE, ask, eventually, rare, wait_state
 
 pytestmark = pytest.mark.browser
 
 app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
-
-PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")

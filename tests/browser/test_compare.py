@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, choose, eventually, mode, slide
+from browsing import PHONE, SHOTS, alpha, choose, eventually, mode, slide
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -13,7 +13,6 @@ pytestmark = pytest.mark.browser
 app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
 
 LINK = "?tab=compare&prompt=How many cows?&from=base&to=expert:math&given=He has 5 cows."
-PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 
 
 def opened(page):

@@ -3,7 +3,7 @@
 import browsing
 import numpy as np
 import pytest
-from browsing import SHOTS, eventually, rare, serve
+from browsing import PHONE, SHOTS, eventually, rare, serve
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -13,7 +13,6 @@ pytestmark = pytest.mark.browser
 
 app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
 
-PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 # Which option is right in each step on the test double, and what moves a step so far that it says.
 RIGHT = ("an ellipse", "a line", "about 5", "more than 1 in 5", "at 1.", "code")
 SLIDERS = {1: ("#learn-angle", 360), 3: ("#learn-k", 6), 4: ("#learn-held", 130)}

@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import SHOTS, ask, eventually, rare, serve, wait_state
+from browsing import PHONE, SHOTS, ask, eventually, rare, serve, wait_state
 from fake_client import FakeClient
 from looks import TARGET, TOO_SMALL
 
@@ -10,7 +10,6 @@ pytestmark = pytest.mark.browser
 
 app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
 
-PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 ARABIC = "اكتب رسالة قصيرة ومهذبة إلى صاحب البيت عن صنبور يقطر"
 HEBREW = "כתוב מכתב קצר ומנומס לבעל הבית"
 

@@ -176,9 +176,9 @@ def of(client, kind):
     return [request for request in client.requests if isinstance(request, kind)]
 
 
-def is_old(page):
-    """Whether the adapted answer is marked as not what the sliders say."""
-    return page.locator("#answer-adapted .t2[data-old]").count() == 1
+def is_old(page, panel="#answer-adapted"):
+    """Whether the panel is marked as not what the sliders say."""
+    return page.locator(f"{panel} .t2[data-old]").count() == 1
 
 
 def boxes(page):
