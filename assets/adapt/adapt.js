@@ -278,6 +278,7 @@
 
   panels.report = (host, api) => {
     const send = newest(api);
+    const { add: save } = inTurn(api, "submit", "mixtureSaved");
     let built = "";
     const body = h("div.rep");
     const bars = h("div.found");
@@ -301,7 +302,7 @@
     }
     function build(report) {
       const name = h("input.name", { type: "text", id: "adapt-name", placeholder: "name", maxLength: 40, ariaLabel: "Name of the new expert",
-        onkeydown: (event) => event.key === "Enter" && api.trigger("submit", { name: name.value }) });
+        onkeydown: (event) => event.key === "Enter" && save({ name: name.value }) });
       const prompts = h("select", { id: "adapt-prompt", dir: "auto", ariaLabel: `Prompt (${report.prompts_are})` },
         report.prompts.map((text, i) => h("option", { value: i, title: text, dir: "auto" }, text.slice(0, 80))));
       const chip = (id, text, title, act) => h("button.chip", { type: "button", id, title, onclick: act }, text);
@@ -310,7 +311,7 @@
           chip("adapt-use", "Use on the sliders", "Move the sliders of Ask to this mixture.", () => api.trigger("apply")),
           chip("adapt-file", "Download", "The mixture as JSON, for ask --mix.", () => api.trigger("download"))),
         h("div", null, name,
-          chip("adapt-save", "Save as expert", "The mixture folded into one z, in the experts folder.", () => api.trigger("submit", { name: name.value }))),
+          chip("adapt-save", "Save as expert", "The mixture folded into one z, in the experts folder.", () => save({ name: name.value }))),
         h("div", { title: `Prompts ${report.prompts_are}, answered by both.` }, prompts,
           chip("adapt-answer", "Answer", "Answer this prompt with the base model and with the mixture.", () => send("select", { prompt: Number(prompts.value) }))));
     }

@@ -9,7 +9,7 @@ import pytest
 from browsing import SHOTS, alpha, eventually, mode, reload, serve
 from fake_client import FakeClient
 
-from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed, NextToken
+from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed, NextToken, SaveExpert
 
 pytestmark = pytest.mark.browser
 
@@ -310,6 +310,20 @@ def test_what_is_added_while_the_last_is_still_read_or_estimated_is_not_lost(vis
     count = len(rows(page))
     assert count > 12, "both samples came, too"
     eventually(lambda: page.locator(".ex-row.held, .ex-row.seen").count() == count)
+
+
+def test_mixtures_saved_in_quick_succession_are_all_saved(visit, client):
+    page = visit()
+    open_adapt(page)
+    found(page)
+    client.late = {SaveExpert: 1.0}
+    page.evaluate("""() => {
+        for (const name of ["one", "two"]) {
+            document.getElementById("adapt-name").value = name;
+            document.getElementById("adapt-save").click();
+        }
+    }""")
+    eventually(lambda: {"one", "two"} <= set(client.saved), 20)
 
 
 def test_a_generator_is_named_and_its_rows_come(visit, client):

@@ -94,6 +94,9 @@ def test_text_that_cannot_be_read_says_where_and_what_is_expected(text, words):
 def test_new_rows_join_the_old_ones_once_and_only_so_many():
     rows, note = merged([("a", "1"), ("", " ")], [("a", "1"), ("b", "2")])
     assert rows == [("a", "1"), ("b", "2")] and note == "1 example added."
+    rows, note = merged([("a", "1"), ("a", "1")], [("b", "2"), ("b", "2")])
+    assert rows == [("a", "1"), ("a", "1"), ("b", "2")], "what was typed twice stays"
+    assert note == "1 example added."
     rows, note = merged([], [(str(n), "x") for n in range(MAX_ROWS + 6)])
     assert len(rows) == MAX_ROWS and "6 are left out" in note
 

@@ -16,10 +16,10 @@ from t2ui.ui.adapt.searches import Searches
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared, library_of
 from t2ui.ui.shared.controls import Controls
-from t2ui.ui.shared.events import ANSWERS, LIGHT, WORKER, sent
+from t2ui.ui.shared.events import ANSWERS, LIGHT, PAGE, WORKER, sent
 from t2ui.ui.shared.listen import answer, listen
 from t2ui.ui.shared.mixture import experts_of, moved, with_experts
-from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.panel import once_loaded, pack, panel, unpack
 from t2ui.ui.shared.views import AskView, no_answer
 from t2ui.ui.shared.visitor import of
 
@@ -111,7 +111,8 @@ def _wire_save(shared: Shared, searches: Searches, search: gr.HTML, report: gr.H
         return pack(state), library_of(done.experts), saved
 
     outputs = [shared.mixer, shared.library, report]
-    report.submit(save, [search, shared.mixer], outputs, **WORKER)
+    saved = report.submit(save, [search, shared.mixer], outputs, **WORKER)
+    saved.then(None, None, None, js=once_loaded("mixtureSaved"), **PAGE)
 
 
 def _wire_answers(

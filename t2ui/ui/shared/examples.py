@@ -77,10 +77,12 @@ def filled(rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
 
 
 def merged(rows: Sequence[Row], more: Sequence[Row]) -> tuple[list[Row], str]:
-    """The written rows and new ones, none twice, at most MAX_ROWS; and what to say about it."""
-    together = list(dict.fromkeys([*filled(rows)[0], *more]))
+    """The written rows as they are and new ones, none of those twice, at most MAX_ROWS; and what
+    to say about it."""
+    written = filled(rows)[0]
+    together = [*written, *(row for row in dict.fromkeys(more) if row not in written)]
     kept = together[:MAX_ROWS]
-    added = len(kept) - len(filled(rows)[0])
+    added = len(kept) - len(written)
     note = f"{added} {'example' if added == 1 else 'examples'} added."
     if len(together) > MAX_ROWS:
         note = f"The first {MAX_ROWS} examples are kept; {len(together) - MAX_ROWS} are left out."
