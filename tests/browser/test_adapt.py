@@ -317,10 +317,11 @@ def test_mixtures_saved_in_quick_succession_are_all_saved(visit, client):
     open_adapt(page)
     found(page)
     client.late = {SaveExpert: 1.0}
-    page.evaluate("""() => {
+    page.evaluate("""async () => {
         for (const name of ["one", "two"]) {
             document.getElementById("adapt-name").value = name;
             document.getElementById("adapt-save").click();
+            await new Promise((go) => setTimeout(go, 300)); // the first is on its way
         }
     }""")
     eventually(lambda: {"one", "two"} <= set(client.saved), 20)

@@ -78,12 +78,13 @@ def test_a_second_one_saved_while_the_first_is_on_its_way_is_saved_too(visit, cl
     slide(page, "math", 0.5)
     opened(page)
     client.late = {SaveExpert: 1.0}
-    page.evaluate("""() => {
+    page.evaluate("""async () => {
         const save = [...document.querySelectorAll(".t2-library button")]
             .find((button) => button.textContent === "save the sliders");
         for (const name of ["one", "two"]) {
             document.getElementById("library-name").value = name;
             save.click();
+            await new Promise((go) => setTimeout(go, 300)); // the first is on its way
         }
     }""")
     page.get_by_text("two is there: it has a slider on Ask now.").wait_for()
