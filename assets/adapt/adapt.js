@@ -55,7 +55,6 @@
     let stamp = null; // of the last value that Python gave
     let timer = null;
     let addedTo = ""; // the rows to which others are added now
-    let sent = null; // the pasted text that Python reads now, and the value it has not answered
     const list = h("div.ex-rows", { role: "group", ariaLabel: "Examples" });
     const note = h("p.note", { role: "status" });
     const bar = h("div.ex-bar");
@@ -64,7 +63,6 @@
     const sheet = h("div.sheet", { id: "adapt-paste-sheet", popover: "auto", ariaLabel: "Paste examples" },
       h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines, or name a generator"),
         h("button.chip", { type: "button", id: "adapt-paste-add", onclick: () => {
-          sent = { text: pasted.value, before: plain().stamp };
           add({ text: pasted.value });
           sheet.hidePopover();
           if (pasted.value.trim().startsWith("rg:")) tell("The generator makes its rows …", false);
@@ -80,7 +78,7 @@
     host.replaceChildren(bar, list, note, sheet, file);
 
     const plain = () => JSON.parse(api.props.value);
-    const { add, again, busy } = inTurn(api, "upload", "examplesAdded", () => { addedTo = drawn; });
+    const { add, again, underway } = inTurn(api, "upload", "examplesAdded", () => { addedTo = drawn; });
     window.t2ui.estimateSearch = () => api.trigger("input");
     function tell(text, bad) {
       note.textContent = text;
@@ -169,7 +167,7 @@
           } }, "clear"));
         opens(paste, sheet);
       }
-      const answered = value.stamp !== stamp && busy();
+      const answered = value.stamp !== stamp && underway();
       stamp = value.stamp;
       if (answered && drawn !== addedTo) { // what was typed meanwhile stays
         again();
@@ -177,10 +175,7 @@
         return;
       }
       tell(value.note, value.bad);
-      if (sent && value.stamp !== sent.before) {
-        if (!value.bad && pasted.value === sent.text) pasted.value = ""; // else it can be put right
-        sent = null;
-      }
+      if (answered && !value.bad && pasted.value === answered.text) pasted.value = ""; // else it can be put right
       if (JSON.stringify(value.rows) === drawn) return;
       rows = value.rows.map((row) => [...row]);
       drawn = JSON.stringify(rows);

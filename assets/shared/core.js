@@ -75,7 +75,7 @@ window.t2ui = (() => {
         if (waiting.length === 1) send();
       },
       again() { repeat = true; }, // the one on its way, once more
-      busy: () => waiting.length > 0,
+      underway: () => waiting[0],
     };
   }
 

@@ -1,6 +1,7 @@
 """A workshop in the browser: two students and the teacher, from the seats to the result."""
 
 import browsing
+import classroom
 import pytest
 from browsing import SHOTS, alpha, eventually, slide, wait_state
 from door import opened
@@ -17,19 +18,7 @@ browser = browsing.browser  # the fixture
 
 LONG = "Wilhelmina Warmuth-Wassermann von Weimar"
 TAB = "#pages [role=tab]:has-text('Workshop')"
-FILE = """
-title = "Mixing"
-names = ["Ada", "Ben", "Cem", "Wilhelmina Warmuth-Wassermann von Weimar"]
-[presets]
-soft = { math = 0.5 }
-[[tasks]]
-name = "Sums"
-rows = [["What is 1 + 1?", "2"], ["What is 2 + 2?", "4"]]
-[contest]
-name = "Problems"
-rows = [["What is 3 + 3?", "6"], ["What is 4 + 4?", "8"], ["A hidden question?", "never seen"]]
-visible = 2
-"""
+FILE = classroom.FILE.replace('"Cem", "Dora", "Emil", "Finn"', f'"Cem", "{LONG}"')
 
 
 @pytest.fixture
