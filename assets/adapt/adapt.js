@@ -1,14 +1,11 @@
-/* The Adapt page: the table of examples, the search that runs in the worker (asked for by its id,
-   which this tab remembers across a reload), its curves, and what it found. */
+/* The Adapt page: the search that runs in the worker (asked for by its id, which this tab remembers
+   across a reload), its curves, and what it found. The table of examples is in examples.js. */
 "use strict";
 
 (() => {
-  const PAUSE_MS = 500; // of typing, before the estimate is asked for
-  const ALIKE = 60; // characters at the beginning of all prompts, which a cell need not show
   const POLL_MS = 500;
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
-  const MAX_FILE = 400000; // bytes; as many characters are read at once
   const { panels, page, hints, h, edit, hear, inTurn, newest, say, number, percent, opens, plot, frame } = window.t2ui;
   const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
     score: "", alpha: "", mixture: [], report: null };
@@ -20,10 +17,9 @@
     "#adapt-stop": "End the search; the best mixture so far is kept.",
   });
   page.search = EMPTY;
-  page.split = { held: [], searched: 0 };
 
   /** What this tab remembers: {rows, id}. */
-  const memory = {
+  const memory = window.t2ui.adaptMemory = {
     read() {
       try {
         return JSON.parse(sessionStorage.getItem("t2ui-adapt")) || {};
@@ -45,155 +41,6 @@
     const { rows, id } = memory.read();
     const sound = Array.isArray(rows) && rows.every((row) => Array.isArray(row) && row.length === 2);
     return [sound ? edit(examples, (value) => ({ ...value, rows })) : examples, id ? JSON.stringify({ id }) : search];
-  };
-
-  /* --- the table ------------------------------------------------------------------------------ */
-
-  panels.examples = (host, api) => {
-    let rows = [];
-    let drawn = "";
-    let stamp = null; // of the last value that Python gave
-    let timer = null;
-    let addedTo = ""; // the rows to which others are added now
-    const list = h("div.ex-rows", { role: "group", ariaLabel: "Examples" });
-    const note = h("p.note", { role: "status" });
-    const bar = h("div.ex-bar");
-    const pasted = h("textarea.mono", { rows: 8, dir: "auto", ariaLabel: "Text to add", placeholder:
-      "prompt,answer\n\"I have 3 apples and eat 1. How many are left?\",2\n\nor one JSON object a line:\n{\"prompt\": \"…\", \"answer\": \"…\"}\n\nor a generator of reasoning_gym, and how many rows:\nrg:chain_sum:max_terms=2 12" });
-    const sheet = h("div.sheet", { id: "adapt-paste-sheet", popover: "auto", ariaLabel: "Paste examples" },
-      h("div.sheet-head", null, h("b", null, "Paste CSV or JSON lines, or name a generator"),
-        h("button.chip", { type: "button", id: "adapt-paste-add", onclick: () => {
-          add({ text: pasted.value });
-          sheet.hidePopover();
-          if (pasted.value.trim().startsWith("rg:")) tell("The generator makes its rows …", false);
-        } }, "Add")), pasted);
-    const file = h("input", { type: "file", accept: ".csv,.tsv,.txt,.json,.jsonl", hidden: true, ariaLabel: "A file of examples",
-      onchange: async () => {
-        const [chosen] = file.files;
-        if (chosen?.size > MAX_FILE) {
-          tell(`${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MAX_FILE.toLocaleString("en")} are read: cut it.`, true);
-        } else if (chosen) add({ text: await chosen.text() });
-        file.value = "";
-      } });
-    host.replaceChildren(bar, list, note, sheet, file);
-
-    const plain = () => JSON.parse(api.props.value);
-    const { add, again, underway } = inTurn(api, "upload", "examplesAdded", () => { addedTo = drawn; });
-    window.t2ui.estimateSearch = () => api.trigger("input");
-    function tell(text, bad) {
-      note.textContent = text;
-      note.title = text;
-      note.classList.toggle("bad", bad);
-    }
-    function keep(patch = {}) {
-      drawn = JSON.stringify(rows);
-      api.props.value = JSON.stringify({ ...plain(), note: "", bad: false, ...patch, rows });
-      memory.write({ rows });
-    }
-    function changed(at_once) {
-      keep();
-      note.textContent = "";
-      clearTimeout(timer);
-      timer = setTimeout(() => api.trigger("input"), at_once ? 0 : PAUSE_MS);
-    }
-
-    const cell = (i, part, label) => {
-      const box = h("textarea", { rows: 1, dir: "auto", value: rows[i][part], ariaLabel: `${label} ${i + 1}`, placeholder: i ? "" : label,
-        oninput: () => { rows[i][part] = box.value; changed(false); },
-        onpaste: (event) => { // cells of a spreadsheet
-          const text = event.clipboardData.getData("text");
-          const lines = text.split("\n").filter((line) => line.trim());
-          if (lines.length < 2 || !lines.every((line) => line.includes("\t"))) return;
-          event.preventDefault();
-          add({ text });
-        } });
-      return box;
-    };
-    function build() {
-      list.replaceChildren(...rows.map((_, i) =>
-        h("div.ex-row", null, h("span.tag"), cell(i, 0, "Prompt"), cell(i, 1, "Right answer"),
-          h("button.quiet", { type: "button", title: "Remove this row", ariaLabel: `Remove row ${i + 1}`, onclick: () => {
-            rows.splice(i, 1);
-            build();
-            changed(true);
-          } }, "×"))),
-        h("button.chip.ex-add", { type: "button", onclick: () => {
-          rows.push(["", ""]);
-          build();
-          changed(false);
-          list.querySelectorAll(".ex-row:last-of-type textarea")[0]?.focus();
-        } }, "+ row"),
-        rows.some((row) => row.some((text) => text.trim())) ? "" : h("p.ex-hint", null,
-          "Type a few prompts with their right answers, paste or upload them, or take a sample. Of four or more, three in ten are held out: the search never sees them, and the comparison uses only them."));
-      tint();
-      showDifferences();
-    }
-    /** Long prompts that begin alike are scrolled to about where they differ. */
-    function showDifferences() {
-      const prompts = rows.map(([prompt]) => prompt).filter((text) => text.trim());
-      const [first = ""] = prompts;
-      let alike = 0;
-      while (alike < first.length && prompts.every((text) => text[alike] === first[alike])) alike += 1;
-      if (prompts.length < 2 || alike < ALIKE) return;
-      for (const box of list.querySelectorAll(".ex-row textarea:first-of-type")) box.scrollTop = (box.scrollHeight * (alike - ALIKE / 2)) / Math.max(box.value.length, 1);
-    }
-    /** Which rows the search sees, in words and in two tints. */
-    function tint() {
-      const { held, searched } = page.split;
-      list.querySelectorAll(".ex-row").forEach((row, i) => {
-        const out = held.includes(i);
-        const used = Boolean(searched) && rows[i]?.some((text) => text.trim());
-        row.classList.toggle("held", out);
-        row.classList.toggle("seen", used && !out);
-        row.firstChild.textContent = out ? "held out" : used ? "search" : "";
-        row.firstChild.title = out ? "Held out: only the comparison before and after uses it." : used ? "The search is scored on this row." : "";
-      });
-      const count = document.getElementById("adapt-count");
-      if (count) count.textContent = searched ? `${searched} to search on · ${held.length} held out` : "";
-    }
-    hear("split", tint);
-
-    return (value) => {
-      if (!bar.childElementCount) {
-        const paste = h("button.chip", { type: "button", title: "CSV, cells of a spreadsheet, JSON lines, or a generator's name." }, "paste");
-        bar.append(h("span", null, "sample"), ...value.samples.map((sample) =>
-          h("button.chip", { type: "button", title: sample.hint, onclick: () => add({ sample: sample.name }) }, sample.name)),
-          h("i.gap"), paste,
-          h("button.chip", { type: "button", title: "A .csv or .jsonl file; it is read here and not kept.", onclick: () => file.click() }, "upload"),
-          h("button.chip", { type: "button", title: "Remove all rows.", onclick: () => {
-            rows = [["", ""], ["", ""], ["", ""]];
-            build();
-            changed(true);
-          } }, "clear"));
-        opens(paste, sheet);
-      }
-      const answered = value.stamp !== stamp && underway();
-      stamp = value.stamp;
-      if (answered && drawn !== addedTo) { // what was typed meanwhile stays
-        again();
-        keep();
-        return;
-      }
-      tell(value.note, value.bad);
-      if (answered && !value.bad && pasted.value === answered.text) pasted.value = ""; // else it can be put right
-      if (JSON.stringify(value.rows) === drawn) return;
-      rows = value.rows.map((row) => [...row]);
-      drawn = JSON.stringify(rows);
-      if (drawn !== '[["",""],["",""],["",""]]') memory.write({ rows });
-      build();
-    };
-  };
-
-  /** The time a search will take; hands the split to the table. */
-  panels.estimate = (host) => {
-    hints["#adapt-method"] = host.dataset.methods; // what each search method does
-    say("hints");
-    return (value) => {
-      const line = h(value.bad ? "p.note.bad" : "p.note", { role: "status", title: value.text }, value.text);
-      host.replaceChildren(line);
-      if (value.held) page.split = { held: value.held, searched: value.searched }; // else as before
-      say("split");
-    };
   };
 
   /* --- the search ----------------------------------------------------------------------------- */

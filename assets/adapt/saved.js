@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { panels, h, inTurn, opens, saveBytes, twice } = window.t2ui;
+  const { panels, h, inTurn, opens, renames, saveBytes, twice } = window.t2ui;
 
   const size = (bytes) => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
@@ -15,26 +15,15 @@
     let last = null;
     let drawn = "";
     let said = { note: "", bad: false }; // of the last change
+    const boxes = renames((name, to) => change({ act: "rename", name, to }));
 
     function row(one) {
       const act = (what, more) => change({ act: what, name: one.name, ...more });
       const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
       const name = h("span.name", { title: one.name }, h("i.dot", { style: { "--colour": one.colour } }), h("span", null, one.name));
-      const renamed = h("input.name", { type: "text", value: one.name, maxLength: 40, ariaLabel: `New name of ${one.name}` });
-      const rename = chip("Rename", `Give ${one.name} another name.`, () => {
-        if (renamed.isConnected) return act("rename", { to: renamed.value });
-        name.replaceWith(renamed);
-        renamed.select();
-      });
-      renamed.addEventListener("keydown", (event) => {
-        if (event.key === "Enter") act("rename", { to: renamed.value });
-        if (event.key === "Escape") {
-          event.preventDefault(); // it would close the list
-          renamed.replaceWith(name);
-        }
-      });
+      const rename = chip("Rename", `Give ${one.name} another name.`);
       const remove = twice(chip("Delete", `Delete ${one.name} for good.`), "Really?", `delete ${one.name}`, () => act("delete"));
-      return h("div.saved-row", { data: { name: one.name } }, name, h("span.size", null, size(one.bytes)),
+      return h("div.saved-row", { data: { name: one.name } }, name, boxes.box(one.name, rename, name), h("span.size", null, size(one.bytes)),
         chip("Download", `${one.name} as a safetensors file.`, () => act("read")), rename, remove);
     }
 
@@ -47,8 +36,9 @@
       const now = JSON.stringify([value.rows, said]);
       if (now !== drawn) { // else the experts were only listed again: a hand may be on a button
         drawn = now;
-        sheet.replaceChildren(h("p.what", null, value.words), ...value.rows.map(row),
-          h(said.bad ? "p.note.bad" : "p.note", { role: "status" }, said.note));
+        boxes.redraw(sheet, value.rows.map((one) => one.name), () => sheet.replaceChildren(
+          h("p.what", null, value.words), ...value.rows.map(row),
+          h(said.bad ? "p.note.bad" : "p.note", { role: "status" }, said.note)));
       }
       if (!value.rows.length && sheet.matches(":popover-open")) sheet.hidePopover();
       if (value.file && value.stamp !== last) saveBytes(value.file);

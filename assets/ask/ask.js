@@ -233,7 +233,7 @@
           shownName, side("base", base), side("mix", mixture));
       const most = Math.max(...options.map(([, , mixture]) => mixture));
       const rows = options.length
-        ? options.map(([text, ...both], i) => row(text, h("span.option", { dir: "auto" }, `${"ABCDEFGH"[i]} ${text}`), both, both[1] === most))
+        ? options.map(([text, ...both]) => row(text, h("span.option", { dir: "auto" }, text), both, both[1] === most))
         : shown.rows.map(([text, ...both]) => row(quoted(text), h("code", { dir: "auto" }, quoted(text)), both));
       const kl = h("span", { title: "Kullback–Leibler divergence of the mixture's next-token distribution from the base model's: 0 when they agree." },
         `KL ${number(shown.kl)} nats`);

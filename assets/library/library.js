@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { panels, page, h, fill, inTurn, percent, presents, putOnSliders, saveBytes, twice } = window.t2ui;
+  const { panels, page, h, fill, inTurn, percent, presents, putOnSliders, renames, saveBytes, twice } = window.t2ui;
   const KINDS = {
     all: () => true,
     answering: (one) => !one.dispatcher,
@@ -38,6 +38,7 @@
     let value = { experts: [] };
     const asked = new URLSearchParams(location.search);
     const { add: change } = inTurn(api, "select", "libraryChanged");
+    const boxes = renames((name, to) => change({ act: "rename", name, to }));
     let kind = Object.hasOwn(KINDS, asked.get("kind")) ? asked.get("kind") : "all";
     const search = h("input.search", { type: "search", value: asked.get("find") || "", placeholder: "search the experts", ariaLabel: "Search the library", oninput: () => list() });
     const filters = h("div.chips", { role: "group", ariaLabel: "Which experts" }, Object.keys(KINDS).map((name) =>
@@ -100,17 +101,9 @@
       parts.push(elsewhere("inspect", { look: `expert:${one.name}` }, "What it did to every singular value."),
         elsewhere("compare", { to: `expert:${one.name}` }, "Its answers at seven strengths."));
       if (!one.saved) return parts;
-      const renamed = h("input.name", { type: "text", value: one.name, maxLength: 40, ariaLabel: `New name of ${one.name}`, onkeydown: (event) => {
-        if (event.key === "Enter") act("rename", { to: renamed.value });
-      } });
-      renamed.hidden = true;
-      const rename = chip("rename", `Give ${one.name} another name.`, () => {
-        if (!renamed.hidden) return act("rename", { to: renamed.value });
-        renamed.hidden = false;
-        renamed.select();
-      });
+      const rename = chip("rename", `Give ${one.name} another name.`);
       const remove = twice(chip("delete", `Delete ${one.name} for good.`), "really?", `delete ${one.name}`, () => act("delete"));
-      return [...parts, chip("download", `${one.name} as a safetensors file.`, () => act("read")), renamed, rename, remove];
+      return [...parts, chip("download", `${one.name} as a safetensors file.`, () => act("read")), boxes.box(one.name, rename), rename, remove];
     }
 
     function card(one) {
@@ -136,8 +129,8 @@
       const shown = value.experts.filter((one) => KINDS[kind](one) && says(one));
       for (const chip of filters.children) chip.ariaPressed = String(chip.dataset.kind === kind);
       const empty = value.state === "waiting" ? [h("div.skeleton", null, h("i"), h("i"), h("i"))] : [];
-      fill(grid, shown.length ? shown.map(card) : h("li.nothing", null, empty,
-        h("p", null, value.message || `No expert is found by “${search.value}”.`), value.remedy && h("p.remedy", null, value.remedy)));
+      boxes.redraw(grid, value.experts.map((one) => one.name), () => fill(grid, shown.length ? shown.map(card) : h("li.nothing", null, empty,
+        h("p", null, value.message || `No expert is found by “${search.value}”.`), value.remedy && h("p.remedy", null, value.remedy))));
       found.textContent = value.experts.length ? `${shown.length} of ${value.experts.length} experts${value.problems.length ? ` · not loaded: ${value.problems.join("; ")}` : ""}` : "";
     }
 

@@ -60,13 +60,14 @@ window.t2ui = (() => {
   function inTurn(api, event, ended, sending = () => {}) {
     const waiting = []; // the first is on its way
     let repeat = false;
+    let unwanted = false;
     const send = () => {
       sending();
       api.trigger(event, waiting[0]);
     };
     window.t2ui[ended] = () => {
       if (!repeat) waiting.shift();
-      repeat = false;
+      repeat = unwanted = false;
       if (waiting.length) send();
     };
     return {
@@ -75,7 +76,12 @@ window.t2ui = (() => {
         if (waiting.length === 1) send();
       },
       again() { repeat = true; }, // the one on its way, once more
+      drop() { // all of them; the one on its way ends without being wanted
+        waiting.splice(1);
+        unwanted = waiting.length > 0;
+      },
       underway: () => waiting[0],
+      unwanted: () => unwanted,
     };
   }
 
@@ -112,32 +118,6 @@ window.t2ui = (() => {
   document.addEventListener("input", (event) => {
     if (event.target.closest?.("#mixer")) takeOff();
   });
-
-  /** A button that asks back at the first press and acts at the second, soon after; what was asked
-      (`what`, among all lists of the page) stays asked where the list is drawn anew meanwhile. */
-  const SURE_MS = 8000;
-  const sure = new Map(); // what was asked -> the button that asks now, and when it ends
-  function twice(button, question, what, act) {
-    const words = button.textContent;
-    if (sure.has(what)) {
-      sure.get(what).button = button;
-      button.textContent = question;
-    }
-    button.addEventListener("click", () => {
-      if (sure.has(what)) {
-        clearTimeout(sure.get(what).end);
-        sure.delete(what);
-        return act();
-      }
-      button.textContent = question;
-      const end = setTimeout(() => {
-        sure.get(what).button.textContent = words;
-        sure.delete(what);
-      }, SURE_MS);
-      sure.set(what, { button, end });
-    });
-    return button;
-  }
 
   /** Which values are of a run that was stopped, where they name their run: those that come late,
       and those of a run that was stopped before its first one came.
@@ -287,6 +267,6 @@ window.t2ui = (() => {
 
   return {
     panels, page, hints, h, mount, edit, newest, inTurn, stops, say, hear, setPrompt, setMixture, number, percent, duration, quoted,
-    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, putOnSliders, twice,
+    fill, tips, showTip, tell, hideTip, copy, save, saveBytes, isDark, setDark, opens, putOnSliders,
   };
 })();

@@ -1,4 +1,5 @@
-"""Options that a prompt lists behind its question, "A) ice". Texts only."""
+"""Options that a prompt lists behind its question, "A) ice", or in it, "… : ice or iron?". Texts
+only."""
 
 import re
 from typing import NamedTuple
@@ -6,6 +7,7 @@ from typing import NamedTuple
 LETTERS = "ABCDEFGH"
 LEAST, MOST = 2, len(LETTERS)
 _LINE = re.compile(r"\s*(?:\(([A-H])\)|([A-H])[).:])\s+(\S.*)")
+_SENTENCE = re.compile(r"(.*\S)\s*:\s+([^:?]+)\?", re.DOTALL)
 
 
 class Listed(NamedTuple):
@@ -17,16 +19,35 @@ class Listed(NamedTuple):
 
 def listed_options(prompt: str) -> Listed | None:
     """The question and its options, where a prompt ends in a list of them: one a line, lettered
-    from A on without a gap. None where it does not, or where two options are the same."""
+    from A on without a gap, or all behind a colon, "Which melts: ice, wax or iron?". None where it
+    does not, or where two options are the same."""
+    found = _lettered(prompt) or _behind_a_colon(prompt)
+    if found is None:
+        return None
+    question, options = found
+    several = LEAST <= len(options) <= MOST and len(set(options)) == len(options)
+    return found if question and all(options) and several else None
+
+
+def _lettered(prompt: str) -> Listed | None:
     lines = prompt.rstrip().split("\n")
     found: list[re.Match[str]] = []
     while len(found) < min(MOST, len(lines)) and (line := _LINE.fullmatch(lines[-1 - len(found)])):
         found.insert(0, line)
     letters = "".join(one[1] or one[2] for one in found)
     first = letters.rfind("A")  # a list further up is a part of the question
-    options = tuple(one[3].strip() for one in found[first:])
-    question = "\n".join(lines[: len(lines) - len(options)]).strip()
-    fits = first >= 0 and letters[first:] == LETTERS[: len(options)]
-    if not fits or not question or len(set(options)) < len(options) or len(options) < LEAST:
+    if first < 0 or letters[first:] != LETTERS[: len(letters) - first]:
         return None
-    return Listed(question, options)
+    options = tuple(one[3].strip() for one in found[first:])
+    return Listed("\n".join(lines[: len(lines) - len(options)]).strip(), options)
+
+
+def _behind_a_colon(prompt: str) -> Listed | None:
+    sentence = _SENTENCE.fullmatch(prompt.strip())
+    if sentence is None:
+        return None
+    *others, last = re.split(r",?\s+or\s+", sentence[2].strip())
+    if len(others) != 1:
+        return None
+    options = (*others[0].split(","), last)
+    return Listed(f"{sentence[1]}?", tuple(option.strip() for option in options))

@@ -44,10 +44,12 @@ def test_at_alpha_zero_the_next_token_is_the_base_models(backend):
     assert event.kl == 0 and all(base == mixed for _, base, mixed in event.candidates)
 
 
+@pytest.mark.parametrize(
+    "prompt", ["Which one?\nA) ice\nB) a stone\nC) 7", "Which one: ice, a stone or 7?"]
+)
 @pytest.mark.parametrize("alpha", [1.0, 0.0])
-def test_listed_options_are_scored_as_answers_to_the_question_alone(backend, alpha):
+def test_listed_options_are_scored_as_answers_to_the_question_alone(backend, alpha, prompt):
     """As closed tasks are: the library gives the same chances."""
-    prompt = "Which one?\nA) ice\nB) a stone\nC) 7"
     event = one(backend, NextToken(prompt, {"math": alpha}), NextTokens)
     tokenizer, adapter = backend.tokenizer, backend.adapter
     ids = tuple(tuple(text_ids(tokenizer, text)) for text in ("ice", "a stone", "7"))

@@ -9,7 +9,7 @@ import pytest
 from browsing import SHOTS, alpha, eventually, mode, reload, serve
 from fake_client import FakeClient
 
-from t2ui.messages import Adapt, Ask, EstimateAdapt, Failed, NextToken, SaveExpert
+from t2ui.messages import Adapt, Ask, Failed, NextToken, SaveExpert
 
 pytestmark = pytest.mark.browser
 
@@ -253,65 +253,6 @@ def test_the_mixture_is_downloaded_as_a_file(visit, client):
     assert held["format"] == "t2ui.mixture" and held["weights"]["math"] > 0.5
 
 
-# --- examples ------------------------------------------------------------------------------------
-
-
-def test_typed_rows_are_kept_and_the_split_follows(visit, client):
-    page = visit()
-    open_adapt(page, sample="")
-    for i in range(4):
-        if i == 3:
-            page.get_by_role("button", name="+ row").click()
-        page.get_by_label(f"Prompt {i + 1}").fill(f"question {i}")
-        page.get_by_label(f"Right answer {i + 1}").fill(f"answer {i}")
-    page.wait_for_selector(".ex-row.held")
-    assert page.locator("#adapt-count").inner_text() == "3 to search on · 1 held out"
-    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA", "typing goes on"
-    page.get_by_label("Remove row 1").click()
-    eventually(lambda: [r[0] for r in rows(page)] == ["question 1", "question 2", "question 3"])
-    estimates = lambda: [r for r in client.requests if isinstance(r, EstimateAdapt)]  # noqa: E731
-    eventually(lambda: len(estimates()[-1].adapt.examples) == 3)
-
-
-def test_csv_is_pasted_and_a_file_is_uploaded(visit, client, tmp_path):
-    page = visit()
-    open_adapt(page, sample="")
-    page.get_by_role("button", name="paste").click()
-    page.fill("#adapt-paste-sheet textarea", 'prompt,answer\n"a, b",1\nc,2')
-    page.click("#adapt-paste-add")
-    eventually(lambda: rows(page) == [["a, b", "1"], ["c", "2"]])
-    file = tmp_path / "more.jsonl"
-    file.write_text('{"prompt": "d", "answer": 3}\n{"prompt": "e", "answer": "4"}\n')
-    page.locator("#adapt-examples input[type=file]").set_input_files(file)
-    page.wait_for_selector(".ex-row.held")
-    assert [r[0] for r in rows(page)] == ["a, b", "c", "d", "e"]
-    file.write_text("only one column\n")
-    page.locator("#adapt-examples input[type=file]").set_input_files(file)
-    page.locator("#adapt-examples .note.bad", has_text="Line 1").wait_for()
-    assert len(rows(page)) == 4
-    file.write_text("x" * 600_000)
-    page.locator("#adapt-examples input[type=file]").set_input_files(file)
-    page.locator("#adapt-examples .note.bad", has_text="more.jsonl has 600,000 bytes").wait_for()
-
-
-def test_what_is_added_while_the_last_is_still_read_or_estimated_is_not_lost(visit, client):
-    client.late = {EstimateAdapt: 1.5}
-    page = visit()
-    open_adapt(page, sample="")
-    page.evaluate("""() => {
-        const named = (name) => [...document.querySelectorAll("#adapt-examples button")]
-            .find((button) => button.textContent === name);
-        named("arithmetic").click();
-        named("seven words").click();
-        document.querySelector("#adapt-paste-sheet textarea").value = "prompt,answer\\nlast,1";
-        document.querySelector("#adapt-paste-add").click();
-    }""")
-    eventually(lambda: rows(page)[-1:] == [["last", "1"]])
-    count = len(rows(page))
-    assert count > 12, "both samples came, too"
-    eventually(lambda: page.locator(".ex-row.held, .ex-row.seen").count() == count)
-
-
 def test_mixtures_saved_in_quick_succession_are_all_saved(visit, client):
     page = visit()
     open_adapt(page)
@@ -325,51 +266,6 @@ def test_mixtures_saved_in_quick_succession_are_all_saved(visit, client):
         }
     }""")
     eventually(lambda: {"one", "two"} <= set(client.saved), 20)
-
-
-def test_a_generator_is_named_and_its_rows_come(visit, client):
-    page = visit()
-    open_adapt(page, sample="")
-    page.get_by_role("button", name="paste").click()
-    page.fill("#adapt-paste-sheet textarea", "rg:gcd:max_value=50 5")
-    page.click("#adapt-paste-add")
-    page.get_by_label("Prompt 1").fill("typed meanwhile")
-    eventually(lambda: len([row for row in rows(page) if row[0]]) == 6, 60)
-    mine, *made = (prompt for prompt, _ in rows(page))
-    assert mine == "typed meanwhile"
-    assert all(prompt.startswith("Find the Greatest Common Divisor") for prompt in made)
-    assert "5 examples added." in page.locator("#adapt-examples .note").inner_text()
-
-
-@pytest.mark.slow
-def test_pasted_text_that_cannot_be_read_stays_to_be_put_right(visit, client):
-    page = visit()
-    open_adapt(page, sample="")
-    text = page.locator("#adapt-paste-sheet textarea")
-    page.get_by_role("button", name="paste").click()
-    text.fill("only one column")
-    page.click("#adapt-paste-add")
-    page.locator("#adapt-examples .note.bad", has_text="Line 1").wait_for()
-    page.get_by_role("button", name="paste").click()
-    assert text.input_value() == "only one column"
-    text.fill("a,1")
-    page.click("#adapt-paste-add")
-    eventually(lambda: rows(page) == [["a", "1"]])
-    eventually(lambda: text.input_value() == "")
-
-
-@pytest.mark.slow
-def test_cells_of_a_spreadsheet_become_rows(visit, client):
-    page = visit()
-    open_adapt(page, sample="")
-    page.get_by_label("Prompt 1").focus()
-    page.evaluate("""() => {
-        const data = new DataTransfer();
-        data.setData("text", "a\\t1\\nb\\t2");
-        document.activeElement.dispatchEvent(
-            new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
-    }""")
-    eventually(lambda: rows(page) == [["a", "1"], ["b", "2"]])
 
 
 def test_text_in_examples_stays_text(visit, client):

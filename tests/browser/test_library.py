@@ -128,6 +128,21 @@ def test_the_mixture_is_kept_renamed_downloaded_and_deleted(visit):
         close()
 
 
+def test_a_half_typed_name_stays_while_the_list_is_drawn_anew(visit, client):
+    page = visit()
+    client.saved["mine"] = SaveExpert("mine", {"math": 1.0})
+    page.wait_for_selector("#mix-mine", timeout=20_000)
+    opened(page)
+    of(page, "mine", "rename").click()
+    page.keyboard.type("you")
+    client.saved["new"] = SaveExpert("new", {"math": 1.0})
+    eventually(lambda: "new" in names(page), 20)
+    page.keyboard.type("rs")
+    page.keyboard.press("Enter")
+    page.get_by_text("mine is named yours now.").wait_for()
+    client.saved.clear()
+
+
 def test_the_mixture_is_measured_before_it_is_kept(visit):
     fake = FakeClient(pace=0.1)
     url, close = serve(fake)

@@ -59,7 +59,7 @@ def test_a_saved_expert_is_downloaded_renamed_and_deleted(visit, client):
     row(page, "sums").locator("input").fill("math")
     row(page, "sums").locator("input").press("Enter")
     page.locator("#saved-sheet .bad", has_text="already").wait_for()
-    row(page, "sums").get_by_role("button", name="Rename").click()
+    assert row(page, "sums").locator("input").input_value() == "math", "to be put right"
     row(page, "sums").locator("input").fill("additions")
     row(page, "sums").get_by_role("button", name="Rename").click()
     row(page, "additions").wait_for()
@@ -75,6 +75,23 @@ def test_a_saved_expert_is_downloaded_renamed_and_deleted(visit, client):
     renamed = [r.new_name for r in client.requests if isinstance(r, RenameExpert)]
     assert renamed == ["math", "additions"]
     assert set(sliders(page)) >= {"math", "code", "reasoning", "dispatch"}
+
+
+def test_a_half_typed_name_stays_while_the_list_is_drawn_anew(visit, client):
+    page = visit()
+    save(page, "sums")
+    page.click("#saved-open")
+    row(page, "sums").get_by_role("button", name="Rename").click()
+    page.keyboard.type("ad")
+    page.keyboard.press("Home")
+    client.saved["new"] = SaveExpert("new", {"math": 1.0})
+    row(page, "new").wait_for(timeout=20_000)
+    page.keyboard.type("re")
+    assert row(page, "sums").locator("input").input_value() == "read"
+    page.keyboard.press("Escape")
+    assert row(page, "sums").locator("input").is_hidden()
+    assert page.locator("#saved-sheet").is_visible(), "Escape leaves the name as it is"
+    client.saved.clear()
 
 
 def test_an_expert_that_appears_in_the_folder_appears_on_open_pages(visit, client):

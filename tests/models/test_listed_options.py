@@ -17,6 +17,13 @@ from t2ui.models.listed_options import listed_options
         ("What melts?\n  A. ice\n  B. 5 °C", "What melts?", ("ice", "5 °C")),
         ("A) old\nB) list\nNow?\nA: new\nB: one", "A) old\nB) list\nNow?", ("new", "one")),
         ("Pick.\nA) A) x\nB) B", "Pick.", ("A) x", "B")),
+        ("What melts: ice or a stone?", "What melts?", ("ice", "a stone")),
+        (" What melts : ice, wax, or\n5 °C?\n", "What melts?", ("ice", "wax", "5 °C")),
+        (
+            "Two cups: one is hot. Which melts: ice or wax?",
+            "Two cups: one is hot. Which melts?",
+            ("ice", "wax"),
+        ),
     ],
 )
 def test_a_list_at_the_end_is_the_options(prompt, question, options):
@@ -36,6 +43,15 @@ def test_a_list_at_the_end_is_the_options(prompt, question, options):
         "What melts?\na) ice\nb) iron",
         "What melts?\n" + "\n".join(f"{letter}) {letter}" for letter in "ABCDEFGHI"),
         "",
+        "Is it ice or wax?",  # where the options begin is anybody's guess
+        "What melts: ice?",
+        "What melts: ice, wax?",
+        "What melts: ice or ice?",
+        "What melts: ice, , or wax?",
+        "What melts: ice or wax, or iron or lead?",
+        "What melts: ice or wax? Say why.",
+        ": ice or wax?",
+        "Which: " + ", ".join("abcdefgh") + " or i?",
     ],
 )
 def test_anything_else_is_none(prompt):

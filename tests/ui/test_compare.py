@@ -7,7 +7,7 @@ from fake_client import FakeClient
 
 from t2ui.lineup import Lineup
 from t2ui.messages import LayersMeasured, Sweep, Trial
-from t2ui.ui.compare.link import from_link, link_to, not_here
+from t2ui.ui.compare.link import from_link, link_to
 from t2ui.ui.compare.points import choices, lined_up, mixture_at, points
 from t2ui.ui.compare.proof import Proof
 from t2ui.ui.compare.views import (
@@ -21,7 +21,7 @@ from t2ui.ui.compare.views import (
 )
 from t2ui.ui.shared.examples import table_of
 from t2ui.ui.shared.panel import pack
-from t2ui.ui.shared.permalink import from_query
+from t2ui.ui.shared.permalink import from_query, not_here
 from t2ui.ui.shared.questions import expert_for
 
 EXPERTS = [

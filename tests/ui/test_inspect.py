@@ -16,7 +16,7 @@ from t2ui.figures.colours import BASE
 from t2ui.figures.heatmap import Quantity
 from t2ui.messages import Component, Heatmap, HeatmapData
 from t2ui.ui.inspect import matrices, rows, sources
-from t2ui.ui.inspect.choices import offered, show_of
+from t2ui.ui.inspect.choices import lost_of_link, offered, show_of
 from t2ui.ui.inspect.link import link_to
 from t2ui.ui.inspect.page import _map_now
 from t2ui.ui.shared.colours import FREE, other_colour
@@ -75,6 +75,18 @@ def test_a_link_has_a_say_on_inspects_choices_once():
         chosen_after(mixer, query={"look": "expert:math", "compare": "expert:code"}),
     )
     assert without_show[:3] == ["expert:math", "expert:code", "difference"]
+
+
+def test_what_a_link_names_and_is_not_here_is_said():
+    mixer = pack(with_experts(empty_mixer(), (expert_info("math"),)))
+    library = {"modules": ["q_proj"], "layers": 2}
+    asked = {"tab": "inspect", "look": "expert:poems", "rows": "kind", "layer": "7"}
+    said = lost_of_link(mixer, library, asked)
+    assert said == "look 'expert:poems', layer '7': what the boxes show is used instead."
+    assert lost_of_link(mixer, library, {**asked, "tab": "compare"}) == ""
+    assert lost_of_link(pack(empty_mixer()), library, asked) == "", "nothing is listed yet"
+    fine = {"tab": "inspect", "look": "mixture", "compare": "expert:math", "show": "difference"}
+    assert lost_of_link(mixer, library, {**fine, "module": "q_proj", "layer": "1"}) == ""
 
 
 def test_a_link_carries_the_sliders_that_are_looked_at():

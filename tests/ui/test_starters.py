@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from serving import one
 
+from t2ui.backend.serving import ModelBackend
 from t2ui.config import DEFAULT_MODEL, AnswerSettings, Sampling, default_experts_dir
 from t2ui.inference.decoding import generate
 from t2ui.inference.dispatchers import Dispatchers
 from t2ui.inference.plan import default_dispatch, make_plan
 from t2ui.jsonl import read_jsonl
+from t2ui.messages import NextToken, NextTokens
 from t2ui.svf.adapter import adapted
 from t2ui.svf.library import load_library
 from t2ui.tasks.code import answer_of, passes
@@ -65,6 +68,19 @@ def test_at_every_starter_the_expert_that_is_dispatched_is_right(default_model):
 def test_at_every_starter_the_base_model_is_wrong(default_model):
     for chip, (_, text) in answers(default_model, adapt=False).items():
         assert not RIGHT[chip][1](text), f"{chip}: {text}"
+
+
+@pytest.mark.model
+def test_a_closed_starter_shows_its_options_chances(default_model):
+    """Base beside adapted: surer of what is right."""
+    model, tokenizer = default_model
+    with adapted(model) as adapter:
+        backend = ModelBackend(model, tokenizer, adapter, default_experts_dir())
+        asked = NextToken(dict(STARTERS)["Tides"], {"reasoning": 1.0})
+        options = one(backend, asked, NextTokens).options
+    assert [text for text, _, _ in options] == ["the wind", "the Moon", "earthquakes", "clouds"]
+    _, base, mixture = options[1]
+    assert mixture > 0.95 > base
 
 
 @pytest.mark.model

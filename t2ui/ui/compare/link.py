@@ -1,10 +1,9 @@
 """A link to a comparison, and back. Reading is for untrusted text."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t2ui.checks import MAX_PROMPT_CHARS
-from t2ui.errors import quoted
 from t2ui.ui.compare.points import SLIDERS
 from t2ui.ui.shared.permalink import MAX_LINK_PROMPT, query_of, sliders_query
 
@@ -34,17 +33,3 @@ def from_link(query: Mapping[str, Any]) -> dict[str, str]:
     if query.get("tab") != TAB:
         return {}
     return {key: str(query[key])[:MAX_PROMPT_CHARS] for key in FIELDS if query.get(key)}
-
-
-def not_here(asked: Mapping[str, str], offers: Mapping[str, Iterable[str]]) -> str:
-    """What a link names that is not offered, in one line; "" where all of it is.
-
-    Args:
-        offers: the values that there are, by field.
-    """
-    lost = [
-        f"{key} {quoted(asked[key][:80])}"
-        for key, values in offers.items()
-        if key in asked and asked[key] not in list(values)
-    ]
-    return f"{', '.join(lost)}: what the boxes show is used instead." if lost else ""

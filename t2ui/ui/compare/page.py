@@ -18,7 +18,7 @@ from t2ui.catalogue import NO_DISPATCH
 from t2ui.config import Sampling
 from t2ui.errors import InputError
 from t2ui.messages import Failed, LayersMeasured, LayersOff, Sweep, SweepTexts, Swept
-from t2ui.ui.compare.link import from_link, link_to, not_here
+from t2ui.ui.compare.link import from_link, link_to
 from t2ui.ui.compare.points import (
     BASE,
     EXPERT,
@@ -38,6 +38,7 @@ from t2ui.ui.shared.events import ANSWERS, LIGHT, NEWEST, PAGE, QUICK, sent
 from t2ui.ui.shared.listen import answer, listen, patiently
 from t2ui.ui.shared.mixture import moved, words_of
 from t2ui.ui.shared.panel import pack, panel, unpack
+from t2ui.ui.shared.permalink import not_here
 from t2ui.ui.shared.questions import choices as offered_questions
 from t2ui.ui.shared.questions import expert_for
 from t2ui.ui.shared.visitor import of

@@ -7,15 +7,17 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from t2ui.ui.inspect.link import from_link
+from t2ui.ui.inspect.link import TAB, from_link
 from t2ui.ui.inspect.rows import kinds
 from t2ui.ui.inspect.sources import MIXTURE, shows, sources_of
 from t2ui.ui.shared.mixture import experts_of
 from t2ui.ui.shared.panel import unpack
+from t2ui.ui.shared.permalink import not_here
 
 SLIDERS = ("mixture on the sliders", MIXTURE)
 NOTHING = ("nothing", "")
 KINDS = ("attention", "mlp")
+SHOWS = ("first", "second", "difference")  # of two that are compared
 ROWS = [("layers", "layer"), ("kinds of matrix", "kind"), ("every matrix", "matrix")]
 
 
@@ -63,12 +65,9 @@ def offered(
     The first time, the link has a say.
     """
     state = unpack(mixer)
-    names = [expert["name"] for expert in experts_of(state)]
-    if not names:  # an empty folder, or a worker that is down: nothing to choose from
+    if not experts_of(state):  # an empty folder, or a worker that is down: nothing to choose from
         return [gr.skip()] * len(chosen)
-    experts = [(f"{name} expert", f"expert:{name}") for name in names]
-    layers = map(str, range(library["layers"]))
-    matrices = [(named, part) for part, named in kinds(library["modules"]).items()]
+    looks, compares, _, *lists = _options(state, library).values()
     look, compare, show, *rest = chosen
     if look is None:
         asked = from_link(query)
@@ -76,16 +75,39 @@ def offered(
         show = asked.get("show", "difference")
         keys = ("rows", "module", "layer")
         rest = [asked.get(key, now) for key, now in zip(keys, rest, strict=True)]
-    look, looks = _kept(look, [*experts, SLIDERS])
-    compare, compares = _kept(compare, [NOTHING, *experts, SLIDERS])
-    lists = [
-        ROWS,
-        [*((one, one) for one in ("all", *KINDS)), *matrices],
-        [(one, one) for one in ("all", *layers)],
-    ]
+    look, looked = _kept(look, looks)
+    compare, compared = _kept(compare, compares)
     updates = [_kept(now, options)[1] for now, options in zip(rest, lists, strict=True)]
     first = {"value": show} if chosen[0] is None else {}  # as the link has it
-    return [looks, compares, {**first, **show_of(look, compare, show, state)}, *updates]
+    return [looked, compared, {**first, **show_of(look, compare, show, state)}, *updates]
+
+
+def lost_of_link(mixer: str, library: Mapping[str, Any], query: Mapping[str, Any]) -> str:
+    """What a link to this page names and that is not here, in one line; "" where all of it is."""
+    state = unpack(mixer)
+    if query.get("tab") != TAB or not experts_of(state):
+        return ""
+    offers = {
+        key: [value for _, value in options] for key, options in _options(state, library).items()
+    }
+    return not_here(from_link(query), offers)
+
+
+def _options(mixer: Mapping[str, Any], library: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """(words, value) of everything that the boxes can offer, by the link's fields."""
+    experts = [
+        (f"{name} expert", f"expert:{name}")
+        for name in (expert["name"] for expert in experts_of(mixer))
+    ]
+    matrices = [(named, part) for part, named in kinds(library["modules"]).items()]
+    return {
+        "look": [*experts, SLIDERS],
+        "compare": [NOTHING, *experts, SLIDERS],
+        "show": [(way, way) for way in SHOWS],
+        "rows": ROWS,
+        "module": [*((one, one) for one in ("all", *KINDS)), *matrices],
+        "layer": [(one, one) for one in ("all", *map(str, range(library["layers"])))],
+    }
 
 
 def show_of(look: Any, compare: Any, show: Any, mixer: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The Inspect page: what an expert or the mixture does to the singular values. Layout, wiring."""
 
+import html
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -7,7 +8,7 @@ import gradio as gr
 
 from t2ui.figures.singular_values import plotly_file
 from t2ui.messages import Failed
-from t2ui.ui.inspect.choices import Choices, make_choices, offered, show_of
+from t2ui.ui.inspect.choices import Choices, lost_of_link, make_choices, offered, show_of
 from t2ui.ui.inspect.components import components_card
 from t2ui.ui.inspect.matrices import component_view, heatmap_view, no_plot
 from t2ui.ui.inspect.saving import saving_buttons
@@ -96,7 +97,10 @@ def _wire_choices(shared: Shared, choices: Choices, heatmap: gr.HTML) -> None:
     client, mixer = shared.client, shared.mixer
 
     def offer(request: gr.Request, mixer: str, library: dict[str, Any], *chosen: Any) -> list[Any]:
-        return offered(mixer, library, chosen, dict(request.query_params))
+        query = dict(request.query_params)
+        if chosen[0] is None and (lost := lost_of_link(mixer, library, query)):
+            gr.Warning(html.escape(lost), title="The link names what is not here")
+        return offered(mixer, library, chosen, query)
 
     boxes = choices.of_map
     filled = shared.library.change(offer, [mixer, shared.library, *boxes], boxes, **QUICK)

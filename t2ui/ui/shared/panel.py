@@ -22,6 +22,7 @@ PANEL_CLASS = "t2-panel"
 # Of all pages, in assets/shared. The first defines what the others use.
 SCRIPTS = (
     "core.js",
+    "lists.js",
     "hints.js",
     "answered.js",
     "present.js",

@@ -5,13 +5,14 @@ Reading is for untrusted text: whatever does not make sense is clamped or falls 
 default, and nothing is ever evaluated. Only what differs from the defaults is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from t2ui.catalogue import NO_DISPATCH
 from t2ui.checks import MAX_PROMPT_CHARS
+from t2ui.errors import quoted
 from t2ui.messages import Experts, Failed
 from t2ui.ui.shared.controls import SAMPLING, Controls, clean_controls, clean_mixture
 from t2ui.ui.shared.mixture import weights, with_experts
@@ -100,6 +101,20 @@ def from_query(query: Mapping[str, Any]) -> Controls:
         *(text(key) for key in SAMPLING),
     )
     return replace(controls, mixture=mixture)
+
+
+def not_here(asked: Mapping[str, str], offers: Mapping[str, Iterable[str]]) -> str:
+    """What a link names that is not offered, in one line; "" where all of it is.
+
+    Args:
+        offers: the values that there are, by field.
+    """
+    lost = [
+        f"{key} {quoted(asked[key][:80])}"
+        for key, values in offers.items()
+        if key in asked and asked[key] not in list(values)
+    ]
+    return f"{', '.join(lost)}: what the boxes show is used instead." if lost else ""
 
 
 def filled(
