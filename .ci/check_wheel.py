@@ -155,6 +155,8 @@ def stop(server: subprocess.Popen) -> None:
 
 
 def main() -> None:
+    # a shell has what it starts in the background ignore Ctrl-C, and that is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("check_wheel: ended from outside"))
     with TemporaryDirectory(prefix="t2ui-wheel-") as name:
         folder = Path(name)
