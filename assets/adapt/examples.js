@@ -7,6 +7,7 @@
   const ALIKE = 60; // characters at the beginning of all prompts, which a cell need not show
   const MAX_FILE = 400000; // bytes; as many characters are read at once
   const { panels, page, hints, h, hear, inTurn, say, opens, adaptMemory: memory } = window.t2ui;
+  const MAKING = "The generator makes its rows …";
   page.split = { held: [], searched: 0 };
 
   panels.examples = (host, api) => {
@@ -31,6 +32,7 @@
       onchange: async () => {
         const [chosen] = file.files;
         if (chosen?.size > MAX_FILE) {
+          if (!underway()) refused = "";
           refuse(`${chosen.name} has ${chosen.size.toLocaleString("en")} bytes; at most ${MAX_FILE.toLocaleString("en")} are read: cut it.`);
           tell();
         } else if (chosen) add({ text: await chosen.text() });
@@ -39,23 +41,26 @@
     host.replaceChildren(bar, list, note, sheet, file);
 
     const plain = () => JSON.parse(api.props.value);
-    const { add: adding, again, drop, underway, unwanted } = inTurn(api, "upload", "examplesAdded", () => { addedTo = drawn; });
+    const { add: adding, again, drop, underway, unwanted } = inTurn(api, "upload", "examplesAdded", () => {
+      addedTo = drawn;
+      if (working() || note.textContent.endsWith(MAKING)) tell();
+    });
     function add(what) {
       if (!underway()) refused = "";
       adding(what);
       tell();
     }
     window.t2ui.estimateSearch = () => api.trigger("input");
-    const working = () => !unwanted() && underway()?.text?.trim().startsWith("rg:") ? "The generator makes its rows …" : "";
+    const working = () => !unwanted() && underway()?.text?.trim().startsWith("rg:") ? MAKING : "";
     /** What was refused, and after it what was done last or is being done. */
     function tell(text = working()) {
       note.textContent = note.title = [refused, text].filter(Boolean).join(" ");
       note.classList.toggle("bad", Boolean(refused));
     }
     const refuse = (text) => { refused = [refused, text].filter(Boolean).join(" "); };
-    function keep(patch = {}) {
+    function keep() {
       drawn = JSON.stringify(rows);
-      api.props.value = JSON.stringify({ ...plain(), note: "", bad: false, ...patch, rows });
+      api.props.value = JSON.stringify({ ...plain(), note: "", bad: false, rows });
       memory.write({ rows });
     }
     function changed(at_once) {
@@ -89,17 +94,16 @@
     }
     /** Draw the rows; the hand stays in its row, an empty one is added for it if its own is gone. */
     function build() {
-      const held = hand();
-      const same = (row) => row !== undefined && row.every((text, part) => text === held.row[part]);
-      const at = held && (same(rows[held.at]) ? held.at : rows.findIndex(same));
-      if (at === -1 && held.row.every((text) => !text)) rows.push(["", ""]);
-      const kept = at === -1 && same(rows.at(-1)) ? rows.length - 1 : at;
+      const before = hand();
+      const same = (row) => row !== undefined && row.every((text, part) => text === before.row[part]);
+      let at = before && (same(rows[before.at]) ? before.at : rows.findIndex(same));
+      if (at === -1 && before.row.every((text) => !text.trim())) at = rows.push(before.row) - 1; // kept once it is typed in
       list.replaceChildren(...rows.map((_, i) =>
         h("div.ex-row", null, h("span.tag"), cell(i, 0, "Prompt"), cell(i, 1, "Right answer"),
           h("button.quiet", { type: "button", title: "Remove this row", ariaLabel: `Remove row ${i + 1}`, onclick: () => {
             const { held, searched } = page.split; // of the rows that stay, until it is known anew
-            const out = held.includes(i);
-            page.split = { held: held.filter((row) => row !== i).map((row) => row - (row > i)), searched: Math.max(0, searched - !out) };
+            const used = !held.includes(i) && rows[i].some((text) => text.trim());
+            page.split = { held: held.filter((row) => row !== i).map((row) => row - (row > i)), searched: Math.max(0, searched - used) };
             rows.splice(i, 1);
             build();
             changed(true);
@@ -114,9 +118,9 @@
           "Type a few prompts with their right answers, paste or upload them, or take a sample. Of four or more, three in ten are held out: the search never sees them, and the comparison uses only them."));
       tint();
       showDifferences();
-      const box = held && list.children[kept]?.querySelectorAll("textarea")[held.part];
+      const box = before && list.children[at]?.querySelectorAll("textarea")[before.part];
       box?.focus();
-      box?.setSelectionRange(...held.selection);
+      box?.setSelectionRange(...before.selection);
     }
     /** Long prompts that begin alike are scrolled to about where they differ. */
     function showDifferences() {
@@ -153,6 +157,7 @@
           h("button.chip", { type: "button", title: "Remove all rows.", onclick: () => {
             rows = [["", ""], ["", ""], ["", ""]];
             drop();
+            page.split = { held: [], searched: 0 };
             build();
             changed(true);
           } }, "clear"));
@@ -160,16 +165,17 @@
       }
       const answered = value.stamp !== stamp && underway();
       stamp = value.stamp;
+      if (answered && value.bad && !unwanted()) refuse(value.note);
       if (answered && (unwanted() || drawn !== addedTo)) { // what was typed meanwhile stays
-        if (!unwanted()) again();
+        if (!unwanted() && !value.bad) again();
         keep();
+        tell(value.bad ? "" : working());
         return;
       }
-      if (answered && value.bad) refuse(value.note);
       tell(answered && !value.bad ? value.note : answered ? "" : working());
       if (answered && !value.bad && pasted.value === answered.text) pasted.value = ""; // else it can be put right
       if (JSON.stringify(value.rows) === drawn) return;
-      rows = value.rows.map((row) => [...row]);
+      rows = value.rows.map((row) => row.map((text) => text.replace(/\r\n?/g, "\n"))); // as a cell has them
       drawn = JSON.stringify(rows);
       if (drawn !== '[["",""],["",""],["",""]]') memory.write({ rows });
       build();

@@ -22,7 +22,7 @@
       const chip = (text, title, onclick) => h("button.chip", { type: "button", title, onclick }, text);
       const name = h("span.name", { title: one.name }, h("i.dot", { style: { "--colour": one.colour } }), h("span", null, one.name));
       const rename = chip("Rename", `Give ${one.name} another name.`);
-      const remove = twice(chip("Delete", `Delete ${one.name} for good.`), "Really?", `delete ${one.name}`, () => act("delete"));
+      const remove = twice(chip("Delete", `Delete ${one.name} for good.`), "Really?", `saved: delete ${one.name}`, () => act("delete"));
       return h("div.saved-row", { data: { name: one.name } }, name, boxes.box(one.name, rename, name), h("span.size", null, size(one.bytes)),
         chip("Download", `${one.name} as a safetensors file.`, () => act("read")), rename, remove);
     }

@@ -102,7 +102,7 @@
         elsewhere("compare", { to: `expert:${one.name}` }, "Its answers at seven strengths."));
       if (!one.saved) return parts;
       const rename = chip("rename", `Give ${one.name} another name.`);
-      const remove = twice(chip("delete", `Delete ${one.name} for good.`), "really?", `delete ${one.name}`, () => act("delete"));
+      const remove = twice(chip("delete", `Delete ${one.name} for good.`), "really?", `library: delete ${one.name}`, () => act("delete"));
       return [...parts, chip("download", `${one.name} as a safetensors file.`, () => act("read")), boxes.box(one.name, rename), rename, remove];
     }
 

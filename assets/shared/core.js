@@ -56,19 +56,21 @@ window.t2ui = (() => {
   }
 
   /** Sends an event for each thing, one after the other: Gradio forgets one that comes while the same
-      one runs. Python's event calls `t2ui[ended]` when it is through, by `then`. */
-  function inTurn(api, event, ended, sending = () => {}) {
+      one runs. Python's event calls `t2ui[ended]` when it is through, by `then`.
+      @param moved  called before one is sent, and when the last one is through */
+  function inTurn(api, event, ended, moved = () => {}) {
     const waiting = []; // the first is on its way
-    let repeat = false;
+    let repeat = false; // what is said of the first, until it is through
     let unwanted = false;
     const send = () => {
-      sending();
+      moved();
       api.trigger(event, waiting[0]);
     };
     window.t2ui[ended] = () => {
       if (!repeat) waiting.shift();
       repeat = unwanted = false;
       if (waiting.length) send();
+      else moved();
     };
     return {
       add(what) {
@@ -78,6 +80,7 @@ window.t2ui = (() => {
       again() { repeat = true; }, // the one on its way, once more
       drop() { // all of them; the one on its way ends without being wanted
         waiting.splice(1);
+        repeat = false;
         unwanted = waiting.length > 0;
       },
       underway: () => waiting[0],

@@ -4,10 +4,11 @@
 (() => {
   const { h } = window.t2ui;
 
-  /** A button that asks back at the first press and acts at the second, soon after; what was asked
-      (`what`, among all lists of the page) stays asked where the list is drawn anew meanwhile. */
   const SURE_MS = 8000;
   const sure = new Map(); // what was asked -> the button that asks now, and when it ends
+  /** A button that asks back at the first press and acts at the second, soon after; what was asked
+      stays asked where the list is drawn anew meanwhile.
+      @param what  says which button it is, among those of all lists */
   function twice(button, question, what, act) {
     const words = button.textContent;
     if (sure.has(what)) {
@@ -18,6 +19,7 @@
       if (sure.has(what)) {
         clearTimeout(sure.get(what).end);
         sure.delete(what);
+        button.textContent = words;
         return act();
       }
       button.textContent = question;
@@ -43,28 +45,32 @@
           box.hidden = !typed.has(name);
           if (shown) shown.hidden = !box.hidden;
         };
+        const close = () => {
+          typed.delete(name);
+          box.value = name;
+          show();
+          button.focus();
+        };
+        const done = () => box.value === name ? close() : rename(name, box.value);
         button.addEventListener("click", () => {
-          if (typed.has(name)) return rename(name, box.value);
+          if (typed.has(name)) return done();
           typed.set(name, box.value);
           show();
           box.select();
         });
         box.addEventListener("input", () => typed.set(name, box.value));
         box.addEventListener("keydown", (event) => {
-          if (event.key === "Enter") rename(name, box.value);
+          if (event.key === "Enter" && !event.isComposing) done();
           if (event.key !== "Escape") return;
           event.preventDefault(); // it would close the list
-          typed.delete(name);
-          box.value = name;
-          show();
-          button.focus();
+          close();
         });
         show();
         return box;
       },
       /** Draw the list, which has these names now. */
       redraw(list, names, draw) {
-        for (const name of typed.keys()) if (!names.includes(name)) typed.delete(name);
+        if (names.length) for (const name of typed.keys()) if (!names.includes(name)) typed.delete(name); // none: not known now
         const held = document.activeElement;
         const at = list.contains(held) && held.matches("input.name") ? [held.selectionStart, held.selectionEnd] : null;
         draw();

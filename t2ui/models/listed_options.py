@@ -7,7 +7,8 @@ from typing import NamedTuple
 LETTERS = "ABCDEFGH"
 LEAST, MOST = 2, len(LETTERS)
 _LINE = re.compile(r"\s*(?:\(([A-H])\)|([A-H])[).:])\s+(\S.*)")
-_SENTENCE = re.compile(r"(.*\S)\s*:\s+([^:?]+)\?", re.DOTALL)
+_ASKS = re.compile(r"\b(?:what|which|who|whom|whose|where|when|why|how)\b", re.IGNORECASE)
+MOST_WORDS = 6  # of an option behind a colon: longer ones are rather sentences
 
 
 class Listed(NamedTuple):
@@ -19,8 +20,8 @@ class Listed(NamedTuple):
 
 def listed_options(prompt: str) -> Listed | None:
     """The question and its options, where a prompt ends in a list of them: one a line, lettered
-    from A on without a gap, or all behind a colon, "Which melts: ice, wax or iron?". None where it
-    does not, or where two options are the same."""
+    from A on without a gap, or all behind a question and a colon, "Which melts: ice, wax or iron?".
+    None where it does not, or where two options are the same."""
     found = _lettered(prompt) or _behind_a_colon(prompt)
     if found is None:
         return None
@@ -43,11 +44,15 @@ def _lettered(prompt: str) -> Listed | None:
 
 
 def _behind_a_colon(prompt: str) -> Listed | None:
-    sentence = _SENTENCE.fullmatch(prompt.strip())
-    if sentence is None:
+    before, _, behind = prompt.strip().rpartition(": ")
+    asked = re.split(r"[.!?\n]", before)[-1]
+    if not _ASKS.search(asked) or behind.find("?") != len(behind) - 1:
         return None
-    *others, last = re.split(r",?\s+or\s+", sentence[2].strip())
-    if len(others) != 1:
+    parts = " ".join(behind[:-1].split()).split(" or ")
+    if len(parts) != 2:
         return None
-    options = (*others[0].split(","), last)
-    return Listed(f"{sentence[1]}?", tuple(option.strip() for option in options))
+    others = re.split(r",(?!\d)", parts[0].removesuffix(","))
+    options = tuple(option.strip() for option in (*others, parts[1]))
+    if any(len(option.split()) > MOST_WORDS for option in options):
+        return None
+    return Listed(f"{before.rstrip()}?", options)

@@ -189,13 +189,19 @@ def test_what_was_refused_is_still_said_when_the_next_is_added(visit, client):
     assert "Line 1" in note(page).inner_text() and "bad" in note(page).get_attribute("class")
     press(page, "seven words")
     eventually(lambda: "Line 1" not in note(page).inner_text())
+    paste(page, "one column")
+    page.get_by_label("Prompt 1", exact=True).fill("typed meanwhile")
+    note(page).get_by_text("Line 1").wait_for()
+    assert rows(page)[0][0] == "typed meanwhile"
 
 
 def test_clear_ends_what_is_still_being_added(visit, client):
     page = visit()
     open_adapt(page, sample="")
     paste(page, "rg:gcd:max_value=50 5")
-    press(page, "arithmetic", "clear", "seven words")
+    press(page, "arithmetic", "clear")
+    assert page.locator(".ex-row.held").count() == 0
+    press(page, "seven words")
     eventually(lambda: len(rows(page)) > 3, 60)
     words = rows(page)
     assert not [prompt for prompt, _ in words if prompt.startswith("Find the Greatest")]

@@ -94,6 +94,20 @@ def test_a_half_typed_name_stays_while_the_list_is_drawn_anew(visit, client):
     client.saved.clear()
 
 
+def test_what_one_list_asks_back_another_one_does_not_take_as_asked(visit, client):
+    page = visit()
+    save(page, "sums")
+    page.click("#saved-open")
+    row(page, "sums").get_by_role("button", name="Delete").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Library").click()
+    card = page.locator(".expert[data-name=sums]")
+    card.get_by_role("button", name="delete").click()
+    card.get_by_role("button", name="really?").wait_for()
+    assert not [r for r in client.requests if isinstance(r, DeleteExpert)]
+    client.saved.clear()
+
+
 def test_an_expert_that_appears_in_the_folder_appears_on_open_pages(visit, client):
     page = visit()
     browsing.slide(page, "math", 0.5)

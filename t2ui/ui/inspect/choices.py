@@ -17,6 +17,7 @@ from t2ui.ui.shared.permalink import not_here
 SLIDERS = ("mixture on the sliders", MIXTURE)
 NOTHING = ("nothing", "")
 KINDS = ("attention", "mlp")
+OF_ROWS = ("rows", "module", "layer")
 SHOWS = ("first", "second", "difference")  # of two that are compared
 ROWS = [("layers", "layer"), ("kinds of matrix", "kind"), ("every matrix", "matrix")]
 
@@ -67,17 +68,16 @@ def offered(
     state = unpack(mixer)
     if not experts_of(state):  # an empty folder, or a worker that is down: nothing to choose from
         return [gr.skip()] * len(chosen)
-    looks, compares, _, *lists = _options(state, library).values()
+    options = _options(state, library)
     look, compare, show, *rest = chosen
     if look is None:
         asked = from_link(query)
         look, compare = asked.get("look"), asked.get("compare", "")
         show = asked.get("show", "difference")
-        keys = ("rows", "module", "layer")
-        rest = [asked.get(key, now) for key, now in zip(keys, rest, strict=True)]
-    look, looked = _kept(look, looks)
-    compare, compared = _kept(compare, compares)
-    updates = [_kept(now, options)[1] for now, options in zip(rest, lists, strict=True)]
+        rest = [asked.get(key, now) for key, now in zip(OF_ROWS, rest, strict=True)]
+    look, looked = _kept(look, options["look"])
+    compare, compared = _kept(compare, options["compare"])
+    updates = [_kept(now, options[key])[1] for key, now in zip(OF_ROWS, rest, strict=True)]
     first = {"value": show} if chosen[0] is None else {}  # as the link has it
     return [looked, compared, {**first, **show_of(look, compare, show, state)}, *updates]
 

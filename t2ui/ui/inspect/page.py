@@ -22,7 +22,7 @@ from t2ui.ui.inspect.sources import (
 )
 from t2ui.ui.shared.card import card
 from t2ui.ui.shared.components import Shared
-from t2ui.ui.shared.events import NEWEST, QUICK, WORKER, sent
+from t2ui.ui.shared.events import LIGHT, NEWEST, QUICK, WORKER, sent
 from t2ui.ui.shared.listen import Client, patiently
 from t2ui.ui.shared.panel import asset_url, pack, panel, unpack
 from t2ui.ui.shared.visitor import of
@@ -103,7 +103,7 @@ def _wire_choices(shared: Shared, choices: Choices, heatmap: gr.HTML) -> None:
         return offered(mixer, library, chosen, query)
 
     boxes = choices.of_map
-    filled = shared.library.change(offer, [mixer, shared.library, *boxes], boxes, **QUICK)
+    filled = shared.library.change(offer, [mixer, shared.library, *boxes], boxes, **LIGHT)
 
     async def redraw(request: gr.Request, shown: str, *chosen: Any) -> AsyncIterator[Any]:
         before = unpack(shown)
