@@ -189,8 +189,13 @@ def test_what_was_refused_is_still_said_when_the_next_is_added(visit, client):
     assert "Line 1" in note(page).inner_text() and "bad" in note(page).get_attribute("class")
     press(page, "seven words")
     eventually(lambda: "Line 1" not in note(page).inner_text())
-    paste(page, "one column")
-    page.get_by_label("Prompt 1", exact=True).fill("typed meanwhile")
+    page.evaluate("""() => { // typed before the answer comes
+        document.querySelector("#adapt-paste-sheet textarea").value = "one column";
+        document.querySelector("#adapt-paste-add").click();
+        const cell = document.querySelector(".ex-row textarea");
+        cell.value = "typed meanwhile";
+        cell.dispatchEvent(new Event("input"));
+    }""")
     note(page).get_by_text("Line 1").wait_for()
     assert rows(page)[0][0] == "typed meanwhile"
 
