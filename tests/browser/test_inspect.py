@@ -177,13 +177,13 @@ def test_two_experts_are_compared_and_the_sliders_can_be_inspected(visit, client
     eventually(lambda: asked()[-1] == {"math": 0.5})
 
 
-@pytest.mark.slow
 def test_a_link_to_what_is_not_here_says_so(visit):
     page = visit("?tab=inspect&look=expert:nosuch&layer=999")
     page.get_by_text("look 'expert:nosuch', layer '999': what the boxes show").wait_for()
     page.wait_for_selector("#heatmap .plot[data-ready]")
 
 
+@pytest.mark.slow
 def test_a_link_brings_back_what_is_compared_with_what(visit, app):
     page = visit()
     slide(page, "math", 0.5)
