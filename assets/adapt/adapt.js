@@ -6,7 +6,7 @@
   const POLL_MS = 500;
   const HIDDEN_MS = 20000; // a tab nobody looks at; the server stops what nobody asks for
   const RETRY_MS = 3000;
-  const { panels, page, hints, h, edit, hear, inTurn, newest, say, number, percent, opens, plot, frame } = window.t2ui;
+  const { panels, page, hints, h, edit, hear, inTurn, newest, say, number, percent, plot, frame } = window.t2ui;
   const EMPTY = { state: "empty", message: "", remedy: "", line: "", fraction: null, count: 0,
     score: "", alpha: "", mixture: [], report: null };
   Object.assign(hints, {

@@ -172,7 +172,8 @@
         tell(value.bad ? "" : working());
         return;
       }
-      tell(answered && !value.bad ? value.note : answered ? "" : working());
+      const said = value.bad ? "" : value.note; // what is bad is among the refused
+      tell(answered ? said : working());
       if (answered && !value.bad && pasted.value === answered.text) pasted.value = ""; // else it can be put right
       if (JSON.stringify(value.rows) === drawn) return;
       rows = value.rows.map((row) => row.map((text) => text.replace(/\r\n?/g, "\n"))); // as a cell has them

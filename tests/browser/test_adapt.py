@@ -6,7 +6,8 @@ from pathlib import Path
 
 import browsing
 import pytest
-from browsing import SHOTS, alpha, eventually, mode, reload, serve
+from browsing import SHOTS, alpha, eventually, mode, open_adapt, reload, serve
+from browsing import example_rows as rows
 from fake_client import FakeClient
 
 from t2ui.messages import Adapt, Ask, Failed, NextToken, SaveExpert
@@ -21,13 +22,6 @@ CARDS = ("#adapt-left", "#adapt-score", "#adapt-alpha", "#adapt-report", "#adapt
 @pytest.fixture(autouse=True)
 def _as_if_new(app):
     app[0].hold_after = None
-
-
-def open_adapt(page, sample="arithmetic"):
-    page.get_by_role("tab", name="Adapt").click()
-    if sample:
-        page.locator("#adapt-examples").get_by_role("button", name=sample).click()
-        page.wait_for_selector(".ex-row.held")
 
 
 def open_again(page):
@@ -51,13 +45,6 @@ def generations(page):
     return page.evaluate(
         "(document.querySelector('#adapt-score .plot').data || [])"
         ".find((t) => t.name === 'best')?.y.length || 0"
-    )
-
-
-def rows(page):
-    return page.evaluate(
-        "[...document.querySelectorAll('.ex-row')].map((r) => "
-        "[...r.querySelectorAll('textarea')].map((t) => t.value))"
     )
 
 

@@ -2,27 +2,14 @@
 
 import browsing
 import pytest
-from browsing import eventually
+from browsing import eventually, open_adapt
+from browsing import example_rows as rows
 
 from t2ui.messages import EstimateAdapt
 
 pytestmark = pytest.mark.browser
 
 app, browser, client, visit = browsing.app, browsing.browser, browsing.client, browsing.visit
-
-
-def open_adapt(page, sample="arithmetic"):
-    page.get_by_role("tab", name="Adapt").click()
-    if sample:
-        page.locator("#adapt-examples").get_by_role("button", name=sample).click()
-        page.wait_for_selector(".ex-row.held")
-
-
-def rows(page):
-    return page.evaluate(
-        "[...document.querySelectorAll('.ex-row')].map((r) => "
-        "[...r.querySelectorAll('textarea')].map((t) => t.value))"
-    )
 
 
 def press(page, *names):

@@ -122,6 +122,22 @@ def visit(browser, app, client):
     assert not bad, bad
 
 
+def open_adapt(page, sample="arithmetic"):
+    """The Adapt page, with the rows of a sample and their split."""
+    page.get_by_role("tab", name="Adapt").click()
+    if sample:
+        page.locator("#adapt-examples").get_by_role("button", name=sample).click()
+        page.wait_for_selector(".ex-row.held")
+
+
+def example_rows(page):
+    """The prompts and right answers in Adapt's table."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.ex-row')].map((r) => "
+        "[...r.querySelectorAll('textarea')].map((t) => t.value))"
+    )
+
+
 def reload(page, visit=False):
     """Load a page anew, or `visit` its address again in the same tab, until its sliders stand."""
     leaving.add(page)

@@ -95,10 +95,8 @@ def lost_of_link(mixer: str, library: Mapping[str, Any], query: Mapping[str, Any
 
 def _options(mixer: Mapping[str, Any], library: Mapping[str, Any]) -> dict[str, list[Any]]:
     """(words, value) of everything that the boxes can offer, by the link's fields."""
-    experts = [
-        (f"{name} expert", f"expert:{name}")
-        for name in (expert["name"] for expert in experts_of(mixer))
-    ]
+    names = [expert["name"] for expert in experts_of(mixer)]
+    experts = [(f"{name} expert", f"expert:{name}") for name in names]
     matrices = [(named, part) for part, named in kinds(library["modules"]).items()]
     return {
         "look": [*experts, SLIDERS],
