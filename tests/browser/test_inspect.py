@@ -145,7 +145,7 @@ def test_module_layer_and_scale_are_selectable(visit, client):
     choose(page, "inspect-module", "up")
     page.locator("#heatmap .foot", has_text="30 matrices").wait_for()
     choose(page, "inspect-layer", "7")
-    page.locator("#heatmap .foot", has_text="1 matri").wait_for()
+    page.locator("#heatmap .foot", has_text="1 matrix").wait_for()
     click_row(page)
     kind = "document.querySelector('#component-plot .plot').layout.yaxis.type"
     assert page.evaluate(kind) == "log"
@@ -318,7 +318,7 @@ def test_a_worker_that_restarts_leaves_the_choices_and_draws_again(visit, client
     client.state = "restarting"
     page.locator("#status .banner").wait_for()
     client.state = None
-    page.locator("#heatmap .foot", has_text="1 matri").wait_for()
+    page.locator("#heatmap .foot", has_text="1 matrix").wait_for()
     assert client.requests[-1].mixture == {"math": 1.0} and client.requests[-1].module == "up_proj"
     assert page.locator("#inspect-look input").input_value() == "math expert"
 
@@ -327,7 +327,7 @@ def test_csv_and_png_are_saved(visit):
     page = visit()
     open_inspect(page)
     choose(page, "inspect-layer", "3")
-    page.locator("#heatmap .foot", has_text="7 matrices").wait_for()
+    page.locator("#heatmap .foot", has_text="7 matrices, one a row").wait_for()
     click_row(page)
     choose(page, "inspect-layer", "all")
     page.locator("#heatmap .foot", has_text="30 rows").wait_for()
@@ -395,7 +395,7 @@ def test_a_phone_shows_everything_in_one_column(visit):
     page.screenshot(path=SHOTS / "phone.png", full_page=True)
     open_inspect(page)
     choose(page, "inspect-layer", "3")
-    page.locator("#heatmap .foot", has_text="7 matrices").wait_for()
+    page.locator("#heatmap .foot", has_text="7 matrices, one a row").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.screenshot(path=SHOTS / "phone-inspect.png", full_page=True)
     plot = page.locator("#heatmap .nsewdrag").first
