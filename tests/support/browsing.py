@@ -1,4 +1,4 @@
-"""The app on a test double in a real browser, and what a person does on its Ask page.
+"""The app on a test double in a real browser, and what a person does on its pages.
 
 Any request to another host and any error in the page fails the test. Screenshots go to
 tests/screenshots/, which git ignores. `SLOWER=6 pytest tests/browser` is a device so many times
@@ -136,6 +136,24 @@ def example_rows(page):
         "[...document.querySelectorAll('.ex-row')].map((r) => "
         "[...r.querySelectorAll('textarea')].map((t) => t.value))"
     )
+
+
+def open_inspect(page):
+    page.get_by_role("tab", name="Inspect").click()
+    page.wait_for_selector("#heatmap .plot[data-ready]")
+
+
+def click_row(page, share=0.5):
+    box = page.locator("#heatmap .nsewdrag").first.bounding_box()
+    page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + share * box["height"])
+    page.wait_for_selector("#component-plot .plot[data-ready]")
+    page.locator("#component-plot .matrix b").wait_for()
+
+
+def every_matrix(page):
+    """A row each, as many as there are."""
+    choose(page, "inspect-rows", "every matrix")
+    page.locator("#heatmap .foot", has_text="210 matrices").wait_for()
 
 
 def reload(page, visit=False):

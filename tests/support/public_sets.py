@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 FILES = (
     *("gsm8k/train.jsonl", "gsm8k/test.jsonl", "arith_aggregate/all.jsonl"),
     *("mbpp/full.jsonl", "humaneval/test.jsonl"),
@@ -27,3 +29,38 @@ def write_public_sets(folder: Path, count: int) -> None:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+
+def write(path: Path, rows) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def mbpp_row(number: int, split: str, **changed) -> dict:
+    return {
+        "task_id": number,
+        "split": split,
+        "prompt": f"Write a function to add {number}.",
+        "code": f"import math\r\ndef add(x):\r\n\treturn x + {number}",
+        "test_list": [f"assert add(1) == {1 + number}", f"assert add(-1) == {number - 1}"],
+        "test_setup_code": "",
+        **changed,
+    }
+
+
+@pytest.fixture
+def mbpp(tmp_path):
+    rows = [
+        mbpp_row(1, "prompt"),
+        mbpp_row(2, "train"),
+        mbpp_row(3, "validation"),
+        mbpp_row(4, "test"),
+    ]
+    write(tmp_path / "mbpp" / "full.jsonl", rows)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("T2UI_CACHE", str(tmp_path / "cache"))

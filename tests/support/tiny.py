@@ -104,6 +104,10 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def text_of(tokenizer, ids) -> str:
+    return tokenizer.decode(ids)
+
+
 def _config(architecture: str):
     shape = {
         "vocab_size": VOCABULARY,

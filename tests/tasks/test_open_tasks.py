@@ -1,40 +1,23 @@
-"""Code tasks, yes-or-no questions, people's own data, and sets from the hub."""
+"""Code tasks and yes-or-no questions: their rows, their prompts, and whose answers are right."""
 
 import ast
 import builtins
-import json
 import re
 import sys
 import warnings
-from pathlib import Path
-from types import SimpleNamespace
 
+import public_sets
 import pytest
-from tiny import END_ID
+from public_sets import mbpp_row, write
+from tiny import END_ID, text_of
 
 from t2ui.errors import InputError
 from t2ui.jsonl import read_jsonl
 from t2ui.tasks import TASKS, load_task
 from t2ui.tasks.code import EXERCISES, STYLES, answer_of, code_in, passes
 
-
-def write(path: Path, rows) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def mbpp_row(number: int, split: str, **changed) -> dict:
-    return {
-        "task_id": number,
-        "split": split,
-        "prompt": f"Write a function to add {number}.",
-        "code": f"import math\r\ndef add(x):\r\n\treturn x + {number}",
-        "test_list": [f"assert add(1) == {1 + number}", f"assert add(-1) == {number - 1}"],
-        "test_setup_code": "",
-        **changed,
-    }
-
+mbpp = public_sets.mbpp  # a fixture
+own_cache = public_sets.own_cache  # a fixture for every test here
 
 HUMANEVAL_ROW = {
     "task_id": "HumanEval/0",
@@ -47,20 +30,8 @@ BODY = "    out = 0\n    for x in v:\n        out += x\n    return out"
 WHOLE = f"def total(v):\n{BODY}"
 
 
-@pytest.fixture
-def mbpp(tmp_path):
-    rows = [
-        mbpp_row(1, "prompt"),
-        mbpp_row(2, "train"),
-        mbpp_row(3, "validation"),
-        mbpp_row(4, "test"),
-    ]
-    write(tmp_path / "mbpp" / "full.jsonl", rows)
-    return tmp_path
-
-
-def text_of(tokenizer, ids) -> str:
-    return tokenizer.decode(ids)
+def test_every_task_is_named():
+    assert set(TASKS) >= {"mbpp", "humaneval", "strategyqa", "jsonl", "gsm8k", "arith", "dispatch"}
 
 
 # --- code ----------------------------------------------------------------------------------------
@@ -304,159 +275,3 @@ def test_strategyqa_is_a_closed_question(tmp_path, tiny_tokenizer, style):
     write(tmp_path / "strategyqa" / "dev.jsonl", rows)
     with pytest.raises(InputError, match="dev.jsonl, row 2: answer is 'maybe'"):
         load_task("strategyqa", tiny_tokenizer, tmp_path, style=style)
-
-
-# --- own data ------------------------------------------------------------------------------------
-
-
-def own(folder: Path, tokenizer, rows, **options):
-    return load_task("jsonl", tokenizer, write(folder / "mine.jsonl", rows), **options)
-
-
-def test_own_rows_with_every_reward(tmp_path, tiny_tokenizer):
-    cases = {
-        "exact": ({"answer": "Paris"}, "Paris ", "paris"),
-        "number": ({"answer": "1,200"}, "so it is $1200.", "200"),
-        "contains": ({"answer": "Paris"}, "It is paris!", "Parisian"),
-        "regex": ({"answer": r"^\d+$"}, "12", "twelve"),
-        "choice": ({"answer": "iron", "choices": ["wood", "iron"]}, "The answer is B", "A"),
-        "python": ({"tests": ["assert f(1) == 2"]}, "def f(x): return 2 * x", "def f(x): return x"),
-    }
-    for reward, (fields, right, wrong) in cases.items():
-        rows = [{"prompt": f"Question {i}", **fields} for i in range(10)]
-        task = own(tmp_path, tiny_tokenizer, rows, reward=reward, max_new_tokens=40, label="mine")
-        assert [len(p) for p in (task.train, task.validation, task.test)] == [8, 1, 1]
-        assert task.max_new_tokens == 40 and task.labels == ("mine",)
-        answer = task.train[0].answer
-        assert task.grade(right, answer) and not task.grade(wrong, answer), reward
-        if reward not in ("python", "regex"):  # there the answer itself is no right text
-            target = text_of(tiny_tokenizer, task.train[0].target[:-1])
-            assert task.grade(target, answer), reward
-
-
-def test_choices_are_listed_where_the_model_is_to_write_the_key(tmp_path, tiny_tokenizer):
-    rows = [{"prompt": f"{i} Which?", "choices": ["wood", "iron"], "answer": "B"} for i in range(5)]
-    (example, *_) = own(tmp_path, tiny_tokenizer, rows, reward="choice").train
-    assert "Which?\nA. wood\nB. iron" in text_of(tiny_tokenizer, example.question.prompt)
-
-
-def test_choices_without_a_reward_are_compared_by_likelihood(tmp_path, tiny_tokenizer):
-    choices = [{"label": "1", "text": "wood"}, {"label": "2", "text": "iron"}]
-    rows = [{"prompt": f"{i} Which?", "choices": choices, "answer": 2} for i in range(5)]
-    task = own(tmp_path, tiny_tokenizer, rows)
-    assert task.grade is None and task.train[0].correct == 1
-    assert [text_of(tiny_tokenizer, o) for o in task.train[0].question.options] == ["wood", "iron"]
-
-
-def test_a_folder_says_what_is_held_out(tmp_path, tiny_tokenizer):
-    rows = [{"prompt": str(i), "answer": str(i)} for i in range(12)]
-    write(tmp_path / "mine" / "train.jsonl", rows[:6])
-    write(tmp_path / "mine" / "test.jsonl", rows[6:])
-    task = load_task("jsonl", tiny_tokenizer, tmp_path / "mine", reward="exact")
-    assert [len(p) for p in (task.train, task.validation, task.test)] == [5, 1, 6]
-    held = {e.answer for e in (*task.train, *task.validation)}
-    assert held == set(map(str, range(6))) and task.name == "mine"
-
-
-@pytest.mark.parametrize(
-    ("row", "reward", "message"),
-    [
-        ({"answer": "x"}, "", r"row \d: no choices. Add them, or say how"),
-        ({"answer": "x"}, "luck", "reward is 'luck'; expected exact, number"),
-        ({"answer": "x"}, "number", r"row \d: answer 'x' holds no number"),
-        ({"answer": " "}, "exact", r"row \d: the answer is empty"),
-        ({"answer": "("}, "regex", r"row \d: answer '\(' is no pattern"),
-        ({"answer": "x", "choices": ["a", "b"]}, "choice", "is none of A, B and no choice's text"),
-        ({"answer": "A", "choices": ["a"]}, "choice", "expected a list of at least two"),
-        ({"answer": "A", "choices": ["a", ""]}, "", "expected a list of at least two"),
-        ({"tests": []}, "python", r"row \d: tests are \[\]"),
-        ({"answer": "x"}, "python", "no field tests"),
-        ({"answer": "x", "prompt": " "}, "exact", r"row \d: prompt is ' '"),
-        ({"answer": None}, "exact", r"row \d: answer is None; expected a text or a number"),
-        ({"answer": ["x"]}, "contains", r"row \d: answer is \['x'\]"),
-        ({"tests": [1, 2]}, "python", r"row \d: tests are \[1, 2\]; expected asserts"),
-        ({"tests": "assert (("}, "python", r"row \d: the tests are no Python"),
-    ],
-)
-def test_own_rows_that_cannot_be_judged(row, reward, message, tmp_path, tiny_tokenizer):
-    with pytest.raises(InputError, match=message):
-        own(tmp_path, tiny_tokenizer, [{"prompt": "q", **row}] * 4, reward=reward)
-
-
-def test_too_few_rows_to_hold_any_out(tmp_path, tiny_tokenizer):
-    with pytest.raises(InputError, match="mine.jsonl has 2 rows: too few"):
-        own(tmp_path, tiny_tokenizer, [{"prompt": "q", "answer": "a"}] * 2, reward="exact")
-
-
-# --- the hub -------------------------------------------------------------------------------------
-
-HUB_ROWS = {
-    ("openai/gsm8k", "train"): [{"question": "1+1?", "answer": "One and one.\n#### 1,002"}] * 20,
-    ("openai/gsm8k", "test"): [{"question": "2+2?", "answer": "#### -4"}],
-    ("google-research-datasets/mbpp", "train"): [
-        {k: v for k, v in mbpp_row(2, "").items() if k != "prompt"} | {"text": "Add."}
-    ],
-    ("allenai/ai2_arc", "test"): [
-        {
-            "id": "1",
-            "question": "q?",
-            "answerKey": "2",
-            "choices": {"text": ["a", "b"], "label": ["1", "2"]},
-        }
-    ],
-}
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A `datasets` with a few rows a split; counts what is asked for."""
-    asked = []
-
-    def load_dataset(name, configuration, split):
-        asked.append((name, configuration, split))
-        return HUB_ROWS.get((name, split), HUB_ROWS.get((name, "test"), []))
-
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    return asked
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("T2UI_CACHE", str(tmp_path / "cache"))
-
-
-def test_a_set_that_is_not_here_comes_from_the_hub_once(hub, tmp_path, tiny_tokenizer):
-    task = load_task("gsm8k", tiny_tokenizer, tmp_path)
-    assert task.train[0].answer == "1,002" and task.test[0].answer == "-4"
-    assert hub == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
-    load_task("gsm8k", tiny_tokenizer, tmp_path)
-    assert len(hub) == 2
-
-
-def test_rows_of_the_hub_take_the_local_form(hub, tmp_path, tiny_tokenizer):
-    (example,) = load_task("arc_easy", tiny_tokenizer, tmp_path).test
-    assert example.correct == 1
-    assert {c for _, c, _ in hub} == {"ARC-Easy"}
-    rows = load_task("mbpp", tiny_tokenizer, tmp_path).train
-    (example,) = (e for e in rows if e.family == "mbpp")
-    assert "Add." in text_of(tiny_tokenizer, example.question.prompt)
-
-
-def test_a_set_that_is_here_is_not_asked_for(hub, mbpp, tiny_tokenizer):
-    load_task("mbpp", tiny_tokenizer, mbpp)
-    assert hub == []
-
-
-def test_a_broken_download_leaves_nothing_and_says_so(monkeypatch, tmp_path, tiny_tokenizer):
-    def load_dataset(name, configuration, split):
-        yield {"question": "1+1?", "answer": "#### 2"}
-        raise ConnectionError("no network")
-
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    with pytest.raises(InputError, match="openai/gsm8k .train. could not be read from the hub"):
-        load_task("gsm8k", tiny_tokenizer, tmp_path)
-    assert list((tmp_path / "cache").rglob("*.jsonl")) == []
-
-
-def test_every_task_is_named():
-    assert set(TASKS) >= {"mbpp", "humaneval", "strategyqa", "jsonl", "gsm8k", "arith", "dispatch"}
