@@ -30,7 +30,7 @@ OWN_REQUESTS = Path(__file__).with_name("requests.jsonl")
 OWN_KINDS = Path(__file__).with_name("kinds.jsonl")
 OWN_FAMILY = "own requests"
 KINDS_HELD = 6  # one in so many prompts of every kind is for validation
-PER_LABEL = 600  # training prompts of each label; validation has a sixth of that
+PER_LABEL = 720  # training prompts of each label; validation has a sixth of that
 TEST_PER_SET = 400
 SPLIT_SEED = 2501
 
