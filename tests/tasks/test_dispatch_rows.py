@@ -99,6 +99,7 @@ def test_others_is_large_and_varied_enough(requests):
     families = Counter(row["family"] for row in others)
     traps = sum(families[family] for family in TRAP_FAMILIES)
     assert len(others) >= 400
+    assert sum(row["split"] == "train" for row in others) <= dispatch_rows.PER_LABEL
     assert len(families) >= 40
     assert max(families.values()) <= 0.1 * len(others)
     assert traps >= 0.25 * len(others)
@@ -164,7 +165,8 @@ def test_notes_say_whether_training_has_rows_of_that_kind(requests, hard):
 
 
 def test_prompts_are_unique(requests, hard):
-    counts = Counter(" ".join(words(row["prompt"])) for row in requests + hard)
+    """None has another's words, in whatever order."""
+    counts = Counter(" ".join(sorted(words(row["prompt"]))) for row in requests + hard)
     assert [prompt for prompt, count in counts.items() if count > 1] == []
 
 
