@@ -208,6 +208,7 @@ def test_hints_open_by_touch(visit):
     assert page.locator("#inspect-compare [data-testid=block-info]").evaluate(marked) == "underline"
 
 
+@pytest.mark.slow
 def test_where_there_is_no_pointer_fields_with_a_hint_are_marked(visit):
     page = visit(**PHONE)
     page.get_by_role("tab", name="Adapt").tap()

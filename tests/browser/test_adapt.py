@@ -307,6 +307,7 @@ def test_a_search_that_waits_says_how_many_are_before(visit, client):
     page.locator("#adapt-score", has_text="Stopped before").wait_for()
 
 
+@pytest.mark.slow
 def test_the_page_is_usable_while_the_model_loads(visit):
     loading = FakeClient(loading=True, pace=0.1)
     url, close = serve(loading)

@@ -26,6 +26,7 @@ def axe():
     return check
 
 
+@pytest.mark.slow
 def test_axe_would_find_it(visit, axe):
     page = visit()
     page.evaluate(

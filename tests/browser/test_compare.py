@@ -2,7 +2,7 @@
 
 import browsing
 import pytest
-from browsing import PHONE, SHOTS, alpha, choose, eventually, mode, slide
+from browsing import PHONE, SHOTS, alpha, choose, eventually, mode, rare, slide
 from fake_client import FakeClient
 from looks import PALE, TARGET, TOO_SMALL
 
@@ -74,6 +74,7 @@ def test_a_link_brings_the_sliders_that_it_compares_and_all_boxes(visit, client)
     assert alpha(other, "math") == 0.8
 
 
+@pytest.mark.slow
 def test_a_link_that_cannot_be_asked_says_so_once(visit, client):
     line = "?tab=compare&prompt=How many cows?&from=base&to=base&go=1"
     page = visit(line)
@@ -131,6 +132,7 @@ def test_answers_stay_when_controls_join_for_the_questions(visit):
     assert "prompt=How+many+cows" in page.url and page.url.endswith("&controls=1"), "as is shown"
 
 
+@pytest.mark.slow
 def test_who_only_tried_questions_keeps_the_prompt_on_ask(visit):
     page = opened(visit("?tab=compare&to=expert:math"))
     page.get_by_role("tab", name="Ask").click()
@@ -256,7 +258,7 @@ def test_all_seven_columns_are_in_view_in_large_type(visit):
     assert small == []
 
 
-@pytest.mark.parametrize("device", [{}, PHONE], ids=["screen", "phone"])
+@pytest.mark.parametrize("device", [rare({}), PHONE], ids=["screen", "phone"])
 def test_what_is_chosen_ends_before_the_arrow_of_its_list(visit, device):
     page = opened(visit(LINK, **device))
     page.locator("#compare-to input").click()

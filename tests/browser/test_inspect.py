@@ -191,6 +191,7 @@ def test_a_link_brings_back_what_is_compared_with_what(visit, app):
     eventually(lambda: shown.inner_text().strip() == "mixture")
 
 
+@pytest.mark.slow
 def test_sliders_at_zero_beside_an_expert_are_said_to_be_the_base_model(visit):
     page = visit()
     open_inspect(page)
@@ -272,6 +273,7 @@ def test_a_slow_answer_says_so_and_comes(visit, client):
     page.wait_for_selector("#heatmap .plot[data-ready]")
 
 
+@pytest.mark.slow
 def test_who_opens_inspect_before_the_experts_are_known_sees_them_come(visit, client):
     client.loading = True
     page = visit(wait=False)

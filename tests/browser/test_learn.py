@@ -370,6 +370,7 @@ def boxes(page, selector):
     return [one.bounding_box() for one in page.locator(selector).all() if one.is_visible()]
 
 
+@pytest.mark.slow
 def test_large_type_stays_in_the_address_from_step_to_step(visit, app):
     page = visit("?learn=1&present=1")
     step(page, 1)

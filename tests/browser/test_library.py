@@ -73,6 +73,7 @@ def test_the_prompt_and_the_sliders_go_along_to_another_page(visit):
     assert page.locator("#prompt textarea").input_value() == "My own prompt: 3 + 4?"
 
 
+@pytest.mark.slow
 def test_a_second_one_saved_while_the_first_is_on_its_way_is_saved_too(visit, client):
     page = visit()
     slide(page, "math", 0.5)
@@ -176,6 +177,7 @@ def test_the_mixture_is_measured_before_it_is_kept(visit):
         close()
 
 
+@pytest.mark.slow
 def test_stop_ends_a_measurement_also_before_it_was_heard_of(visit):
     fake = FakeClient(pace=1.0)
     url, close = serve(fake)
@@ -219,6 +221,7 @@ def test_a_file_is_added_and_a_bad_one_is_refused_in_one_line(visit):
         close()
 
 
+@pytest.mark.slow
 def test_forty_experts_stand_on_a_phone_too(visit):
     fake = FakeClient(("math", "code", *(f"expert-{n}" for n in range(37))), pace=0.1)
     url, close = serve(fake)
@@ -270,7 +273,7 @@ CROWD = (
 ).split()
 
 
-@pytest.mark.parametrize("phone", [False, True], ids=["screen", "phone"])
+@pytest.mark.parametrize("phone", [rare(False), True], ids=["screen", "phone"])
 def test_names_on_the_map_cover_neither_each_other_nor_a_dot(visit, phone):
     fake = FakeClient(CROWD, pace=0.1)
     url, close = serve(fake)

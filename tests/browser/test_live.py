@@ -10,6 +10,7 @@ from browsing import (
     eventually,
     is_old,
     of,
+    rare,
     serve,
     slide,
     text,
@@ -154,6 +155,7 @@ def test_live_does_nothing_for_another_prompt_until_it_is_asked(live, client):
     assert of(client, Ask)[-1].prompt == "Something else"
 
 
+@pytest.mark.slow
 def test_stop_stops_live_until_the_next_move(live, client):
     page = live()
     client.hold_text = 2
@@ -171,7 +173,7 @@ def test_stop_stops_live_until_the_next_move(live, client):
     assert len(of(client, Ask)) == asked + 1
 
 
-@pytest.mark.parametrize("when", ["sent", "taken", "let go"])
+@pytest.mark.parametrize("when", ["sent", *map(rare, ("taken", "let go"))])
 def test_stop_holds_between_an_answer_and_the_newer_one(live, client, when):
     page = live()
     client.hold_text = 2
@@ -237,6 +239,7 @@ def test_ask_takes_the_place_of_live(live, client):
     assert page.get_by_role("alert").count() == 0
 
 
+@pytest.mark.slow
 def test_a_live_answer_that_fails_leaves_the_old_text_and_says_why(live, client):
     page = live()
     old = text(page)
@@ -249,6 +252,7 @@ def test_a_live_answer_that_fails_leaves_the_old_text_and_says_why(live, client)
     followed(page, "code 1.00, math 0.60")
 
 
+@pytest.mark.slow
 def test_what_came_too_late_to_steer_is_asked_again_by_live(live, client):
     page = live()
     client.hold_end = True

@@ -77,6 +77,7 @@ def test_a_saved_expert_is_downloaded_renamed_and_deleted(visit, client):
     assert set(sliders(page)) >= {"math", "code", "reasoning", "dispatch"}
 
 
+@pytest.mark.slow
 def test_a_half_typed_name_stays_while_the_list_is_drawn_anew(visit, client):
     page = visit()
     save(page, "sums")
@@ -94,6 +95,7 @@ def test_a_half_typed_name_stays_while_the_list_is_drawn_anew(visit, client):
     client.saved.clear()
 
 
+@pytest.mark.slow
 def test_what_one_list_asks_back_another_one_does_not_take_as_asked(visit, client):
     page = visit()
     save(page, "sums")

@@ -76,6 +76,7 @@ def test_what_somebody_types_is_not_asked_by_the_link(visit, client):
     assert not [r for r in client.requests if isinstance(r, Ask)]
 
 
+@pytest.mark.slow
 def test_each_press_of_permalink_is_answered(visit):
     page = visit()
     page.locator("#prompt textarea").fill("Hi")

@@ -3,7 +3,7 @@
 import browsing
 import classroom
 import pytest
-from browsing import SHOTS, alpha, eventually, slide, wait_state
+from browsing import SHOTS, alpha, eventually, rare, slide, wait_state
 from door import opened
 from fake_client import FakeClient
 
@@ -81,7 +81,7 @@ def test_a_student_hands_in_and_the_teacher_sees_it_and_frees_the_seat(room):
     assert student.get_by_role("button", name=LONG).is_enabled()
 
 
-@pytest.mark.parametrize("width", [360, 390])
+@pytest.mark.parametrize("width", [360, rare(390)])
 def test_on_a_phone_nothing_of_the_header_and_of_the_result_is_cut(room, width):
     _, workshop, come = room
     student = sit(come(width=width, height=844), LONG)
