@@ -26,9 +26,7 @@ def write_public_sets(folder: Path, count: int) -> None:
                 word = "".join(chr(97 + int(digit)) for digit in str(number))
                 row |= {"id": text, "question": f"sum {word}", "equation": "X=1+1", "answer": "2"}
             rows.append(row | {"split": "train" if number % 2 else "test"})
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        write(folder / name, rows)
 
 
 def write(path: Path, rows) -> Path:

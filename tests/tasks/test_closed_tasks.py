@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from public_sets import write
 from tiny import END_ID
 
 from t2ui.config import OTHERS
@@ -31,12 +32,6 @@ ARC_ROW = {
     ],
     "answerKey": "B",
 }
-
-
-def write(path: Path, rows) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 # --- JSON Lines ----------------------------------------------------------------------------------

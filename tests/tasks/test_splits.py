@@ -1,22 +1,15 @@
 """No prompt is in two parts of a task, and the parts of the public sets stay what they are."""
 
 import hashlib
-import json
 import random
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from public_sets import write
 
 from t2ui.errors import InputError
 from t2ui.tasks import load_task
 from t2ui.tasks.splits import hold_out, kept_apart, same_prompt
-
-
-def write(path: Path, rows) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def prompts(rows) -> set[str]:
